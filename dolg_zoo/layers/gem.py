@@ -1,0 +1,74 @@
+"""Generalized-mean pooling."""
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._numerics import wide_dtype
+
+POWERS = ("shared", "channel", "fixed")
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class GeneralizedMeanPooling2D(keras.layers.Layer):
+    """GeM: the mean of the p-th powers over all places, to the power 1/p, channel by channel.
+
+    p = 1 is average pooling; the larger p, the closer to max pooling.
+    Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation"
+    (TPAMI 2019, arXiv 1711.02512).
+
+    Args:
+        p: the power, greater than 0; where it is learned, its first value.
+        power: "shared" learns one power for all channels (the official DOLG),
+            "channel" learns one for each, "fixed" learns none.
+        epsilon: inputs below it count as it, for a power of zero has no gradient.
+
+    Input: (batch, height, width, channels), height and width may be unknown.
+    Output: (batch, channels), at least `epsilon` everywhere.
+
+    Raises:
+        ValueError: if `p` or `epsilon` is not positive, or `power` is not one of the three.
+    """
+
+    def __init__(self, p=3.0, power="shared", epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        if not p > 0:
+            raise ValueError(f"GeM's power must be greater than 0, got p={p!r}.")
+        if not epsilon > 0:
+            raise ValueError(f"GeM's epsilon must be greater than 0, got epsilon={epsilon!r}.")
+        if power not in POWERS:
+            raise ValueError(f"power must be one of {', '.join(POWERS)}; got {power!r}.")
+        self.p = float(p)
+        self.power = power
+        self.epsilon = float(epsilon)
+        self.input_spec = keras.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        if self.power != "fixed":
+            self.learned_p = self.add_weight(
+                name="p",
+                shape=() if self.power == "shared" else (input_shape[-1],),
+                initializer=keras.initializers.Constant(self.p),
+                autocast=False,  # 2.95 and 2.93 are one number in bfloat16
+            )
+
+    def call(self, inputs):
+        dtype = wide_dtype(self.compute_dtype)
+        x = ops.maximum(ops.cast(inputs, dtype), self.epsilon)
+        p = self.p if self.power == "fixed" else ops.cast(self.learned_p, dtype)
+        # GeM is homogeneous, so any scale may be taken out first; taking out the maximum keeps
+        # every power within [0, 1], and as the result does not depend on it, nor does a gradient.
+        scale = ops.stop_gradient(ops.max(x, axis=(1, 2), keepdims=True))
+        mean = ops.mean(ops.power(x / scale, p), axis=(1, 2))
+        pooled = ops.power(mean, 1.0 / p) * ops.squeeze(scale, axis=(1, 2))
+        return ops.cast(pooled, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "p": self.p,
+            "power": self.power,
+            "epsilon": self.epsilon,
+        }

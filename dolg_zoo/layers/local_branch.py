@@ -1,0 +1,146 @@
+"""DOLG's local branch: what each place shows, and how much it matters."""
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._numerics import wide_dtype
+from dolg_zoo.layers.multi_atrous import MultiAtrous
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class DOLGLocalBranch(keras.layers.Layer):
+    """The local map: at each place a unit vector over the channels, times its attention.
+
+    (MultiAtrous → 1×1 convolution → ReLU) → 1×1 convolution → batch norm → x; the attention is
+    softplus(1×1 convolution(ReLU(x))) and the result softplus · x / ‖x‖, the norm being taken
+    over the channels of each place by itself.
+    Source: arXiv 2108.02927, section 3.2, and the official code for what the paper leaves open.
+
+    Args:
+        IMG_SIZE: accepted for the seed's sake (innat/DOLG-TensorFlow) and not needed: any size
+            of map will do.
+        filters: channels of the local map.
+        dilation_rates: MultiAtrous' dilations; empty for none, as in the released weights.
+        atrous_filters: channels of each branch of MultiAtrous.
+        atrous_pointwise: whether MultiAtrous has a 1×1 branch.
+        use_bias: whether the convolution before the batch norm has a bias.
+        attention_channels: 1 for one weight a place, or `filters` for one a place and channel.
+        bn_epsilon: the batch norm's epsilon.
+        pool: return the map's mean over all places instead of the map. The normalised map is
+            then never built: with one weight a place the mean is a matrix–vector product.
+
+    Input: (batch, height, width, channels), height and width may be unknown.
+    Output: (batch, height, width, filters), or (batch, filters) with `pool`.
+
+    Raises:
+        ValueError: if `attention_channels` is neither 1 nor `filters`.
+    """
+
+    def __init__(
+        self,
+        IMG_SIZE=None,
+        *,
+        filters=1024,
+        dilation_rates=(6, 12, 18),
+        atrous_filters=512,
+        atrous_pointwise=True,
+        use_bias=True,
+        attention_channels=1,
+        bn_epsilon=1e-5,
+        pool=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if attention_channels not in (1, filters):
+            raise ValueError(
+                f"attention_channels must be 1 or filters ({filters}), got {attention_channels!r}."
+            )
+        self.filters = filters
+        self.dilation_rates = tuple(dilation_rates)
+        self.atrous_filters = atrous_filters
+        self.atrous_pointwise = atrous_pointwise
+        self.use_bias = use_bias
+        self.attention_channels = attention_channels
+        self.bn_epsilon = bn_epsilon
+        self.pool = pool
+        self.input_spec = keras.InputSpec(ndim=4)
+
+        policy = {"dtype": self.dtype_policy}
+        self.multi_atrous = self.reduce_conv = None
+        if self.dilation_rates:
+            self.multi_atrous = MultiAtrous(
+                atrous_filters,
+                self.dilation_rates,
+                atrous_pointwise,
+                name="multi_atrous",
+                **policy,
+            )
+            self.reduce_conv = keras.layers.Conv2D(
+                filters, 1, activation="relu", name="reduce_conv", **policy
+            )
+        self.conv = keras.layers.Conv2D(filters, 1, use_bias=use_bias, name="conv", **policy)
+        self.bn = keras.layers.BatchNormalization(
+            epsilon=bn_epsilon, momentum=0.9, name="bn", **policy
+        )
+        self.attention_conv = keras.layers.Conv2D(
+            attention_channels, 1, name="attention_conv", **policy
+        )
+
+    def build(self, input_shape):
+        shape = tuple(input_shape)
+        for layer in (self.multi_atrous, self.reduce_conv, self.conv, self.bn):
+            if layer is not None:
+                layer.build(shape)
+                shape = tuple(layer.compute_output_shape(shape))
+        self.attention_conv.build(shape)
+
+    def attend(self, inputs, training=None):
+        """The two factors of the local map.
+
+        Args:
+            inputs: (batch, height, width, channels).
+            training: whether the batch norm uses the batch's own statistics.
+
+        Returns:
+            features: (batch, height, width, filters), not normalised.
+            weights: (batch, height, width, attention_channels), attention / ‖features‖, in
+                float32 or wider. The local map is their product.
+        """
+        x = inputs
+        if self.multi_atrous is not None:
+            x = self.reduce_conv(self.multi_atrous(x))
+        features = self.bn(self.conv(x), training=training)
+        dtype = wide_dtype(self.compute_dtype)
+        attention = ops.softplus(ops.cast(self.attention_conv(ops.relu(features)), dtype))
+        norm = ops.norm(ops.cast(features, dtype), axis=-1, keepdims=True)
+        return features, attention / ops.maximum(norm, 1e-12)
+
+    def call(self, inputs, training=None):
+        features, weights = self.attend(inputs, training=training)
+        wide = ops.cast(features, weights.dtype)
+        if not self.pool:
+            local = wide * weights
+        elif self.attention_channels == 1:
+            places = ops.cast(ops.shape(wide)[1] * ops.shape(wide)[2], weights.dtype)
+            local = ops.einsum("bhwc,bhwk->bc", wide, weights) / places
+        else:
+            local = ops.mean(wide * weights, axis=(1, 2))
+        return ops.cast(local, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        if self.pool:
+            return (input_shape[0], self.filters)
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "dilation_rates": self.dilation_rates,
+            "atrous_filters": self.atrous_filters,
+            "atrous_pointwise": self.atrous_pointwise,
+            "use_bias": self.use_bias,
+            "attention_channels": self.attention_channels,
+            "bn_epsilon": self.bn_epsilon,
+            "pool": self.pool,
+        }

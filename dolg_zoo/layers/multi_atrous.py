@@ -1,0 +1,80 @@
+"""Dilated convolutions side by side: one map seen at several scales."""
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._numerics import wide_dtype
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class MultiAtrous(keras.layers.Layer):
+    """Branches over one map, joined along the channels.
+
+    In this order: the average over all places (1×1 convolution, ReLU, spread over the map again);
+    a 1×1 convolution if `pointwise`; a 3×3 convolution for each dilation. All have a bias.
+    Source: the paper's multi-atrous module (arXiv 2108.02927, section 3.2), which takes it from
+    ASPP (arXiv 1706.05587).
+
+    Args:
+        filters: channels of each branch.
+        dilation_rates: the dilations, each at least 1, in places of the map.
+        pointwise: whether there is a 1×1 branch.
+
+    Input: (batch, height, width, channels), height and width may be unknown.
+    Output: (batch, height, width, filters × branches).
+
+    Raises:
+        ValueError: if `dilation_rates` is empty or holds a rate that is not a positive integer.
+    """
+
+    def __init__(self, filters=512, dilation_rates=(6, 12, 18), pointwise=True, **kwargs):
+        super().__init__(**kwargs)
+        self.dilation_rates = tuple(dilation_rates)
+        if not self.dilation_rates or any(
+            not isinstance(rate, int) or rate < 1 for rate in self.dilation_rates
+        ):
+            raise ValueError(
+                f"dilation_rates must be one or more positive integers, got {dilation_rates!r}."
+            )
+        self.filters = filters
+        self.pointwise = pointwise
+        self.input_spec = keras.InputSpec(ndim=4)
+        convolution = {"filters": filters, "padding": "same", "dtype": self.dtype_policy}
+        self.average_conv = keras.layers.Conv2D(
+            kernel_size=1, activation="relu", name="average_conv", **convolution
+        )
+        self.convs = [
+            keras.layers.Conv2D(
+                kernel_size=3, dilation_rate=rate, name=f"dilated_conv_{rate}", **convolution
+            )
+            for rate in self.dilation_rates
+        ]
+        if pointwise:
+            self.convs.insert(
+                0, keras.layers.Conv2D(kernel_size=1, name="pointwise_conv", **convolution)
+            )
+
+    def build(self, input_shape):
+        self.average_conv.build((input_shape[0], 1, 1, input_shape[-1]))
+        for conv in self.convs:
+            conv.build(input_shape)
+
+    def call(self, inputs):
+        # thousands of places do not add up in float16
+        average = ops.mean(
+            ops.cast(inputs, wide_dtype(self.compute_dtype)), axis=(1, 2), keepdims=True
+        )
+        average = self.average_conv(ops.cast(average, self.compute_dtype))
+        maps = [conv(inputs) for conv in self.convs]
+        return ops.concatenate([ops.broadcast_to(average, ops.shape(maps[0])), *maps], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters * (1 + len(self.convs)))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "dilation_rates": self.dilation_rates,
+            "pointwise": self.pointwise,
+        }

@@ -1,0 +1,55 @@
+"""DOLG's fusion: of the local map, keep what the global vector does not already say."""
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._numerics import wide_dtype
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class OrthogonalFusion(keras.layers.Layer):
+    """The global vector beside the part of the local vectors that is orthogonal to it.
+
+    At each place: orthogonal = local − (global·local / global·global) · global, and the output is
+    [global, orthogonal] along the channels. A zero global vector takes nothing away.
+    Source: arXiv 2108.02927, section 3.3.
+
+    The projection is linear in the local vector, so the mean of the fused map is the fusion of
+    the local map's mean: give that mean instead of the map, and no map is ever built.
+
+    Input: [local, global]: local (batch, height, width, channels), height and width may be
+        unknown, or its mean (batch, channels); global (batch, channels).
+    Output: (batch, height, width, 2 × channels) for a map, (batch, 2 × channels) for a mean.
+
+    Raises:
+        ValueError: if the two differ in channels or are of other ranks.
+    """
+
+    def build(self, input_shape):
+        local, global_ = input_shape
+        if len(local) not in (2, 4) or len(global_) != 2 or local[-1] != global_[-1]:
+            raise ValueError(
+                "OrthogonalFusion takes [local, global] of shapes (batch, height, width, channels)"
+                " or (batch, channels), and (batch, channels), with equal channels;"
+                f" got {tuple(local)} and {tuple(global_)}."
+            )
+
+    def call(self, inputs):
+        local, global_ = (ops.cast(x, wide_dtype(self.compute_dtype)) for x in inputs)
+        if len(local.shape) == 4:
+            global_ = ops.expand_dims(global_, axis=(1, 2))
+        # Only the direction counts. Scaled so, its square neither over- nor underflows, and a
+        # zero vector becomes 0 / 1.
+        largest = ops.stop_gradient(ops.max(ops.abs(global_), axis=-1, keepdims=True))
+        direction = global_ / ops.where(largest > 0, largest, 1.0)
+        square = ops.sum(ops.square(direction), axis=-1, keepdims=True)
+        dot = ops.sum(local * direction, axis=-1, keepdims=True)
+        orthogonal = local - dot / ops.where(square > 0, square, 1.0) * direction
+        fused = ops.concatenate(
+            [ops.broadcast_to(global_, ops.shape(orthogonal)), orthogonal], axis=-1
+        )
+        return ops.cast(fused, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        local, _ = input_shape
+        return (*local[:-1], 2 * local[-1])
