@@ -1,0 +1,180 @@
+"""The one place that says what a DOLG network looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class DOLGConfig:
+    """Everything about the architecture; two networks of equal configuration are alike.
+
+    The defaults are the paper's. `official()`, `paper()` and `dongkyuk()` are the variants that
+    exist upstream.
+
+    Attributes:
+        backbone: name of the backbone in `dolg_zoo.backbones.BACKBONES`, or None for one that
+            the user brings.
+        taps: the backbone's local and global map, as levels ("P4" has stride 16, "P5" 32) or
+            layer names.
+        input_shape: (height, width, channels); None where any size will do.
+        dilation_rates: MultiAtrous' dilations; empty for no MultiAtrous.
+        atrous_filters: channels of each branch of MultiAtrous.
+        atrous_pointwise: whether MultiAtrous has a 1×1 branch.
+        local_bias: whether the local branch's convolution has a bias before its batch norm.
+        attention_channels: 1, or `hidden_dim` for an attention of each channel.
+        bn_epsilon: epsilon of the local branch's batch norm.
+        hidden_dim: channels of the local map and of the projected global vector.
+        descriptor_dim: length of the descriptor.
+        gem_p: GeM's power, or its first value where it is learned.
+        gem_power: "shared", "channel" or "fixed": see `GeneralizedMeanPooling2D`.
+        gem_epsilon: GeM's lower bound.
+        mean: with `std`, one number a channel: the network starts with (x / 255 − mean) / std,
+            for x in [0, 255]. None: it takes x as it is.
+        std: see `mean`; all greater than 0.
+
+    Raises:
+        ValueError: if a value is out of its range; the message names it.
+    """
+
+    backbone: str | None = None
+    taps: tuple[str, str] = ("P4", "P5")
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3)
+    dilation_rates: tuple[int, ...] = (6, 12, 18)
+    atrous_filters: int = 512
+    atrous_pointwise: bool = True
+    local_bias: bool = True
+    attention_channels: int = 1
+    bn_epsilon: float = 1e-5
+    hidden_dim: int = 1024
+    descriptor_dim: int = 512
+    gem_p: float = 3.0
+    gem_power: str = "shared"
+    gem_epsilon: float = 1e-6
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+        self._check()
+
+    def _check(self):
+        def require(name, holds, wanted):
+            if not holds(getattr(self, name)):
+                raise ValueError(
+                    f"DOLGConfig: {name} must be {wanted}, got {getattr(self, name)!r}."
+                )
+
+        def is_size(value):
+            return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+        def is_number(value):
+            return (
+                isinstance(value, (int, float))
+                and not isinstance(value, bool)
+                and math.isfinite(value)
+            )
+
+        def are_numbers(value):
+            return isinstance(value, tuple) and all(map(is_number, value))
+
+        require("backbone", lambda v: v is None or isinstance(v, str), "a name or None")
+        require(
+            "taps",
+            lambda v: (
+                isinstance(v, tuple) and len(v) == 2 and all(isinstance(tap, str) for tap in v)
+            ),
+            'two names, such as ("P4", "P5")',
+        )
+        require(
+            "input_shape",
+            lambda v: (
+                isinstance(v, tuple)
+                and len(v) == 3
+                and is_size(v[2])
+                and all(side is None or is_size(side) for side in v[:2])
+            ),
+            "(height, width, channels), height and width integers or None",
+        )
+        require(
+            "dilation_rates",
+            lambda v: isinstance(v, tuple) and all(map(is_size, v)),
+            "positive integers, or () for no MultiAtrous",
+        )
+        for name in ("atrous_filters", "hidden_dim", "descriptor_dim"):
+            require(name, is_size, "a positive integer")
+        for name in ("atrous_pointwise", "local_bias"):
+            require(name, lambda v: isinstance(v, bool), "True or False")
+        for name in ("bn_epsilon", "gem_p", "gem_epsilon"):
+            require(name, lambda v: is_number(v) and v > 0, "a number greater than 0")
+        require(
+            "attention_channels",
+            lambda v: v in (1, self.hidden_dim),
+            f"1 or hidden_dim ({self.hidden_dim})",
+        )
+        require(
+            "gem_power",
+            lambda v: v in ("shared", "channel", "fixed"),
+            '"shared", "channel" or "fixed"',
+        )
+        if (self.mean, self.std) != (None, None):
+            channels = self.input_shape[2]
+            wanted = f"{channels} numbers, one a channel, when mean or std is given"
+            require("mean", lambda v: are_numbers(v) and len(v) == channels, wanted)
+            require(
+                "std",
+                lambda v: are_numbers(v) and len(v) == channels and min(v) > 0,
+                wanted + ", each greater than 0",
+            )
+
+    @classmethod
+    def official(cls, **changes) -> DOLGConfig:
+        """The released weights' architecture (feymanpriv/DOLG): no MultiAtrous."""
+        return cls.paper(**{"dilation_rates": (), **changes})
+
+    @classmethod
+    def paper(cls, **changes) -> DOLGConfig:
+        """The paper's architecture, as the official code has it with MultiAtrous switched on."""
+        return cls(**changes)
+
+    @classmethod
+    def dongkyuk(cls, **changes) -> DOLGConfig:
+        """The architecture of dongkyuk/DOLG-pytorch, whose taps have strides 8 and 16."""
+        variant = {
+            "taps": ("P3", "P4"),
+            "dilation_rates": (3, 6, 9),
+            "atrous_pointwise": False,
+            "local_bias": False,
+            "attention_channels": 1024,
+            "gem_power": "fixed",
+        }
+        return cls(**{**variant, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DOLGConfig:
+        """The configuration that `to_dict` wrote.
+
+        Raises:
+            ValueError: if a key is unknown, or a value is out of its range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"DOLGConfig has no {', '.join(map(repr, unknown))}; it has"
+                f" {', '.join(sorted(known))}."
+            )
+        return cls(**values)

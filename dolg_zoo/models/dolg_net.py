@@ -1,0 +1,139 @@
+"""DOLGNet: a backbone with two taps, and the DOLG head on it."""
+
+from __future__ import annotations
+
+import keras
+
+from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
+from dolg_zoo.models.dolg_config import DOLGConfig
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class DOLGNet(keras.Model):
+    """The DOLG network over any backbone.
+
+    Source: Yang et al., "DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local
+    and Global Features" (ICCV 2021, arXiv 2108.02927).
+
+    Args:
+        backbone: a functional `keras.Model` with one input and two outputs, the local map
+            (batch, height, width, channels) and the global map, in this order;
+            `dolg_zoo.backbones.two_taps` makes one.
+        num_classes: None for a descriptor; a number for a classifier over the fused vector.
+        activation: the classifier's activation, for instance "softmax".
+        config: what the head looks like; the paper's if not given.
+
+    Input: images (batch, height, width, channels), uint8 or float. If `config` has `mean` and
+        `std` they are RGB in [0, 255] and are normalised in the graph, otherwise they are what the
+        backbone takes.
+    Output: float32, (batch, descriptor_dim), not normalised; or (batch, num_classes).
+
+    Raises:
+        ValueError: if the backbone has not one input and two maps as outputs, or is not
+            functional.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int | None = None,
+        activation=None,
+        *,
+        config: DOLGConfig | dict | None = None,
+        name: str = "dolg_net",
+        **kwargs,
+    ):
+        if isinstance(config, dict):
+            config = DOLGConfig.from_dict(config)
+        config = config or DOLGConfig()
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+            raise ValueError(f"num_classes must be None or at least 1, got {num_classes!r}.")
+        backbone = _with_plain_input(backbone)
+
+        images = keras.Input(backbone.inputs[0].shape[1:], name="images")
+        x = images
+        if config.mean is not None:
+            x = keras.layers.Rescaling(
+                scale=[1 / (255 * std) for std in config.std],
+                offset=[-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
+                dtype="float32",  # [0, 255] to a unit range is more than bfloat16 can tell apart
+                name="normalization",
+            )(x)
+        local_map, global_map = backbone(x)
+
+        local_branch = DOLGLocalBranch(
+            filters=config.hidden_dim,
+            dilation_rates=config.dilation_rates,
+            atrous_filters=config.atrous_filters,
+            atrous_pointwise=config.atrous_pointwise,
+            use_bias=config.local_bias,
+            attention_channels=config.attention_channels,
+            bn_epsilon=config.bn_epsilon,
+            pool=True,
+            name="local_branch",
+        )
+        gem = GeneralizedMeanPooling2D(
+            config.gem_p, config.gem_power, config.gem_epsilon, name="gem"
+        )
+        global_projection = keras.layers.Dense(config.hidden_dim, name="global_projection")
+        fused = OrthogonalFusion(name="orthogonal_fusion")(
+            [local_branch(local_map), global_projection(gem(global_map))]
+        )
+        if num_classes is None:
+            last = keras.layers.Dense(config.descriptor_dim, dtype="float32", name="descriptor")
+        else:
+            last = keras.layers.Dense(
+                num_classes, activation=activation, dtype="float32", name="classifier"
+            )
+        super().__init__(inputs=images, outputs=last(fused), name=name, **kwargs)
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.activation = activation
+        self.config = config
+
+    def build_graph(self) -> keras.Model:
+        """The same network as a plain functional model, under the name the seed gave it."""
+        return keras.Model(self.inputs, self.outputs, name=self.name)
+
+    def get_config(self):
+        """The arguments, in a form that `from_config` takes."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "activation": keras.activations.serialize(keras.activations.get(self.activation)),
+            "config": self.config.to_dict(),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The network that `get_config` described, with new weights."""
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        config["backbone"] = keras.saving.deserialize_keras_object(
+            config["backbone"], custom_objects=custom_objects
+        )
+        net = cls(**config)
+        net.trainable = trainable
+        return net
+
+
+def _with_plain_input(backbone: keras.Model) -> keras.Model:
+    """The backbone, checked, taking its tensor itself even if it was built from [[tensor]]."""
+    inputs, outputs = getattr(backbone, "inputs", None), getattr(backbone, "outputs", None)
+    if not inputs or not outputs:
+        raise ValueError(
+            f"DOLGNet needs a functional keras.Model as backbone, got {backbone!r};"
+            " dolg_zoo.backbones.two_taps makes one of any functional model."
+        )
+    shapes = [tuple(tensor.shape) for tensor in outputs]
+    if len(inputs) != 1 or len(shapes) != 2 or any(len(shape) != 4 for shape in shapes):
+        raise ValueError(
+            "DOLGNet needs a backbone with one input and two outputs, the local and the global"
+            f" map, each (batch, height, width, channels); {backbone.name!r} has {len(inputs)}"
+            f" input(s) and outputs {shapes}. dolg_zoo.backbones.two_taps makes one."
+        )
+    if isinstance(backbone.input, (list, tuple, dict)):
+        return keras.Model(inputs[0], outputs, name=backbone.name)
+    return backbone

@@ -1,0 +1,13 @@
+"""Name maps from upstream checkpoints to our variables: pure functions, arrays in, arrays out."""
+
+from dolg_zoo.porting.dongkyuk_pytorch import port_dongkyuk_pytorch
+from dolg_zoo.porting.efficientnet_lite import port_efficientnet_lite
+from dolg_zoo.porting.official_pytorch import port_official_pytorch
+from dolg_zoo.porting.torch_layout import PortingError
+
+__all__ = [
+    "PortingError",
+    "port_dongkyuk_pytorch",
+    "port_efficientnet_lite",
+    "port_official_pytorch",
+]

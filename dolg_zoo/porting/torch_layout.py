@@ -1,0 +1,94 @@
+"""From a PyTorch state dict to Keras variables, given only the names of the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+BATCH_NORM_LEAVES = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+
+class PortingError(ValueError):
+    """A checkpoint and a network do not hold the same tensors."""
+
+
+def port(
+    state: Mapping[str, np.ndarray],
+    targets: Mapping[str, tuple[int, ...]],
+    layer_of: Callable[[str], str | None],
+    *,
+    unused: Iterable[str] = (),
+) -> dict[str, np.ndarray]:
+    """Renames every tensor of a state dict and lays it out as Keras does.
+
+    Args:
+        state: the state dict, each tensor as an array in PyTorch's layout.
+        targets: our variables' paths, such as "stem_conv/kernel", with their shapes.
+        layer_of: our layer's path for a PyTorch module's path, or None if it has none.
+        unused: keys of `state` that are deliberately left out.
+
+    Returns:
+        An array for each of `targets`, in its shape.
+
+    Raises:
+        PortingError: lists the tensors without a variable, the variables without a tensor, and
+            those whose shapes differ.
+    """
+    rest = {key: array for key, array in state.items() if key not in set(unused)}
+    batch_norms = {_split(key)[0] for key in rest if key.endswith(".running_mean")}
+    ported, strange = {}, []
+    for key, array in rest.items():
+        module, leaf = _split(key)
+        if leaf == "num_batches_tracked":
+            continue  # Keras' batch norm does not count
+        layer = layer_of(module)
+        path = f"{layer}/{_leaf(leaf, array, module in batch_norms)}"
+        if layer is None or path not in targets or path in ported:
+            strange.append(f"{key} {tuple(array.shape)}")
+        else:
+            ported[path] = _keras_layout(array, targets[path])
+    missing = [f"{path} {tuple(targets[path])}" for path in targets if path not in ported]
+    differing = [
+        f"{path}: {ported[path].shape}, not {tuple(targets[path])}"
+        for path in ported
+        if ported[path].shape != tuple(targets[path])
+    ]
+    problems = [
+        ("tensors of the checkpoint that the network does not have", strange),
+        ("variables of the network that the checkpoint does not fill", missing),
+        ("tensors of another shape", differing),
+    ]
+    if any(names for _, names in problems):
+        raise PortingError(
+            "The checkpoint does not fit the network. "
+            + " ".join(f"{what}: {', '.join(names)}." for what, names in problems if names)
+        )
+    return ported
+
+
+def _split(key: str) -> tuple[str, str]:
+    module, _, leaf = key.rpartition(".")
+    return module, leaf
+
+
+def _leaf(leaf: str, array: np.ndarray, in_batch_norm: bool) -> str:
+    if in_batch_norm:
+        return BATCH_NORM_LEAVES.get(leaf, leaf)
+    return "kernel" if leaf == "weight" else leaf
+
+
+def _keras_layout(array: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
+    if array.ndim == 4:  # (out, in, height, width); a depthwise kernel has in = 1
+        depthwise = array.shape[1] == 1 and target[2] == array.shape[0]
+        return array.transpose(2, 3, 0, 1) if depthwise else array.transpose(2, 3, 1, 0)
+    if array.ndim == 2:
+        return array.T
+    if array.shape == (1,) and tuple(target) == ():
+        return array.reshape(())
+    return array

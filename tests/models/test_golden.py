@@ -1,0 +1,72 @@
+"""DOLGNet against outputs of the upstream code, on parameters made by the same rule."""
+
+import keras
+import numpy as np
+import pytest
+
+from dolg_zoo.backbones import build_backbone
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.porting import port_dongkyuk_pytorch, port_official_pytorch
+
+# in RGB order; the official code has the same numbers in BGR order
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def build(config, state, port):
+    keras.backend.clear_session()
+    net = DOLGNet(build_backbone(config.backbone, taps=config.taps), config=config)
+    ported = port(state, {weight.path: tuple(weight.shape) for weight in net.weights})
+    for weight in net.weights:
+        weight.assign(ported[weight.path])
+    return net
+
+
+def filled(golden, keys):
+    return {
+        key: np.array(0) if key.endswith("num_batches_tracked") else golden.fill(key, shape)
+        for key, shape in keys.items()
+    }
+
+
+def relative_error(got, expected):
+    got, expected = np.asarray(got, np.float64), np.asarray(expected)
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("r50", DOLGConfig.official(backbone="resnet50", **IMAGENET)),
+        ("r50_ma", DOLGConfig.paper(backbone="resnet50", **IMAGENET)),
+        ("r101", DOLGConfig.official(backbone="resnet101", **IMAGENET)),
+    ],
+)
+def test_official_pytorch(golden, name, config):
+    state = filled(golden, golden.read("official_pytorch_keys")[name])
+    net = build(config, state, port_official_pytorch)
+    for height, width in [(224, 224), (193, 257)]:
+        expected = golden.read("official_pytorch")[name][f"{height}x{width}"]["descriptor"]
+        descriptor = net(golden.image(height, width)[None])[0]
+        assert relative_error(descriptor, expected) < 1e-5
+
+
+def test_official_paddle(golden):
+    # its parameters follow the PyTorch names, and its power is fixed at 3
+    state = filled(golden, golden.read("official_pytorch_keys")["r50"])
+    state["pool_g.p"] = np.full((1,), 3.0)
+    net = build(DOLGConfig.official(backbone="resnet50", **IMAGENET), state, port_official_pytorch)
+    for size, golden_size in golden.read("official_paddle").items():
+        height, width = map(int, size.split("x"))
+        descriptor = net(golden.image(height, width)[None])[0]
+        assert relative_error(descriptor, golden_size["descriptor"]) < 1e-5
+
+
+def test_dongkyuk_pytorch(golden):
+    state = filled(golden, golden.read("dongkyuk_pytorch_keys"))
+    config = DOLGConfig.dongkyuk(
+        backbone="resnet101", gem_p=float(state["gem_pool.p"].item()), **IMAGENET
+    )
+    net = build(config, state, port_dongkyuk_pytorch)
+    batch = np.stack([golden.image(224, 224, seed) for seed in (0, 1)])
+    expected = golden.read("dongkyuk_pytorch")["224x224_batch_seed0_seed1"]["descriptor"]
+    assert relative_error(net(batch), expected) < 1e-5
