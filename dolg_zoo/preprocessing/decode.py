@@ -1,0 +1,227 @@
+"""Any image file, PIL image or array to an upright 8-bit RGB image, or one clear error."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+"""The raster formats that are read, by Pillow's names; an MPO is a JPEG followed by others.
+
+The rest of what Pillow opens is left out: EPS calls a program, WMF the operating system, and
+formats without a signature of their own (TGA, for one) take text for a picture.
+"""
+
+MAX_PIXELS = 2**28
+"""The most pixels that are decoded: more than any camera takes in one shot (151 million), and
+one GiB at the four bytes that Pillow spends on an RGB pixel."""
+
+
+class BadImageError(ValueError):
+    """An image that cannot be used.
+
+    Attributes:
+        source: the path as text, or a description of the PIL image or array.
+        reason: what is wrong with it, in words.
+    """
+
+    def __init__(self, source: str, reason: str):
+        """Hold both parts apart, so that a report can print them as it likes."""
+        super().__init__(source, reason)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return both parts in one line."""
+        # repr keeps letters of any script and escapes line breaks, so one error is one line.
+        return f"bad image {self.source!r}: {self.reason}"
+
+
+def load_image(
+    source: str | Path | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Return `source` as an upright 8-bit image in mode RGB.
+
+    Of an animation the first frame is taken. Transparent pixels are laid over white, the colour
+    of the page on which cut-out pictures of products stand. Sixteen-bit values are scaled by
+    1/257, so white stays white. 32-bit integers are taken for 16-bit values; floating-point
+    values for the smallest of the ranges [0, 1], [0, 255] and [0, 65535] that holds them. Colour
+    profiles are not applied. An EXIF orientation is, in every format that carries one.
+
+    Args:
+        source: a file (its content, not its name, decides the format), a PIL image (left
+            untouched), or an array of shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4:
+            RGBA), either uint8 or floating-point in [0, 255].
+        max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
+            for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
+            its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
+            in several scans (progressive), which takes the memory of full size all the same;
+            any other larger file is refused before its pixels are decoded.
+
+    Raises:
+        BadImageError: the source is missing, not an image, damaged, cut short, or too large.
+            Whether a file cut short is an error can be switched off for a whole process by
+            `PIL.ImageFile.LOAD_TRUNCATED_IMAGES`, which is left as it is found.
+        TypeError: `source` is of none of the types above.
+    """
+    name = _name(source)
+    try:
+        if isinstance(source, np.ndarray):
+            return _from_array(source)
+        if isinstance(source, Image.Image):
+            return _to_rgb(source, owned=False)
+        return _from_file(Path(source), max_pixels)
+    except Exception as error:  # Pillow's decoders raise nearly every type there is.
+        reason = _in_words(error)
+    # Raised out here the error has no context, whose frames would keep half-decoded images
+    # alive for as long as a batch job keeps its list of errors.
+    raise BadImageError(name, reason)
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, np.ndarray):
+        return f"array of shape {source.shape}, {source.dtype}"
+    if isinstance(source, Image.Image):
+        file = getattr(source, "filename", "")
+        return str(file or f"{source.mode} image of {source.width} x {source.height}")
+    if isinstance(source, str | Path):
+        return str(source)
+    raise TypeError(
+        f"an image is given as a path, a PIL image or a NumPy array, not {type(source).__name__}"
+    )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError("its shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+    if array.size == 0:
+        raise ValueError("it has no pixels")
+    if np.issubdtype(array.dtype, np.floating):
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 255):  # also true of NaN
+            raise ValueError(f"its values must lie in [0, 255], and go from {low} to {high}")
+        array = np.rint(array).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError("its values must be uint8, or floating-point in [0, 255]")
+    if array.shape[2:] == (1,):
+        array = array[:, :, 0]
+    return _to_rgb(Image.fromarray(array), owned=True)
+
+
+def _from_file(path: Path, max_pixels: int) -> Image.Image:
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("it is a folder, not an image file")
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        raise ValueError("it is not a regular file")
+    if status.st_size == 0:
+        raise ValueError("the file is empty")
+    with path.open("rb") as file:
+        image = _open(file)
+        _limit(image, max_pixels)
+        return _to_rgb(image, owned=True)
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    # Image.open would do, but for its check of the size, which cannot be set or silenced for one
+    # call alone: the limit is a global of Pillow's, and the warning filters are one of Python's.
+    Image.init()
+    prefix = file.read(16)
+    for name in FORMATS:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        answer = accepts is not None and accepts(prefix)
+        if isinstance(answer, str):  # the reason why this build of Pillow cannot read it
+            raise ValueError(answer)
+        if answer:
+            file.seek(0)
+            # JPEG's factory would look for further pictures behind the first. The empty name
+            # keeps Pillow from mapping the file into memory, where it could shrink meanwhile.
+            return (JpegImageFile if name == "JPEG" else factory)(file, "")
+    raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
+
+
+def _limit(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height <= max_pixels:
+        return
+    too_large = f"{width} x {height} pixels are more than the limit of {max_pixels}"
+    if not isinstance(image, JpegImageFile):
+        raise ValueError(too_large)
+    if _in_several_scans(image):
+        raise ValueError(f"{too_large}, and a JPEG in several scans takes all its memory at once")
+    for step in (2, 4, 8):
+        if -(-width // step) * -(-height // step) <= max_pixels:
+            image.draft(None, (width // step, height // step))
+            return
+    raise ValueError(f"{too_large}, even at an eighth of its sides")
+
+
+def _in_several_scans(image: JpegImageFile) -> bool:
+    # libjpeg then keeps the coefficients of the whole picture, however small it is to come out.
+    # Pillow has read up to the end of the first scan's header, which takes eight bytes and two
+    # for each channel in the scan; with all channels in it, its marker lies just so far back.
+    image.fp.seek(-8 - 2 * image.layers, os.SEEK_CUR)
+    return "progressive" in image.info or image.fp.read(2) != b"\xff\xda"
+
+
+def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
+    image.load()
+    with suppress(Exception):  # a damaged EXIF block is no reason to lose the pixels
+        image.getexif()
+    tags = getattr(image, "tag_v2", {})
+    image = ImageOps.exif_transpose(image, in_place=owned) or image
+    if image.mode.startswith("I"):
+        image = _eight_bits_of_integers(image, tags)
+    elif image.mode == "F":
+        image = _eight_bits_of_floats(image)
+    if image.has_transparency_data:
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(layer, mask=layer)
+    return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _eight_bits_of_integers(image: Image.Image, tags: Any) -> Image.Image:
+    image = image.convert("I")
+    low, high = image.getextrema()
+    if low < 0 or high > 65535:
+        raise ValueError(
+            f"its 32-bit values go from {low} to {high}; save it with 8 or 16 bits a channel"
+        )
+    white = 4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535
+    table = np.rint(np.minimum(np.arange(65536) * (255 / white), 255)).astype(int)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow turns only 8-bit values round
+        table = 255 - table
+    if "transparency" in image.info:  # PNG: one value that stands for transparent, over white
+        table[image.info.pop("transparency")] = 255
+    return image.point(table.tolist(), "L")
+
+
+def _eight_bits_of_floats(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 65535):  # also true of NaN
+        raise ValueError(
+            f"its floating-point values go from {low} to {high}; save it with 8 or 16 bits"
+        )
+    white = next(white for white in (1, 255, 65535) if high <= white)
+    return Image.fromarray(np.rint(values * np.float32(255 / white)).astype(np.uint8))
+
+
+_BITS_PER_SAMPLE = 258
+_PHOTOMETRIC = 262

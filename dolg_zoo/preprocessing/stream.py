@@ -1,0 +1,106 @@
+"""Decoding ahead of the network in threads, and batching of arrays that differ in shape."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from dolg_zoo.preprocessing.decode import BadImageError
+
+Source = TypeVar("Source")
+Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
+
+
+def decode_ahead(
+    sources: Iterable[Source],
+    work: Callable[[Source], Result],
+    *,
+    workers: int | None = None,
+    ahead: int = 32,
+) -> Iterator[tuple[int, Source, Result | BadImageError]]:
+    """Run `work` on each source in threads and yield what comes of it, in the sources' order.
+
+    Sources are drawn one by one, at most `ahead` beyond the last one yielded, so a list of a
+    million takes no more memory than one of a hundred. When the consumer stops, or an error or
+    Ctrl-C comes through, what is not yet begun is dropped and the threads are waited for.
+
+    Args:
+        sources: what to work on; may be a generator.
+        work: called with one source, in a thread; say, to load and resize an image.
+        workers: threads; the processor's count up to 8 by default, since each may hold a whole
+            decoded image.
+        ahead: how many sources may be drawn and not yet yielded, at least 1.
+
+    Yields:
+        (index, source, result), where the result is the error itself if `work` raised
+        BadImageError. Any other error is raised here, at its source's turn.
+    """
+    if ahead < 1:
+        raise ValueError(f"ahead must be at least 1, not {ahead}")
+
+    def attempt(source: Source) -> Result | BadImageError:
+        try:
+            return work(source)
+        except BadImageError as error:
+            # The frames in the traceback would keep the image of every error in the list alive.
+            return error.with_traceback(None)
+
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), "decode")
+    waiting: deque = deque()
+    try:
+        for index, source in enumerate(sources):
+            waiting.append((index, source, pool.submit(attempt, source)))
+            if len(waiting) == ahead:
+                yield _first(waiting)
+        while waiting:
+            yield _first(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first(waiting: deque) -> tuple:
+    index, source, future = waiting.popleft()
+    return index, source, future.result()
+
+
+def batch_by_shape(
+    arrays: Iterable[tuple[Key, np.ndarray]], batch_size: int, max_pending: int
+) -> Iterator[tuple[list[Key], np.ndarray]]:
+    """Gather arrays of equal shape into batches.
+
+    A batch is yielded when `batch_size` arrays of one shape have come together. When more than
+    `max_pending` wait for company, the largest group goes as it is, and at the end all do, so
+    every array is in exactly one batch, though batches do not keep the order.
+
+    Yields:
+        (keys, stacked): the keys of a batch and its arrays, of shape (len(keys), ...).
+    """
+    if batch_size < 1 or max_pending < 1:
+        raise ValueError(
+            f"batch_size and max_pending must be at least 1, not {batch_size} and {max_pending}"
+        )
+    groups: dict[tuple[int, ...], list[tuple[Key, np.ndarray]]] = {}
+    pending = 0
+    for key, array in arrays:
+        group = groups.setdefault(array.shape, [])
+        group.append((key, array))
+        pending += 1
+        if len(group) < batch_size:
+            if pending <= max_pending:
+                continue
+            group = max(groups.values(), key=len)
+        pending -= len(group)
+        yield _stack(groups.pop(group[0][1].shape))
+    for group in groups.values():
+        yield _stack(group)
+
+
+def _stack(group: list[tuple[Key, np.ndarray]]) -> tuple[list[Key], np.ndarray]:
+    keys, arrays = zip(*group, strict=True)
+    return list(keys), np.stack(arrays)

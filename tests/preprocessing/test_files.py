@@ -1,0 +1,111 @@
+"""Listing of the images of a folder."""
+
+import os
+
+import pytest
+
+from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
+
+
+def touch(folder, *names):
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return paths
+
+
+def test_images_of_all_levels_come_sorted(tmp_path):
+    expected = touch(tmp_path, "a.jpg", "b/a.png", "b/c/z.webp", "c.tif")
+    assert list_images(tmp_path) == expected
+
+
+def test_a_folder_may_be_given_as_text(tmp_path):
+    expected = touch(tmp_path, "a.jpg")
+    assert list_images(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_counts_in_upper_and_lower_case(tmp_path, suffix):
+    expected = touch(tmp_path, f"a{suffix.upper()}", f"b{suffix}")
+    assert list_images(tmp_path) == expected
+
+
+def test_other_files_do_not_count(tmp_path):
+    expected = touch(tmp_path, "a.jpg")
+    touch(tmp_path, "a.txt", "jpg", "a.jpg.part", "a.svg")
+    assert list_images(tmp_path) == expected
+
+
+def test_hidden_files_and_folders_are_skipped(tmp_path):
+    expected = touch(tmp_path, "a.jpg")
+    touch(tmp_path, "._a.jpg", ".jpg", ".thumbnails/a.jpg", "b/.c/d.jpg")
+    assert list_images(tmp_path) == expected
+
+
+def test_a_hidden_folder_may_be_asked_for(tmp_path):
+    expected = touch(tmp_path / ".photos", "a.jpg")
+    assert list_images(tmp_path / ".photos") == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.jpg", "café 写真.jpg", "two\nlines.jpg", os.fsdecode(b"\xff.jpg")]
+)
+def test_unusual_names_are_found(tmp_path, name):
+    expected = touch(tmp_path, name)
+    assert list_images(tmp_path) == expected
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+    expected = touch(tmp_path, "album.jpg/a.jpg")
+    assert list_images(tmp_path) == expected
+
+
+def test_linked_files_and_folders_are_followed(tmp_path):
+    elsewhere = touch(tmp_path / "elsewhere", "x.jpg", "deep/y.jpg")
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    (gallery / "link.jpg").symlink_to(elsewhere[0])
+    (gallery / "more").symlink_to(tmp_path / "elsewhere")
+    assert list_images(gallery) == [
+        gallery / "link.jpg",
+        gallery / "more/deep/y.jpg",
+        gallery / "more/x.jpg",
+    ]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    expected = touch(tmp_path, "b/a.jpg")
+    (tmp_path / "a").symlink_to(tmp_path)
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    assert list_images(tmp_path) == expected
+
+
+def test_a_folder_goes_by_its_own_name_rather_than_by_a_link(tmp_path):
+    expected = touch(tmp_path, "z/a.jpg")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    assert list_images(tmp_path) == expected
+
+
+def test_a_link_to_nowhere_and_a_pipe_are_skipped(tmp_path):
+    expected = touch(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "absent.jpg")
+    os.mkfifo(tmp_path / "c.jpg")
+    assert list_images(tmp_path) == expected
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        list_images(tmp_path / "absent")
+
+
+def test_a_file_is_an_error(tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"a\.jpg"):
+        list_images(*touch(tmp_path, "a.jpg"))
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    touch(tmp_path, "a.txt", ".hidden.jpg")
+    with pytest.raises(ValueError, match=r"no visible file there ends in .*\.jpg"):
+        list_images(tmp_path)
