@@ -1,0 +1,17 @@
+"""What can go wrong between a weight's name and its bytes."""
+
+
+class WeightsError(Exception):
+    """Base of the errors of this package."""
+
+
+class ManifestError(WeightsError, ValueError):
+    """The list of weights is not well formed."""
+
+
+class DownloadError(WeightsError):
+    """A file could be had neither from the Hub nor from the cache."""
+
+
+class ChecksumError(WeightsError):
+    """A file's bytes are not those that were promised."""

@@ -1,0 +1,198 @@
+import errno
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+REPO = "someone/landmarks"
+NAME = "model.weights.h5"
+DATA = bytes(range(256)) * 4000
+
+
+def pinned(commit, data=DATA, name=NAME):
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"repo": REPO, "revision": commit, "path": name, "size": len(data), "sha256": sha256}
+
+
+@pytest.fixture
+def file(hub):
+    return pinned(hub.commit(REPO, {NAME: DATA}))
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_bytes_of_the_pinned_commit_are_fetched(hub, client, file):
+    hub.commit(REPO, {NAME: b"what main holds now"})
+    path = Path(client.call("fetch", file=file)["path"])
+    assert path.read_bytes() == DATA
+    assert path.name == NAME
+    assert path.is_relative_to(client.cache)
+
+
+def test_a_cached_file_costs_no_request(hub, client, file):
+    first = client.call("fetch", file=file)
+    hub.requests.clear()
+    assert client.call("fetch", file=file) == first
+    assert hub.requests == []
+
+
+def test_cache_dir_is_used_instead_of_the_users_cache(client, file, tmp_path):
+    path = Path(client.call("fetch", file=file, cache_dir=str(tmp_path / "mine"))["path"])
+    assert path.is_relative_to(tmp_path / "mine")
+    assert not client.cache.exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_flipped_byte_in_the_cache_is_healed(client, file, links):
+    call = client.call if links else client.call_without_links
+    path = Path(call("fetch", file=file)["path"])
+    assert path.is_symlink() == links
+    flip_a_byte(path)
+    assert Path(call("fetch", file=file)["path"]).read_bytes() == DATA
+
+
+def test_a_truncated_file_in_the_cache_is_healed(client, file):
+    path = Path(client.call("fetch", file=file)["path"])
+    os.truncate(path, 100)
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
+
+
+def test_a_file_left_by_a_wrong_mirror_does_not_outlive_it(hub, client, file):
+    """The mirror's bytes had their own etag, so that the right ones come under another."""
+    path = Path(client.call("fetch", file=file)["path"])
+    wrong = path.parents[2] / "blobs" / ("0" * 64)
+    wrong.write_bytes(b"of the mirror")
+    path.unlink()
+    path.symlink_to(wrong)
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
+
+
+def test_processes_that_meet_a_damaged_cache_together_all_get_the_right_bytes(hub, client, file):
+    flip_a_byte(Path(client.call("fetch", file=file)["path"]))
+    hub.requests.clear()
+    processes = [client.start("fetch", env={}, file=file) for _ in range(4)]
+    outcomes = [process.communicate(timeout=60)[0] for process in processes]
+    assert all('"path"' in outcome for outcome in outcomes), outcomes
+    assert hub.count("GET") == 1
+
+
+def test_one_damaged_transfer_is_repeated(hub, client, file):
+    hub.damage[NAME] = 1
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
+    assert hub.count("GET") == 2
+
+
+def test_wrong_bytes_of_the_right_size_are_refused_by_both_hashes(hub, client, file):
+    hub.damage[NAME] = 2
+    outcome = client.call("fetch", file=file)
+    wrong = hashlib.sha256(DATA[:-1] + bytes([DATA[-1] ^ 1])).hexdigest()
+    assert outcome["error"] == "ChecksumError"
+    for word in (REPO, file["revision"], NAME, file["sha256"], wrong):
+        assert word in outcome["message"]
+    assert hub.count("GET") == 2
+
+
+def test_nothing_of_refused_bytes_stays_in_the_cache(hub, client, file):
+    hub.damage[NAME] = 2
+    client.call("fetch", file=file)
+    assert client.cached_files() == []
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
+
+
+def test_a_file_of_the_wrong_size_is_refused_by_both_sizes(client, file):
+    outcome = client.call("fetch", file=file | {"size": 5})
+    assert outcome["error"] == "ChecksumError"
+    assert f"it has {len(DATA)} bytes, expected 5" in outcome["message"]
+
+
+def test_an_interrupted_transfer_goes_on_where_it_stopped(hub, client):
+    # The Hub client writes pieces of 10 MiB, and goes on after the last that is whole.
+    data = DATA * 12
+    file = pinned(hub.commit(REPO, {NAME: data}), data)
+    hub.drop_after[NAME] = 11 << 20
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == data
+    ranges = [asked for method, _, asked in hub.requests if method == "GET"]
+    assert ranges == [None, f"bytes={10 << 20}-"]
+
+
+def test_offline_the_cache_serves(hub, client, file):
+    first = client.call("fetch", file=file)
+    hub.requests.clear()
+    assert client.call_offline("fetch", file=file) == first
+    assert hub.requests == []
+
+
+def test_offline_without_the_file_the_command_to_get_it_is_named(client, file):
+    outcome = client.call_offline("fetch", file=file)
+    assert outcome["error"] == "DownloadError"
+    assert f"`hf download {REPO} {NAME} --revision {file['revision']}`" in outcome["message"]
+    assert f"models--someone--landmarks of its cache into {client.cache}" in outcome["message"]
+
+
+def test_offline_a_damaged_file_is_refused_and_kept_for_healing(client, file):
+    path = Path(client.call("fetch", file=file)["path"])
+    flip_a_byte(path)
+    outcome = client.call_offline("fetch", file=file)
+    assert outcome["error"] == "ChecksumError"
+    assert file["sha256"] in outcome["message"]
+    assert "HF_HUB_OFFLINE" in outcome["message"]
+    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
+
+
+def test_a_missing_file_is_named(client, file):
+    outcome = client.call("fetch", file=file | {"path": "absent.h5"})
+    assert outcome["error"] == "DownloadError"
+    assert f"{REPO} has no file 'absent.h5'" in outcome["message"]
+    assert outcome["cause"] == "RemoteEntryNotFoundError"
+
+
+def test_a_missing_revision_is_named(client, file):
+    outcome = client.call("fetch", file=file | {"revision": "0" * 40})
+    assert f"{REPO} has no revision '{'0' * 40}'" in outcome["message"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "RepoNotFound"), (401, ""), (403, "")])
+def test_a_refused_repository_asks_for_a_login(hub, client, file, status, code):
+    hub.refusals[REPO] = (status, code)
+    outcome = client.call("fetch", file=file)
+    assert outcome["error"] == "DownloadError"
+    assert f"no repository {REPO} to you (status {status})" in outcome["message"]
+    assert "hf auth login" in outcome["message"]
+
+
+def test_a_gated_repository_asks_to_accept_its_conditions(hub, client, file):
+    hub.refusals[REPO] = (403, "GatedRepo")
+    outcome = client.call("fetch", file=file)
+    assert f"{REPO} is gated: accept its conditions" in outcome["message"]
+
+
+def test_a_failing_server_is_quoted(hub, client, file):
+    hub.refusals[REPO] = (503, "")
+    outcome = client.call("fetch", file=file)
+    assert outcome["error"] == "DownloadError"
+    assert hub.endpoint in outcome["message"]
+    assert "503" in outcome["message"]
+
+
+def test_an_unreachable_server_is_named_with_the_command_to_do_without(client, file):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        client.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        outcome = client.call("fetch", file=file)
+    assert outcome["error"] == "DownloadError"
+    assert f"could not be fetched from {client.endpoint}" in outcome["message"]
+    assert os.strerror(errno.ECONNREFUSED) in outcome["message"]
+    assert f"hf download {REPO} {NAME}" in outcome["message"]
+
+
+def test_a_full_disk_is_named(client, file):
+    outcome = client.call("fetch", file=file, file_size_limit=100_000)
+    assert outcome["error"] == "DownloadError"
+    assert f"cannot be stored in {client.cache}" in outcome["message"]
+    assert client.cached_files() == []

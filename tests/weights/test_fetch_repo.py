@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import pytest
+
+REPO = "someone/their-dolg"
+SMALL, LARGE = "config.json", "model.weights.h5"
+FILES = {SMALL: b'{"dim": 512}', LARGE: b"weights" * 1000}
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def contents(outcome):
+    return {name: (Path(outcome["folder"]) / name).read_bytes() for name in FILES}
+
+
+@pytest.fixture
+def commit(hub):
+    return hub.commit(REPO, FILES)
+
+
+def test_the_named_files_of_main_are_fetched(client, commit):
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["commit"] == commit
+    assert contents(outcome) == FILES
+
+
+def test_files_that_were_not_named_are_not_fetched(hub, client):
+    hub.commit(REPO, FILES | {"run_me.py": b"print('hello')"})
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert {path.name for path in Path(outcome["folder"]).iterdir()} == {SMALL, LARGE}
+
+
+@pytest.mark.parametrize("revision", ["v1", "refs/pr/3"])
+def test_a_tag_or_branch_is_resolved(hub, client, commit, revision):
+    tagged = hub.commit(REPO, {SMALL: b"older", LARGE: b"older too"}, branch=revision)
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL], revision=revision)
+    assert outcome["commit"] == tagged
+    assert (Path(outcome["folder"]) / SMALL).read_bytes() == b"older"
+
+
+def test_only_the_first_file_is_asked_of_the_branch(hub, client, commit):
+    """So a push between two files cannot mix two commits."""
+    client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    asked = [path.split("/")[4:] for method, path, _ in hub.requests if method == "HEAD"]
+    assert asked == [["main", SMALL], [commit, LARGE]]
+
+
+def test_a_new_commit_of_the_branch_is_seen(hub, client, commit):
+    client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    newer = hub.commit(REPO, FILES | {SMALL: b"newer"})
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["commit"] == newer
+    assert contents(outcome) == FILES | {SMALL: b"newer"}
+
+
+def test_a_server_that_answers_with_another_commit_is_refused(hub, client, commit):
+    asked = "a" * 40
+    hub.branches[REPO, asked] = commit
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL], revision=asked)
+    assert outcome["error"] == "DownloadError"
+    assert asked in outcome["message"]
+    assert commit in outcome["message"]
+
+
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_wrong_bytes_of_the_right_size_are_refused(hub, client, commit, name):
+    hub.damage[name] = 2
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["error"] == "ChecksumError"
+    assert f"{name} of {REPO}" in outcome["message"]
+
+
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_a_flipped_byte_in_the_cache_is_healed(client, commit, name):
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    flip_a_byte(Path(outcome["folder"]) / name)
+    assert contents(client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])) == FILES
+
+
+def test_offline_the_cache_serves(hub, client, commit):
+    first = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    hub.requests.clear()
+    assert client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE]) == first
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_offline_a_flipped_byte_is_found(client, commit, name):
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    flip_a_byte(Path(outcome["folder"]) / name)
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["error"] == "ChecksumError"
+    assert name in outcome["message"]
+
+
+def test_offline_without_the_files_the_command_names_all_of_them(client, commit):
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["error"] == "DownloadError"
+    assert f"`hf download {REPO} {SMALL} {LARGE} --revision main`" in outcome["message"]
+
+
+@pytest.mark.parametrize("name", [SMALL, LARGE])
+def test_without_links_the_hash_is_asked_of_the_hub(client, commit, name):
+    outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    path = Path(outcome["folder"]) / name
+    assert not path.is_symlink()
+    flip_a_byte(path)
+    outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert contents(outcome) == FILES
+
+
+def test_a_mirror_whose_etags_are_no_hashes_is_asked_for_them(hub, client, commit):
+    hub.etags[LARGE] = "17-abc"
+    hub.damage[LARGE] = 1
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert contents(outcome) == FILES
+
+
+def test_without_links_and_offline_nothing_unverified_is_handed_out(client, commit):
+    client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL])
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL])
+    assert outcome["error"] == "DownloadError"
+    assert "cannot be verified offline" in outcome["message"]
+    assert f"hf download {REPO} --local-dir" in outcome["message"]
+
+
+def test_an_unknown_repository_is_named(client):
+    outcome = client.call("fetch_repo", repo_id="no/body", files=[SMALL])
+    assert outcome["error"] == "DownloadError"
+    assert "no repository no/body to you" in outcome["message"]

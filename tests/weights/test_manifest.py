@@ -1,0 +1,216 @@
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dolg_zoo
+from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
+
+COMMIT, SHA256 = "c" * 40, "5" * 64
+FILE = {"size": 7, "sha256": SHA256}
+FIGURE = {"value": 81.2, "what": "mAP %, ROxford medium", "source": "a paper"}
+ORIGIN = {"license": "MIT", "provenance": "trained", "figures": [FIGURE], "figures_note": ""}
+PRESET_FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
+WELL_FORMED = {
+    "format_version": 1,
+    "presets": {
+        "small_imagenet": {
+            "description": "a small one",
+            "architecture": "small",
+            "source": {"repo": "user/repo", "revision": COMMIT},
+            "files": dict.fromkeys(PRESET_FILES, FILE),
+            **ORIGIN,
+        }
+    },
+    "checkpoints": {
+        "big_gldv2": {
+            "repo": "user/repo",
+            "revision": COMMIT,
+            "file": "big.pt",
+            "format": "pytorch",
+            **FILE,
+            **ORIGIN,
+        }
+    },
+}
+REMOVED = object()
+
+
+def load(tmp_path, content):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return load_manifest(path)
+
+
+def altered(place, value):
+    content = copy.deepcopy(WELL_FORMED)
+    *parents, last = place.split("/")
+    record = content
+    for key in parents:
+        record = record[int(key) if key.isdigit() else key]
+    if value is REMOVED:
+        del record[last]
+    else:
+        record[last] = value
+    return content
+
+
+def test_a_preset_lists_its_files_with_their_pins(tmp_path):
+    preset = load(tmp_path, WELL_FORMED).presets["small_imagenet"]
+    assert preset.remote_files == tuple(
+        RemoteFile("user/repo", COMMIT, name, 7, SHA256) for name in PRESET_FILES
+    )
+    assert preset.figures[0].value == 81.2
+
+
+def test_a_checkpoint_is_one_pinned_file(tmp_path):
+    checkpoint = load(tmp_path, WELL_FORMED).checkpoints["big_gldv2"]
+    assert checkpoint.file == RemoteFile("user/repo", COMMIT, "big.pt", 7, SHA256)
+    assert checkpoint.format == "pytorch"
+
+
+def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
+    content = altered("presets/small_imagenet/source", "embedded")
+    preset = load(tmp_path, content).presets["small_imagenet"]
+    assert preset.source is None
+    assert preset.remote_files == ()
+    assert list(preset.files) == PRESET_FILES
+
+
+PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("format_version", 2, ["format_version", "2"]),
+        ("extra", 1, ["unknown field 'extra'"]),
+        ("presets", [], ["presets", "[]"]),
+        ("presets/Small", {}, ["'Small'"]),
+        ("presets/..", {}, ["'..'"]),
+        (PRESET + "licence", "MIT", ["small_imagenet", "unknown field 'licence'"]),
+        (PRESET + "license", REMOVED, ["small_imagenet", "lacks the field 'license'"]),
+        (PRESET + "license", " ", ["small_imagenet", "license", "' '"]),
+        (PRESET + "architecture", 5, ["small_imagenet", "architecture", "5"]),
+        (PRESET + "source", "elsewhere", ["small_imagenet", "source", "'elsewhere'"]),
+        (PRESET + "source/repo", "repo", ["small_imagenet", "repo", "'repo'"]),
+        (PRESET + "source/repo", "../etc", ["small_imagenet", "repo", "'../etc'"]),
+        (PRESET + "source/revision", "main", ["small_imagenet", "revision", "'main'"]),
+        (PRESET + "files", {}, ["small_imagenet", "files", "{}"]),
+        (PRESET + "files", {"../evil": FILE}, ["small_imagenet", "files", "'../evil'"]),
+        (PRESET + "files/run.py", FILE, ["small_imagenet", "files", "'run.py'"]),
+        (PRESET + "files/config.json", REMOVED, ["small_imagenet", "files", "'config.json'"]),
+        (PRESET + "files/config.json", SHA256, ["small_imagenet", "config.json", SHA256]),
+        (PRESET + "figures", {}, ["small_imagenet", "figures", "{}"]),
+        (PRESET + "figures/0/value", "81", ["small_imagenet", "figures[0]", "value", "'81'"]),
+        (PRESET + "figures/0/value", float("nan"), ["figures[0]", "value", "nan"]),
+        (PRESET + "figures/0/source", "", ["small_imagenet", "figures[0]", "source", "''"]),
+        (PRESET + "figures_note", None, ["small_imagenet", "figures_note", "None"]),
+        (CHECKPOINT + "revision", "C" * 40, ["big_gldv2", "revision", "C" * 40]),
+        (CHECKPOINT + "revision", COMMIT[1:], ["big_gldv2", "revision", COMMIT[1:]]),
+        (CHECKPOINT + "sha256", "g" * 64, ["big_gldv2", "sha256", "g" * 64]),
+        (CHECKPOINT + "sha256", SHA256 + "\n", ["big_gldv2", "sha256"]),
+        (CHECKPOINT + "size", 0, ["big_gldv2", "size", "0"]),
+        (CHECKPOINT + "size", -1, ["big_gldv2", "size", "-1"]),
+        (CHECKPOINT + "size", 7.0, ["big_gldv2", "size", "7.0"]),
+        (CHECKPOINT + "size", True, ["big_gldv2", "size", "True"]),
+        (CHECKPOINT + "size", "7", ["big_gldv2", "size", "'7'"]),
+        (CHECKPOINT + "format", "pickle", ["big_gldv2", "format", "'pickle'"]),
+        (CHECKPOINT + "file", "a/b.pt", ["big_gldv2", "file", "'a/b.pt'"]),
+        (CHECKPOINT + "file", "a\\b.pt", ["big_gldv2", "file", "a\\\\b.pt"]),
+        (CHECKPOINT + "file", "..", ["big_gldv2", "file", "'..'"]),
+        (CHECKPOINT + "file", "../b.pt", ["big_gldv2", "file", "'../b.pt'"]),
+        (CHECKPOINT + "file", "/b.pt", ["big_gldv2", "file", "'/b.pt'"]),
+        (CHECKPOINT + "file", "b.exe", ["big_gldv2", "file", "'b.exe'"]),
+    ],
+)
+def test_a_malformed_field_is_refused_by_entry_field_and_value(tmp_path, place, value, words):
+    content = altered(place, value)
+    with pytest.raises(ManifestError) as caught:
+        load(tmp_path, content)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text('{"format_version": 1, "format_version": 1}', encoding="utf-8")
+    with pytest.raises(ManifestError, match="'format_version' stands twice"):
+        load_manifest(path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b""])
+def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, content):
+    path = tmp_path / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=r"manifest\.json"):
+        load_manifest(path)
+
+
+def test_a_missing_manifest_is_refused_by_its_path(tmp_path):
+    with pytest.raises(ManifestError, match=r"absent\.json"):
+        load_manifest(tmp_path / "absent.json")
+
+
+def test_the_shipped_manifest_pins_the_upstream_checkpoints():
+    """The sizes and hashes are those of the upload's own page."""
+    files = {name: entry.file for name, entry in load_manifest().checkpoints.items()}
+    commit = "432c3d3939a0eb0e46d73126935025b8435d65b9"
+    assert files == {
+        "dolg_resnet50_gldv2": RemoteFile(
+            "Shiro/DOLG",
+            commit,
+            "r50_dolg_512.pt",
+            277694709,
+            "d5548bc7daa330b9396607411160b3c33cd2f0acc00f21daae849f390534d991",
+        ),
+        "dolg_resnet101_gldv2": RemoteFile(
+            "Shiro/DOLG",
+            commit,
+            "r101_dolg_512.pt",
+            353977741,
+            "fa86f4bad51ec4f5d060108cdae7e09b82e0f62f6e2c3b245cfa2032a7373e2c",
+        ),
+    }
+
+
+def test_upstream_figures_stand_with_their_reservation():
+    for entry in load_manifest().checkpoints.values():
+        assert len(entry.figures) == 24
+        assert "36 of 70 ROxford and 38 of 70 RParis" in entry.figures_note
+
+
+def test_the_embedded_preset_is_listed():
+    assert load_manifest().presets["dolg_efficientnet_lite_b0_imagenet"].source is None
+
+
+def test_an_installed_package_reads_the_manifest_that_lies_inside_it(tmp_path):
+    package = Path(dolg_zoo.__file__).parent
+    copied = tmp_path / "dolg_zoo"
+    shutil.copytree(package / "weights", copied / "weights")
+    (copied / "__init__.py").touch()
+    (copied / "weights_manifest.json").write_text(json.dumps(WELL_FORMED), encoding="utf-8")
+    script = "from dolg_zoo.weights import load_manifest; print(*load_manifest().presets)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["small_imagenet"]
+
+
+def test_importing_the_package_imports_neither_keras_nor_the_hub_client():
+    script = (
+        "import sys, dolg_zoo.weights as weights; weights.load_manifest();"
+        "print({'keras', 'tensorflow', 'huggingface_hub'} & sys.modules.keys())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(dolg_zoo.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "set()"
