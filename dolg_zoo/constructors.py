@@ -1,0 +1,119 @@
+"""dolg_<backbone>(…): a DOLG model over every backbone, made from the table of backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dolg_zoo.backbones import (
+    BACKBONES,
+    build_backbone,
+    imagenet_normalization,
+    load_imagenet_weights,
+)
+from dolg_zoo.dolg import DOLG
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.presets import locate_preset, preset_names, preset_tags, read_preset
+from dolg_zoo.weights import load_manifest
+
+
+def constructor(architecture: str) -> Callable[..., DOLG]:
+    """The function `dolg_<architecture>`."""
+
+    def construct(
+        pretrained: str | None = None, backbone_weights: str | None = None, **overrides: Any
+    ) -> DOLG:
+        if pretrained is not None:
+            return _pretrained(architecture, pretrained, backbone_weights, overrides)
+        return _new(architecture, backbone_weights, overrides)
+
+    construct.__name__ = construct.__qualname__ = f"dolg_{architecture}"
+    construct.__doc__ = f"""A DOLG model over the backbone {architecture}.
+
+    Args:
+        pretrained: the tag of a preset, which names what it was trained on; None for a new head.
+        backbone_weights: "imagenet" for a backbone trained on ImageNet under a new head, to
+            fine-tune from; None for random weights.
+        **overrides: values of `DOLGConfig`, such as descriptor_dim=256 or taps=("P3", "P4"); and
+            image_converter, an `ImageConverter`.
+
+    Returns:
+        A `DOLG` model.
+
+    Raises:
+        ValueError: if there is no such tag or source of weights, listing those that there are; or
+            if an override is out of its range.
+    """
+    return construct
+
+
+def _pretrained(
+    architecture: str, tag: str, backbone_weights: str | None, overrides: dict[str, Any]
+) -> DOLG:
+    if backbone_weights is not None or overrides:
+        given = sorted({*overrides, *(["backbone_weights"] if backbone_weights else [])})
+        raise ValueError(
+            f"A preset's architecture and weights are fixed, so pretrained={tag!r} cannot go with"
+            f" {', '.join(given)}; leave them out, or leave pretrained out."
+        )
+    name = f"dolg_{architecture}_{tag}"
+    if name not in preset_names():
+        tags = ", ".join(map(repr, preset_tags(architecture))) or "none so far"
+        raise ValueError(
+            f"There is no preset {name!r}. Tags of {architecture}: {tags}. "
+            + (_how_to_get(name, architecture))
+        )
+    return DOLG.from_preset(name)
+
+
+def _how_to_get(name: str, architecture: str) -> str:
+    checkpoint = load_manifest().checkpoints.get(name)
+    if checkpoint is not None:
+        return (
+            f"Its weights exist as {checkpoint.file.path} of {checkpoint.file.repo}, in a format"
+            " that this version of dolg-zoo does not read yet."
+        )
+    return (
+        f"Fine-tune one with dolg_{architecture}(backbone_weights='imagenet') and save it with"
+        " save_to_preset, or start from a preset: " + ", ".join(preset_names()) + "."
+    )
+
+
+def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, Any]) -> DOLG:
+    if backbone_weights not in (None, "imagenet"):
+        raise ValueError(f'backbone_weights must be "imagenet" or None, got {backbone_weights!r}.')
+    converter = overrides.pop("image_converter", None)
+    mean, std = imagenet_normalization(architecture)
+    values = {
+        "input_shape": BACKBONES[architecture].input_shape,
+        "mean": mean,
+        "std": std,
+        **overrides,
+    }
+    config = DOLGConfig.from_dict({**values, "backbone": architecture})
+    backbone = build_backbone(architecture, taps=config.taps, input_shape=config.input_shape)
+    if backbone_weights == "imagenet":
+        _load_imagenet(architecture, backbone)
+    net = DOLGNet(backbone, config=config)
+    return DOLG(net, converter or _converter_for(config), {"name": f"dolg_{architecture}"})
+
+
+def _load_imagenet(architecture: str, backbone) -> None:
+    embedded = f"dolg_{architecture}_imagenet"
+    entry = load_manifest().presets.get(embedded)
+    if entry is None or entry.source is not None:
+        load_imagenet_weights(architecture, backbone)
+        return
+    # it ships with the package, so there is nothing to download
+    trained = read_preset(locate_preset(embedded).folder).net.backbone
+    weights = {weight.path: weight for weight in trained.weights}
+    for weight in backbone.weights:
+        weight.assign(weights[weight.path])
+
+
+def _converter_for(config: DOLGConfig) -> ImageConverter:
+    height, width, _ = config.input_shape
+    if height and width:
+        return ImageConverter(size=(height, width), mode="squash", interpolation="bicubic")
+    return ImageConverter(size=256, mode="short_side", multiple_of=32, interpolation="bicubic")

@@ -1,0 +1,287 @@
+"""DOLG, the task: network, preprocessing and presets in one object that a user holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from PIL import Image
+
+from dolg_zoo.models import DOLGNet
+from dolg_zoo.preprocessing import (
+    BadImageError,
+    ImageConverter,
+    batch_by_shape,
+    decode_ahead,
+    list_images,
+    load_image,
+)
+from dolg_zoo.presets import Preset, locate_preset, read_preset, write_preset
+from dolg_zoo.progress import track
+
+ImageSource = str | Path | Image.Image | np.ndarray
+
+
+class BadImagesError(ValueError):
+    """Some images could not be used; the others were embedded all the same.
+
+    Attributes:
+        skipped: index of the image to what is wrong with it.
+        kept: indices of the images that were embedded, ascending.
+        descriptors: (len(kept), dim) float32, in that order.
+    """
+
+    def __init__(
+        self, skipped: dict[int, BadImageError], kept: list[int], descriptors: np.ndarray
+    ) -> None:
+        self.skipped = skipped
+        self.kept = kept
+        self.descriptors = descriptors
+        lines = "\n".join(f"  {error}" for error in skipped.values())
+        super().__init__(
+            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}\n"
+            "The descriptors of the others are in this error's `descriptors`, their indices in"
+            " `kept`."
+        )
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class DOLG(keras.Model):
+    """A DOLG retrieval model: images in, descriptors to search with out.
+
+    An ordinary `keras.Model`: called on a batch of RGB images (batch, height, width, 3), uint8 or
+    float in [0, 255], it gives their L2-normalised descriptors (batch, dim), float32.
+
+    ```python
+    model = dolg_zoo.DOLG.from_preset()
+    descriptors = model.embed("photos/")
+    similarities = descriptors @ descriptors.T
+    ```
+
+    Args:
+        net: the network.
+        image_converter: how an image file becomes the network's input.
+        metadata: what is known of the weights: name, license, provenance and the like.
+
+    Raises:
+        ValueError: if the network takes one image size only and the converter gives others.
+    """
+
+    def __init__(
+        self,
+        net: DOLGNet,
+        image_converter: ImageConverter,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        name: str = "dolg",
+        **kwargs,
+    ):
+        if net.num_classes is not None:
+            raise ValueError(
+                f"DOLG needs a network that gives descriptors, not {net.num_classes} classes."
+            )
+        _check_sizes_fit(net, image_converter)
+        normalize = keras.layers.UnitNormalization(dtype="float32", name="l2")
+        super().__init__(net.inputs, normalize(net(net.inputs[0])), name=name, **kwargs)
+        self.net = net
+        self.image_converter = image_converter
+        # not as an attribute of this name alone: Keras would wrap the dictionary
+        self._metadata_items = tuple((metadata or {}).items())
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is known of the weights: name, license, provenance and the like."""
+        return dict(self._metadata_items)
+
+    @property
+    def descriptor_dim(self) -> int:
+        """The length of a descriptor."""
+        return self.net.config.descriptor_dim
+
+    @classmethod
+    def from_preset(cls, preset: str | Path | None = None) -> DOLG:
+        """Loads a preset.
+
+        Args:
+            preset: a name that `dolg presets` lists; `hf://user/repo[@revision]`; or a folder that
+                `save_to_preset` wrote. None for the preset that ships with dolg-zoo, which needs
+                no network.
+
+        Raises:
+            PresetError: if there is no such preset, or its files are not what they must be.
+            WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+        """
+        located = locate_preset(preset)
+        loaded = read_preset(located.folder)
+        return cls(loaded.net, loaded.image_converter, {**loaded.metadata, "preset": located.name})
+
+    def save_to_preset(self, folder: str | Path) -> None:
+        """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
+
+        Raises:
+            PresetError: if the backbone cannot be described without code.
+            OSError: if the folder cannot be written.
+        """
+        # of the preset it was loaded from, no longer true of the new one
+        metadata = {key: self.metadata[key] for key in self.metadata.keys() - {"preset", "sha256"}}
+        write_preset(folder, Preset(self.net, self.image_converter, metadata))
+
+    def embed(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int = 16,
+        scales: Sequence[float] = (1.0,),
+        progress: bool = True,
+    ) -> np.ndarray:
+        """The descriptors of images of any kind and size.
+
+        Args:
+            images: a folder (its images in sorted order); a path; a PIL image; an array
+                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; or any
+                number of these but folders.
+            batch_size: images that go through the network at once; only images of one size do.
+            scales: the descriptor is the normalised mean of the normalised descriptors of the
+                image at each of these multiples of its size.
+            progress: whether to draw a progress bar on a terminal if it takes long.
+
+        Returns:
+            (images, dim), float32, each row of length 1.
+
+        Raises:
+            BadImagesError: at the end, if some images could not be read; it carries the
+                descriptors of all others.
+        """
+        sources = _sources(images)
+        descriptors = np.zeros((len(sources), self.descriptor_dim), np.float32)
+        skipped: dict[int, BadImageError] = {}
+        found = self.embed_each(sources, batch_size=batch_size, scales=scales)
+        if progress:
+            found = track(found, len(sources), "Embedding")
+        for index, result in found:
+            if isinstance(result, BadImageError):
+                skipped[index] = result
+            else:
+                descriptors[index] = result
+        if skipped:
+            kept = [index for index in range(len(sources)) if index not in skipped]
+            raise BadImagesError(dict(sorted(skipped.items())), kept, descriptors[kept])
+        return descriptors
+
+    def embed_each(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int = 16,
+        scales: Sequence[float] = (1.0,),
+    ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
+        """Embeds a stream of images, however long, in memory that does not grow with it.
+
+        Args:
+            images: paths, PIL images or arrays (height, width, 3), as for `embed`.
+            batch_size: images that go through the network at once.
+            scales: as for `embed`.
+
+        Yields:
+            (index, descriptor) or (index, error), one for each image, as they are done, which is
+            not quite their order: images of one size wait for each other.
+        """
+        scales = tuple(scales)
+        if not scales or any(not scale > 0 for scale in scales):
+            raise ValueError(f"scales must be one or more numbers greater than 0, got {scales!r}.")
+
+        def work(source: ImageSource) -> list[np.ndarray]:
+            image = load_image(source)
+            return [self.image_converter(image, scale) for scale in scales]
+
+        errors: list[tuple[int, BadImageError]] = []
+
+        def arrays() -> Iterator[tuple[int, np.ndarray]]:
+            for index, _, result in decode_ahead(images, work, ahead=2 * batch_size):
+                if isinstance(result, BadImageError):
+                    errors.append((index, result))
+                else:
+                    yield from ((index, array) for array in result)
+
+        sums: dict[int, np.ndarray] = {}
+        missing: dict[int, int] = {}
+        for indices, batch in batch_by_shape(arrays(), batch_size, max_pending=4 * batch_size):
+            for index, descriptor in zip(indices, self.predict_on_batch(batch), strict=True):
+                sums[index] = sums.get(index, 0) + descriptor
+                missing[index] = missing.get(index, len(scales)) - 1
+                if not missing[index]:
+                    del missing[index]
+                    mean = sums.pop(index)
+                    yield index, mean / max(np.linalg.norm(mean), 1e-12)
+            yield from _drain(errors)
+        yield from _drain(errors)
+
+    def similarity(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        others: ImageSource | Iterable[ImageSource] | None = None,
+    ) -> np.ndarray:
+        """How alike images are: the cosine of their descriptors, from -1 to 1.
+
+        Args:
+            images: as for `embed`.
+            others: as for `embed`; None to compare the images with each other.
+
+        Returns:
+            (images, others), float32.
+        """
+        descriptors = self.embed(images)
+        return descriptors @ (descriptors if others is None else self.embed(others)).T
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, in a form that `from_config` takes."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "net": keras.saving.serialize_keras_object(self.net),
+            "image_converter": self.image_converter.to_config(),
+            "metadata": self.metadata,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None) -> DOLG:
+        """The model that `get_config` described, with new weights."""
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        config["net"] = keras.saving.deserialize_keras_object(
+            config["net"], custom_objects=custom_objects
+        )
+        config["image_converter"] = ImageConverter.from_config(config["image_converter"])
+        model = cls(**config)
+        model.trainable = trainable
+        return model
+
+
+def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
+    if isinstance(images, (str, Path)):
+        return list_images(images) if Path(images).is_dir() else [images]
+    if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    return images if isinstance(images, np.ndarray) else list(images)
+
+
+def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:
+    while errors:
+        yield errors.pop(0)
+
+
+def _check_sizes_fit(net: DOLGNet, converter: ImageConverter) -> None:
+    height, width = net.input_shape[1:3]
+    if (height, width) == (None, None):
+        return
+    gives = None
+    if converter.mode == "squash":
+        gives = converter.target_size(width or 1, height or 1)[::-1]
+    if gives != (height, width):
+        raise ValueError(
+            f"The network takes images of {height}×{width} pixels only; its image converter must"
+            f' have mode="squash" and size=({height}, {width}), not {converter}.'
+        )

@@ -1,0 +1,140 @@
+"""The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dolg_zoo.backbones import build_backbone
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
+from dolg_zoo.presets.weights_file import load_weights, save_weights
+from dolg_zoo.weights.hashing import fault_in, sha256_of
+from dolg_zoo.weights.manifest import PRESET_FILES
+
+CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
+FORMAT_VERSION = 1
+# far more than any architecture takes, far less than would hurt
+MAX_JSON_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset folder holds: the network, how images enter it, and where it comes from."""
+
+    net: DOLGNet
+    image_converter: ImageConverter
+    metadata: Mapping[str, Any]
+
+
+def write_preset(folder: str | Path, preset: Preset) -> None:
+    """Writes a preset folder; one that is there is replaced file by file.
+
+    Raises:
+        PresetError: if the network is a classifier, or its backbone cannot be described without
+            code; nothing is written then.
+        OSError: if the folder cannot be written.
+    """
+    net = preset.net
+    if net.num_classes is not None:
+        raise PresetError(
+            "A preset gives descriptors, and this network is a classifier of"
+            f" {net.num_classes} classes; save it with net.save('….keras')."
+        )
+    config = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
+    if net.config.backbone is None:
+        config["backbone"] = serialize_backbone(net.backbone)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(net, folder / WEIGHTS)
+    _write(folder / CONFIG, config)
+    _write(folder / PREPROCESSOR, preset.image_converter.to_config())
+    # Last, with the hashes of the rest: should the job die before, no later call takes the new
+    # files for the old preset or a mixture for either.
+    hashes = {name: sha256_of(folder / name) for name in (CONFIG, PREPROCESSOR, WEIGHTS)}
+    _write(folder / METADATA, {**preset.metadata, "sha256": hashes})
+
+
+def read_preset(folder: str | Path) -> Preset:
+    """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
+
+    Raises:
+        PresetError: if a file is missing or is not what it should be; names the file.
+    """
+    folder = Path(folder)
+    config, converter, metadata = (
+        _read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
+    )
+    _check_hashes(folder, metadata)
+    if config.get("format_version") != FORMAT_VERSION:
+        raise PresetError(
+            f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
+            f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
+        )
+    try:
+        net = _network(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise PresetError(f"{folder / CONFIG}: {error}") from error
+    try:
+        image_converter = ImageConverter.from_config(converter)
+    except (ValueError, TypeError) as error:
+        raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
+    load_weights(net, folder / WEIGHTS)
+    return Preset(net, image_converter, metadata)
+
+
+def _network(config: Mapping[str, Any]) -> DOLGNet:
+    unknown = set(config) - {"format_version", "dolg", "backbone"}
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    dolg = DOLGConfig.from_dict(config["dolg"])
+    if dolg.backbone is None:
+        backbone = deserialize_backbone(config["backbone"])
+    else:
+        backbone = build_backbone(dolg.backbone, taps=dolg.taps, input_shape=dolg.input_shape)
+    return DOLGNet(backbone, config=dolg)
+
+
+def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:
+    hashes = metadata.get("sha256", {})
+    if not isinstance(hashes, dict):
+        raise PresetError(f"{folder / METADATA}: sha256 must be an object, got {hashes!r}.")
+    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+        if name not in hashes:
+            continue
+        fault = fault_in(folder / name, hashes[name]) if (folder / name).is_file() else "missing"
+        if fault:
+            raise PresetError(
+                f"{folder / name} is not the file that {METADATA} was written for ({fault}). The"
+                f" preset was saved only in part or changed since; if you changed it yourself,"
+                f' remove "sha256" from {METADATA}.'
+            )
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise PresetError(f"{path} is larger than {MAX_JSON_BYTES} bytes: no preset's file is.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PresetError(
+            f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
+            " save_to_preset has written."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, PresetError):
+            raise
+        raise PresetError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise PresetError(f"{path} must hold a JSON object, not {type(values).__name__}.")
+    return values

@@ -1,0 +1,128 @@
+"""A backbone that is not in our table, as data: a graph of Keras's own layers and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from dolg_zoo.presets.errors import PresetError
+
+# Each computes on its input and nothing else. Lambda runs what it is given, TFSMLayer and the
+# lookup layers open paths, and so on: a layer is let in here only after a look at it.
+LAYERS = {
+    "Activation",
+    "Add",
+    "Attention",
+    "Average",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "CenterCrop",
+    "Concatenate",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Cropping2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dot",
+    "Dropout",
+    "ELU",
+    "EinsumDense",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "Identity",
+    "InputLayer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
+    "Multiply",
+    "Normalization",
+    "PReLU",
+    "Permute",
+    "RMSNormalization",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "SeparableConv2D",
+    "Sequential",
+    "Softmax",
+    "SpatialDropout2D",
+    "SpectralNormalization",
+    "Subtract",
+    "UnitNormalization",
+    "UpSampling2D",
+    "ZeroPadding2D",
+}
+ALLOWED_IN = {
+    "keras.layers": LAYERS,
+    "keras": {"DTypePolicy", "Sequential", "Functional", "Model"},
+    "keras.src.models.functional": {"Functional"},
+    "keras.src.applications.convnext": {"LayerScale"},
+}
+# arithmetic on tensors, such as the `a + b` of two maps; and what only shapes or fills variables
+ALLOWED_MODULES = (
+    "keras.src.ops.numpy",
+    "keras.src.ops.nn",
+    "keras.src.ops.math",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+)
+# Keras's way to write a tensor of the graph, or a tuple, into JSON
+MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
+
+
+def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
+    """The backbone's graph, without its weights, for `deserialize_backbone`.
+
+    Raises:
+        PresetError: if it holds layers that a preset does not carry.
+    """
+    config = keras.saving.serialize_keras_object(backbone)
+    _refuse_strangers(config)
+    return config
+
+
+def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
+    """The backbone that `serialize_backbone` described, with new weights.
+
+    Raises:
+        PresetError: if the description names anything but the layers a preset carries.
+    """
+    _refuse_strangers(config)
+    return keras.saving.deserialize_keras_object(config, safe_mode=True)
+
+
+def _refuse_strangers(config: Any) -> None:
+    for module, name in _named_classes(config):
+        known = name in ALLOWED_IN.get(module, ()) or (
+            module in ALLOWED_MODULES and str(name).isidentifier()
+        )
+        if not known:
+            raise PresetError(
+                f"the backbone holds {name!r} of {module!r}, and a preset carries only Keras's own"
+                " layers that compute on their input alone, so that loading one runs no foreign"
+                " code. Use a backbone of dolg_zoo.backbones.BACKBONES, or save the model with"
+                " model.save('….keras')."
+            )
+
+
+def _named_classes(config: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (module, class) that the description would have Keras look up."""
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            name = item.get("class_name")
+            if "class_name" in item and not (item.get("module") is None and name in MARKERS):
+                yield item.get("module"), name
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item

@@ -1,0 +1,83 @@
+"""From what a user calls a preset to a folder with its files, each of them verified."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.weights import fetch, fetch_repo, load_manifest, parse_hub_url
+from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry
+
+DEFAULT_PRESET = "dolg_efficientnet_lite_b0_imagenet"
+EMBEDDED = Path(__file__).with_name("embedded")
+
+
+@dataclass(frozen=True)
+class LocatedPreset:
+    """A folder with a preset's files, and the name to call it by."""
+
+    name: str
+    folder: Path
+
+
+def preset_names() -> list[str]:
+    """The names that `DOLG.from_preset` takes, sorted."""
+    return sorted(load_manifest().presets)
+
+
+def preset_tags(architecture: str) -> list[str]:
+    """The tags that a backbone has presets for: "imagenet" of "dolg_<architecture>_imagenet"."""
+    return [
+        name.removeprefix(f"dolg_{architecture}_")
+        for name, entry in load_manifest().presets.items()
+        if entry.architecture == architecture
+    ]
+
+
+def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
+    """Finds a preset's files, downloading them if need be.
+
+    Args:
+        preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
+            folder; None for the preset that ships with the package. A name wins over a folder of
+            the same name, which can be given as `./name`.
+
+    Raises:
+        PresetError: if there is no such preset or folder, or a shipped file has been changed.
+        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+    """
+    preset = DEFAULT_PRESET if preset is None else preset
+    if isinstance(preset, str) and preset.startswith("hf://"):
+        repo, revision = parse_hub_url(preset)
+        snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
+        return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder)
+    presets = load_manifest().presets
+    if preset in presets:
+        return LocatedPreset(preset, _folder_of(presets[preset]))
+    if Path(preset).is_dir():
+        return LocatedPreset(str(preset), Path(preset))
+    near = difflib.get_close_matches(str(preset), presets, n=1)
+    raise PresetError(
+        f"There is no preset and no folder {str(preset)!r}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+        + f" Presets: {', '.join(presets)}. A preset of the Hugging Face Hub is hf://user/repo."
+    )
+
+
+def _folder_of(entry: PresetEntry) -> Path:
+    if entry.source is not None:
+        files = [fetch(file) for file in entry.remote_files]
+        return files[0].parent  # the Hub's cache has a folder for each commit
+    folder = EMBEDDED / entry.name
+    for name, promised in entry.files.items():
+        path = folder / name
+        fault = fault_in(path, promised.sha256, promised.size) if path.is_file() else "missing"
+        if fault:
+            raise PresetError(
+                f"{path}, which ships with dolg-zoo, is not the file that was released ({fault});"
+                " reinstall the package."
+            )
+    return folder
