@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from dolg_zoo.models import DOLGNet
@@ -209,7 +211,7 @@ class DOLG(keras.Model):
         sums: dict[int, np.ndarray] = {}
         missing: dict[int, int] = {}
         for indices, batch in batch_by_shape(arrays(), batch_size, max_pending=4 * batch_size):
-            for index, descriptor in zip(indices, self.predict_on_batch(batch), strict=True):
+            for index, descriptor in zip(indices, self._infer(batch).numpy(), strict=True):
                 sums[index] = sums.get(index, 0) + descriptor
                 missing[index] = missing.get(index, len(scales)) - 1
                 if not missing[index]:
@@ -218,6 +220,13 @@ class DOLG(keras.Model):
                     yield index, mean / max(np.linalg.norm(mean), 1e-12)
             yield from _drain(errors)
         yield from _drain(errors)
+
+    @cached_property
+    def _infer(self) -> Callable[[np.ndarray], tf.Tensor]:
+        # `predict` traces anew for the first few shapes it meets, and a graph for one shape rounds
+        # otherwise than one for all: descriptors would depend on what was embedded before.
+        signature = tf.TensorSpec(self.input_shape, tf.uint8)
+        return tf.function(lambda images: self(images, training=False), [signature])
 
     def similarity(
         self,

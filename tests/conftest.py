@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import runpy
@@ -9,7 +10,8 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture
@@ -35,3 +37,16 @@ def golden(shared):
         fill=rules["fill"],
         image=rules["image"],
     )
+
+
+@pytest.fixture(scope="session")
+def load_tool():
+    """Imports a script of tools/ by its name."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

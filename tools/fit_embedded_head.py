@@ -70,9 +70,12 @@ def main():
     parser.add_argument("--manifest", type=Path, default=ROOT / "weights_manifest.json")
     arguments = parser.parse_args()
 
+    photos = list_images(arguments.photos)
+    if len(photos) <= DIM:
+        parser.error(f"{DIM} principal axes need more than {len(photos)} photographs")
     net = new_network(arguments.backbone)
     converter = ImageConverter(size=256, mode="short_side", multiple_of=32, interpolation="bicubic")
-    fit_head(net, *features(net, converter, list_images(arguments.photos)))
+    fit_head(net, *features(net, converter, photos))
     write(net, converter, arguments.out)
     pin(arguments.out, arguments.manifest)
 

@@ -1,0 +1,225 @@
+import json
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from dolg_zoo.backbones import build_backbone
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.presets import Preset, PresetError, read_preset, write_preset
+
+FILES = ["config.json", "metadata.json", "model.weights.h5", "preprocessor.json"]
+
+
+def edit(folder, name, change):
+    """Changes a JSON file of a preset, and has the hashes forgotten that would give it away."""
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata.pop("sha256", None)
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    values = json.loads((folder / name).read_text())
+    change(values)
+    (folder / name).write_text(json.dumps(values))
+
+
+def forget_hashes(folder):
+    edit(folder, "metadata.json", lambda values: None)
+
+
+def test_holds_four_files_and_no_more(folder):
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_reloads_bit_for_bit(preset, folder, rng):
+    copy = read_preset(folder)
+    images = rng.integers(0, 256, (2, 40, 56, 3), dtype="uint8")
+    assert np.array_equal(preset.net(images), copy.net(images))
+    assert copy.net.config == preset.net.config
+    assert copy.image_converter == preset.image_converter
+    assert copy.metadata["license"] == "CC0-1.0"
+
+
+def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
+    config = DOLGConfig(
+        backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P3", "P4")
+    )
+    net = DOLGNet(build_backbone(config.backbone, taps=config.taps), config=config)
+    write_preset(tmp_path, Preset(net, ImageConverter(), {}))
+    assert "backbone" not in json.loads((tmp_path / "config.json").read_text())
+    images = np.zeros((1, 64, 64, 3), "uint8")
+    assert np.array_equal(read_preset(tmp_path).net(images), net(images))
+
+
+def test_may_be_written_over_itself(preset, folder):
+    preset.net.weights[0].assign(preset.net.weights[0] + 1)
+    write_preset(folder, preset)
+    assert np.array_equal(read_preset(folder).net.weights[0], preset.net.weights[0])
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(PresetError, match=name.replace(".", r"\.")):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor.json", "model.weights.h5"])
+def test_a_file_of_another_save_is_found_out(preset, folder, tmp_path, name):
+    # what a job leaves that was killed while it wrote over an older preset
+    preset.net.weights[0].assign(preset.net.weights[0] + 1)
+    other = Preset(preset.net, ImageConverter(size=64), {})
+    object.__setattr__(preset.net, "config", DOLGConfig(gem_epsilon=1e-3, hidden_dim=8))
+    write_preset(tmp_path / "other", other)
+    shutil.copy(tmp_path / "other" / name, folder / name)
+    with pytest.raises(PresetError, match=f"{name} is not the file that metadata.json"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("place", [0.01, 0.3, 0.6, 0.99])
+def test_a_flipped_byte_in_the_weights_is_found_out(folder, place):
+    path = folder / "model.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PresetError, match=r"model\.weights\.h5 is not the file"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", "{" * 5000, '{"a": NaN', "\x00"])
+def test_says_which_file_is_no_json(folder, content):
+    forget_hashes(folder)
+    (folder / "config.json").write_text(content)
+    with pytest.raises(PresetError, match=r"config\.json"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("config.json", {"format_version": 2}, "newer dolg-zoo"),
+        ("config.json", {"surprise": 1}, "surprise"),
+        ("config.json", {"dolg": {"backbone": "resnet51"}}, "resnet51"),
+        ("config.json", {"dolg": {"backbone": "../../x"}}, r"\.\./\.\./x"),
+        ("config.json", {"dolg": {"hidden_dim": "many"}}, "hidden_dim"),
+        ("config.json", {"dolg": 3}, "config.json"),
+        ("preprocessor.json", {"size": -1}, "size"),
+        ("preprocessor.json", {"command": "rm"}, "command"),
+    ],
+)
+def test_names_the_value_at_fault(folder, name, change, message):
+    edit(folder, name, lambda values: values.update(change))
+    with pytest.raises(PresetError, match=message):
+        read_preset(folder)
+
+
+def test_refuses_weights_of_another_architecture(folder):
+    edit(folder, "config.json", lambda values: values["dolg"].update(descriptor_dim=7))
+    with pytest.raises(PresetError, match="belong to different models"):
+        read_preset(folder)
+
+
+def test_refuses_a_truncated_weights_file(folder):
+    forget_hashes(folder)
+    path = folder / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(PresetError, match=r"model\.weights\.h5 cannot be read"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("link", ["external", "soft", "external_storage", "virtual"])
+def test_refuses_weights_that_lead_out_of_their_file(folder, tmp_path, link):
+    forget_hashes(folder)
+    with h5py.File(tmp_path / "secret.h5", "w") as secret:
+        secret["data"] = np.ones(3, "float32")
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        group = file["layers"]
+        if link == "external":
+            group["x"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "data")
+        elif link == "soft":
+            group["x"] = h5py.SoftLink("/layers")
+        elif link == "external_storage":
+            storage = [(str(tmp_path / "secret.h5"), 0, 12)]
+            group.create_dataset("x", (3,), "float32", external=storage)
+        else:
+            layout = h5py.VirtualLayout((3,), "float32")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "data", (3,))
+            group.create_virtual_dataset("x", layout)
+    with pytest.raises(PresetError, match=r"link|another file"):
+        read_preset(folder)
+
+
+def test_refuses_a_declared_size_before_it_takes_memory(folder):
+    forget_hashes(folder)
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        file["layers"].create_dataset("x", (2**40,), "float32", chunks=(1024,))
+    with pytest.raises(PresetError, match="belong to different models"):
+        read_preset(folder)
+
+
+def test_refuses_a_classifier(preset, tmp_path):
+    net = DOLGNet(preset.net.backbone, num_classes=3, config=preset.net.config)
+    with pytest.raises(PresetError, match="3 classes"):
+        write_preset(tmp_path / "classifier", Preset(net, preset.image_converter, {}))
+    assert not (tmp_path / "classifier").exists()
+
+
+# a backbone that is not in the table travels as a description of Keras layers
+
+
+def poison(folder, class_name, module, config=None, registered_name=None):
+    poisoned = {
+        "module": module,
+        "class_name": class_name,
+        "config": config or {"name": "poison"},
+        "registered_name": registered_name,
+    }
+    edit(
+        folder,
+        "config.json",
+        lambda values: values["backbone"]["config"]["layers"].append(poisoned),
+    )
+
+
+@pytest.mark.parametrize(
+    ("class_name", "module"),
+    [
+        ("Lambda", "keras.layers"),
+        ("TFSMLayer", "keras.layers"),
+        ("StringLookup", "keras.layers"),
+        ("system", "os"),
+        ("eval", "builtins"),
+        ("function", "builtins"),
+        ("load_model", "keras.saving"),
+        ("__lambda__", None),
+        ("Evil", "evil"),
+        ("Conv2D", "evil"),
+    ],
+)
+def test_refuses_a_backbone_that_names_foreign_code(folder, class_name, module):
+    poison(folder, class_name, module)
+    with pytest.raises(PresetError, match=f"'{class_name}' of"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("application", ["MobileNetV3Small", "ConvNeXtTiny"])
+def test_carries_backbones_of_keras_applications(tmp_path, application):
+    from dolg_zoo.backbones import two_taps
+
+    base = getattr(keras.applications, application)(include_top=False, weights=None)
+    net = DOLGNet(two_taps(base), config=DOLGConfig(hidden_dim=8, descriptor_dim=4))
+    write_preset(tmp_path, Preset(net, ImageConverter(), {}))
+    images = np.full((1, 64, 64, 3), 100, "uint8")
+    assert np.array_equal(read_preset(tmp_path).net(images), net(images))
+    keras.backend.clear_session()
+
+
+def test_says_so_before_it_writes_what_could_not_be_read_back(tmp_path):
+    images = keras.Input((None, None, 3))
+    local = keras.layers.Conv2D(4, 3)(keras.layers.Lambda(lambda x: x * 2)(images))
+    net = DOLGNet(keras.Model(images, [local, local]), config=DOLGConfig(hidden_dim=8))
+    with pytest.raises(PresetError, match="'Lambda'"):
+        write_preset(tmp_path / "lambda", Preset(net, ImageConverter(), {}))
+    assert not (tmp_path / "lambda").exists()

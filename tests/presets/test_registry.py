@@ -1,0 +1,67 @@
+import json
+import shutil
+
+import pytest
+
+from dolg_zoo import presets
+from dolg_zoo.presets import DEFAULT_PRESET, PresetError, locate_preset, preset_names, registry
+from dolg_zoo.weights import load_manifest
+
+
+def test_the_default_ships_with_the_package():
+    located = locate_preset()
+    assert located.name == DEFAULT_PRESET
+    assert located.folder.parent.name == "embedded"
+
+
+def test_a_folder_is_taken_as_it_is(tmp_path):
+    assert locate_preset(tmp_path).folder == tmp_path
+    assert locate_preset(str(tmp_path)).folder == tmp_path
+
+
+def test_lists_the_names_and_suggests_the_nearest():
+    with pytest.raises(PresetError) as caught:
+        locate_preset("dolg_efficientnet_lite_imagenet")
+    assert f"Did you mean '{DEFAULT_PRESET}'" in str(caught.value)
+    assert "hf://user/repo" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name):
+    shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")
+    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
+    assert locate_preset().folder.is_dir()
+    path = tmp_path / "embedded" / DEFAULT_PRESET / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PresetError, match="reinstall"):
+        locate_preset()
+
+
+def test_every_embedded_preset_is_pinned_and_every_pinned_one_is_there():
+    folders = {folder.name for folder in registry.EMBEDDED.iterdir()}
+    pinned = load_manifest().presets
+    assert folders == {name for name, entry in pinned.items() if entry.source is None}
+    for name in folders:
+        files = {path.name for path in (registry.EMBEDDED / name).iterdir()}
+        assert files == set(pinned[name].files)
+
+
+def test_the_embedded_preset_fits_into_twelve_megabytes():
+    size = sum(path.stat().st_size for path in (registry.EMBEDDED / DEFAULT_PRESET).iterdir())
+    assert size <= 12_000_000
+
+
+def test_a_name_says_architecture_and_tag():
+    assert presets.preset_tags("efficientnet_lite_b0") == ["imagenet"]
+    for name in preset_names():
+        entry = load_manifest().presets[name]
+        assert name.startswith(f"dolg_{entry.architecture}_")
+
+
+def test_the_embedded_card_says_what_it_was_trained_on():
+    metadata = json.loads((locate_preset().folder / "metadata.json").read_text())
+    assert "no label" in metadata["provenance"]
+    assert "multiples of 32" in metadata["limits"]
+    assert metadata["license"] == "Apache-2.0"

@@ -1,0 +1,206 @@
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import dolg_zoo
+from dolg_zoo.dolg import BadImagesError
+from dolg_zoo.models import DOLGNet
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dolg_zoo.DOLG.from_preset()
+
+
+@pytest.fixture
+def photos(tmp_path, rng):
+    """Six photographs of four sizes, as files."""
+    for i, (height, width) in enumerate(
+        [(64, 96), (64, 96), (80, 64), (64, 64), (64, 96), (96, 300)]
+    ):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype="uint8"))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
+    return sorted(tmp_path.glob("*.png"))
+
+
+def by_hand(model, path, scale=1.0):
+    """One image's descriptor by the network's own output, with no batching."""
+    array = model.image_converter(Image.open(path).convert("RGB"), scale)
+    descriptor = np.asarray(model.net(array[None]))[0].astype(np.float64)
+    return descriptor / np.linalg.norm(descriptor)
+
+
+def test_embeds_photographs_of_several_sizes_in_their_order(model, photos):
+    descriptors = model.embed(photos, batch_size=2)
+    assert descriptors.shape == (6, 512) and descriptors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-6)
+    for photo, descriptor in zip(photos, descriptors, strict=True):
+        assert np.allclose(descriptor, by_hand(model, photo), atol=1e-5)
+
+
+def test_a_path_a_text_an_image_and_an_array_are_the_same(model, photos):
+    image = Image.open(photos[0])
+    kinds = [photos[0], str(photos[0]), image, np.asarray(image), np.asarray(image, "float32")]
+    expected = model.embed(photos[0])
+    assert expected.shape == (1, 512)
+    for kind in kinds:
+        assert np.allclose(model.embed(kind), expected, atol=1e-6)
+    assert np.allclose(model.embed(kinds), np.repeat(expected, 5, axis=0), atol=1e-5)
+    assert np.allclose(model.embed(np.stack([image, image])), expected, atol=1e-5)
+
+
+def test_a_folder_is_embedded_in_sorted_order(model, photos):
+    assert np.allclose(model.embed(photos[0].parent), model.embed(photos), atol=1e-5)
+
+
+def test_several_scales_are_the_mean_of_each(model, photos):
+    scales = (0.7071, 1.0, 1.4142)
+    mean = sum(by_hand(model, photos[2], scale) for scale in scales)
+    found = model.embed(photos[2:5], scales=scales)[0]
+    assert np.allclose(found, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (1, -1)])
+def test_says_which_scales_are_wrong(model, photos, scales):
+    with pytest.raises(ValueError, match="scales must be"):
+        model.embed(photos, scales=scales)
+
+
+def test_a_bad_image_does_not_cost_the_good_ones(model, photos):
+    good = model.embed(photos)
+    photos[2].write_bytes(b"not an image")
+    photos[4].write_bytes(photos[4].read_bytes()[:100])
+    with pytest.raises(BadImagesError) as caught:
+        model.embed(photos, batch_size=2)
+    assert list(caught.value.skipped) == [2, 4]
+    assert caught.value.kept == [0, 1, 3, 5]
+    assert np.allclose(caught.value.descriptors, good[[0, 1, 3, 5]], atol=1e-5)
+    assert "2.png" in str(caught.value) and "2 of 6 images" in str(caught.value)
+
+
+def test_a_turned_photograph_equals_its_upright_twin(model, tmp_path, rng):
+    upright = Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype="uint8"))
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held a quarter turn off
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    a, b = model.embed([tmp_path / "upright.png", tmp_path / "turned.png"])
+    assert np.allclose(a, b, atol=1e-6)
+
+
+def test_a_stream_is_embedded_as_it_comes(model, photos):
+    drawn = []
+
+    def stream():
+        for _ in range(40):
+            for photo in photos:
+                drawn.append(photo)
+                yield photo
+
+    found = model.embed_each(stream(), batch_size=2)
+    index, descriptor = next(found)
+    assert descriptor.shape == (512,) and 0 <= index < len(drawn) < 40
+    rest = [index for index, _ in found]
+    assert sorted([index, *rest]) == list(range(240))
+
+
+def test_similarity_is_the_cosine(model, photos):
+    descriptors = model.embed(photos)
+    assert np.allclose(model.similarity(photos), descriptors @ descriptors.T, atol=1e-5)
+    across = model.similarity(photos[:2], photos[2:])
+    assert np.allclose(across, descriptors[:2] @ descriptors[2:].T, atol=1e-5)
+
+
+def test_is_an_ordinary_keras_model(model, photos, tmp_path):
+    batch = np.stack([model.image_converter(Image.open(photo)) for photo in photos[:2]])
+    expected = model.embed(photos[:2])
+    assert np.allclose(model(batch), expected, atol=1e-5)
+    assert np.allclose(model.predict(batch, verbose=0), expected, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(copy, dolg_zoo.DOLG)
+    assert copy.image_converter == model.image_converter
+    assert np.array_equal(copy(batch), model(batch))
+
+
+def test_a_saved_preset_gives_the_same_descriptors_bit_for_bit(model, photos, tmp_path):
+    model.save_to_preset(tmp_path / "mine")
+    copy = dolg_zoo.DOLG.from_preset(tmp_path / "mine")
+    assert np.array_equal(copy.embed(photos), model.embed(photos))
+    assert copy.metadata["license"] == "Apache-2.0"
+
+
+def test_at_a_size_that_is_no_multiple_of_32_the_converter_snaps(model):
+    assert model.image_converter.multiple_of == 32
+    array = model.image_converter(Image.new("RGB", (333, 251)))
+    assert array.shape[0] % 32 == array.shape[1] % 32 == 0
+
+
+# constructors
+
+
+def test_there_is_a_constructor_for_every_backbone():
+    for name in dolg_zoo.BACKBONES:
+        construct = getattr(dolg_zoo, f"dolg_{name}")
+        assert construct.__name__ == f"dolg_{name}" in dolg_zoo.__all__
+        assert name in construct.__doc__
+
+
+def test_a_tag_gives_the_preset(model, photos):
+    named = dolg_zoo.dolg_efficientnet_lite_b0(pretrained="imagenet")
+    assert np.array_equal(named.embed(photos), model.embed(photos))
+
+
+def test_a_tag_that_does_not_exist_lists_those_that_do():
+    with pytest.raises(ValueError, match=r"Tags of efficientnet_lite_b0: 'imagenet'"):
+        dolg_zoo.dolg_efficientnet_lite_b0(pretrained="gldv2")
+    with pytest.raises(ValueError, match=r"none so far.*Fine-tune one"):
+        dolg_zoo.dolg_efficientnet_b0(pretrained="gldv2")
+
+
+def test_a_known_checkpoint_is_named():
+    with pytest.raises(ValueError, match=r"r50_dolg_512\.pt of Shiro/DOLG"):
+        dolg_zoo.dolg_resnet50(pretrained="gldv2")
+
+
+def test_overrides_do_not_go_with_a_preset():
+    with pytest.raises(ValueError, match="descriptor_dim"):
+        dolg_zoo.dolg_efficientnet_lite_b0(pretrained="imagenet", descriptor_dim=8)
+
+
+def test_backbone_weights_come_without_a_network_where_they_ship(model):
+    new = dolg_zoo.dolg_efficientnet_lite_b0(backbone_weights="imagenet", descriptor_dim=32)
+    for ours, theirs in zip(new.net.backbone.weights, model.net.backbone.weights, strict=True):
+        assert np.array_equal(ours, theirs)
+    assert new.descriptor_dim == 32
+    assert new.net.config.mean == model.net.config.mean
+
+
+def test_backbone_weights_without_a_source_list_those_that_have_one():
+    with pytest.raises(ValueError, match=r"There is one for: .*efficientnet_b0"):
+        dolg_zoo.dolg_efficientnet_lite_b3(backbone_weights="imagenet")
+    with pytest.raises(ValueError, match="\"imagenet\" or None, got 'places'"):
+        dolg_zoo.dolg_efficientnet_b0(backbone_weights="places")
+
+
+def test_overrides_reach_the_network(photos):
+    small = dolg_zoo.dolg_mobilenet_v3_small(
+        taps=("P3", "P4"), descriptor_dim=16, hidden_dim=8, dilation_rates=()
+    )
+    assert small.embed(photos[:2]).shape == (2, 16)
+    strides = [64 // tensor.shape[1] for tensor in small.net.backbone(np.zeros((1, 64, 64, 3)))]
+    assert strides == [8, 16]
+
+
+def test_a_network_of_one_size_gets_images_of_that_size(photos):
+    mit = dolg_zoo.dolg_mit_b0(input_shape=(96, 96, 3), hidden_dim=8, dilation_rates=())
+    assert mit.embed(photos[:3]).shape == (3, 512)
+    with pytest.raises(ValueError, match="96×96 pixels only"):
+        dolg_zoo.DOLG(mit.net, dolg_zoo.ImageConverter(size=64, mode="short_side"))
+
+
+def test_says_that_a_classifier_gives_no_descriptor(model):
+    classifier = DOLGNet(model.net.backbone, num_classes=3)
+    with pytest.raises(ValueError, match="3 classes"):
+        dolg_zoo.DOLG(classifier, model.image_converter)

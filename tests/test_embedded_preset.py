@@ -1,0 +1,39 @@
+"""The embedded preset against the backbone that it stands on, on real photographs."""
+
+import keras
+import numpy as np
+import pytest
+
+import dolg_zoo
+from dolg_zoo.layers import GeneralizedMeanPooling2D
+from dolg_zoo.preprocessing import ImageConverter, list_images, load_image
+
+pytestmark = pytest.mark.slow
+
+
+def mean_average_precision(descriptors, labels):
+    unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    precisions = []
+    for row, label in zip(similarity, labels, strict=True):
+        relevant = labels[np.argsort(-row, kind="stable")[:-1]] == label
+        ranks = np.flatnonzero(relevant) + 1
+        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    return np.mean(precisions)
+
+
+@pytest.mark.parametrize("folder", ["vietnam", "instances"])
+def test_is_not_worse_than_gem_features_of_its_backbone(shared, folder):
+    images = list_images(shared / "photos" / folder)
+    labels = np.array([image.parent.name for image in images])
+    model = dolg_zoo.DOLG.from_preset()
+    ours = mean_average_precision(model.embed(images), labels)
+
+    pooled = GeneralizedMeanPooling2D(3.0, "fixed")(model.net.get_layer("gem").input)
+    gem = keras.Model(model.net.input, pooled)
+    squash = ImageConverter(size=224, interpolation="bicubic")
+    batch = np.stack([squash(load_image(image)) for image in images])
+    theirs = mean_average_precision(gem.predict(batch, verbose=0), labels)
+    assert theirs == pytest.approx({"vietnam": 0.79, "instances": 0.93}[folder], abs=0.02)
+    assert ours >= theirs
