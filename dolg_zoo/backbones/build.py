@@ -1,0 +1,62 @@
+"""Building a backbone of the registry by its name."""
+
+from __future__ import annotations
+
+import difflib
+
+import keras
+
+from .keras_cv import build_keras_cv
+from .registry import BACKBONES, BackboneSpec
+from .resnet import resnet
+from .taps import tap_layers
+
+
+def build_backbone(
+    name: str,
+    *,
+    taps: tuple[str, str] | None = None,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+) -> keras.Model:
+    """Build a backbone with two outputs, with new weights.
+
+    No rescaling or normalisation is inside: the input is what `imagenet_normalization` describes.
+
+    Args:
+        name: A key of `BACKBONES`.
+        taps: Where the local and the global map are taken: each a level "P2" to "P5", of stride 4
+            to 32, or the name of a layer. The default is ("P4", "P5"), as in the paper (arXiv
+            2108.02927).
+        input_shape: (height, width, channels), where height and width may be None, which is the
+            default. The MiT backbones need both, equal and a multiple of 32; their default is
+            (224, 224, 3). CSPDarkNet takes images of even height and width only.
+
+    Returns:
+        A functional model called `name` from images (batch, height, width, channels) to
+        `[local map, global map]`, channels last.
+
+    Raises:
+        ValueError: If there is no such backbone or tap, or the input shape does not fit.
+    """
+    if name not in BACKBONES:
+        near = difflib.get_close_matches(name, BACKBONES, n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"No backbone {name!r}.{hint} There are: {', '.join(BACKBONES)}.")
+    spec = BACKBONES[name]
+    input_shape = _checked_shape(name, spec, input_shape)
+    if spec.keras_cv_class is None:
+        network, levels = resnet(**spec.arguments, input_shape=input_shape)
+    else:
+        network, levels = build_keras_cv(spec, input_shape)
+    return tap_layers(network, taps or ("P4", "P5"), levels, name=name)
+
+
+def _checked_shape(name: str, spec: BackboneSpec, shape):
+    if shape is None:
+        return spec.input_shape
+    if spec.square and (shape[0] != shape[1] or shape[0] is None or shape[0] % 32):
+        raise ValueError(
+            f"Backbone {name!r} cannot be built for input_shape={shape!r}: it needs a known "
+            "square size, a multiple of 32, such as (224, 224, 3)."
+        )
+    return shape

@@ -1,0 +1,184 @@
+"""The table of backbones: our name -> the code that builds it and its arguments.
+
+Pure data: reading it imports no framework, so names can be listed and checked quickly.
+
+keras-cv's named classes and `from_preset` both fetch their architecture over the network; its base
+classes, given the arguments written here, do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """How to build one backbone.
+
+    Attributes:
+        arguments: Keyword arguments of the builder.
+        keras_cv_class: Name of the class in `keras_cv.models`; None for `backbones.resnet`.
+        keras_cv_preset: keras-cv's name for the same architecture, which its metadata goes by.
+        input_shape: The default (height, width, channels); None where any size will do.
+    """
+
+    arguments: Mapping[str, Any]
+    keras_cv_class: str | None = None
+    keras_cv_preset: str | None = None
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3)
+
+    @property
+    def square(self) -> bool:
+        """Whether height and width must be known, and equal, when the network is built."""
+        return None not in self.input_shape
+
+
+def _efficientnet_v1() -> Iterator[tuple[str, BackboneSpec]]:
+    stages = {
+        "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
+        "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
+        "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
+        "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
+        "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
+        "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+    }
+    scales = [(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6)]
+    scales.append((2.0, 3.1))
+    for i, (width, depth) in enumerate(scales):
+        scaled = {**stages, "width_coefficient": width, "depth_coefficient": depth}
+        squeezed = {**scaled, "stackwise_squeeze_and_excite_ratios": [0.25] * 7}
+        yield (
+            f"efficientnet_b{i}",
+            BackboneSpec(squeezed, "EfficientNetV1Backbone", f"efficientnetv1_b{i}"),
+        )
+        if i <= 4:
+            yield (
+                f"efficientnet_lite_b{i}",
+                BackboneSpec(scaled, "EfficientNetLiteBackbone", f"efficientnetlite_b{i}"),
+            )
+
+
+def _efficientnet_v2() -> Iterator[tuple[str, BackboneSpec]]:
+    def spec(variant, repeats, stem, filters, width=1.0, depth=1.0):
+        more = len(filters) - 6  # m and l have a seventh stage, like the sixth but of stride 1
+        arguments = {
+            "stackwise_kernel_sizes": [3] * len(filters),
+            "stackwise_num_repeats": repeats,
+            "stackwise_input_filters": [stem, *filters[:-1]],
+            "stackwise_output_filters": filters,
+            "stackwise_expansion_ratios": [1, 4, 4, 4, 6, 6] + [6] * more,
+            "stackwise_squeeze_and_excite_ratios": [0, 0, 0, 0.25, 0.25, 0.25] + [0.25] * more,
+            "stackwise_strides": [1, 2, 2, 2, 1, 2] + [1] * more,
+            "stackwise_conv_types": ["fused"] * 3 + ["unfused"] * (3 + more),
+            "width_coefficient": width,
+            "depth_coefficient": depth,
+        }
+        return f"efficientnet_v2_{variant}", BackboneSpec(
+            arguments, "EfficientNetV2Backbone", f"efficientnetv2_{variant}"
+        )
+
+    for i, scale in enumerate([(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4)]):
+        yield spec(f"b{i}", [1, 2, 2, 3, 5, 8], 32, [16, 32, 48, 96, 112, 192], *scale)
+    yield spec("s", [2, 4, 4, 6, 9, 15], 24, [24, 48, 64, 128, 160, 256])
+    yield spec("m", [3, 5, 5, 7, 14, 18, 5], 24, [24, 48, 80, 160, 176, 304, 512])
+    yield spec("l", [4, 7, 7, 10, 19, 25, 7], 32, [32, 64, 96, 192, 224, 384, 640])
+
+
+def _resnet() -> Iterator[tuple[str, BackboneSpec]]:
+    depths = {
+        18: ("basic_block", [2, 2, 2, 2]),
+        34: ("basic_block", [3, 4, 6, 3]),
+        50: ("block", [3, 4, 6, 3]),
+        101: ("block", [3, 4, 23, 3]),
+        152: ("block", [3, 8, 36, 3]),
+    }
+    for depth, (block, blocks) in depths.items():
+        arguments = {
+            "stackwise_filters": [64, 128, 256, 512],
+            "stackwise_blocks": blocks,
+            "stackwise_strides": [1, 2, 2, 2],
+            "block_type": block,
+        }
+        yield f"resnet{depth}_v1", BackboneSpec(arguments, "ResNetBackbone", f"resnet{depth}")
+        yield f"resnet{depth}_v2", BackboneSpec(arguments, "ResNetV2Backbone", f"resnet{depth}_v2")
+        if block == "block":
+            yield f"resnet{depth}", BackboneSpec({"depth": depth})
+
+
+def _densenet() -> Iterator[tuple[str, BackboneSpec]]:
+    for depth, third, fourth in [(121, 24, 16), (169, 32, 32), (201, 48, 32)]:
+        arguments = {"stackwise_num_repeats": [6, 12, third, fourth]}
+        yield f"densenet{depth}", BackboneSpec(arguments, "DenseNetBackbone", f"densenet{depth}")
+
+
+def _mobilenet_v3() -> Iterator[tuple[str, BackboneSpec]]:
+    # Table 1 (large) and 2 (small) of arXiv 1905.02244, one row a block:
+    # (expansion ratio, filters, kernel, stride, squeeze-and-excite ratio, activation)
+    small = [
+        (1, 16, 3, 2, 0.25, "relu"),
+        (72 / 16, 24, 3, 2, None, "relu"),
+        (88 / 24, 24, 3, 1, None, "relu"),
+        (4, 40, 5, 2, 0.25, "hard_swish"),
+        *[(6, 40, 5, 1, 0.25, "hard_swish")] * 2,
+        *[(3, 48, 5, 1, 0.25, "hard_swish")] * 2,
+        (6, 96, 5, 2, 0.25, "hard_swish"),
+        *[(6, 96, 5, 1, 0.25, "hard_swish")] * 2,
+    ]
+    large = [
+        (1, 16, 3, 1, None, "relu"),
+        (4, 24, 3, 2, None, "relu"),
+        (3, 24, 3, 1, None, "relu"),
+        (3, 40, 5, 2, 0.25, "relu"),
+        *[(3, 40, 5, 1, 0.25, "relu")] * 2,
+        (6, 80, 3, 2, None, "hard_swish"),
+        (2.5, 80, 3, 1, None, "hard_swish"),
+        *[(2.3, 80, 3, 1, None, "hard_swish")] * 2,
+        *[(6, 112, 3, 1, 0.25, "hard_swish")] * 2,
+        (6, 160, 5, 2, 0.25, "hard_swish"),
+        *[(6, 160, 5, 1, 0.25, "hard_swish")] * 2,
+    ]
+    columns = ("expansion", "filters", "kernel_size", "stride", "se_ratio", "activation")
+    for size, rows in (("small", small), ("large", large)):
+        values = zip(*rows, strict=True)
+        arguments = {
+            f"stackwise_{column}": list(value)
+            for column, value in zip(columns, values, strict=True)
+        }
+        name = f"mobilenet_v3_{size}"
+        yield name, BackboneSpec(arguments, "MobileNetV3Backbone", name)
+
+
+def _csp_darknet() -> Iterator[tuple[str, BackboneSpec]]:
+    sizes = {"tiny": (48, 1), "s": (64, 1), "m": (96, 2), "l": (128, 3), "xl": (170, 4)}
+    for size, (width, depth) in sizes.items():
+        arguments = {
+            "stackwise_channels": [width, 2 * width, 4 * width, 8 * width],
+            "stackwise_depth": [depth, 3 * depth, 3 * depth, depth],
+        }
+        name = f"csp_darknet_{size}"
+        yield name, BackboneSpec(arguments, "CSPDarkNetBackbone", name)
+
+
+def _mit() -> Iterator[tuple[str, BackboneSpec]]:
+    depths = [[2, 2, 2, 2], [2, 2, 2, 2], [3, 4, 6, 3], [3, 4, 18, 3], [3, 8, 27, 3], [3, 6, 40, 3]]
+    for i, depth in enumerate(depths):
+        dims = [32, 64, 160, 256] if i == 0 else [64, 128, 320, 512]
+        arguments = {"depths": depth, "embedding_dims": dims}
+        yield f"mit_b{i}", BackboneSpec(arguments, "MiTBackbone", f"mit_b{i}", (224, 224, 3))
+
+
+BACKBONES: dict[str, BackboneSpec] = dict(
+    sorted(
+        (
+            *_efficientnet_v1(),
+            *_efficientnet_v2(),
+            *_resnet(),
+            *_densenet(),
+            *_mobilenet_v3(),
+            *_csp_darknet(),
+            *_mit(),
+        )
+    )
+)

@@ -1,0 +1,154 @@
+"""Two taps on any Keras model: the local and the global feature map of DOLG."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import keras
+
+# Shapes of a model for images of any size are worked out for this size, a multiple of any stride.
+_PROBE_SIZE = 256
+
+
+def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32) -> keras.Model:
+    """Make a model with two outputs, the local and the global map, from one that has other outputs.
+
+    A tap is the name of a layer, or an integer: the stride of its map, which is the size of the
+    input over that of the map. Of the layers with that stride the last one is taken that all later
+    layers are computed from: the end of a block, and not a place on one of its branches.
+
+    Args:
+        model: A functional model with one image input (batch, H, W, channels), channels last; H and
+            W may be None. The layers are shared with the result, not copied.
+        local: The tap of the local map, of stride 16 in the paper (arXiv 2108.02927).
+        global_: The tap of the global map, of stride 32 in the paper.
+
+    Returns:
+        A model from the same input to `[local map, global map]`, both of shape
+        (batch, height, width, channels).
+
+    Raises:
+        ValueError: If the model is not such a model, or has no such layer; the message lists the
+            layers that could be tapped.
+    """
+    if not hasattr(model, "operations") or len(model.inputs) != 1 or len(model.input.shape) != 4:
+        raise ValueError(
+            f"Model {model.name!r} cannot be tapped: it has to be a functional Keras "
+            "model with one input of shape (batch, height, width, channels)."
+        )
+    if isinstance(local, str) and isinstance(global_, str):
+        return tap_layers(model, [local, global_])
+    maps = _stage_ends(model)
+    names = [t if isinstance(t, str) else _by_stride(model, maps, t) for t in (local, global_)]
+    return tap_layers(model, names)
+
+
+def tap_layers(
+    model: keras.Model,
+    taps: Sequence[str],
+    levels: Mapping[str, str] = MappingProxyType({}),
+    name: str | None = None,
+) -> keras.Model:
+    """Make a model from the input of `model` to the output maps of two layers.
+
+    Args:
+        model: A functional model.
+        taps: Two names of layers or levels.
+        levels: The layer name of each level.
+        name: The new model's name.
+
+    Raises:
+        ValueError: If there are not two, if there is no such layer, or its output is not one 4-D
+            map.
+    """
+    if isinstance(taps, str) or len(taps) != 2:
+        raise ValueError(f"taps={taps!r} has to be two names, for the local and the global map.")
+    operations = {operation.name: operation for operation in model.operations}
+    outputs = []
+    for tap in taps:
+        layer = levels.get(tap, tap)
+        if layer not in operations:
+            near = difflib.get_close_matches(tap, operations, n=5)
+            raise ValueError(
+                f"Model {name or model.name!r} has no tap {tap!r}. There are "
+                + (f"the levels {', '.join(levels)} and " if levels else "")
+                + f"the layers {', '.join(near or operations)}{', ...' if near else ''}."
+            )
+        output = operations[layer].output
+        if len(getattr(output, "shape", ())) != 4:
+            raise ValueError(
+                f"Layer {layer!r} cannot be tapped: its output is not one map of shape "
+                "(batch, height, width, channels)."
+            )
+        outputs.append(output)
+    return keras.Model(model.input, outputs, name=name or f"{model.name}_two_taps")
+
+
+@dataclass(frozen=True)
+class _Map:
+    layer: str
+    sizes: tuple[tuple[int, int], ...]  # (input size, map size) for height and width
+    channels: int
+
+    def __str__(self) -> str:
+        (height, out), _ = self.sizes
+        return f"{self.layer} (stride {height / out:g}, {self.channels} channels)"
+
+
+def _by_stride(model: keras.Model, maps: list[_Map], stride: int) -> str:
+    # Most networks round a map's size up; some poolings round down. The first goes first, as in a
+    # small image a map of twice the stride, rounded up, can have the size of this one rounded down.
+    for rounded in (math.ceil, math.floor):
+        for candidate in reversed(maps):
+            if all(out == rounded(size / stride) for size, out in candidate.sizes):
+                return candidate.layer
+    # One line a stride is enough to choose from, and a deep network has hundreds of layers.
+    last = {str(m.sizes): m for m in maps}
+    raise ValueError(
+        f"Model {model.name!r} has no layer of stride {stride} to tap. The last of each stride: "
+        + (", ".join(map(str, last.values())) or "none")
+        + ". Name a layer instead."
+    )
+
+
+def _stage_ends(model: keras.Model) -> list[_Map]:
+    """The 4-D maps that everything after them is computed from, in order."""
+    tensors = _cuts(model)
+    if not tensors:
+        return []
+    outputs = [operation.output for operation in tensors]
+    height, width, channels = model.input.shape[1:]
+    height, width = height or _PROBE_SIZE, width or _PROBE_SIZE
+    if None in model.input.shape[1:3]:
+        probe = keras.Model(model.input, outputs)
+        shapes = probe.compute_output_shape((1, height, width, channels))
+    else:
+        shapes = [output.shape for output in outputs]
+    return [
+        _Map(operation.name, ((height, shape[1]), (width, shape[2])), shape[3])
+        for operation, shape in zip(tensors, shapes, strict=True)
+        if None not in shape[1:]
+    ]
+
+
+def _cuts(model: keras.Model) -> list[keras.Operation]:
+    """The operations with a 4-D output that no path from input to output goes round."""
+    operations = model.operations  # in topological order
+    last_use = {}
+    for position, operation in enumerate(operations):
+        if not isinstance(operation, keras.layers.InputLayer):
+            for tensor in keras.tree.flatten(operation.input):
+                last_use[id(tensor)] = position
+    cuts, needed_until = [], 0
+    for position, operation in enumerate(operations):
+        output = operation.output
+        is_map = len(getattr(output, "shape", ())) == 4
+        if position > 0 and needed_until <= position and is_map:
+            cuts.append(operation)
+        ends = (last_use.get(id(tensor), position) for tensor in keras.tree.flatten(output))
+        needed_until = max(needed_until, *ends)
+    return cuts

@@ -1,0 +1,141 @@
+import keras
+import numpy as np
+import pytest
+
+from dolg_zoo.backbones import BACKBONES, build_backbone
+
+# Parameter counts from elsewhere, where keras-cv's metadata has none or a wrong one.
+COUNTS = {
+    # keras-cv counts a classifier of ten classes on top of the backbone: 10 (channels + 1) more.
+    **{"mit_b0": 3321962 - 2570, "mit_b1": 13156554 - 5130, "mit_b2": 24201418 - 5130},
+    **{"mit_b3": 44077258 - 5130, "mit_b4": 60847818 - 5130, "mit_b5": 81448138 - 5130},
+    # keras-cv states up to 0.2 % more than its own code has. These are the counts of
+    # keras.applications without top, less its 7 of input normalisation.
+    **{"efficientnet_b0": 4049571 - 7, "efficientnet_b1": 6575239 - 7},
+    **{"efficientnet_b2": 7768569 - 7, "efficientnet_b3": 10783535 - 7},
+    **{"efficientnet_b4": 17673823 - 7, "efficientnet_b5": 28513527 - 7},
+    **{"efficientnet_b6": 40960143 - 7, "efficientnet_b7": 64097687 - 7},
+    # The same for Lite. From efficientnet-lite-pytorch 0.1.0: parameters, less the classifier's
+    # 1281 * 1000, plus the moving averages, which PyTorch does not count.
+    **{"efficientnet_lite_b0": 4652008 - 1281000 + 42016},
+    **{"efficientnet_lite_b1": 5416680 - 1281000 + 53664},
+    **{"efficientnet_lite_b2": 6092072 - 1281000 + 58096},
+    **{"efficientnet_lite_b3": 8197096 - 1281000 + 76672},
+    **{"efficientnet_lite_b4": 13006568 - 1281000 + 112368},
+    # keras-cv's metadata fits no version of its code; keras.applications without top.
+    **{"mobilenet_v3_small": 939120, "mobilenet_v3_large": 2996352},
+    # keras-cv states none; keras.applications without top.
+    **{"densenet121": 7037504, "densenet169": 12642880, "densenet201": 18321984},
+    # Ours. torchvision's count without fc, plus the moving averages of batch normalisation.
+    "resnet50": 25557032 - 2049000 + 53120,
+    "resnet101": 44549160 - 2049000 + 105344,
+    "resnet152": 60192808 - 2049000 + 151424,
+}
+
+
+def expected_count(name):
+    if name in COUNTS:
+        return COUNTS[name]
+    import keras_cv
+
+    spec = BACKBONES[name]
+    presets = getattr(keras_cv.models, spec.keras_cv_class).presets
+    return presets[spec.keras_cv_preset]["metadata"]["params"]
+
+
+SLOW = {"mit_b3", "mit_b4", "mit_b5", "efficientnet_v2_m", "efficientnet_v2_l"}
+TABLE = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in BACKBONES]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_backbone_has_maps_of_stride_16_and_32_and_the_published_size(name, monkeypatch):
+    monkeypatch.setattr("dolg_zoo.backbones.build.tap_layers", keep_network)
+    # Drawing 1.5 billion random weights would take half of the time, and none is looked at.
+    monkeypatch.setattr(
+        "keras.initializers.VarianceScaling.__call__",
+        lambda self, shape, dtype=None, **kwargs: keras.ops.zeros(shape, dtype),
+    )
+    size = 224 if BACKBONES[name].square else 64
+
+    backbone = build_backbone(name, input_shape=(size, size, 3))
+
+    assert [output.shape[1:3] for output in backbone.outputs] == [
+        (size // s,) * 2 for s in (16, 32)
+    ]
+    assert backbone.network.count_params() == expected_count(name)
+    keras.backend.clear_session()
+
+
+def keep_network(network, *args, **kwargs):
+    """The two-tap model, and on it the whole network, which is what published counts are of."""
+    from dolg_zoo.backbones.taps import tap_layers
+
+    backbone = tap_layers(network, *args, **kwargs)
+    backbone.network = network
+    return backbone
+
+
+@pytest.mark.parametrize("name", ["resnet50_v1", "densenet121", "mobilenet_v3_small", "mit_b0"])
+def test_levels_name_maps_of_stride_4_and_8_too(name):
+    backbone = build_backbone(name, taps=("P2", "P3"), input_shape=(64, 64, 3))
+
+    assert [output.shape[1:3] for output in backbone.outputs] == [(16, 16), (8, 8)]
+
+
+def test_a_tap_may_be_a_layer_name():
+    backbone = build_backbone("resnet50", taps=("s2_b4_out", "P4"), input_shape=(64, 64, 3))
+
+    assert [output.shape[1:] for output in backbone.outputs] == [(8, 8, 512), (4, 4, 1024)]
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "global_"),
+    [
+        ("efficientnet_lite_b0", (6, 8), (3, 4)),  # pads as if all sizes were even
+        ("efficientnet_v2_b0", (7, 9), (4, 5)),
+        ("resnet18_v2", (7, 9), (4, 5)),
+        ("densenet121", (6, 8), (3, 4)),
+    ],
+)
+def test_size_may_be_unknown_and_odd(name, local, global_):
+    maps = build_backbone(name)(np.zeros((1, 97, 131, 3), np.float32))
+
+    assert [tuple(feature_map.shape[1:3]) for feature_map in maps] == [local, global_]
+
+
+def test_backbone_is_named_and_takes_images_as_they_are():
+    backbone = build_backbone("efficientnet_lite_b0")
+
+    assert backbone.name == "efficientnet_lite_b0"
+    assert not any("rescaling" in layer.name for layer in backbone.layers)
+
+
+def test_images_may_have_more_channels():
+    assert build_backbone("resnet50", input_shape=(64, 64, 5)).input.shape == (None, 64, 64, 5)
+
+
+def test_unknown_name_is_answered_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"'efficientnet-b0'.*mean efficientnet_b0.*mit_b5"):
+        build_backbone("efficientnet-b0")
+
+
+def test_unknown_tap_is_answered_with_levels_and_similar_layers():
+    with pytest.raises(ValueError, match=r"'s3_b7_out'.*P2, P3, P4, P5.*s3_b6_out"):
+        build_backbone("resnet50", taps=("s3_b7_out", "P5"))
+
+
+def test_three_taps_are_refused():
+    with pytest.raises(ValueError, match="two names"):
+        build_backbone("resnet50", taps=("P3", "P4", "P5"))
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (100, 100, 3), (224, 256, 3)])
+def test_mit_refuses_a_size_it_cannot_be_built_for(shape):
+    with pytest.raises(ValueError, match=r"'mit_b0'.*multiple of 32"):
+        build_backbone("mit_b0", input_shape=shape)
+
+
+def test_mit_takes_another_size():
+    maps = build_backbone("mit_b0", input_shape=(96, 96, 3))(np.zeros((1, 96, 96, 3), np.float32))
+
+    assert [tuple(feature_map.shape[1:]) for feature_map in maps] == [(6, 6, 160), (3, 3, 256)]

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+
+from dolg_zoo.backbones import BACKBONES
+
+
+def test_every_promised_name_is_in_the_table():
+    promised = {
+        *(f"efficientnet_b{i}" for i in range(8)),
+        *(f"efficientnet_v2_{v}" for v in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+        *(f"efficientnet_lite_b{i}" for i in range(5)),
+        *(f"resnet{d}_{v}" for d in (18, 34, 50, 101, 152) for v in ("v1", "v2")),
+        *(f"resnet{d}" for d in (50, 101, 152)),
+        *(f"densenet{d}" for d in (121, 169, 201)),
+        *(f"mobilenet_v3_{s}" for s in ("small", "large")),
+        *(f"csp_darknet_{s}" for s in ("tiny", "s", "m", "l", "xl")),
+        *(f"mit_b{i}" for i in range(6)),
+    }
+
+    assert set(BACKBONES) == promised
+
+
+def test_listing_backbones_imports_no_framework():
+    code = (
+        "import sys; from dolg_zoo.backbones import BACKBONES; assert BACKBONES;"
+        "print(sorted({'keras', 'keras_cv', 'tensorflow', 'torch'} & set(sys.modules)))"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == "[]"
+
+
+def test_our_own_resnet_needs_no_keras_cv():
+    code = (
+        "import sys; from dolg_zoo.backbones import build_backbone; build_backbone('resnet50');"
+        "print('keras_cv' in sys.modules)"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == "False"
+
+
+def test_functions_survive_the_import_of_the_submodules_they_live_in():
+    import dolg_zoo.backbones as backbones
+    import dolg_zoo.backbones.build
+    import dolg_zoo.backbones.imagenet
+    import dolg_zoo.backbones.keras_cv
+    import dolg_zoo.backbones.resnet
+    import dolg_zoo.backbones.taps  # noqa: F401
+
+    assert all(callable(getattr(backbones, name)) for name in backbones.__all__[2:])

@@ -1,0 +1,111 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from dolg_zoo.backbones import build_backbone, two_taps
+
+
+@pytest.mark.parametrize(
+    ("application", "channels"),
+    [
+        ("EfficientNetB0", (672, 1280)),
+        ("EfficientNetV2B0", (672, 1280)),
+        ("ResNet50", (1024, 2048)),
+        ("DenseNet121", (512, 1024)),
+        ("MobileNetV3Small", (288, 576)),
+        ("ConvNeXtTiny", (384, 768)),
+    ],
+)
+@pytest.mark.parametrize("size", [None, 128])
+def test_strides_are_found_in_keras_applications(application, channels, size):
+    model = getattr(keras.applications, application)(
+        weights=None, include_top=False, input_shape=(size, size, 3)
+    )
+
+    taps = two_taps(model)
+
+    maps = taps.compute_output_shape((2, 128, 128, 3))
+    assert maps == [(2, 8, 8, channels[0]), (2, 4, 4, channels[1])]
+    keras.backend.clear_session()
+
+
+def test_tap_is_the_end_of_a_block_not_a_place_on_a_branch():
+    """In ResNet v1.5 the first layers of stage 4 still have the stride of stage 3."""
+    taps = two_taps(build_backbone("resnet50", taps=("P4", "P5")))
+
+    assert taps.output_names == ["s3_b6_out", "s4_b3_out"]
+
+
+def plain_net(size=None, channels=3):
+    image = x = keras.Input((size, size, channels))
+    for i, filters in enumerate((4, 8, 16, 32, 64)):
+        x = layers.Conv2D(filters, 3, 2, "same", activation="relu", name=f"conv{i + 1}")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, layers.Dense(10, name="classes")(x), name="plain")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_images_may_have_any_number_of_channels(channels):
+    taps = two_taps(plain_net(channels=channels), local=8, global_=16)
+
+    assert taps.output_names == ["conv3", "conv4"]
+    assert taps.input.shape == (None, None, None, channels)
+
+
+@pytest.mark.parametrize("size", [100, 97, 33])
+def test_a_size_that_the_stride_does_not_divide_is_rounded(size):
+    assert two_taps(plain_net(size)).output_names == ["conv4", "conv5"]
+
+
+def test_layer_names_and_strides_mix():
+    assert two_taps(plain_net(), "conv2", 16).output_names == ["conv2", "conv4"]
+
+
+def test_layers_are_shared_and_not_copied():
+    model = plain_net(64)
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    taps = two_taps(model, "conv4", "conv5")
+    model.get_layer("conv5").bias.assign(np.full(64, 2.0))
+
+    global_ = taps.predict(image, verbose=0)[1]
+
+    expected = keras.Model(model.input, model.get_layer("conv5").output).predict(image, verbose=0)
+    np.testing.assert_array_equal(global_, expected)
+
+
+def test_operations_that_are_not_layers_can_be_tapped():
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, 2, "same")(image)
+    model = keras.Model(image, keras.ops.relu(x) * 2)
+
+    assert two_taps(model, 2, 2).outputs[0] is model.output
+
+
+def test_missing_stride_is_answered_with_layers_strides_and_channels():
+    with pytest.raises(ValueError, match=r"'plain'.*stride 64.*conv4 \(stride 16, 32 channels\)"):
+        two_taps(plain_net(), 16, 64)
+
+
+def test_unknown_layer_is_answered_with_similar_names():
+    with pytest.raises(ValueError, match=r"'conv9'.*conv5"):
+        two_taps(plain_net(), "conv9", "conv5")
+
+
+def test_layer_without_a_map_is_refused():
+    with pytest.raises(ValueError, match=r"'pool' cannot be tapped"):
+        two_taps(plain_net(), "conv4", "pool")
+
+
+def test_model_with_two_inputs_is_refused():
+    a, b = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    with pytest.raises(ValueError, match="one input"):
+        two_taps(keras.Model([a, b], layers.Add()([a, b])))
+
+
+def test_model_that_is_not_functional_is_refused():
+    class Subclassed(keras.Model):
+        pass
+
+    with pytest.raises(ValueError, match="functional"):
+        two_taps(Subclassed())
