@@ -7,7 +7,6 @@ from typing import Any
 
 from dolg_zoo.backbones import (
     BACKBONES,
-    build_backbone,
     imagenet_normalization,
     load_imagenet_weights,
 )
@@ -92,10 +91,9 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
         **overrides,
     }
     config = DOLGConfig.from_dict({**values, "backbone": architecture})
-    backbone = build_backbone(architecture, taps=config.taps, input_shape=config.input_shape)
+    net = DOLGNet(config=config)
     if backbone_weights == "imagenet":
-        _load_imagenet(architecture, backbone)
-    net = DOLGNet(backbone, config=config)
+        _load_imagenet(architecture, net.backbone)
     return DOLG(net, converter or _converter_for(config), {"name": f"dolg_{architecture}"})
 
 

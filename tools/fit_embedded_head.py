@@ -28,7 +28,6 @@ import keras
 import numpy as np
 
 import dolg_zoo
-from dolg_zoo.backbones import build_backbone
 from dolg_zoo.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, list_images, load_image
@@ -81,9 +80,6 @@ def main():
 
 
 def new_network(backbone_weights):
-    backbone = build_backbone(ARCHITECTURE)
-    backbone.load_weights(backbone_weights)
-    round_kernels(backbone)
     config = DOLGConfig.official(
         backbone=ARCHITECTURE,
         hidden_dim=DIM,
@@ -92,7 +88,10 @@ def new_network(backbone_weights):
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,
     )
-    return DOLGNet(backbone, config=config)
+    net = DOLGNet(config=config)
+    net.backbone.load_weights(backbone_weights)
+    round_kernels(net.backbone)
+    return net
 
 
 def features(net, converter, photos):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from dolg_zoo.backbones import build_backbone
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
 
@@ -18,7 +19,7 @@ class DOLGNet(keras.Model):
     Args:
         backbone: a functional `keras.Model` with one input and two outputs, the local map
             (batch, height, width, channels) and the global map, in this order;
-            `dolg_zoo.backbones.two_taps` makes one.
+            `dolg_zoo.backbones.two_taps` makes one. None where `config` names the backbone.
         num_classes: None for a descriptor; a number for a classifier over the fused vector.
         activation: the classifier's activation, for instance "softmax".
         config: what the head looks like; the paper's if not given.
@@ -30,12 +31,12 @@ class DOLGNet(keras.Model):
 
     Raises:
         ValueError: if the backbone has not one input and two maps as outputs, or is not
-            functional.
+            functional; if there is none, or two.
     """
 
     def __init__(
         self,
-        backbone: keras.Model,
+        backbone: keras.Model | None = None,
         num_classes: int | None = None,
         activation=None,
         *,
@@ -48,6 +49,15 @@ class DOLGNet(keras.Model):
         config = config or DOLGConfig()
         if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
             raise ValueError(f"num_classes must be None or at least 1, got {num_classes!r}.")
+        if (backbone is None) == (config.backbone is None):
+            raise ValueError(
+                "DOLGNet needs one backbone: give a model, or a config whose backbone is the name"
+                f" of one; got {backbone!r} and config.backbone={config.backbone!r}."
+            )
+        if backbone is None:
+            backbone = build_backbone(
+                config.backbone, taps=config.taps, input_shape=config.input_shape
+            )
         backbone = _with_plain_input(backbone)
 
         images = keras.Input(backbone.inputs[0].shape[1:], name="images")
@@ -97,10 +107,11 @@ class DOLGNet(keras.Model):
 
     def get_config(self):
         """The arguments, in a form that `from_config` takes."""
+        brought = self.backbone if self.config.backbone is None else None
         return {
             "name": self.name,
             "trainable": self.trainable,
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "backbone": brought and keras.saving.serialize_keras_object(brought),
             "num_classes": self.num_classes,
             "activation": keras.activations.serialize(keras.activations.get(self.activation)),
             "config": self.config.to_dict(),
@@ -111,9 +122,10 @@ class DOLGNet(keras.Model):
         """The network that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)
-        config["backbone"] = keras.saving.deserialize_keras_object(
-            config["backbone"], custom_objects=custom_objects
-        )
+        if config["backbone"] is not None:
+            config["backbone"] = keras.saving.deserialize_keras_object(
+                config["backbone"], custom_objects=custom_objects
+            )
         net = cls(**config)
         net.trainable = trainable
         return net

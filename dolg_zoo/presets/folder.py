@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo.backbones import build_backbone
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.errors import PresetError
@@ -93,11 +92,8 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     dolg = DOLGConfig.from_dict(config["dolg"])
-    if dolg.backbone is None:
-        backbone = deserialize_backbone(config["backbone"])
-    else:
-        backbone = build_backbone(dolg.backbone, taps=dolg.taps, input_shape=dolg.input_shape)
-    return DOLGNet(backbone, config=dolg)
+    brought = deserialize_backbone(config["backbone"]) if dolg.backbone is None else None
+    return DOLGNet(brought, config=dolg)
 
 
 def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:

@@ -93,6 +93,15 @@ def test_survives_saving(tmp_path, rng, num_classes):
     assert np.array_equal(net(images), copy(images))
 
 
+def test_a_backbone_of_the_table_is_saved_by_its_name(tmp_path, rng):
+    # keras-cv's own layers need not survive Keras' saving for this
+    config = DOLGConfig(**SMALL, backbone="mobilenet_v3_small", taps=("P3", "P4"))
+    net = DOLGNet(config=config)
+    net.save(tmp_path / "net.keras")
+    images = rng.uniform(0, 1, (1, 64, 96, 3))
+    assert np.array_equal(keras.models.load_model(tmp_path / "net.keras")(images), net(images))
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_stays_near_single(rng, policy):
     keras.utils.set_random_seed(0)
@@ -116,6 +125,10 @@ def test_says_what_a_backbone_must_be():
         DOLGNet(keras.Model(images, layers.Conv2D(4, 3)(images)))
     with pytest.raises(ValueError, match="functional"):
         DOLGNet(layers.Conv2D(4, 3))
+    with pytest.raises(ValueError, match="needs one backbone"):
+        DOLGNet()
+    with pytest.raises(ValueError, match="needs one backbone"):
+        DOLGNet(small_backbone(), config=DOLGConfig(backbone="resnet50"))
     with pytest.raises(ValueError, match="num_classes must be None or at least 1, got 0"):
         DOLGNet(small_backbone(), num_classes=0)
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.backbones import build_backbone
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.porting import port_dongkyuk_pytorch, port_official_pytorch
 
@@ -14,7 +13,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 def build(config, state, port):
     keras.backend.clear_session()
-    net = DOLGNet(build_backbone(config.backbone, taps=config.taps), config=config)
+    net = DOLGNet(config=config)
     ported = port(state, {weight.path: tuple(weight.shape) for weight in net.weights})
     for weight in net.weights:
         weight.assign(ported[weight.path])

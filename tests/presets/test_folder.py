@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.backbones import build_backbone
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import Preset, PresetError, read_preset, write_preset
@@ -45,7 +44,7 @@ def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
     config = DOLGConfig(
         backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P3", "P4")
     )
-    net = DOLGNet(build_backbone(config.backbone, taps=config.taps), config=config)
+    net = DOLGNet(config=config)
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
     assert "backbone" not in json.loads((tmp_path / "config.json").read_text())
     images = np.zeros((1, 64, 64, 3), "uint8")
