@@ -127,8 +127,9 @@ class DOLG(keras.Model):
             PresetError: if the backbone cannot be described without code.
             OSError: if the folder cannot be written.
         """
-        # of the preset it was loaded from, no longer true of the new one
-        metadata = {key: self.metadata[key] for key in self.metadata.keys() - {"preset", "sha256"}}
+        # these two are of the preset it was loaded from
+        stale = {"preset", "sha256"}
+        metadata = {key: value for key, value in self.metadata.items() if key not in stale}
         write_preset(folder, Preset(self.net, self.image_converter, metadata))
 
     def embed(
