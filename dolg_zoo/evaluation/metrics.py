@@ -1,0 +1,135 @@
+"""Average precision and recall of rankings by cosine similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# similarities held at a time; sorting them takes about thirty bytes each
+MAX_SIMILARITIES = 2**22
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """How well queries found what belongs to them.
+
+    Attributes:
+        map: mean of the queries' average precision, from 0 to 1.
+        recall_at_1: share of the queries whose first result is relevant.
+        queries: how many were counted: those with something relevant to find.
+    """
+
+    map: float
+    recall_at_1: float
+    queries: int
+
+
+def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np.ndarray:
+    """The mean, over the relevant results, of the precision at each one's rank.
+
+    No interpolation: relevant results at ranks 1 and 4 give (1/1 + 2/4) / 2.
+
+    Args:
+        relevant_in_rank_order: (..., ranks), whether the result at each rank, best first, is
+            relevant. All that is relevant must be in it.
+
+    Returns:
+        (...), from 0 to 1.
+
+    Raises:
+        ValueError: if there is a ranking without a relevant result.
+    """
+    relevant = np.asarray(relevant_in_rank_order, dtype=bool)
+    found = relevant.cumsum(axis=-1)
+    if relevant.shape[-1] == 0 or not found[..., -1].all():
+        raise ValueError("Average precision needs at least one relevant result in each ranking.")
+    precision = found / np.arange(1, relevant.shape[-1] + 1)
+    return (precision * relevant).sum(axis=-1) / found[..., -1]
+
+
+def leave_one_out(descriptors: np.ndarray, labels: Sequence) -> RetrievalScores:
+    """Scores of each image as a query against all others.
+
+    Images whose label no other image has are in the gallery, but are no queries.
+
+    Args:
+        descriptors: (images, dim); compared by cosine, so their lengths do not matter.
+        labels: (images,); images of equal label are relevant to each other.
+
+    Raises:
+        ValueError: if the shapes do not agree, a descriptor is not finite, or no two images have
+            the same label.
+    """
+    return _scores(descriptors, labels, descriptors, labels, is_same_set=True)
+
+
+def query_gallery(
+    query_descriptors: np.ndarray,
+    query_labels: Sequence,
+    gallery_descriptors: np.ndarray,
+    gallery_labels: Sequence,
+) -> RetrievalScores:
+    """Scores of queries against a gallery that they are no part of.
+
+    Args:
+        query_descriptors: (queries, dim).
+        query_labels: (queries,).
+        gallery_descriptors: (images, dim).
+        gallery_labels: (images,); what bears the query's label is relevant.
+
+    Raises:
+        ValueError: if the shapes do not agree, a descriptor is not finite, or no query has
+            anything relevant in the gallery.
+    """
+    return _scores(query_descriptors, query_labels, gallery_descriptors, gallery_labels)
+
+
+def _scores(
+    query_descriptors, query_labels, gallery_descriptors, gallery_labels, is_same_set=False
+) -> RetrievalScores:
+    queries, query_labels = _checked(query_descriptors, query_labels)
+    gallery, gallery_labels = _checked(gallery_descriptors, gallery_labels)
+    if queries.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"Queries of dimension {queries.shape[1]} cannot be compared with a gallery of"
+            f" dimension {gallery.shape[1]}."
+        )
+    precisions, firsts = [], []
+    step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
+    for start in range(0, len(queries), step):
+        chunk = slice(start, start + step)
+        similarities = queries[chunk] @ gallery.T
+        if is_same_set:
+            rows = np.arange(len(similarities))
+            similarities[rows, start + rows] = -np.inf  # the image itself: last, and cut off
+        # stable: of equally similar images the earlier comes first
+        order = np.argsort(-similarities, axis=1, kind="stable")
+        if is_same_set:
+            order = order[:, :-1]
+        relevant = gallery_labels[order] == query_labels[chunk, None]
+        relevant = relevant[relevant.any(axis=1)]
+        if len(relevant):
+            precisions.append(average_precision(relevant))
+            firsts.append(relevant[:, 0])
+    if not precisions:
+        raise ValueError(
+            "There is nothing to score: no query has another image of its label to find."
+        )
+    precision = np.concatenate(precisions)
+    recall = np.concatenate(firsts)
+    return RetrievalScores(float(precision.mean()), float(recall.mean()), len(precision))
+
+
+def _checked(descriptors, labels) -> tuple[np.ndarray, np.ndarray]:
+    descriptors, labels = np.asarray(descriptors, np.float32), np.asarray(labels)
+    if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
+        raise ValueError(
+            "Descriptors must have shape (images, dim) and labels (images,), not"
+            f" {descriptors.shape} and {labels.shape}."
+        )
+    if not np.isfinite(descriptors).all():
+        raise ValueError("There are descriptors that are not finite.")
+    lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return descriptors / np.maximum(lengths, np.finfo(np.float32).tiny), labels
