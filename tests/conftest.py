@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -50,3 +51,44 @@ def load_tool():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def embedded_model():
+    """The preset that ships with the package; tests leave it as it is."""
+    from dolg_zoo import DOLG
+
+    return DOLG.from_preset()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with four photographs of 160×160 pixels, one of them in a folder below."""
+    from skimage import data
+
+    folder = tmp_path / "photos"
+    (folder / "far").mkdir(parents=True)
+    for name in ("astronaut", "coffee", "rocket", "far/chelsea"):
+        (path,) = Path(data.data_dir).glob(f"{Path(name).name}.*")
+        square = Image.open(path).convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
+        square.save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def embedded_images(monkeypatch):
+    """Counts what goes through any model: a list that grows by each image's name."""
+    from dolg_zoo import DOLG
+
+    embed_each, seen = DOLG.embed_each, []
+
+    def counting(self, images, **options):
+        def each():
+            for image in images:
+                seen.append(getattr(image, "name", image))
+                yield image
+
+        return embed_each(self, each(), **options)
+
+    monkeypatch.setattr(DOLG, "embed_each", counting)
+    return seen

@@ -1,0 +1,30 @@
+"""Which model made a descriptor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+
+def fingerprint(model: DOLG) -> str:
+    """32 hexadecimal digits that are the same for models whose descriptors are the same.
+
+    Taken from the weights as they are now, not from the hashes in the preset's metadata: those
+    stay as they were when a model is trained further.
+    """
+    settings = [
+        model.net.config.to_dict(),
+        [type(layer).__name__ for layer in model.net.backbone.layers],
+        model.image_converter.to_config(),
+        model.dtype_policy.name,
+    ]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for weight in model.net.weights:  # `variables` has the states of random generators as well
+        value = weight.numpy()
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()[:32]

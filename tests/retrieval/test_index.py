@@ -1,0 +1,228 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dolg_zoo import DOLG, BadImageError
+from dolg_zoo.retrieval import Index
+
+NAMES = ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
+
+
+@pytest.fixture
+def random_index(embedded_model, rng):
+    descriptors = rng.standard_normal((200, 512)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return Index(embedded_model, [f"{i}.jpg" for i in range(200)], descriptors)
+
+
+def test_an_index_holds_each_image_of_the_folder_under_its_path(embedded_model, photos):
+    index = Index.build(embedded_model, photos)
+    assert index.names == NAMES
+    assert index.skipped == {}
+    np.testing.assert_allclose(index.descriptors, embedded_model.embed(photos), atol=1e-5)
+
+
+def test_part_of_a_photograph_finds_it(embedded_model, photos):
+    index = Index.build(embedded_model, photos)
+    part = Image.open(photos / "far" / "chelsea.png").crop((10, 20, 140, 150))
+    best, *rest = index.search(part, k=4)
+    assert best.name == "far/chelsea.png" and best.path == photos / "far" / "chelsea.png"
+    assert best.score > rest[0].score and len(rest) == 3
+
+
+def test_scores_are_cosines_and_in_descending_order(random_index, rng):
+    queries = rng.standard_normal((3, 512)) * 10
+    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    cosines = unit @ random_index.descriptors.T
+    for found, row in zip(random_index.search_descriptors(queries, 7), cosines, strict=True):
+        order = np.argsort(-row)[:7]
+        assert [match.name for match in found] == [f"{place}.jpg" for place in order]
+        np.testing.assert_allclose([match.score for match in found], row[order], atol=1e-6)
+
+
+def test_a_query_may_be_a_path_a_picture_or_an_array(embedded_model, photos):
+    index = Index.build(embedded_model, photos)
+    path = photos / "rocket.png"
+    for query in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
+        assert index.search(query, k=1)[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_more_results_than_images_gives_all(random_index):
+    (found,) = random_index.search_descriptors(random_index.descriptors[:1], 1000)
+    assert len(found) == 200
+
+
+def test_a_query_is_embedded_at_the_scales_of_the_index(embedded_model, photos):
+    index = Index.build(embedded_model, photos, scales=(0.5, 1.0))
+    assert index.search(photos / "rocket.png", k=1)[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_k_below_one_is_refused(random_index):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        random_index.search_descriptors(random_index.descriptors[:1], 0)
+
+
+@pytest.mark.parametrize("shape", [(512,), (2, 511)])
+def test_descriptors_of_another_shape_are_refused(random_index, shape):
+    with pytest.raises(ValueError, match=r"\(queries, 512\)"):
+        random_index.search_descriptors(np.ones(shape))
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(embedded_model, photos):
+    (photos / "bad.jpg").write_text("no image")
+    (photos / "empty.jpg").touch()
+    index = Index.build(embedded_model, photos)
+    assert index.names == NAMES and list(index.skipped) == ["bad.jpg", "empty.jpg"]
+    assert "empty" in index.skipped["empty.jpg"]
+
+
+def test_a_folder_with_nothing_but_bad_images_is_an_error(embedded_model, tmp_path):
+    (tmp_path / "bad.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"None of the 1 images.*'bad.jpg'"):
+        Index.build(embedded_model, tmp_path)
+
+
+def test_a_query_that_cannot_be_read_is_an_error(random_index, tmp_path):
+    with pytest.raises(BadImageError, match=r"gone\.jpg"):
+        random_index.search(tmp_path / "gone.jpg")
+
+
+def test_a_saved_index_comes_back_whole_whatever_its_names(embedded_model, tmp_path, rng):
+    names = ["a b.jpg", "größe/写真.png", "line\nbreak.jpg", os.fsdecode(b"\xff\xfe.jpg")]
+    descriptors = rng.standard_normal((4, 512)).astype(np.float32)
+    index = Index(
+        embedded_model, names, descriptors, scales=(0.5, 1.0), skipped={"bad\n.jpg": "why"}
+    )
+    index.save(tmp_path / "index")
+    back = Index.load(tmp_path / "index", embedded_model, "elsewhere")
+    assert back.names == names and back.skipped == {"bad\n.jpg": "why"}
+    assert back.scales == (0.5, 1.0) and back.model_id == index.model_id
+    np.testing.assert_array_equal(back.descriptors, descriptors)
+    assert back.search_descriptors(descriptors[:1], 1)[0][0].path.parts[0] == "elsewhere"
+
+
+def test_names_of_undecodable_bytes_are_built_saved_and_opened(embedded_model, photos, tmp_path):
+    name = os.fsdecode(b"far/\xff\n.png")
+    (photos / "rocket.png").rename(photos / name)
+    Index.build(embedded_model, photos).save(tmp_path / "index.npz")
+    index = Index.load(tmp_path / "index.npz", embedded_model, photos)
+    match = index.search(photos / name, k=1)[0]
+    assert match.name == name and match.path.is_file()
+
+
+def test_another_models_index_is_refused_and_both_are_named(random_index, tmp_path):
+    random_index.save(tmp_path / "index.npz")
+    other = DOLG.from_preset()
+    other.net.weights[0].assign_add(other.net.weights[0] * 0 + 1)
+    other.save_to_preset(tmp_path / "other")
+    other = DOLG.from_preset(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"embedded|imagenet") as refusal:
+        Index.load(tmp_path / "index.npz", other)
+    assert "'dolg_efficientnet_lite_b0_imagenet'" in str(refusal.value)
+    assert str(tmp_path / "other") in str(refusal.value)
+    assert random_index.model_id in str(refusal.value)
+
+
+def test_a_model_loaded_again_takes_the_index(random_index, tmp_path):
+    random_index.save(tmp_path / "index.npz")
+    assert len(Index.load(tmp_path / "index.npz", DOLG.from_preset())) == 200
+
+
+def test_a_model_trained_further_is_another_model(random_index, embedded_model):
+    trained = DOLG.from_preset()
+    trained.net.weights[-1].assign_add(trained.net.weights[-1] * 0 + 1e-3)
+    assert trained.metadata["sha256"] == embedded_model.metadata["sha256"]
+    assert Index(trained, [], np.ones((0, 512))).model_id != random_index.model_id
+
+
+def damage_end(content):
+    return content[:-100]
+
+
+def damage_byte(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [damage_end, damage_byte, lambda content: b"text"])
+def test_a_damaged_index_is_refused(random_index, embedded_model, tmp_path, damage):
+    path = tmp_path / "index.npz"
+    random_index.save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"index\.npz.*(no index|damaged)"):
+        Index.load(path, embedded_model)
+
+
+def rewritten(path, **changes):
+    with np.load(path) as file:
+        np.savez(path, **{**dict(file), **changes})
+
+
+class Trap:
+    def __reduce__(self):
+        return (os.mkdir, ("sprung",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"names": np.array([Trap()] * 200)},
+        {"names": np.array(["../out.jpg"] * 200)},
+        {"names": np.array(["/etc/passwd"] * 200)},
+        {"names": np.array(["one.jpg"])},
+        {"descriptors": np.full((200, 512), np.nan, np.float32)},
+        {"descriptors": np.ones((200, 64), np.float32)},
+        {"model_id": np.array(["a", "b"])},
+    ],
+    ids=["pickle", "parent", "absolute", "too few names", "nan", "dimension", "two ids"],
+)
+def test_an_index_of_wrong_content_is_refused(
+    random_index, embedded_model, tmp_path, monkeypatch, changes
+):
+    monkeypatch.chdir(tmp_path)
+    random_index.save("index.npz")
+    rewritten("index.npz", **changes)
+    with pytest.raises(ValueError, match="index"):
+        Index.load("index.npz", embedded_model)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_missing_file_is_said_to_be_missing(embedded_model, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Index.load(tmp_path / "gone.npz", embedded_model)
+
+
+def test_saving_that_fails_leaves_the_old_file(random_index, tmp_path, monkeypatch):
+    path = tmp_path / "index.npz"
+    random_index.save(path)
+    before = path.read_bytes()
+
+    def full_disk(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        random_index.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_through_a_link_keeps_the_link(random_index, tmp_path):
+    (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    random_index.save(tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink() and (tmp_path / "real.npz").is_file()
+
+
+def test_saving_to_a_pipe_writes_to_it(random_index, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        small = Index(random_index.model, ["a.jpg"], random_index.descriptors[:1])
+        small.save(tmp_path / "pipe")
+        assert os.read(reader, 1 << 20).startswith(b"PK")
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
