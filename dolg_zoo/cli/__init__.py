@@ -1,0 +1,76 @@
+"""The `dolg` command.
+
+Nothing heavy is imported before a command needs it: `dolg --help` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli import demo, embed, info, presets, search
+from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
+
+EPILOG = """\b
+Example:
+  dolg search photos/ --query query.jpg --montage found.png
+
+\b
+Exit status:
+  0    done
+  1    an error
+  2    wrong usage
+  3    with --strict: some images could not be read; all the rest is done
+  130  interrupted
+
+\b
+Environment:
+  DOLG_ZOO_CACHE  folder for descriptors that are kept between calls
+                  (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+  DOLG_DEBUG=1    the same as --debug
+"""
+
+app = typer.Typer(
+    help="Find the same place, product or scene in a pile of photographs.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (presets.presets, info.info, embed.embed, search.search, demo.demo):
+    app.command()(reporting_errors(command))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dolg_zoo import __version__
+
+        print(f"dolg-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Say which this is."
+        ),
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+def main() -> None:
+    """Runs the `dolg` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # a letter that the terminal cannot show is no reason to fail
+        stream.reconfigure(errors="backslashreplace")
+    app(prog_name="dolg")

@@ -1,0 +1,71 @@
+"""`dolg demo`."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Json, Montage, Preset, Strict
+from dolg_zoo.cli.outputs import check_output, shown
+from dolg_zoo.cli.reporting import as_list, finish, print_json
+
+
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="Photographs of your own; with a subfolder for each place or product, those are"
+            " searched for. If not given, the photographs that ship with scikit-image.",
+            show_default=False,
+        ),
+    ] = None,
+    montage: Montage = None,
+    preset: Preset = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Search real photographs and say how much was found.
+
+    \b
+    Example:
+      dolg demo --montage found.png
+    """
+    if folder:
+        from dolg_zoo.preprocessing import list_images
+
+        list_images(folder)  # to fail before the model is loaded
+    if montage:
+        check_output(montage)
+    model = load_model(preset)
+    from dolg_zoo.demo import run_demo
+    from dolg_zoo.retrieval.montage import save_picture
+
+    result = run_demo(model, folder)
+    if montage:
+        save_picture(result.montage, montage)
+    if as_json:
+        print_json(
+            {
+                "protocol": result.protocol,
+                "preset": model.metadata["preset"],
+                "recall_at_1": result.recall_at_1,
+                "map": result.map,
+                "queries": result.queries,
+                "gallery": result.gallery,
+                "montage": montage and str(montage),
+                "skipped": as_list(result.skipped),
+            }
+        )
+    else:
+        right = round(result.recall_at_1 * result.queries)
+        print(textwrap.fill(shown(result.protocol), 88))
+        print(f"recall@1  {result.recall_at_1:.3f}  ({right} of {result.queries} queries)")
+        print(f"mAP       {result.map:.3f}  (gallery of {result.gallery} images)")
+        if montage:
+            print(f"picture   {shown(montage)}")
+    finish(result.skipped, strict)

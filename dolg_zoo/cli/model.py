@@ -1,0 +1,56 @@
+"""Loading a model without TensorFlow's chatter."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dolg_zoo.cli.reporting import is_debugging, note
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+
+def load_model(preset: str | None) -> DOLG:
+    """The model of a preset, as `DOLG.from_preset` loads it."""
+    if sys.stderr.isatty():
+        note("Loading the model …")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _held_back_stderr():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # says what it thinks of the drivers
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    from dolg_zoo.dolg import DOLG
+
+    return DOLG.from_preset(preset)
+
+
+@contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    # TensorFlow's C++ code logs to file descriptor 2 before any level can be set for it.
+    if is_debugging():
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed: there is nothing to hold back
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())

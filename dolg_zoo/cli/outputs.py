@@ -1,0 +1,24 @@
+"""Files that a command is told to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def check_output(path: Path) -> None:
+    """Raises OSError if the file cannot be written: to be asked before the long work begins."""
+    parent = path.resolve().parent
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file to write.")
+    if not parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(parent)!r} to write {path.name!r} into.")
+    if not os.access(parent, os.W_OK):
+        raise PermissionError(f"Nothing may be written into the folder {str(parent)!r}.")
+
+
+def shown(path: Path | str) -> str:
+    """A path as it can be printed."""
+    from dolg_zoo.retrieval.text import printable
+
+    return printable(str(path))

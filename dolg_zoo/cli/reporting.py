@@ -1,0 +1,87 @@
+"""What all commands say on standard error, and how they end."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import typer
+
+DEBUG_VARIABLE = "DOLG_DEBUG"
+ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
+
+
+def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with an error as one message in place of a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            note("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if is_debugging():
+                raise
+            note(f"dolg: {_in_words(error)}")
+            raise typer.Exit(ERROR) from None
+
+    return run
+
+
+def is_debugging() -> bool:
+    """Whether errors are to be shown in full."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def note(message: str) -> None:
+    """Prints to standard error, each line harmless to a terminal whatever is in it."""
+    from dolg_zoo.retrieval.text import printable
+
+    for line in message.split("\n"):
+        print(printable(line), file=sys.stderr)
+
+
+def print_json(document: Any) -> None:
+    """Prints one JSON document, in ASCII: names may hold bytes that are no text."""
+    print(json.dumps(document, indent=2))
+
+
+def finish(skipped: Mapping[str, str], strict: bool) -> None:
+    """Names the images that could not be read, at the end of the work.
+
+    Args:
+        skipped: name to reason.
+        strict: whether to exit with status 3 if there are any.
+    """
+    if not skipped:
+        return
+    note(f"{len(skipped)} could not be read:")
+    for name, reason in skipped.items():
+        note(f"  {name!r}: {reason}")
+    if strict:
+        raise typer.Exit(SKIPPED)
+
+
+def as_list(skipped: Mapping[str, str]) -> list[dict[str, str]]:
+    """The images that could not be read, for JSON."""
+    return [{"name": name, "reason": reason} for name, reason in skipped.items()]
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, (OSError, ValueError, MemoryError)) or _is_ours(error):
+        return str(error) or type(error).__name__
+    return (
+        f"unexpected {type(error).__name__}: {error}. `dolg --debug …` shows where it comes from."
+    )
+
+
+def _is_ours(error: Exception) -> bool:
+    return type(error).__module__.startswith("dolg_zoo.")

@@ -1,0 +1,298 @@
+"""A search that anyone can try at once, on photographs that are already on the machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
+from dolg_zoo.preprocessing import BadImageError, list_images, load_image
+from dolg_zoo.progress import track
+from dolg_zoo.retrieval import Picture, montage_rows
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG, ImageSource
+
+SHIPPED = {
+    # as the docstrings of skimage.data say; photographs under other or unclear terms are left out
+    "astronaut.png": "public domain; NASA Great Images",
+    "chelsea.png": "CC0; Stefan van der Walt",
+    "coffee.png": "CC0; Rachel Michetti",
+    "hubble_deep_field.jpg": "public domain; NASA, HubbleSite",
+    "retina.jpg": "CC0; Mikael Häggström, Wikimedia Commons",
+    "rocket.jpg": "public domain; SpaceX Photos",
+}
+"""The photographs in scikit-image's wheel that the demo uses: licence and source of each."""
+
+MAX_PHOTOS = 50
+MAX_CLASS_PHOTOS = 400
+SHOWN_QUERIES, SHOWN_RESULTS = 6, 6
+# pixels: altering a camera's picture at its full size takes seconds
+LONG_SIDE = 1024
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What a demo found.
+
+    Attributes:
+        protocol: what was searched for in what, in a sentence or two.
+        recall_at_1: share of the queries whose first result is right.
+        map: mean average precision.
+        queries: how many images were searched for.
+        gallery: how many images they were searched in; where they are classes, each query in all
+            but itself.
+        montage: a picture of some queries and their first results.
+        skipped: path to reason, for images that could not be read.
+    """
+
+    protocol: str
+    recall_at_1: float
+    map: float
+    queries: int
+    gallery: int
+    montage: Image.Image
+    skipped: dict[str, str]
+
+
+def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = True) -> DemoResult:
+    """Searches for photographs and scores what is found.
+
+    Without a folder, or with one of unsorted photographs, each photograph is searched for among
+    altered copies of all of them (cropped, turned, mirrored, …). With a folder that has two or
+    more subfolders with at least two photographs each, each subfolder is a class, and each
+    photograph is searched for among all the others. Large folders are sampled evenly.
+
+    Args:
+        model: what to search with.
+        folder: the photographs; None for those that ship with scikit-image.
+        progress: whether to draw a progress bar on a terminal if it takes long.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be listed.
+        ValueError: if it has too few photographs that can be read to search among.
+    """
+    if folder is None:
+        shelf = resources.files("skimage.data")
+        paths = [Path(str(shelf / name)) for name in SHIPPED]
+        return _among_altered(model, paths, "that ship with scikit-image", progress)
+    folder = Path(folder)
+    paths = list_images(folder)
+    classes = _classes(folder, paths)
+    if len(classes) > 1:
+        return _among_classes(model, folder, classes, progress)
+    sample = _evenly(paths, MAX_PHOTOS)
+    return _among_altered(model, sample, f"of the {len(paths)} in the folder", progress)
+
+
+def _among_altered(model: DOLG, paths: Sequence[Path], origin: str, progress: bool) -> DemoResult:
+    skipped: dict[str, str] = {}
+    kinds = [None, *ALTERATIONS]
+    made: list[tuple[int, str | None]] = []
+
+    def images() -> Iterator[Image.Image]:
+        for number, path in enumerate(paths):
+            try:
+                photo = _load(path)
+            except BadImageError as error:
+                skipped[str(path)] = error.reason
+                continue
+            for kind in kinds:
+                made.append((number, kind))
+                yield _altered(photo, kind)
+
+    found = _embedded(model, images(), len(paths) * len(kinds), progress)
+    if len(made) < 2 * len(kinds):
+        raise ValueError(
+            f"The demo needs at least two photographs that can be read; of {len(paths)} found,"
+            f" {len(paths) - len(skipped)} can."
+        )
+    descriptors = np.array([found[place] for place in range(len(made))], np.float32)
+    numbers = np.array([number for number, _ in made])
+    is_query = np.array([kind is None for _, kind in made])
+    queries, gallery = descriptors[is_query], descriptors[~is_query]
+    query_numbers, gallery_numbers = numbers[is_query], numbers[~is_query]
+    gallery_kinds = [kind for _, kind in made if kind is not None]
+
+    def shown(place: int) -> tuple[Picture, list[Picture]]:
+        right = query_numbers[place]
+        results = [
+            Picture(
+                _altered(_load(paths[gallery_numbers[other]]), gallery_kinds[other]),
+                f"{paths[gallery_numbers[other]].stem}, {gallery_kinds[other]}",
+                score,
+                bool(gallery_numbers[other] == right),
+            )
+            for other, score in _best(gallery @ queries[place], len(gallery))
+        ]
+        return Picture(paths[right], paths[right].name), results
+
+    return _result(
+        f"{len(queries)} photographs {origin}, each searched for among {len(ALTERATIONS)} altered"
+        f" copies of every one: {', '.join(ALTERATIONS)}. Altered copies are easier to find than"
+        " other photographs of the same thing; for those, give a folder with a subfolder for each"
+        " place or product.",
+        query_gallery(queries, query_numbers, gallery, gallery_numbers),
+        len(gallery),
+        [shown(place) for place in _evenly(range(len(queries)), SHOWN_QUERIES)],
+        skipped,
+    )
+
+
+def _among_classes(
+    model: DOLG, folder: Path, classes: dict[str, list[Path]], progress: bool
+) -> DemoResult:
+    names = _evenly(sorted(classes), MAX_CLASS_PHOTOS // 2)
+    share = max(2, MAX_CLASS_PHOTOS // len(names))
+    sample = [(path, name) for name in names for path in _evenly(classes[name], share)]
+    found = _embedded(model, [path for path, _ in sample], len(sample), progress)
+    skipped = {
+        str(sample[place][0]): result.reason
+        for place, result in sorted(found.items())
+        if isinstance(result, BadImageError)
+    }
+    kept = [place for place in range(len(sample)) if str(sample[place][0]) not in skipped]
+    if not kept:
+        raise ValueError(f"None of the {len(sample)} photographs can be read.")
+    descriptors = np.array([found[place] for place in kept], np.float32)
+    paths = [sample[place][0] for place in kept]
+    labels = [sample[place][1] for place in kept]
+
+    def shown(place: int) -> tuple[Picture, list[Picture]]:
+        similarity = descriptors @ descriptors[place]
+        similarity[place] = -np.inf
+        results = [
+            Picture(
+                paths[other],
+                paths[other].relative_to(folder).as_posix(),
+                score,
+                labels[other] == labels[place],
+            )
+            for other, score in _best(similarity, len(kept) - 1)
+        ]
+        return Picture(paths[place], paths[place].relative_to(folder).as_posix()), results
+
+    return _result(
+        f"{len(sample)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
+        f" {len(classes)} subfolders, each searched for among all the others; right is what lies"
+        " in the same subfolder.",
+        leave_one_out(descriptors, labels),
+        len(kept),
+        [shown(place) for place in _evenly(range(len(kept)), SHOWN_QUERIES)],
+        skipped,
+    )
+
+
+def _best(similarity: np.ndarray, most: int) -> list[tuple[int, float]]:
+    order = np.argsort(-similarity, kind="stable")[: min(SHOWN_RESULTS, most)]
+    return [(int(place), float(similarity[place])) for place in order]
+
+
+def _result(
+    protocol: str,
+    scores: RetrievalScores,
+    gallery: int,
+    rows: Sequence[tuple[Picture, Sequence[Picture]]],
+    skipped: dict[str, str],
+) -> DemoResult:
+    return DemoResult(
+        protocol=protocol,
+        recall_at_1=scores.recall_at_1,
+        map=scores.map,
+        queries=scores.queries,
+        gallery=gallery,
+        montage=montage_rows(rows, columns=SHOWN_RESULTS, height=140),
+        skipped=skipped,
+    )
+
+
+def _classes(folder: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """The photographs below each subfolder, of those that have two or more."""
+    below = defaultdict(list)
+    for path in paths:
+        first, *rest = path.relative_to(folder).parts
+        if rest:
+            below[first].append(path)
+    return {name: group for name, group in below.items() if len(group) > 1}
+
+
+def _embedded(
+    model: DOLG, images: Iterable[ImageSource], total: int, progress: bool
+) -> dict[int, np.ndarray | BadImageError]:
+    found = model.embed_each(images)
+    return dict(track(found, total, "Embedding") if progress else found)
+
+
+def _evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spaced, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, most)]
+
+
+def _load(path: Path) -> Image.Image:
+    photo = load_image(path)
+    photo.thumbnail((LONG_SIDE, LONG_SIDE))
+    return photo
+
+
+def _altered(photo: Image.Image, kind: str | None) -> Image.Image:
+    return photo if kind is None else ALTERATIONS[kind](photo)
+
+
+def _part(photo: Image.Image, left: float, top: float, side: float) -> Image.Image:
+    """A part of the photograph, given in shares of its sides, at the photograph's size."""
+    width, height = photo.size
+    box = (left * width, top * height, (left + side) * width, (top + side) * height)
+    return photo.resize(photo.size, Image.Resampling.BICUBIC, box)
+
+
+def _turned(photo: Image.Image) -> Image.Image:
+    # the part is small enough to hold no corner that the turn leaves empty
+    return _part(photo.rotate(20, Image.Resampling.BICUBIC), 0.21, 0.21, 0.58)
+
+
+def _tilted(photo: Image.Image) -> Image.Image:
+    width, height = photo.size
+    corners = ((0.18, 0.1), (0.0, 0.95), (1.0, 0.8), (0.85, 0.22))
+    quad = [value for x, y in corners for value in (x * width, y * height)]
+    return photo.transform(photo.size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
+
+
+def _recoloured(photo: Image.Image) -> Image.Image:
+    warm = (1.15, 0.1, 0, 0, 0.05, 0.9, 0.05, 0, 0, 0.1, 0.6, 0)
+    return photo.convert("RGB", warm)
+
+
+def _blurred(photo: Image.Image) -> Image.Image:
+    """Out of focus, and then compressed as hard as JPEG is ever met with."""
+    packed = BytesIO()
+    photo.filter(ImageFilter.GaussianBlur(min(photo.size) / 150)).save(packed, "JPEG", quality=12)
+    return Image.open(packed).convert("RGB")
+
+
+def _brightened(photo: Image.Image) -> Image.Image:
+    return ImageEnhance.Contrast(ImageEnhance.Brightness(photo).enhance(1.35)).enhance(1.5)
+
+
+ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "cropped": lambda photo: _part(photo, 0.05, 0.3, 0.6),
+    "turned": _turned,
+    "mirrored": lambda photo: _part(ImageOps.mirror(photo), 0.15, 0.1, 0.75),
+    "tilted": _tilted,
+    "darkened": lambda photo: ImageEnhance.Brightness(photo).enhance(0.4),
+    "brightened": _brightened,
+    "recoloured": _recoloured,
+    "blurred": _blurred,
+}
+"""How the demo alters a photograph; each way gives an image of the same size."""

@@ -1,0 +1,281 @@
+import json
+import os
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dolg_zoo
+from dolg_zoo.cli import embed as embed_module
+from dolg_zoo.retrieval import Index
+
+DEFAULT = "dolg_efficientnet_lite_b0_imagenet"
+
+
+def has_control_characters(text):
+    return any(unicodedata.category(char) in ("Cc", "Cs") and char != "\n" for char in text)
+
+
+def test_version(dolg):
+    done = dolg("--version")
+    assert (done.code, done.out) == (0, f"dolg-zoo {dolg_zoo.__version__}\n")
+
+
+def test_presets_lists_what_the_manifest_has(dolg):
+    names = list(dolg_zoo.weights.load_manifest().presets)
+    assert [entry["name"] for entry in json.loads(dolg("presets", "--json").out)] == names
+    table = dolg("presets").out
+    assert all(name in table for name in names)
+
+
+def test_info_is_true_of_the_model(dolg, embedded_model):
+    facts = json.loads(dolg("info", DEFAULT, "--json").out)
+    assert facts["parameters"] == embedded_model.count_params()
+    assert facts["architecture"]["descriptor_dim"] == 512
+    assert facts["input"] == embedded_model.image_converter.to_config()
+    assert facts["license"] == "Apache-2.0"
+    assert set(facts["sha256"]) == set(dolg_zoo.weights.manifest.PRESET_FILES)
+    assert facts["bytes"] == sum(
+        file.size for file in dolg_zoo.weights.load_manifest().presets[DEFAULT].files.values()
+    )
+
+
+def test_info_in_words(dolg, embedded_model):
+    text = dolg("info").out
+    sha256 = embedded_model.metadata["sha256"]["model.weights.h5"]
+    for part in (DEFAULT, "P4, P5", f"{embedded_model.count_params():,}", "Apache-2.0", sha256):
+        assert part in text
+
+
+def test_info_of_a_folder(dolg, embedded_model, tmp_path):
+    embedded_model.save_to_preset(tmp_path / "mine")
+    facts = json.loads(dolg("info", tmp_path / "mine", "--json").out)
+    assert facts["preset"] == str(tmp_path / "mine")
+    size = sum(path.stat().st_size for path in (tmp_path / "mine").iterdir())
+    assert facts["bytes"] == size and len(facts["sha256"]) == 3
+
+
+def test_embed_writes_what_its_help_says(dolg, photos, tmp_path, embedded_model):
+    out = tmp_path / "descriptors.npz"
+    done = dolg("embed", photos, "-o", out, "--json")
+    assert done.code == 0 and json.loads(done.out)["images"] == 4
+    with np.load(out) as file:
+        names, descriptors, preset = file["names"], file["descriptors"], file["model_name"]
+    assert names.tolist() == ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
+    assert descriptors.dtype == np.float32 and preset == DEFAULT
+    np.testing.assert_allclose(descriptors, embedded_model.embed(photos), atol=1e-5)
+
+
+def test_what_embed_wrote_can_be_searched(dolg, photos, tmp_path, embedded_model):
+    assert dolg("embed", photos, "-o", tmp_path / "x.npz", "--scales", "0.5,1").code == 0
+    index = Index.load(tmp_path / "x.npz", embedded_model, photos)
+    assert index.search(photos / "rocket.png")[0].name == "rocket.png"
+    assert index.scales == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("scales", ["", "a", "0", "1,,2", "-1", "nan", "inf"])
+def test_scales_that_are_none_are_wrong_usage(dolg, photos, tmp_path, scales):
+    done = dolg("embed", photos, "-o", tmp_path / "x.npz", f"--scales={scales}")
+    assert done.code == 2 and "0.7071,1,1.4142" in done.err
+
+
+def test_search_finds_and_draws(dolg, photos, tmp_path):
+    query = tmp_path / "query.jpg"
+    Image.open(photos / "far" / "chelsea.png").crop((10, 20, 140, 150)).save(query)
+    picture = tmp_path / "found.png"
+    done = dolg("search", photos, "--query", query, "-k", 2, "--montage", picture, "--json")
+    answer = json.loads(done.out)
+    assert done.code == 0 and [match["rank"] for match in answer["matches"]] == [1, 2]
+    assert answer["matches"][0]["name"] == "far/chelsea.png"
+    assert answer["matches"][0]["path"] == str(photos / "far" / "chelsea.png")
+    with Image.open(picture) as drawn:
+        drawn.load()
+        assert drawn.format == "PNG"
+        assert drawn.width > 3 * 180 and drawn.height > 180
+
+
+def test_search_in_words_is_one_line_a_result(dolg, photos):
+    done = dolg("search", photos, "--query", photos / "rocket.png", "-k", 3)
+    lines = done.out.splitlines()
+    assert len(lines) == 3 and lines[0].split() == ["1", "1.000", "rocket.png"]
+
+
+def test_a_second_search_embeds_the_query_alone(dolg, photos, embedded_images):
+    search = ("search", photos, "--query", photos / "rocket.png", "--json")
+    first = json.loads(dolg(*search).out)
+    assert len(embedded_images) == 4 + 1
+    second = json.loads(dolg(*search).out)
+    assert len(embedded_images) == 4 + 2
+    assert second["matches"] == first["matches"]
+    assert (first["from_cache"], second["from_cache"]) == (0, 4)
+
+
+def test_names_that_would_garble_a_terminal_are_escaped(dolg, photos):
+    strange = "[red]x\n\x1b[31m" + os.fsdecode(b"\xff") + ".png"
+    (photos / "rocket.png").rename(photos / strange)
+    (photos / ("bad\x1b[2J\n[bold].jpg")).write_text("no image")
+    done = dolg("search", photos, "--query", photos / strange, "-k", 1)
+    assert done.code == 0
+    assert r"[red]x\n\x1b[31m\udcff.png" in done.out
+    assert r"bad\x1b[2J\n[bold].jpg" in done.err
+    assert not has_control_characters(done.out) and not has_control_characters(done.err)
+
+
+def test_an_errors_message_is_escaped(dolg, tmp_path):
+    (tmp_path / "no\x1b[31mpreset").mkdir()
+    done = dolg("info", tmp_path / "no\x1b[31mpreset")
+    assert done.code == 1 and r"no\x1b[31mpreset" in done.err
+    assert not has_control_characters(done.err)
+
+
+def test_json_gives_strange_names_back_exactly(dolg, photos):
+    strange = "[red]x\n\x1b[31m" + os.fsdecode(b"\xff") + ".png"
+    (photos / "rocket.png").rename(photos / strange)
+    done = dolg("search", photos, "--query", photos / strange, "-k", 1, "--json")
+    assert json.loads(done.out)["matches"][0]["name"] == strange
+
+
+def test_demo_on_the_photographs_that_ship(dolg, tmp_path):
+    done = dolg("demo", "--montage", tmp_path / "found.png", "--json")
+    answer = json.loads(done.out)
+    assert done.code == 0 and answer["queries"] == 6 and answer["gallery"] == 48
+    assert answer["recall_at_1"] >= 0.9
+    with Image.open(tmp_path / "found.png") as drawn:
+        assert drawn.format == "PNG" and drawn.height > 6 * 140
+
+
+def test_demo_in_words(dolg, photos):
+    done = dolg("demo", photos)
+    assert done.code == 0 and done.err == ""
+    assert "4 photographs of the 4 in the folder" in done.out
+    assert "recall@1" in done.out and "mAP" in done.out
+
+
+# how it ends
+
+
+@pytest.fixture
+def outputs(photos, tmp_path):
+    """Arguments of the three commands that read a folder."""
+    return {
+        "embed": lambda folder: ("embed", folder, "-o", tmp_path / "x.npz"),
+        "search": lambda folder: ("search", folder, "--query", photos / "rocket.png"),
+        "demo": lambda folder: ("demo", folder),
+    }
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_a_missing_folder_is_an_error(dolg, outputs, tmp_path, command):
+    done = dolg(*outputs[command](tmp_path / "gone"))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.count("\n") == 1 and str(tmp_path / "gone") in done.err
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_an_empty_folder_is_an_error(dolg, outputs, tmp_path, command):
+    (tmp_path / "empty").mkdir()
+    done = dolg(*outputs[command](tmp_path / "empty"))
+    assert done.code == 1 and "no image in" in done.err and "Traceback" not in done.err
+
+
+def test_a_missing_query_is_an_error(dolg, photos):
+    done = dolg("search", photos, "--query", photos / "gone.jpg")
+    assert done.code == 1 and "gone.jpg" in done.err and done.out == ""
+
+
+def test_a_query_that_is_no_image_is_an_error(dolg, photos):
+    (photos / "bad.jpg").write_text("no image")
+    done = dolg("search", photos, "--query", photos / "bad.jpg")
+    assert done.code == 1 and "bad.jpg" in done.err
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_an_unknown_preset_is_an_error_that_lists_those_there_are(dolg, outputs, photos, command):
+    done = dolg(*outputs[command](photos), "--preset", "dolg_nothing")
+    assert done.code == 1 and "dolg_nothing" in done.err and DEFAULT in done.err
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_a_bad_image_is_skipped_and_named(dolg, outputs, photos, command):
+    (photos / "bad.jpg").write_text("no image")
+    done = dolg(*outputs[command](photos))
+    assert done.code == 0 and done.out
+    assert "1 could not be read" in done.err and "bad.jpg" in done.err
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_a_bad_image_with_strict_is_status_3_and_the_rest_is_done(
+    dolg, outputs, photos, command, tmp_path
+):
+    (photos / "bad.jpg").write_text("no image")
+    done = dolg(*outputs[command](photos), "--strict", "--json")
+    assert done.code == 3
+    (skipped,) = json.loads(done.out)["skipped"]
+    assert skipped["name"].endswith("bad.jpg") and "formats" in skipped["reason"]
+    assert (tmp_path / "x.npz").is_file() == (command == "embed")
+
+
+@pytest.mark.parametrize("command", ["embed", "search", "demo"])
+def test_strict_without_a_bad_image_is_status_0(dolg, outputs, photos, command):
+    assert dolg(*outputs[command](photos), "--strict").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["frobnicate"], ["search", "."], ["embed", "."], ["info", "--frob"], ["info", 1, 2]],
+)
+def test_wrong_usage_is_status_2(dolg, arguments):
+    assert dolg(*arguments).code == 2
+
+
+def test_k_below_one_is_wrong_usage(dolg, photos):
+    assert dolg("search", photos, "--query", photos / "rocket.png", "-k", 0).code == 2
+
+
+@pytest.mark.parametrize("output", ["gone/x.npz", "."])
+def test_an_output_that_cannot_be_written_is_said_before_the_work(
+    dolg, photos, tmp_path, output, embedded_images
+):
+    for arguments in (
+        ("embed", photos, "-o", tmp_path / output),
+        ("search", photos, "--query", photos / "rocket.png", "--montage", tmp_path / output),
+        ("demo", photos, "--montage", tmp_path / output),
+    ):
+        assert dolg(*arguments).code == 1
+    assert embedded_images == []
+
+
+def test_an_interruption_is_status_130(dolg, photos, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Index, "build", interrupted)
+    done = dolg("search", photos, "--query", photos / "rocket.png")
+    assert (done.code, done.out, done.err) == (130, "", "Interrupted.\n")
+
+
+def failing(monkeypatch):
+    def fail(*_):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(embed_module, "check_output", fail)
+
+
+def test_an_unexpected_error_is_one_message(dolg, photos, monkeypatch):
+    failing(monkeypatch)
+    done = dolg("embed", photos, "-o", "x.npz")
+    assert done.code == 1 and "KeyError" in done.err and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_debug_lets_the_traceback_through(dolg, photos, monkeypatch, how):
+    failing(monkeypatch)
+    arguments = ["embed", photos, "-o", "x.npz"]
+    if how == "option":
+        arguments.insert(0, "--debug")
+    else:
+        monkeypatch.setenv("DOLG_DEBUG", "1")
+    # SystemExit would be caught by the fixture; the error itself comes through
+    with pytest.raises(KeyError):
+        dolg(*arguments)
