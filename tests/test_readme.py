@@ -1,0 +1,88 @@
+"""Every block of the README is run, and the two set-up commands are those that CI runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with photos/ and query.jpg, as the README assumes."""
+    skimage_data = pytest.importorskip("skimage.data")
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photos").mkdir()
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        (path,) = Path(skimage_data.data_dir).glob(f"{name}.*")
+        image = Image.open(path).convert("RGB")
+        image.save(folder / "photos" / f"{name}.jpg")
+    image.crop((40, 40, 400, 400)).save(folder / "query.jpg")  # of the rocket
+    return folder
+
+
+def test_the_python_blocks_run_one_after_another(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    namespace = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), namespace)
+        if "for match in" in block:
+            printed = capsys.readouterr().out.splitlines()
+            assert printed[0].endswith("rocket.jpg") and len(printed) == 3
+    assert (place / "my-dolg" / "model.weights.h5").is_file()
+
+
+def test_the_shell_commands_run(place):
+    dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
+    assert dolg, "the console script is not installed beside this Python"
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(dolg).parent}{os.pathsep}{os.environ['PATH']}",
+        "DOLG_ZOO_CACHE": str(place / "cache"),
+    }
+    commands = [
+        line.removeprefix("$ ")
+        for block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    assert len(commands) >= 5
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (place / "descriptors.npz").is_file()
+    assert (place / "found.png").is_file()
+
+
+def test_the_two_commands_are_those_that_ci_runs():
+    first, second = (block.strip() for block in blocks("sh")[:2])
+    gate = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert first in gate and second in gate
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", README))))
+def test_what_it_links_to_is_there(path):
+    assert (ROOT / path).exists()
+
+
+def test_the_layout_it_shows_is_the_one_there_is():
+    (layout,) = re.findall(r"^```\n(dolg_zoo/\n.*?)^```", README, re.MULTILINE | re.DOTALL)
+    shown = set(re.findall(r"^  ([a-z_]+)(?:/|\.py)", layout, re.MULTILINE))
+    package = ROOT / "dolg_zoo"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders - {"cli"} <= shown
+    assert all((package / name).is_dir() or (package / f"{name}.py").is_file() for name in shown)
