@@ -119,7 +119,7 @@ def montage_rows(
             draw.line((MARGIN, above, page.width - MARGIN, above), LINE)
         for place, cell in enumerate(line):
             if cell:
-                cell.draw(page, draw, x, y)
+                cell.draw(page, draw, x, y, width_of[place])
             x += width_of[place] + (GAP if place else divider)
     if path is not None:
         save_picture(page, path)
@@ -138,7 +138,7 @@ class _Cell:
         self.rank = rank
         self.thumbnail = _thumbnail(picture.image, height)
 
-    def draw(self, page: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int) -> None:
+    def draw(self, page: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, room: int) -> None:
         picture, (width, height) = self.picture, self.thumbnail.size
         page.paste(self.thumbnail, (x, y))
         box = (x, y, x + width - 1, y + height - 1)
@@ -157,7 +157,7 @@ class _Cell:
         draw.text((x, y + height + 8), heading, colour, _font())
         name = printable(picture.name)
         font = _font(plain=name.isascii())
-        name = _elided(name, width, font)
+        name = _elided(name, room, font)
         draw.text((x, y + height + 27), name, FAINT, font)
 
 
