@@ -87,7 +87,8 @@ class DOLG(keras.Model):
             )
         _check_sizes_fit(net, image_converter)
         normalize = keras.layers.UnitNormalization(dtype="float32", name="l2")
-        super().__init__(net.inputs, normalize(net(net.inputs[0])), name=name, **kwargs)
+        images = net.inputs[0]
+        super().__init__(images, normalize(net(images)), name=name, **kwargs)
         self.net = net
         self.image_converter = image_converter
         # not as an attribute of this name alone: Keras would wrap the dictionary

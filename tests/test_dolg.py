@@ -1,6 +1,9 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import dolg_zoo
@@ -115,13 +118,35 @@ def test_similarity_is_the_cosine(model, photos):
 def test_is_an_ordinary_keras_model(model, photos, tmp_path):
     batch = np.stack([model.image_converter(Image.open(photo)) for photo in photos[:2]])
     expected = model.embed(photos[:2])
-    assert np.allclose(model(batch), expected, atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert np.allclose(model(batch), expected, atol=1e-5)
     assert np.allclose(model.predict(batch, verbose=0), expected, atol=1e-5)
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(copy, dolg_zoo.DOLG)
     assert copy.image_converter == model.image_converter
     assert np.array_equal(copy(batch), model(batch))
+
+
+def test_exports_a_saved_model_that_needs_nothing_else(model, rng, tmp_path):
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served")
+    images = rng.integers(0, 256, (2, 64, 96, 3)).astype("float32")
+    assert np.allclose(served.serve(images), model(images), atol=1e-5)
+
+
+def test_is_trained_as_any_keras_model(rng):
+    new = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=8, descriptor_dim=8, dilation_rates=())
+    classifier = keras.Sequential([new, keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    classifier.compile(keras.optimizers.Adam(0.01), loss)
+    labels = rng.integers(0, 2, 16)
+    images = rng.normal(80 + 90 * labels[:, None, None, None], 5, (16, 32, 32, 3))
+    before = new.embed(images[0])
+    history = classifier.fit(images, labels, epochs=10, verbose=0).history["loss"]
+    assert history[-1] < 0.7 * history[0]
+    assert not np.allclose(new.embed(images[0]), before, atol=1e-3)
 
 
 def test_a_saved_preset_gives_the_same_descriptors_bit_for_bit(model, photos, tmp_path):
