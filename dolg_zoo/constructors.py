@@ -82,6 +82,11 @@ def _how_to_get(name: str, architecture: str) -> str:
 def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, Any]) -> DOLG:
     if backbone_weights not in (None, "imagenet"):
         raise ValueError(f'backbone_weights must be "imagenet" or None, got {backbone_weights!r}.')
+    if "backbone" in overrides:
+        raise ValueError(
+            f"dolg_{architecture} has the backbone {architecture}; for {overrides['backbone']!r}"
+            f" call dolg_{overrides['backbone']}."
+        )
     converter = overrides.pop("image_converter", None)
     mean, std = imagenet_normalization(architecture)
     values = {

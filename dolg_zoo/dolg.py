@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +22,17 @@ from dolg_zoo.preprocessing import (
     list_images,
     load_image,
 )
-from dolg_zoo.presets import Preset, locate_preset, read_preset, write_preset
+from dolg_zoo.presets import Preset, PresetError, locate_preset, read_preset, write_preset
 from dolg_zoo.progress import track
 
 ImageSource = str | Path | Image.Image | np.ndarray
+
+BATCH_PIXELS = 16 * 512 * 512
+"""The most pixels that go through the network at once, unless one image alone has more: in
+activations that is one to a few GiB, depending on the backbone."""
+
+MAX_IMAGE_PIXELS = 4096 * 4096
+"""The most pixels that one image may enter the network with, whatever a preset's converter says."""
 
 
 class BadImagesError(ValueError):
@@ -69,7 +77,7 @@ class DOLG(keras.Model):
         metadata: what is known of the weights: name, license, provenance and the like.
 
     Raises:
-        ValueError: if the network takes one image size only and the converter gives others.
+        ValueError: if the network does not take what the converter gives: RGB, or of another size.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class DOLG(keras.Model):
             raise ValueError(
                 f"DOLG needs a network that gives descriptors, not {net.num_classes} classes."
             )
-        _check_sizes_fit(net, image_converter)
+        _check_fit(net, image_converter)
         normalize = keras.layers.UnitNormalization(dtype="float32", name="l2")
         images = net.inputs[0]
         super().__init__(images, normalize(net(images)), name=name, **kwargs)
@@ -119,7 +127,11 @@ class DOLG(keras.Model):
         """
         located = locate_preset(preset)
         loaded = read_preset(located.folder)
-        return cls(loaded.net, loaded.image_converter, {**loaded.metadata, "preset": located.name})
+        metadata = {**loaded.metadata, "preset": located.name}
+        try:
+            return cls(loaded.net, loaded.image_converter, metadata)
+        except ValueError as error:
+            raise PresetError(f"{located.folder}: {error}") from error
 
     def save_to_preset(self, folder: str | Path) -> None:
         """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
@@ -156,6 +168,8 @@ class DOLG(keras.Model):
             (images, dim), float32, each row of length 1.
 
         Raises:
+            TypeError: at once, if something is none of these, naming its place.
+            ValueError: if `batch_size` or `scales` is out of its range.
             BadImagesError: at the end, if some images could not be read; it carries the
                 descriptors of all others.
         """
@@ -193,12 +207,20 @@ class DOLG(keras.Model):
             (index, descriptor) or (index, error), one for each image, as they are done, which is
             not quite their order: images of one size wait for each other.
         """
-        scales = tuple(scales)
-        if not scales or any(not scale > 0 for scale in scales):
-            raise ValueError(f"scales must be one or more numbers greater than 0, got {scales!r}.")
+        scales = _checked_scales(scales)
+        if type(batch_size) is not int or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
 
         def work(source: ImageSource) -> list[np.ndarray]:
             image = load_image(source)
+            width, height = self.image_converter.target_size(*image.size, max(scales))
+            if width * height > MAX_IMAGE_PIXELS:
+                raise BadImageError(
+                    str(source) if isinstance(source, (str, Path)) else repr(image),
+                    f"it would enter the network with {width}×{height} pixels, and"
+                    f" {MAX_IMAGE_PIXELS} are the most; choose smaller scales or another"
+                    " image converter",
+                )
             return [self.image_converter(image, scale) for scale in scales]
 
         errors: list[tuple[int, BadImageError]] = []
@@ -212,7 +234,8 @@ class DOLG(keras.Model):
 
         sums: dict[int, np.ndarray] = {}
         missing: dict[int, int] = {}
-        for indices, batch in batch_by_shape(arrays(), batch_size, max_pending=4 * batch_size):
+        batches = batch_by_shape(arrays(), batch_size, 4 * batch_size, BATCH_PIXELS)
+        for indices, batch in batches:
             for index, descriptor in zip(indices, self._infer(batch).numpy(), strict=True):
                 sums[index] = sums.get(index, 0) + descriptor
                 missing[index] = missing.get(index, len(scales)) - 1
@@ -276,7 +299,26 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSourc
         return list_images(images) if Path(images).is_dir() else [images]
     if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
-    return images if isinstance(images, np.ndarray) else list(images)
+    if isinstance(images, np.ndarray):
+        return images
+    wanted = "a path, a PIL image, an array, or any number of these"
+    if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
+        raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
+    sources = list(images)
+    for index, source in enumerate(sources):
+        if not isinstance(source, ImageSource):
+            raise TypeError(f"images must be {wanted}; number {index} is {source!r}.")
+    return sources
+
+
+def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
+    try:
+        checked = tuple(float(scale) for scale in scales)
+    except (TypeError, ValueError):
+        checked = ()
+    if not checked or not all(scale > 0 and math.isfinite(scale) for scale in checked):
+        raise ValueError(f"scales must be one or more numbers greater than 0, got {scales!r}.")
+    return checked
 
 
 def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:
@@ -284,8 +326,15 @@ def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadIm
         yield errors.pop(0)
 
 
-def _check_sizes_fit(net: DOLGNet, converter: ImageConverter) -> None:
-    height, width = net.input_shape[1:3]
+def _check_fit(net: DOLGNet, converter: ImageConverter) -> None:
+    if not isinstance(converter, ImageConverter):
+        raise ValueError(f"image_converter must be an ImageConverter, got {converter!r}.")
+    height, width, channels = net.input_shape[1:]
+    if channels != 3:
+        raise ValueError(
+            f"DOLG takes RGB images, and the network takes {channels} channel(s); use the DOLGNet"
+            " by itself."
+        )
     if (height, width) == (None, None):
         return
     gives = None

@@ -64,10 +64,47 @@ def test_several_scales_are_the_mean_of_each(model, photos):
     assert np.allclose(found, mean / np.linalg.norm(mean), atol=1e-5)
 
 
-@pytest.mark.parametrize("scales", [(), (0,), (1, -1)])
+@pytest.mark.parametrize("scales", [(), (0,), (1, -1), 1.0, ("big",), (float("inf"),), None])
 def test_says_which_scales_are_wrong(model, photos, scales):
     with pytest.raises(ValueError, match="scales must be"):
         model.embed(photos, scales=scales)
+
+
+@pytest.mark.parametrize("batch_size", [0, 2.5, None, True])
+def test_says_which_batch_size_is_wrong(model, photos, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size .* got {batch_size!r}"):
+        model.embed(photos, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("images", [None, 5, b"a.jpg", {"a.jpg": 1}])
+def test_says_what_can_be_embedded(model, images):
+    with pytest.raises(TypeError, match="a path, a PIL image, an array"):
+        model.embed(images)
+
+
+def test_names_the_place_of_what_is_no_image_before_any_work(model, photos):
+    with pytest.raises(TypeError, match="number 1 is None"):
+        model.embed([photos[0], None, photos[1]])
+
+
+def test_an_image_too_large_for_the_network_is_skipped_and_said_so(model, photos):
+    large = Image.new("RGB", (2000, 1500))
+    with pytest.raises(BadImagesError, match=r"most; choose smaller scales") as caught:
+        model.embed([photos[0], large], scales=(1.0, 40.0))
+    assert list(caught.value.skipped) == [0, 1]
+
+
+def test_large_images_go_through_the_network_in_small_batches(photos, monkeypatch):
+    net = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=8, dilation_rates=()).net
+    original = dolg_zoo.DOLG(net, dolg_zoo.ImageConverter(size=None, mode="original"))
+    monkeypatch.setattr("dolg_zoo.dolg.BATCH_PIXELS", 2 * 100 * 100)
+    sizes = []
+    infer = original._infer
+    monkeypatch.setitem(
+        original.__dict__, "_infer", lambda batch: sizes.append(batch.shape) or infer(batch)
+    )
+    original.embed([Image.new("RGB", (100, 100))] * 5)
+    assert [size[0] for size in sizes] == [2, 2, 1]
 
 
 def test_a_bad_image_does_not_cost_the_good_ones(model, photos):
@@ -218,11 +255,26 @@ def test_overrides_reach_the_network(photos):
     assert strides == [8, 16]
 
 
-def test_a_network_of_one_size_gets_images_of_that_size(photos):
+def test_a_network_of_one_size_gets_images_of_that_size(photos, tmp_path):
     mit = dolg_zoo.dolg_mit_b0(input_shape=(96, 96, 3), hidden_dim=8, dilation_rates=())
     assert mit.embed(photos[:3]).shape == (3, 512)
     with pytest.raises(ValueError, match="96×96 pixels only"):
         dolg_zoo.DOLG(mit.net, dolg_zoo.ImageConverter(size=64, mode="short_side"))
+    mit.save_to_preset(tmp_path / "mit")
+    (tmp_path / "mit" / "metadata.json").write_text("{}")
+    (tmp_path / "mit" / "preprocessor.json").write_text('{"size": 64, "mode": "short_side"}')
+    with pytest.raises(dolg_zoo.PresetError, match=r"mit: .*96×96 pixels only"):
+        dolg_zoo.DOLG.from_preset(tmp_path / "mit")
+
+
+def test_says_what_it_cannot_be_made_of(model):
+    one_channel = dolg_zoo.dolg_mobilenet_v3_small
+    with pytest.raises(ValueError, match="takes 1 channel"):
+        one_channel(input_shape=(None, None, 1), mean=None, std=None)
+    with pytest.raises(ValueError, match="must be an ImageConverter, got 5"):
+        dolg_zoo.DOLG(model.net, 5)
+    with pytest.raises(ValueError, match="call dolg_resnet50_v1"):
+        dolg_zoo.dolg_mobilenet_v3_small(backbone="resnet50_v1")
 
 
 def test_says_that_a_classifier_gives_no_descriptor(model):

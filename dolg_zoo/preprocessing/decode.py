@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,12 @@ formats without a signature of their own (TGA, for one) take text for a picture.
 MAX_PIXELS = 2**28
 """The most pixels that are decoded: more than any camera takes in one shot (151 million), and
 one GiB at the four bytes that Pillow spends on an RGB pixel."""
+
+MAX_BYTES = 2**30
+"""The most bytes of a file that is opened: some of Pillow's decoders (WebP, AVIF) read all of it
+into memory before they look at it."""
+
+_CALLERS_IMAGE = threading.Lock()
 
 
 class BadImageError(ValueError):
@@ -56,9 +63,11 @@ def load_image(
     profiles are not applied. An EXIF orientation is, in every format that carries one.
 
     Args:
-        source: a file (its content, not its name, decides the format), a PIL image (left
-            untouched), or an array of shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4:
-            RGBA), either uint8 or floating-point in [0, 255].
+        source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), a
+            PIL image (left untouched; several threads may give the same one), or an array of
+            shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4: RGBA), either uint8 or
+            floating-point in [0, 255]. A floating-point array with fractions and no value above
+            1 is refused: it was scaled to [0, 1], and would pass for black.
         max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
             for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
             its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
@@ -115,7 +124,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 255):  # also true of NaN
             raise ValueError(f"its values must lie in [0, 255], and go from {low} to {high}")
-        array = np.rint(array).astype(np.uint8)
+        rounded = np.rint(array)
+        if high <= 1 and (rounded != array).any():
+            raise ValueError("its values lie in [0, 1]; multiply by 255")
+        array = rounded.astype(np.uint8)
     if array.dtype != np.uint8:
         raise ValueError("its values must be uint8, or floating-point in [0, 255]")
     if array.shape[2:] == (1,):
@@ -131,6 +143,8 @@ def _from_file(path: Path, max_pixels: int) -> Image.Image:
         raise ValueError("it is not a regular file")
     if status.st_size == 0:
         raise ValueError("the file is empty")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"its {status.st_size} bytes are more than the limit of {MAX_BYTES}")
     with path.open("rb") as file:
         image = _open(file)
         _limit(image, max_pixels)
@@ -180,11 +194,14 @@ def _in_several_scans(image: JpegImageFile) -> bool:
 
 
 def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
-    image.load()
-    with suppress(Exception):  # a damaged EXIF block is no reason to lose the pixels
-        image.getexif()
-    tags = getattr(image, "tag_v2", {})
-    image = ImageOps.exif_transpose(image, in_place=owned) or image
+    # Pixels and EXIF are read when first asked for, which two threads cannot do at once. What
+    # comes out of the lock is a copy.
+    with nullcontext() if owned else _CALLERS_IMAGE:
+        image.load()
+        with suppress(Exception):  # a damaged EXIF block is no reason to lose the pixels
+            image.getexif()
+        tags = getattr(image, "tag_v2", {})
+        image = ImageOps.exif_transpose(image, in_place=owned) or image
     if image.mode.startswith("I"):
         image = _eight_bits_of_integers(image, tags)
     elif image.mode == "F":

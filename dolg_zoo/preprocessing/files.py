@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,20 +12,24 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Endings, in lower case, of the names that are taken for images."""
 
+_log = logging.getLogger(__name__)
+
 
 def list_images(folder: str | Path) -> list[Path]:
     """Return the image files of `folder` and the folders below it, sorted by path.
 
-    A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case). Files and
+    A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever
+    it is: a link to nowhere is listed too, for `load_image` to refuse it in words. Files and
     folders whose name starts with a dot are skipped: they are thumbnails, metadata and rubbish
     bins. Links are followed, but each folder is listed once, under its own name where it has
-    one here, so links that lead in a circle do no harm.
+    one here, so links that lead in a circle do no harm. A folder below that cannot be read is
+    left out, with a warning in the log of this module that names it.
 
     Raises:
         FileNotFoundError: there is no such folder.
         NotADirectoryError: it is a file.
         ValueError: there is no image in it.
-        PermissionError: it, or a folder below, may not be read.
+        PermissionError: it may not be read.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -35,21 +40,31 @@ def list_images(folder: str | Path) -> list[Path]:
     folders, links, seen = [folder], [], set()
     while folders or links:
         here = (folders or links).pop()  # links last: a folder goes by its own name if it can
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
+        try:
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(here) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            if here is folder:
+                raise
+            _log.warning("left out, with any image in it: %r (%s)", str(here), error.strerror)
             continue
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(here) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
-                    continue
-                path = here / entry.name
-                # Of the two only Path takes a link to itself; the entry saves a look at the disk.
-                found = path if entry.is_symlink() else entry
-                if found.is_dir():
-                    (links if entry.is_symlink() else folders).append(path)
-                elif path.suffix.lower() in IMAGE_SUFFIXES and found.is_file():
-                    images.append(path)
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = here / entry.name
+            is_image = path.suffix.lower() in IMAGE_SUFFIXES
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link that cannot be followed; the name has to tell
+                is_folder = not is_image
+            if is_folder:
+                (links if entry.is_symlink() else folders).append(path)
+            elif is_image:
+                images.append(path)
     if not images:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"no image in {str(folder)!r}: no visible file there ends in {endings}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -70,13 +71,23 @@ def _first(waiting: deque) -> tuple:
 
 
 def batch_by_shape(
-    arrays: Iterable[tuple[Key, np.ndarray]], batch_size: int, max_pending: int
+    arrays: Iterable[tuple[Key, np.ndarray]],
+    batch_size: int,
+    max_pending: int,
+    max_pixels: int | None = None,
 ) -> Iterator[tuple[list[Key], np.ndarray]]:
     """Gather arrays of equal shape into batches.
 
-    A batch is yielded when `batch_size` arrays of one shape have come together. When more than
-    `max_pending` wait for company, the largest group goes as it is, and at the end all do, so
-    every array is in exactly one batch, though batches do not keep the order.
+    A batch is yielded when `batch_size` arrays of one shape have come together, or fewer if more
+    would exceed `max_pixels`. When more than `max_pending` wait for company, or four times
+    `max_pixels`, the largest group goes as it is, and at the end all do, so every array is in
+    exactly one batch, though batches do not keep the order.
+
+    Args:
+        arrays: keys and arrays of shape (height, width, channels).
+        batch_size: the most arrays in a batch.
+        max_pending: the most arrays that wait.
+        max_pixels: the most pixels in a batch, unless one array alone has more; None for any.
 
     Yields:
         (keys, stacked): the keys of a batch and its arrays, of shape (len(keys), ...).
@@ -86,19 +97,27 @@ def batch_by_shape(
             f"batch_size and max_pending must be at least 1, not {batch_size} and {max_pending}"
         )
     groups: dict[tuple[int, ...], list[tuple[Key, np.ndarray]]] = {}
-    pending = 0
+    pending = pixels = 0
     for key, array in arrays:
         group = groups.setdefault(array.shape, [])
         group.append((key, array))
         pending += 1
-        if len(group) < batch_size:
-            if pending <= max_pending:
+        pixels += _pixels(group[:1])
+        full = max_pixels and _pixels(group) + _pixels(group[:1]) > max_pixels
+        if len(group) < batch_size and not full:
+            crowded = pending > max_pending or (max_pixels and pixels > 4 * max_pixels)
+            if not crowded:
                 continue
-            group = max(groups.values(), key=len)
+            group = max(groups.values(), key=_pixels if max_pixels else len)
         pending -= len(group)
+        pixels -= _pixels(group)
         yield _stack(groups.pop(group[0][1].shape))
     for group in groups.values():
         yield _stack(group)
+
+
+def _pixels(group: list[tuple[Key, np.ndarray]]) -> int:
+    return len(group) * math.prod(group[0][1].shape[:2])
 
 
 def _stack(group: list[tuple[Key, np.ndarray]]) -> tuple[list[Key], np.ndarray]:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +386,16 @@ def test_a_damaged_pil_image_is_bad():
         load_image(image)
 
 
+def test_a_lazily_opened_pil_image_may_be_given_to_many_threads(pixels):
+    colours = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    file = encoded(Image.fromarray(colours), "PNG")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            lazy = Image.open(io.BytesIO(file))
+            for image in pool.map(load_image, [lazy] * 8):
+                assert np.array_equal(image, colours)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
 def test_arrays_of_every_allowed_dtype(dtype):
     assert np.array_equal(np.asarray(load_image(RGB.astype(dtype))), RGB)
@@ -426,6 +437,15 @@ def test_other_arrays_are_refused(array, reason):
     with pytest.raises(BadImageError, match=reason) as caught:
         load_image(array)
     assert str(array.dtype) in caught.value.source
+
+
+def test_floating_point_arrays_scaled_to_1_are_refused_rather_than_taken_for_black():
+    with pytest.raises(BadImageError, match=r"\[0, 1\].* by 255"):
+        load_image(np.array([[0, 0.5, 1]], np.float32))
+
+
+def test_floating_point_arrays_of_nothing_but_0_and_1_are_dark_images():
+    assert np.array_equal(load_image(np.eye(2)), np.eye(2)[:, :, None].repeat(3, axis=2))
 
 
 def test_other_types_are_refused():
@@ -581,6 +601,15 @@ def test_a_large_mpo_is_reduced_as_its_first_picture_is(pixels):
 
 def test_sides_that_do_not_divide_are_rounded_up(pixels):
     assert pixels(Image.fromarray(SMOOTH[:61, :77]), "JPEG", max_pixels=4000).shape == (31, 39, 3)
+
+
+def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path):
+    path = tmp_path / "a.webp"
+    with path.open("wb") as file:
+        file.write(b"RIFF\xf8\xff\xff\xbfWEBPVP8 ")
+        file.truncate(3 * 2**30)  # a hole: it takes no place on the disk
+    with pytest.raises(BadImageError, match=r"3221225472 bytes .* limit of 1073741824"):
+        load_image(path)
 
 
 def test_a_jpeg_too_large_even_at_an_eighth_is_refused(pixels):

@@ -1,6 +1,7 @@
 """Listing of the images of a folder."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -88,11 +89,55 @@ def test_a_folder_goes_by_its_own_name_rather_than_by_a_link(tmp_path):
     assert list_images(tmp_path) == expected
 
 
-def test_a_link_to_nowhere_and_a_pipe_are_skipped(tmp_path):
+TOO_LONG = "x" * 300  # no name may have so many letters, so nobody can look whether it is a folder
+
+
+def test_what_is_named_like_an_image_is_left_to_the_decoder_to_refuse(tmp_path):
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to("absent.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "too_long.jpg").symlink_to(TOO_LONG)
+    names = [path.name for path in list_images(tmp_path)]
+    assert names == ["circle.jpg", "nowhere.jpg", "pipe.jpg", "too_long.jpg"]
+
+
+def test_a_link_that_cannot_be_followed_is_made_known_and_costs_nothing_else(tmp_path, caplog):
     expected = touch(tmp_path, "a.jpg")
-    (tmp_path / "b.jpg").symlink_to(tmp_path / "absent.jpg")
-    os.mkfifo(tmp_path / "c.jpg")
+    (tmp_path / "album").symlink_to(TOO_LONG)
     assert list_images(tmp_path) == expected
+    assert str(tmp_path / "album") in caplog.text
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """Takes the right to list a folder away, from root too."""
+
+    def close(folder):
+        def scandir(path, real=os.scandir):
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return close
+
+
+def test_an_unreadable_subfolder_is_made_known_and_costs_nothing_else(tmp_path, caplog, closed):
+    expected = touch(tmp_path, "a.jpg", "z/b.jpg")
+    touch(tmp_path, "lost+found/c.jpg")
+    closed(tmp_path / "lost+found")
+    assert list_images(tmp_path) == expected
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert str(tmp_path / "lost+found") in record.getMessage()
+    assert "Permission denied" in record.getMessage()
+
+
+def test_an_unreadable_folder_is_an_error_where_it_is_the_one_asked_for(tmp_path, closed):
+    closed(tmp_path)
+    with pytest.raises(PermissionError):
+        list_images(tmp_path)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):

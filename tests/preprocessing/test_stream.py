@@ -183,3 +183,25 @@ def test_arrays_that_left_in_a_batch_no_longer_wait():
 def test_limits_must_be_positive(batch_size, max_pending):
     with pytest.raises(ValueError, match="at least 1"):
         next(batch_by_shape([], batch_size, max_pending))
+
+
+def test_a_batch_holds_no_more_pixels_than_it_may():
+    arrays = [(i, np.zeros((10, 20, 3))) for i in range(7)] + [(7, np.zeros((50, 50, 3)))]
+    batches = list(batch_by_shape(arrays, batch_size=16, max_pending=64, max_pixels=600))
+    assert sorted(key for keys, _ in batches for key in keys) == list(range(8))
+    for keys, batch in batches:
+        assert len(keys) * batch.shape[1] * batch.shape[2] <= 600 or len(keys) == 1
+
+
+def test_no_more_than_four_batches_of_pixels_wait():
+    waiting = {}
+
+    def arrays():
+        for i in range(40):
+            waiting[i] = 10 * (10 + i)
+            yield i, np.zeros((10, 10 + i, 3))
+
+    for keys, _ in batch_by_shape(arrays(), 16, max_pending=64, max_pixels=500):
+        for key in keys:
+            waiting.pop(key)
+        assert sum(waiting.values()) <= 4 * 500
