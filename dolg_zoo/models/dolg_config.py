@@ -7,6 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+MAX_SIZE = 2**14
+"""The largest width, number of channels and image side: a configuration from a stranger must not
+ask for more memory than there is."""
+
+MAX_DILATIONS = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class DOLGConfig:
@@ -72,7 +78,7 @@ class DOLGConfig:
                 )
 
         def is_size(value):
-            return isinstance(value, int) and not isinstance(value, bool) and value > 0
+            return type(value) is int and 0 < value <= MAX_SIZE
 
         def is_number(value):
             return (
@@ -98,24 +104,24 @@ class DOLGConfig:
                 isinstance(v, tuple)
                 and len(v) == 3
                 and is_size(v[2])
-                and all(side is None or is_size(side) for side in v[:2])
+                and (v[:2] == (None, None) or all(map(is_size, v[:2])))
             ),
-            "(height, width, channels), height and width integers or None",
+            "(height, width, channels), height and width both integers or both None",
         )
         require(
             "dilation_rates",
-            lambda v: isinstance(v, tuple) and all(map(is_size, v)),
-            "positive integers, or () for no MultiAtrous",
+            lambda v: isinstance(v, tuple) and len(v) <= MAX_DILATIONS and all(map(is_size, v)),
+            f"at most {MAX_DILATIONS} positive integers, or () for no MultiAtrous",
         )
         for name in ("atrous_filters", "hidden_dim", "descriptor_dim"):
-            require(name, is_size, "a positive integer")
+            require(name, is_size, f"an integer from 1 to {MAX_SIZE}")
         for name in ("atrous_pointwise", "local_bias"):
             require(name, lambda v: isinstance(v, bool), "True or False")
         for name in ("bn_epsilon", "gem_p", "gem_epsilon"):
             require(name, lambda v: is_number(v) and v > 0, "a number greater than 0")
         require(
             "attention_channels",
-            lambda v: v in (1, self.hidden_dim),
+            lambda v: is_size(v) and v in (1, self.hidden_dim),
             f"1 or hidden_dim ({self.hidden_dim})",
         )
         require(
@@ -123,7 +129,7 @@ class DOLGConfig:
             lambda v: v in ("shared", "channel", "fixed"),
             '"shared", "channel" or "fixed"',
         )
-        if (self.mean, self.std) != (None, None):
+        if self.mean is not None or self.std is not None:
             channels = self.input_shape[2]
             wanted = f"{channels} numbers, one a channel, when mean or std is given"
             require("mean", lambda v: are_numbers(v) and len(v) == channels, wanted)

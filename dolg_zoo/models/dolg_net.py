@@ -46,8 +46,10 @@ class DOLGNet(keras.Model):
     ):
         if isinstance(config, dict):
             config = DOLGConfig.from_dict(config)
-        config = config or DOLGConfig()
-        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+        config = DOLGConfig() if config is None else config
+        if not isinstance(config, DOLGConfig):
+            raise ValueError(f"config must be a DOLGConfig, got {config!r}.")
+        if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
             raise ValueError(f"num_classes must be None or at least 1, got {num_classes!r}.")
         if (backbone is None) == (config.backbone is None):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,15 +49,19 @@ def write_preset(folder: str | Path, preset: Preset) -> None:
     config = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
+    # before anything is written: what is there may be a preset that is still good
+    config, converter = _to_json(config), _to_json(preset.image_converter.to_config())
+    _to_json(preset.metadata)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(net, folder / WEIGHTS)
-    _write(folder / CONFIG, config)
-    _write(folder / PREPROCESSOR, preset.image_converter.to_config())
+    (folder / CONFIG).write_text(config, encoding="utf-8")
+    (folder / PREPROCESSOR).write_text(converter, encoding="utf-8")
     # Last, with the hashes of the rest: should the job die before, no later call takes the new
     # files for the old preset or a mixture for either.
     hashes = {name: sha256_of(folder / name) for name in (CONFIG, PREPROCESSOR, WEIGHTS)}
-    _write(folder / METADATA, {**preset.metadata, "sha256": hashes})
+    metadata = _to_json({**preset.metadata, "sha256": hashes})
+    (folder / METADATA).write_text(metadata, encoding="utf-8")
 
 
 def read_preset(folder: str | Path) -> Preset:
@@ -77,7 +82,7 @@ def read_preset(folder: str | Path) -> Preset:
         )
     try:
         net = _network(config)
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # Keras raises nearly every type there is for a graph that is wrong
         raise PresetError(f"{folder / CONFIG}: {error}") from error
     try:
         image_converter = ImageConverter.from_config(converter)
@@ -91,15 +96,25 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
     unknown = set(config) - {"format_version", "dolg", "backbone"}
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")
+    if not isinstance(config.get("dolg"), dict):
+        raise ValueError(f"'dolg' must be an object, got {config.get('dolg')!r}")
     dolg = DOLGConfig.from_dict(config["dolg"])
+    if dolg.backbone is None and not isinstance(config.get("backbone"), dict):
+        raise ValueError(
+            f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
+        )
     brought = deserialize_backbone(config["backbone"]) if dolg.backbone is None else None
     return DOLGNet(brought, config=dolg)
 
 
 def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:
     hashes = metadata.get("sha256", {})
-    if not isinstance(hashes, dict):
-        raise PresetError(f"{folder / METADATA}: sha256 must be an object, got {hashes!r}.")
+    if not isinstance(hashes, dict) or not all(
+        isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values()
+    ):
+        raise PresetError(
+            f"{folder / METADATA}: sha256 must give 64 hexadecimal digits a file, got {hashes!r}."
+        )
     for name in (CONFIG, PREPROCESSOR, WEIGHTS):
         if name not in hashes:
             continue
@@ -112,21 +127,26 @@ def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:
             )
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+def _to_json(values: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise PresetError(
+            f"A preset's files are JSON, which cannot hold this: {error}. Plain texts, numbers,"
+            " lists and dictionaries it can; nothing was written."
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():  # a pipe would hang, a device never end
+        raise PresetError(
+            f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
+            " save_to_preset has written."
+        )
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise PresetError(f"{path} is larger than {MAX_JSON_BYTES} bytes: no preset's file is.")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PresetError(
-            f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
-            " save_to_preset has written."
-        ) from None
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, PresetError):
             raise

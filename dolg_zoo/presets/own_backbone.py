@@ -101,28 +101,29 @@ def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
 
 
 def _refuse_strangers(config: Any) -> None:
-    for module, name in _named_classes(config):
+    for module, name, registered_name in _named_classes(config):
         known = name in ALLOWED_IN.get(module, ()) or (
             module in ALLOWED_MODULES and str(name).isidentifier()
         )
-        if not known:
+        # Keras looks a registered name up first, among whatever the process has registered
+        if not known or registered_name not in (None, name):
             raise PresetError(
-                f"the backbone holds {name!r} of {module!r}, and a preset carries only Keras's own"
-                " layers that compute on their input alone, so that loading one runs no foreign"
-                " code. Use a backbone of dolg_zoo.backbones.BACKBONES, or save the model with"
-                " model.save('….keras')."
+                f"the backbone holds {registered_name or name!r} of {module!r}, and a preset"
+                " carries only Keras's own layers that compute on their input alone, so that"
+                " loading one runs no foreign code. Use a backbone of"
+                " dolg_zoo.backbones.BACKBONES, or save the model with model.save('….keras')."
             )
 
 
-def _named_classes(config: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (module, class) that the description would have Keras look up."""
+def _named_classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Every (module, class, registered name) that the description would have Keras look up."""
     waiting = [config]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
             name = item.get("class_name")
             if "class_name" in item and not (item.get("module") is None and name in MARKERS):
-                yield item.get("module"), name
+                yield item.get("module"), name, item.get("registered_name")
             waiting += item.values()
         elif isinstance(item, (list, tuple)):
             waiting += item

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import h5py
@@ -103,7 +104,13 @@ def test_says_which_file_is_no_json(folder, content):
         ("config.json", {"dolg": {"backbone": "resnet51"}}, "resnet51"),
         ("config.json", {"dolg": {"backbone": "../../x"}}, r"\.\./\.\./x"),
         ("config.json", {"dolg": {"hidden_dim": "many"}}, "hidden_dim"),
-        ("config.json", {"dolg": 3}, "config.json"),
+        ("config.json", {"dolg": 3}, "'dolg' must be an object, got 3"),
+        ("config.json", {"backbone": None}, "'backbone' must be an object"),
+        ("config.json", {"dolg": {"descriptor_dim": 10**7}}, "descriptor_dim"),
+        ("config.json", {"dolg": {"dilation_rates": [1] * 5000}}, "at most 16"),
+        ("metadata.json", {"sha256": {"config.json": 5}}, "64 hexadecimal"),
+        ("metadata.json", {"sha256": {"\x1b[31m": "\x1b[31m"}}, "64 hexadecimal"),
+        ("metadata.json", {"sha256": []}, "64 hexadecimal"),
         ("preprocessor.json", {"size": -1}, "size"),
         ("preprocessor.json", {"command": "rm"}, "command"),
     ],
@@ -112,6 +119,52 @@ def test_names_the_value_at_fault(folder, name, change, message):
     edit(folder, name, lambda values: values.update(change))
     with pytest.raises(PresetError, match=message):
         read_preset(folder)
+
+
+def test_a_wrong_graph_is_a_fault_of_its_file(folder):
+    def rename(values):
+        values["backbone"]["config"]["output_layers"] = [["nowhere", 0, 0]]
+
+    edit(folder, "config.json", rename)
+    with pytest.raises(PresetError, match=r"config\.json"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_pipe_is_no_file_of_a_preset(folder, name):
+    forget_hashes(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(PresetError, match=f"it has no {name}"):
+        read_preset(folder)
+
+
+def test_refuses_weights_that_are_not_finite(preset, folder):
+    preset.net.weights[3].assign(preset.net.weights[3] * np.nan)
+    write_preset(folder, preset)
+    with pytest.raises(PresetError, match="not finite"):
+        read_preset(folder)
+
+
+def test_refuses_a_maze_of_links(folder):
+    forget_hashes(folder)
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        group = file["layers"]
+        for _ in range(40):  # 2⁴⁰ ways through it
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+    with pytest.raises(PresetError, match="two links"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), float("nan"), {1, 2}])
+def test_metadata_that_json_cannot_hold_leaves_the_old_preset_whole(preset, folder, value):
+    strange = Preset(preset.net, preset.image_converter, {"map": value})
+    preset.net.weights[0].assign(preset.net.weights[0] + 1)
+    with pytest.raises(PresetError, match="JSON"):
+        write_preset(folder, strange)
+    assert not np.array_equal(read_preset(folder).net.weights[0], preset.net.weights[0])
 
 
 def test_refuses_weights_of_another_architecture(folder):
@@ -201,6 +254,21 @@ def test_refuses_a_backbone_that_names_foreign_code(folder, class_name, module):
     poison(folder, class_name, module)
     with pytest.raises(PresetError, match=f"'{class_name}' of"):
         read_preset(folder)
+
+
+def test_refuses_a_class_of_the_process_under_an_allowed_name(folder):
+    ran = []
+
+    @keras.saving.register_keras_serializable(package="mine")
+    class Evil(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            ran.append(kwargs)
+            super().__init__()
+
+    poison(folder, "Conv2D", "keras.layers", registered_name="mine>Evil")
+    with pytest.raises(PresetError, match="'mine>Evil'"):
+        read_preset(folder)
+    assert not ran
 
 
 @pytest.mark.parametrize("application", ["MobileNetV3Small", "ConvNeXtTiny"])
