@@ -59,4 +59,9 @@ def _checked_shape(name: str, spec: BackboneSpec, shape):
             f"Backbone {name!r} cannot be built for input_shape={shape!r}: it needs a known "
             "square size, a multiple of 32, such as (224, 224, 3)."
         )
+    if spec.even and any(size and size % 2 for size in shape[:2]):
+        raise ValueError(
+            f"Backbone {name!r} cannot be built for input_shape={shape!r}: its height and width "
+            "have to be even."
+        )
     return shape

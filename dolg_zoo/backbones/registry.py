@@ -34,6 +34,11 @@ class BackboneSpec:
         """Whether height and width must be known, and equal, when the network is built."""
         return None not in self.input_shape
 
+    @property
+    def even(self) -> bool:
+        """Whether height and width must be even: it begins by taking every other pixel apart."""
+        return self.keras_cv_class == "CSPDarkNetBackbone"
+
 
 def _efficientnet_v1() -> Iterator[tuple[str, BackboneSpec]]:
     stages = {

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 
 import keras
 
 # Shapes of a model for images of any size are worked out for this size, a multiple of any stride.
 _PROBE_SIZE = 256
+
+# Most networks round a map's size up; some poolings round down. The first goes first, as in a small
+# image a map of twice the stride, rounded up, can have the size of this one rounded down.
+_ROUNDINGS = (math.ceil, math.floor)
 
 
 def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32) -> keras.Model:
@@ -32,14 +37,20 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
         (batch, height, width, channels).
 
     Raises:
-        ValueError: If the model is not such a model, or has no such layer; the message lists the
-            layers that could be tapped.
+        ValueError: If the model is not such a model, or a tap is neither a name nor a stride, or
+            there is no such layer; the message then lists layers that could be tapped.
     """
-    if not hasattr(model, "operations") or len(model.inputs) != 1 or len(model.input.shape) != 4:
+    if not hasattr(model, "operations") or len(getattr(model.input, "shape", ())) != 4:
         raise ValueError(
-            f"Model {model.name!r} cannot be tapped: it has to be a functional Keras "
-            "model with one input of shape (batch, height, width, channels)."
+            f"Model {getattr(model, 'name', model)!r} cannot be tapped: it has to be a "
+            "functional Keras model with one input of shape (batch, height, width, channels)."
         )
+    for tap in (local, global_):
+        is_stride = isinstance(tap, Integral) and not isinstance(tap, bool) and tap >= 1
+        if not isinstance(tap, str) and not is_stride:
+            raise ValueError(
+                f"A tap has to be the name of a layer or a stride of 1 or more; got {tap!r}."
+            )
     if isinstance(local, str) and isinstance(global_, str):
         return tap_layers(model, [local, global_])
     maps = _stage_ends(model)
@@ -65,7 +76,8 @@ def tap_layers(
         ValueError: If there are not two, if there is no such layer, or its output is not one 4-D
             map.
     """
-    if isinstance(taps, str) or len(taps) != 2:
+    is_sequence = isinstance(taps, Sequence) and not isinstance(taps, str)
+    if not is_sequence or len(taps) != 2 or not all(isinstance(tap, str) for tap in taps):
         raise ValueError(f"taps={taps!r} has to be two names, for the local and the global map.")
     operations = {operation.name: operation for operation in model.operations}
     outputs = []
@@ -76,7 +88,9 @@ def tap_layers(
             raise ValueError(
                 f"Model {name or model.name!r} has no tap {tap!r}. There are "
                 + (f"the levels {', '.join(levels)} and " if levels else "")
-                + f"the layers {', '.join(near or operations)}{', ...' if near else ''}."
+                + f"{len(operations)} layers, "
+                + ("among them " if near else "at the end ")
+                + f"{', '.join(near or list(operations)[-10:])}."
             )
         output = operations[layer].output
         if len(getattr(output, "shape", ())) != 4:
@@ -94,20 +108,27 @@ class _Map:
     sizes: tuple[tuple[int, int], ...]  # (input size, map size) for height and width
     channels: int
 
+    def has_stride(self, stride: int, rounded: Callable[[float], int]) -> bool:
+        return all(out == rounded(size / stride) for size, out in self.sizes)
+
+    @property
+    def stride(self) -> int | None:
+        """The nearest whole stride; None for a map between two strides, such as a padded one."""
+        size, out = self.sizes[0]
+        nearest = max(round(size / out), 1)
+        return nearest if any(self.has_stride(nearest, r) for r in _ROUNDINGS) else None
+
     def __str__(self) -> str:
-        (height, out), _ = self.sizes
-        return f"{self.layer} (stride {height / out:g}, {self.channels} channels)"
+        return f"{self.layer} (stride {self.stride}, {self.channels} channels)"
 
 
 def _by_stride(model: keras.Model, maps: list[_Map], stride: int) -> str:
-    # Most networks round a map's size up; some poolings round down. The first goes first, as in a
-    # small image a map of twice the stride, rounded up, can have the size of this one rounded down.
-    for rounded in (math.ceil, math.floor):
+    for rounded in _ROUNDINGS:
         for candidate in reversed(maps):
-            if all(out == rounded(size / stride) for size, out in candidate.sizes):
+            if candidate.has_stride(stride, rounded):
                 return candidate.layer
     # One line a stride is enough to choose from, and a deep network has hundreds of layers.
-    last = {str(m.sizes): m for m in maps}
+    last = {m.sizes: m for m in maps if m.stride}
     raise ValueError(
         f"Model {model.name!r} has no layer of stride {stride} to tap. The last of each stride: "
         + (", ".join(map(str, last.values())) or "none")

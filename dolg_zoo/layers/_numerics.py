@@ -1,6 +1,13 @@
+from numbers import Real
+
 from keras import backend
 
 
 def wide_dtype(dtype: str) -> str:
     """The dtype to sum squares, powers or many places in: never narrower than float32."""
     return backend.result_type(dtype, "float32")
+
+
+def is_positive(value) -> bool:
+    """Whether `value` is a number above zero."""
+    return isinstance(value, Real) and value > 0

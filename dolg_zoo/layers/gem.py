@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from dolg_zoo.layers._numerics import wide_dtype
+from dolg_zoo.layers._numerics import is_positive, wide_dtype
 
 POWERS = ("shared", "channel", "fixed")
 
@@ -26,15 +26,17 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
     Output: (batch, channels), at least `epsilon` everywhere.
 
     Raises:
-        ValueError: if `p` or `epsilon` is not positive, or `power` is not one of the three.
+        ValueError: if `p` or `epsilon` is not a positive number, or `power` is none of the three.
     """
 
     def __init__(self, p=3.0, power="shared", epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
-        if not p > 0:
-            raise ValueError(f"GeM's power must be greater than 0, got p={p!r}.")
-        if not epsilon > 0:
-            raise ValueError(f"GeM's epsilon must be greater than 0, got epsilon={epsilon!r}.")
+        if not is_positive(p):
+            raise ValueError(f"GeM's power must be a number greater than 0, got p={p!r}.")
+        if not is_positive(epsilon):
+            raise ValueError(
+                f"GeM's epsilon must be a number greater than 0, got epsilon={epsilon!r}."
+            )
         if power not in POWERS:
             raise ValueError(f"power must be one of {', '.join(POWERS)}; got {power!r}.")
         self.p = float(p)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from dolg_zoo.layers._numerics import wide_dtype
-from dolg_zoo.layers.multi_atrous import MultiAtrous
+from dolg_zoo.layers.multi_atrous import MultiAtrous, checked_dilations
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -33,7 +33,8 @@ class DOLGLocalBranch(keras.layers.Layer):
     Output: (batch, height, width, filters), or (batch, filters) with `pool`.
 
     Raises:
-        ValueError: if `attention_channels` is neither 1 nor `filters`.
+        ValueError: if `attention_channels` is neither 1 nor `filters`, or `dilation_rates` is
+            not a sequence of positive integers.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class DOLGLocalBranch(keras.layers.Layer):
                 f"attention_channels must be 1 or filters ({filters}), got {attention_channels!r}."
             )
         self.filters = filters
-        self.dilation_rates = tuple(dilation_rates)
+        self.dilation_rates = checked_dilations(dilation_rates)
         self.atrous_filters = atrous_filters
         self.atrous_pointwise = atrous_pointwise
         self.use_bias = use_bias

@@ -1,9 +1,19 @@
 """Dilated convolutions side by side: one map seen at several scales."""
 
+from collections.abc import Iterable
+
 import keras
 from keras import ops
 
 from dolg_zoo.layers._numerics import wide_dtype
+
+
+def checked_dilations(rates) -> tuple[int, ...]:
+    """`rates` as a tuple; ValueError if they are not an iterable of positive integers."""
+    checked = tuple(rates) if isinstance(rates, Iterable) else (None,)
+    if any(not isinstance(rate, int) or isinstance(rate, bool) or rate < 1 for rate in checked):
+        raise ValueError(f"dilation_rates must hold positive integers only, got {rates!r}.")
+    return checked
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -24,18 +34,14 @@ class MultiAtrous(keras.layers.Layer):
     Output: (batch, height, width, filters × branches).
 
     Raises:
-        ValueError: if `dilation_rates` is empty or holds a rate that is not a positive integer.
+        ValueError: if `dilation_rates` is empty or is not a sequence of positive integers.
     """
 
     def __init__(self, filters=512, dilation_rates=(6, 12, 18), pointwise=True, **kwargs):
         super().__init__(**kwargs)
-        self.dilation_rates = tuple(dilation_rates)
-        if not self.dilation_rates or any(
-            not isinstance(rate, int) or rate < 1 for rate in self.dilation_rates
-        ):
-            raise ValueError(
-                f"dilation_rates must be one or more positive integers, got {dilation_rates!r}."
-            )
+        self.dilation_rates = checked_dilations(dilation_rates)
+        if not self.dilation_rates:
+            raise ValueError(f"dilation_rates must hold one rate at least, got {dilation_rates!r}.")
         self.filters = filters
         self.pointwise = pointwise
         self.input_spec = keras.InputSpec(ndim=4)

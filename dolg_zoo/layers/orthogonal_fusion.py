@@ -6,6 +6,21 @@ from keras import ops
 from dolg_zoo.layers._numerics import wide_dtype
 
 
+def _checked(shapes):
+    """The shapes of the local and the global input; ValueError if they do not fit."""
+    if len(shapes) == 2 and all(isinstance(shape, tuple | list) for shape in shapes):
+        local, global_ = shapes
+        ranks_fit = len(local) in (2, 4) and len(global_) == 2
+        batches_fit = ranks_fit and (local[0] == global_[0] or None in (local[0], global_[0]))
+        if batches_fit and local[-1] == global_[-1]:
+            return local, global_
+    raise ValueError(
+        "OrthogonalFusion takes [local, global] of shapes (batch, height, width, channels)"
+        " or (batch, channels), and (batch, channels), with equal batches and channels;"
+        f" got {shapes}."
+    )
+
+
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class OrthogonalFusion(keras.layers.Layer):
     """The global vector beside the part of the local vectors that is orthogonal to it.
@@ -22,19 +37,11 @@ class OrthogonalFusion(keras.layers.Layer):
     Output: (batch, height, width, 2 × channels) for a map, (batch, 2 × channels) for a mean.
 
     Raises:
-        ValueError: if the two differ in channels or are of other ranks.
+        ValueError: if they are not two, differ in batch or channels, or are of other ranks.
     """
 
-    def build(self, input_shape):
-        local, global_ = input_shape
-        if len(local) not in (2, 4) or len(global_) != 2 or local[-1] != global_[-1]:
-            raise ValueError(
-                "OrthogonalFusion takes [local, global] of shapes (batch, height, width, channels)"
-                " or (batch, channels), and (batch, channels), with equal channels;"
-                f" got {tuple(local)} and {tuple(global_)}."
-            )
-
     def call(self, inputs):
+        _checked(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         local, global_ = (ops.cast(x, wide_dtype(self.compute_dtype)) for x in inputs)
         if len(local.shape) == 4:
             global_ = ops.expand_dims(global_, axis=(1, 2))
@@ -51,5 +58,5 @@ class OrthogonalFusion(keras.layers.Layer):
         return ops.cast(fused, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        local, _ = input_shape
+        local, _ = _checked(input_shape)
         return (*local[:-1], 2 * local[-1])

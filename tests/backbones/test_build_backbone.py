@@ -124,9 +124,21 @@ def test_unknown_tap_is_answered_with_levels_and_similar_layers():
         build_backbone("resnet50", taps=("s3_b7_out", "P5"))
 
 
-def test_three_taps_are_refused():
+@pytest.mark.parametrize("taps", [("P3", "P4", "P5"), (16, 32), (None, "P5"), 16], ids=str)
+def test_other_than_two_names_as_taps_are_refused(taps):
     with pytest.raises(ValueError, match="two names"):
-        build_backbone("resnet50", taps=("P3", "P4", "P5"))
+        build_backbone("resnet50", taps=taps)
+
+
+@pytest.mark.parametrize("shape", [(33, 33, 3), (64, 33, 3), (None, 33, 3)], ids=str)
+def test_csp_darknet_refuses_odd_sizes(shape):
+    with pytest.raises(ValueError, match=r"'csp_darknet_tiny'.*even"):
+        build_backbone("csp_darknet_tiny", input_shape=shape)
+
+
+def test_csp_darknet_takes_even_sizes():
+    maps = build_backbone("csp_darknet_tiny", input_shape=(34, None, 3)).output_shape
+    assert [shape[1] for shape in maps] == [3, 2]
 
 
 @pytest.mark.parametrize("shape", [(None, None, 3), (100, 100, 3), (224, 256, 3)])

@@ -92,6 +92,34 @@ def test_unknown_layer_is_answered_with_similar_names():
         two_taps(plain_net(), "conv9", "conv5")
 
 
+def test_a_name_unlike_any_is_answered_with_the_last_layers_and_their_number():
+    image = x = keras.Input((8, 8, 3))
+    for i in range(30):
+        x = layers.ReLU(name=f"relu{i}")(x)
+    with pytest.raises(ValueError, match=r"'zzz'.* 31 layers.*relu20, .*relu29\.") as error:
+        two_taps(keras.Model(image, x), "zzz", "relu1")
+    assert "relu19" not in str(error.value)
+
+
+def test_only_whole_strides_are_offered():
+    image = keras.Input((None, None, 3))
+    x = layers.ZeroPadding2D(1, name="pad")(image)
+    x = layers.Conv2D(4, 3, 2, name="halved")(x)
+    x = layers.ZeroPadding2D(1, name="pad_again")(x)
+    x = layers.Conv2D(4, 3, 2, name="quartered")(x)
+    with pytest.raises(
+        ValueError, match=r"stride: halved .stride 2,.*quartered .stride 4,"
+    ) as error:
+        two_taps(keras.Model(image, x), 2, 8)
+    assert "pad" not in str(error.value)
+
+
+@pytest.mark.parametrize("tap", [0, -16, True, None, 16.0, layers.ReLU()], ids=str)
+def test_a_tap_that_is_neither_a_name_nor_a_stride_is_refused(tap):
+    with pytest.raises(ValueError, match="name of a layer or a stride"):
+        two_taps(plain_net(), tap, 32)
+
+
 def test_layer_without_a_map_is_refused():
     with pytest.raises(ValueError, match=r"'pool' cannot be tapped"):
         two_taps(plain_net(), "conv4", "pool")
@@ -101,6 +129,17 @@ def test_model_with_two_inputs_is_refused():
     a, b = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
     with pytest.raises(ValueError, match="one input"):
         two_taps(keras.Model([a, b], layers.Add()([a, b])))
+
+
+def test_model_with_named_inputs_is_refused():
+    image = keras.Input((32, 32, 3))
+    with pytest.raises(ValueError, match="one input"):
+        two_taps(keras.Model({"image": image}, layers.ReLU()(image)))
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="None cannot be tapped"):
+        two_taps(None)
 
 
 def test_model_that_is_not_functional_is_refused():

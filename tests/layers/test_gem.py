@@ -82,7 +82,17 @@ def test_survives_saving(reloaded, rng):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"p": 0}, {"p": -1}, {"epsilon": 0}, {"power": "learned"}, {"p": float("nan")}]
+    "wrong",
+    [
+        {"p": 0},
+        {"p": -1},
+        {"p": "3"},
+        {"p": float("nan")},
+        {"epsilon": 0},
+        {"epsilon": None},
+        {"power": "learned"},
+    ],
+    ids=str,
 )
 def test_says_which_argument_is_wrong(wrong):
     with pytest.raises(ValueError, match=repr(next(iter(wrong.values())))):

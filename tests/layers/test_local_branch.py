@@ -108,6 +108,12 @@ def test_survives_saving(reloaded, rng, pool):
     assert np.array_equal(model(x), copy(x))
 
 
+@pytest.mark.parametrize("rates", [6, 0, None, (True,)])
+def test_says_which_dilations_are_wrong(rates):
+    with pytest.raises(ValueError, match=r"dilation_rates .* got"):
+        DOLGLocalBranch(dilation_rates=rates)
+
+
 def test_says_which_attention_is_possible():
     with pytest.raises(ValueError, match=r"1 or filters \(8\), got 4"):
         DOLGLocalBranch(filters=8, attention_channels=4)

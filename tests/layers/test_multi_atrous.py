@@ -71,7 +71,7 @@ def test_survives_saving(reloaded, rng):
     assert np.array_equal(model(x), copy(x))
 
 
-@pytest.mark.parametrize("rates", [(), (0, 1), (1.5,), (-6,)])
+@pytest.mark.parametrize("rates", [(), (0, 1), (1.5,), (-6,), (True,), 6, None])
 def test_says_which_dilations_are_wrong(rates):
     with pytest.raises(ValueError, match=r"dilation_rates .* got"):
         MultiAtrous(dilation_rates=rates)

@@ -78,8 +78,33 @@ def test_survives_saving(reloaded, rng):
 
 
 @pytest.mark.parametrize(
-    "shapes", [[(2, 3, 3, 8), (2, 4)], [(2, 3, 8), (2, 8)], [(2, 8), (2, 3, 8)]]
+    "shapes",
+    [
+        [(2, 3, 3, 8), (2, 4)],
+        [(2, 3, 8), (2, 8)],
+        [(2, 8), (2, 3, 8)],
+        [(1, 3, 3, 8), (2, 8)],
+        [(2, 3, 3, 8)],
+        [(2, 3, 3, 8), (2, 8), (2, 8)],
+    ],
+    ids=str,
 )
-def test_says_which_shapes_do_not_fit(shapes):
+@pytest.mark.parametrize("make", [np.ones, lambda shape: keras.Input(batch_shape=shape)])
+def test_says_which_shapes_do_not_fit(shapes, make):
     with pytest.raises(ValueError, match="takes \\[local, global\\]"):
-        OrthogonalFusion()([np.ones(shape, "float32") for shape in shapes])
+        OrthogonalFusion()([make(shape) for shape in shapes])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3, 8), (2, 8)], ids=str)
+@pytest.mark.parametrize("make", [np.ones, lambda shape: keras.Input(batch_shape=shape)])
+def test_says_that_one_tensor_is_not_enough(shape, make):
+    with pytest.raises(ValueError, match="takes \\[local, global\\]"):
+        OrthogonalFusion()(make(shape))
+
+
+def test_says_so_at_later_calls_too(rng):
+    layer = OrthogonalFusion()
+    local, global_ = draw(rng)
+    layer([local, global_])
+    with pytest.raises(ValueError, match="takes \\[local, global\\]"):
+        layer([local[:1], global_])
