@@ -183,7 +183,7 @@ def _among_classes(
         return Picture(paths[place], paths[place].relative_to(folder).as_posix()), results
 
     return _result(
-        f"{len(sample)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
+        f"{len(kept)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
         f" {len(classes)} subfolders, each searched for among all the others; right is what lies"
         " in the same subfolder.",
         leave_one_out(descriptors, labels),

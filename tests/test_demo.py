@@ -126,3 +126,9 @@ def test_one_photograph_is_too_few(embedded_model, tmp_path, photos):
     shutil.copy(photos / "rocket.png", tmp_path / "one")
     with pytest.raises(ValueError, match="at least two photographs"):
         run_demo(embedded_model, tmp_path / "one")
+
+
+def test_the_protocol_counts_only_what_could_be_read(embedded_model, classes):
+    (classes / "coffee" / "0.png").write_text("no image")
+    result = run_demo(embedded_model, classes)
+    assert result.queries == 5 and result.protocol.startswith("5 of 6 photographs")

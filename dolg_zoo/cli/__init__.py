@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it: `dolg --help` has to answer
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -24,7 +25,7 @@ Exit status:
   1    an error
   2    wrong usage
   3    with --strict: some images could not be read; all the rest is done
-  130  interrupted
+  130  interrupted, be it by Ctrl-C, SIGTERM or SIGHUP
 
 \b
 Environment:
@@ -70,7 +71,15 @@ def _options(
 
 def main() -> None:
     """Runs the `dolg` command."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        # None where the caller has closed it; what is printed then goes nowhere
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
         # a letter that the terminal cannot show is no reason to fail
         stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # not every system has both
+        # one that is ignored stays so: nohup lets a job outlive its terminal
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     app(prog_name="dolg")

@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import check_output, shown
+from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
 
 
@@ -40,7 +40,7 @@ def demo(
 
         list_images(folder)  # to fail before the model is loaded
     if montage:
-        check_output(montage)
+        check_picture(montage)
     model = load_model(preset)
     from dolg_zoo.demo import run_demo
     from dolg_zoo.retrieval.montage import save_picture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,8 @@ def embed(
 ) -> None:
     """Write the descriptors of a folder's images to a file.
 
-    An interrupted run goes on where it was when it is started again.
+    An interrupted run goes on where it was when it is started again. If OUT.npz is a pipe, such
+    as /dev/stdout, what is otherwise printed goes to standard error.
 
     \b
     Example:
@@ -66,10 +68,13 @@ def embed(
     list_images(folder)  # to fail before the model is loaded
     check_output(output)
     from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.files import is_special
 
     model = load_model(preset)
     index = Index.build(model, folder, scales=scales, cache=True)
     index.save(output)
+    # a pipe is most likely standard output, and is to hold nothing but the file
+    out = sys.stderr if is_special(output) else sys.stdout
     if as_json:
         print_json(
             {
@@ -82,11 +87,13 @@ def embed(
                 "dim": model.descriptor_dim,
                 "scales": scales,
                 "skipped": as_list(index.skipped),
-            }
+            },
+            out,
         )
     else:
         print(
             f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim}"
-            f" dimensions: {shown(output)}"
+            f" dimensions: {shown(output)}",
+            file=out,
         )
     finish(index.skipped, strict)

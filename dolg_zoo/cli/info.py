@@ -46,9 +46,9 @@ def info(
             ((figure["value"], figure["what"], figure["source"]) for figure in facts["figures"]),
             header=("Figure", "Of what", "Source"),
         )
-        print(facts["figures_note"])
+        print(shown(facts["figures_note"]))
     for name, sha256 in sorted(facts["sha256"].items()):
-        print(f"{sha256}  {shown(name)}")  # as sha256sum prints and checks them
+        print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
 
 
 def _facts(model: DOLG) -> dict[str, Any]:

@@ -37,17 +37,19 @@ def _held_back_stderr() -> Iterator[None]:
     if is_debugging():
         yield
         return
-    with tempfile.TemporaryFile() as held:
-        try:
-            stderr = os.dup(2)
-        except OSError:  # closed: there is nothing to hold back
-            yield
-            return
+    try:
+        held, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
+    except OSError:  # no folder for it, or nothing to hold back
+        yield
+        return
+    with held:
         os.dup2(held.fileno(), 2)
-        failed = True
+        failed = False
         try:
             yield
-            failed = False
+        except Exception:  # not Ctrl-C, which needs no explanation
+            failed = True
+            raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)

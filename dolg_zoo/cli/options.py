@@ -24,5 +24,9 @@ Strict = Annotated[
 ]
 Montage = Annotated[
     Path | None,
-    typer.Option("--montage", metavar="OUT.png", help="Write a picture of what was found."),
+    typer.Option(
+        "--montage",
+        metavar="OUT.png",
+        help="Write a picture of what was found: .png, .jpg, .jpeg or .webp.",
+    ),
 ]

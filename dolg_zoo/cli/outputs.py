@@ -8,13 +8,25 @@ from pathlib import Path
 
 def check_output(path: Path) -> None:
     """Raises OSError if the file cannot be written: to be asked before the long work begins."""
+    from dolg_zoo.retrieval.files import is_special
+
     parent = path.resolve().parent
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file to write.")
+    if is_special(path):
+        return  # it is written to where it is, and needs no folder
     if not parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(parent)!r} to write {path.name!r} into.")
     if not os.access(parent, os.W_OK):
         raise PermissionError(f"Nothing may be written into the folder {str(parent)!r}.")
+
+
+def check_picture(path: Path) -> None:
+    """`check_output`, and raises ValueError if no picture can be written under that name."""
+    from dolg_zoo.retrieval.montage import picture_format
+
+    picture_format(path)
+    check_output(path)
 
 
 def shown(path: Path | str) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -49,9 +49,17 @@ def note(message: str) -> None:
         print(printable(line), file=sys.stderr)
 
 
-def print_json(document: Any) -> None:
-    """Prints one JSON document, in ASCII: names may hold bytes that are no text."""
-    print(json.dumps(document, indent=2))
+def print_json(document: Any, file: TextIO | None = None) -> None:
+    """Prints one JSON document, in ASCII: names may hold bytes that are no text.
+
+    Args:
+        document: what to print.
+        file: where; None is standard output.
+
+    Raises:
+        ValueError: if there is a NaN or an infinity in it, which JSON does not know.
+    """
+    print(json.dumps(document, indent=2, allow_nan=False), file=file)
 
 
 def finish(skipped: Mapping[str, str], strict: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import check_output, shown
+from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 
@@ -42,7 +42,7 @@ def search(
     list_images(folder)
     load_image(query)
     if montage:
-        check_output(montage)
+        check_picture(montage)
 
     model = load_model(preset)
     index = Index.build(model, folder, cache=True)

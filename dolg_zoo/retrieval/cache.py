@@ -20,7 +20,10 @@ from dolg_zoo.retrieval.files import replacing
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, int, int]
-"""What tells an image from its changed self: name, bytes, time of its last change in ns."""
+"""What tells an image from its changed self: name, bytes, time of its last change.
+
+The time is in ns, wrapped to 64 bits: it has to tell times apart, not to be right about them.
+"""
 
 
 def key_of(path: Path, name: str) -> Key:
@@ -29,23 +32,29 @@ def key_of(path: Path, name: str) -> Key:
         status = path.stat()
     except OSError:  # gone meanwhile; reading it will say so
         return name, 0, 0
-    return name, status.st_size, status.st_mtime_ns
+    return name, status.st_size, (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 
 
-def cache_folder() -> Path:
-    """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`."""
+def cache_folder() -> Path | None:
+    """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`.
+
+    None where none of them is known.
+    """
     if own := os.environ.get("DOLG_ZOO_CACHE"):
         return Path(own)
     everyones = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    return Path(everyones) / "dolg-zoo"
+    return None if everyones.startswith("~") else Path(everyones) / "dolg-zoo"
 
 
-def cache_file(folder: Path, model_id: str, scales: Sequence[float]) -> Path:
-    """Where the descriptors of a folder's images by one model are kept."""
+def cache_file(folder: Path, model_id: str, scales: Sequence[float]) -> Path | None:
+    """Where the descriptors of a folder's images by one model are kept, if they can be."""
+    if (parent := cache_folder()) is None:
+        _warn("there is no home folder")
+        return None
     # another version of dolg-zoo may decode or resize otherwise
     parts = (os.path.abspath(folder), model_id, repr(tuple(scales)), __version__)  # noqa: PTH100
     digest = hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()
-    return cache_folder() / f"{digest[:32]}.npz"
+    return parent / f"{digest[:32]}.npz"
 
 
 def read_cache(path: Path, dim: int) -> dict[Key, np.ndarray]:
@@ -74,20 +83,25 @@ def read_cache(path: Path, dim: int) -> dict[Key, np.ndarray]:
     }
 
 
-def write_cache(path: Path, known: Mapping[Key, np.ndarray]) -> None:
-    """Keeps descriptors for the next run, if that is possible."""
-    arrays = {
-        "names": np.array([name for name, _, _ in known]),
-        "stats": np.array([stats for _, *stats in known], np.int64),
-        "descriptors": np.array(list(known.values()), np.float32),
-    }
+def write_cache(path: Path, known: Mapping[Key, np.ndarray], quiet: bool = False) -> None:
+    """Keeps descriptors for the next run, if that is possible; `quiet` says nothing if not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        logger.warning(
-            "The descriptors cannot be kept for the next time: %s. DOLG_ZOO_CACHE names the"
-            " folder to keep them in.",
-            error,
-        )
+            np.savez(
+                file,
+                names=np.array([name for name, _, _ in known]),
+                stats=np.array([stats for _, *stats in known], np.int64),
+                descriptors=np.array(list(known.values()), np.float32),
+            )
+    except Exception as error:  # a full disk, no memory, …: what was worked out is still good
+        if not quiet:
+            _warn(error)
+
+
+def _warn(reason: object) -> None:
+    logger.warning(
+        "The descriptors cannot be kept for the next time: %s. DOLG_ZOO_CACHE names the folder to"
+        " keep them in.",
+        reason,
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from dolg_zoo.retrieval.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG, ImageSource
+
+KEEP_EVERY_S = 60
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class Index:
         skipped: name to reason, for the images that could not be read.
         model_id: a hash of the model's weights and settings.
         reused: how many of the descriptors came from the cache.
+
+    Raises:
+        ValueError: if a descriptor is not finite.
     """
 
     def __init__(
@@ -71,6 +78,12 @@ class Index:
         self.folder = Path(folder)
         self.scales = tuple(scales)
         self.skipped = dict(skipped or {})
+        finite = np.isfinite(self.descriptors).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"{_name_of(model)!r} gives descriptors that are not finite, the first of them for"
+                f" {self.names[np.argmin(finite)]!r}; its weights or its dtype are at fault."
+            )
         self.model_id = fingerprint(model)
         self.reused = reused
 
@@ -98,11 +111,12 @@ class Index:
             progress: whether to draw a progress bar on a terminal if it takes long.
             cache: whether to keep the descriptors in the user's cache folder, and to take from
                 there those of images that have not changed, by size and time. A job that was
-                interrupted then goes on where it was.
+                interrupted then goes on where it was a minute before, at worst.
 
         Raises:
             OSError: if the folder does not exist or cannot be listed.
-            ValueError: if there is no image in it, or none that can be read.
+            ValueError: if there is no image in it, or none that can be read, or if the model
+                gives descriptors that are not finite.
         """
         folder = Path(folder)
         paths = list_images(folder)
@@ -117,12 +131,16 @@ class Index:
         found = model.embed_each(
             [paths[place] for place in missing], batch_size=batch_size, scales=scales
         )
+        due = time.monotonic() + KEEP_EVERY_S
         try:
             for turn, result in track(found, len(missing), "Embedding") if progress else found:
                 if isinstance(result, BadImageError):
                     errors[names[missing[turn]]] = result.reason
                 else:
                     known[keys[missing[turn]]] = result
+                if file and time.monotonic() >= due:  # against what gives no time to clean up
+                    write_cache(file, known, quiet=True)
+                    due = time.monotonic() + KEEP_EVERY_S
         finally:  # also after Ctrl-C: what is done is done
             if file and known.keys() != kept.keys():
                 write_cache(file, known)
@@ -153,7 +171,7 @@ class Index:
 
         Raises:
             BadImageError: if the query cannot be read.
-            ValueError: if k is less than 1.
+            ValueError: if k is no whole number of at least 1.
         """
         ((_, descriptor),) = self.model.embed_each([query], scales=self.scales)
         if isinstance(descriptor, BadImageError):
@@ -164,23 +182,30 @@ class Index:
         """The images most like each of some descriptors, best first.
 
         Args:
-            descriptors: (queries, dim); their lengths do not matter.
+            descriptors: (queries, dim), finite; their lengths do not matter if they are not 0.
             k: how many for each; fewer come if the index has fewer.
 
         Raises:
-            ValueError: if the shape does not fit or k is less than 1.
+            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is no
+                whole number of at least 1.
         """
         dim = self.descriptors.shape[1]
-        descriptors = np.asarray(descriptors, np.float32)
+        descriptors = np.asarray(descriptors, np.float64)
         if descriptors.ndim != 2 or descriptors.shape[1] != dim:
             raise ValueError(
                 f"The descriptors must have shape (queries, {dim}), not {descriptors.shape}."
             )
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}.")
-        lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
-        descriptors = descriptors / np.maximum(lengths, np.finfo(np.float32).tiny)
-        scores, places = self._faiss.search(descriptors, min(k, len(self)))
+        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
+        largest = np.abs(descriptors).max(axis=1, keepdims=True)
+        if not np.isfinite(largest).all() or not largest.all():
+            raise ValueError(
+                "The descriptors to search for must be finite and not zero; check the model or the"
+                " file that they come from."
+            )
+        descriptors = descriptors / largest  # else the squares of very large ones overflow
+        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+        scores, places = self._faiss.search(descriptors.astype(np.float32), min(int(k), len(self)))
         return [
             [
                 Match(self.names[place], self.folder / self.names[place], float(score))
@@ -281,12 +306,22 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
     for name, kind in _DTYPES.items():
         if arrays[name].dtype.kind != kind:
             raise ValueError(f"{name} has the type {arrays[name].dtype}")
-    descriptors = arrays["descriptors"]
-    if descriptors.ndim != 2 or arrays["names"].shape != descriptors.shape[:1]:
+    names, descriptors, scales = arrays["names"], arrays["descriptors"], arrays["scales"]
+    if descriptors.ndim != 2 or names.shape != descriptors.shape[:1]:
         raise ValueError("there is not one descriptor for each name")
-    if not np.isfinite(descriptors).all():
-        raise ValueError("there are descriptors that are not finite")
-    for name in arrays["names"].tolist():
+    if not len(names):
+        raise ValueError("there is no image in it")
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(descriptors.astype(np.float32), axis=1)
+    if not (np.abs(lengths - 1) <= 1e-3).all():  # nor is a NaN
+        raise ValueError("there are descriptors whose length is not 1")
+    if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():
+        raise ValueError(f"the scales {scales.tolist()} are not numbers above 0 and up to 8")
+    if arrays["skipped_names"].ndim != 1 or (
+        arrays["skipped_names"].shape != arrays["skipped_reasons"].shape
+    ):
+        raise ValueError("there is not one reason for each image that was skipped")
+    for name in names.tolist():
         # a stranger's file must not make a search open what lies outside the folder
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ValueError(f"the name {name!r} leads out of the folder")

@@ -27,6 +27,7 @@ MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
 CAPTION, TEXT_SIZE = 46, 15
 # sides of a thumbnail, width to height; beyond them it stands on a panel
 NARROWEST, WIDEST = 0.7, 1.8
+FORMATS = {"": "PNG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc")
 
 
@@ -61,14 +62,15 @@ def montage(
     Args:
         query: the query image's path, or a `Picture` of it.
         matches: what was found, best first.
-        path: where to write it as well; the ending of the name decides the format, PNG if it
-            says none.
+        path: where to write it as well; the ending of the name decides the format: one of
+            `FORMATS`.
         relevant: for each match whether it is right, to mark it so.
         columns: results in a line.
         height: of each image, in pixels.
 
     Raises:
         OSError: if it cannot be written.
+        ValueError: if the path has another ending.
         BadImageError: if the query cannot be read; a result that cannot be is shown as such.
     """
     if not isinstance(query, Picture):
@@ -90,6 +92,8 @@ def montage_rows(
     height: int = 180,
 ) -> Image.Image:
     """A picture of several queries, each with its results beside it; see `montage`."""
+    if path is not None:
+        picture_format(path)  # to fail before the work
     # a line is the query or None, and at most `columns` results
     lines: list[list[_Cell | None]] = []
     for query, results in rows:
@@ -210,7 +214,18 @@ def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Imag
 
 
 def save_picture(page: Image.Image, path: str | Path) -> None:
-    """Writes a picture whole or not at all, as PNG if the name does not say otherwise."""
-    kind = Image.registered_extensions().get(Path(path).suffix.lower(), "PNG")
+    """Writes a picture whole or not at all, in the format that the name's ending says."""
+    kind = picture_format(path)
     with replacing(path) as file:
         page.save(file, kind)
+
+
+def picture_format(path: str | Path) -> str:
+    """The format of `FORMATS` that the ending of a file's name says; ValueError if it says none."""
+    try:
+        return FORMATS[Path(path).suffix.lower()]
+    except KeyError:
+        endings = ", ".join(filter(None, FORMATS))
+        raise ValueError(
+            f"{str(path)!r} must end in one of {endings}, or have no ending, for PNG."
+        ) from None

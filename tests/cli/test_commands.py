@@ -8,6 +8,7 @@ from PIL import Image
 
 import dolg_zoo
 from dolg_zoo.cli import embed as embed_module
+from dolg_zoo.cli.reporting import print_json
 from dolg_zoo.retrieval import Index
 
 DEFAULT = "dolg_efficientnet_lite_b0_imagenet"
@@ -120,6 +121,24 @@ def test_names_that_would_garble_a_terminal_are_escaped(dolg, photos):
     assert r"[red]x\n\x1b[31m\udcff.png" in done.out
     assert r"bad\x1b[2J\n[bold].jpg" in done.err
     assert not has_control_characters(done.out) and not has_control_characters(done.err)
+
+
+def test_what_a_presets_metadata_says_is_escaped(dolg, embedded_model, tmp_path):
+    embedded_model.save_to_preset(tmp_path / "mine")
+    path = tmp_path / "mine" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["license"] = metadata["provenance"] = "\x1b[31m[bold]"
+    metadata["sha256"]["\x1b[2J"] = "0" * 64
+    path.write_text(json.dumps(metadata))
+    done = dolg("info", tmp_path / "mine")
+    assert done.code == 0 and r"\x1b[31m[bold]" in done.out
+    assert not has_control_characters(done.out) and not has_control_characters(done.err)
+
+
+def test_json_holds_no_number_that_json_does_not_know(capsys):
+    with pytest.raises(ValueError, match="JSON"):
+        print_json({"score": float("nan")})
+    assert capsys.readouterr().out == ""
 
 
 def test_an_errors_message_is_escaped(dolg, tmp_path):
@@ -243,6 +262,16 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(
         ("demo", photos, "--montage", tmp_path / output),
     ):
         assert dolg(*arguments).code == 1
+    assert embedded_images == []
+
+
+@pytest.mark.parametrize("command", ["search", "demo"])
+def test_a_picture_of_no_known_format_is_said_before_the_work(
+    dolg, photos, tmp_path, embedded_images, command
+):
+    query = ("--query", photos / "rocket.png") if command == "search" else ()
+    done = dolg(command, photos, *query, "--montage", tmp_path / "found.psd")
+    assert done.code == 1 and ".png, .jpg, .jpeg, .webp" in done.err
     assert embedded_images == []
 
 

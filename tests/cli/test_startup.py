@@ -1,12 +1,18 @@
 """What a real process does: how soon it answers, what it imports, what it lets through."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
+import numpy as np
 import pytest
+
+from dolg_zoo.cli.model import _held_back_stderr
 
 HEAVY = ("tensorflow", "keras", "keras_cv", "torch", "numpy", "PIL", "faiss", "skimage")
 COMMANDS = ("presets", "info", "embed", "search", "demo")
@@ -77,6 +83,70 @@ def test_an_error_while_tensorflow_is_imported_shows(photos, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_an_interruption_while_tensorflow_is_imported_shows_no_chatter(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'from C++')\nraise KeyboardInterrupt"
+    )
+    done = dolg("info", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_without_a_temporary_folder_the_chatter_shows_and_the_command_runs(monkeypatch, capfd):
+    def none(*_, **__):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setenv("DOLG_DEBUG", "")
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+    with _held_back_stderr():
+        os.write(2, b"chatter")
+    assert capfd.readouterr().err == "chatter"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "2>&- >&-"])
+@pytest.mark.parametrize("command", ["presets", "presets --json", "info nothing"])
+def test_a_stream_that_is_closed_is_no_reason_to_fail(closed, command):
+    shell = f"{sys.executable} -c 'from dolg_zoo.cli import main; main()' {command} {closed}"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True)
+    assert done.returncode == (command == "info nothing")
+    text = done.stdout if closed == "2>&-" else done.stderr  # of the stream that is open
+    assert "Error" not in text and "nothing" not in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
+def test_a_signal_to_end_is_an_interruption(tmp_path, number):
+    (tmp_path / "tensorflow.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(5)"
+    )
+    done = dolg("info", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_a_signal_that_was_ignored_still_is():
+    # nohup lets a job outlive its terminal
+    done = python(
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from dolg_zoo import cli\n"
+        "cli.app = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "cli.main()\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_is_a_pipe_gets_the_file_alone(photos, tmp_path):
+    shell = (
+        f"{sys.executable} -c 'from dolg_zoo.cli import main; main()'"
+        f" embed '{photos}' -o /dev/stdout | cat"
+    )
+    environment = {**os.environ, "DOLG_ZOO_CACHE": str(tmp_path)}
+    done = subprocess.run(shell, shell=True, capture_output=True, env=environment)
+    with np.load(io.BytesIO(done.stdout)) as file:
+        assert file["descriptors"].shape == (4, 512)
+    assert b"4 images" not in done.stdout and b"4 images" in done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_commands_help_has_an_example(command):
     done = dolg(command, "--help", COLUMNS="100")
@@ -86,7 +156,14 @@ def test_each_commands_help_has_an_example(command):
 
 def test_help_tells_the_exit_status():
     text = dolg("--help").stdout
-    for status in ("0    done", "1    an error", "2    wrong usage", "3    with --strict", "130 "):
+    for status in (
+        "0    done",
+        "1    an error",
+        "2    wrong usage",
+        "3    with --strict",
+        "130  ",
+        "SIGTERM",
+    ):
         assert status in text
     for command in COMMANDS:
         assert f"\n  {command} " in text

@@ -9,6 +9,7 @@ from PIL import Image
 from dolg_zoo import DOLG
 from dolg_zoo.retrieval import Index
 from dolg_zoo.retrieval import cache as cache_module
+from dolg_zoo.retrieval import index as index_module
 from dolg_zoo.retrieval.cache import cache_folder, read_cache, write_cache
 
 
@@ -221,3 +222,52 @@ def test_where_the_cache_is(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert str(cache_folder()) == expected
+
+
+def test_a_time_that_no_64_bits_hold_is_no_hindrance(build, photos, embedded_images, monkeypatch):
+    stat, year_2300 = type(photos).stat, 10_413_792_000 * 10**9
+
+    def in_2300(path, **options):  # not every file system takes such a time
+        fields = list(stat(path, **options))
+        return os.stat_result(fields, {"st_mtime_ns": year_2300})
+
+    monkeypatch.setattr(type(photos), "stat", in_2300)
+    assert len(build()) == 4
+    assert build().reused == 4 and len(embedded_images) == 4
+
+
+def test_whatever_goes_wrong_with_writing_costs_one_warning(tmp_path, caplog):
+    write_cache(tmp_path / "cache.npz", {("a.jpg", 1, 2**70): np.zeros(4, np.float32)})
+    assert len(caplog.records) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_long_job_keeps_what_it_has_from_time_to_time(build, cache_dir, monkeypatch):
+    monkeypatch.setattr(index_module, "KEEP_EVERY_S", 0)
+    embed_each, kept = DOLG.embed_each, []
+
+    def watched(self, images, **options):
+        for result in embed_each(self, images, **options):
+            kept.append(len(read_cache(the_file(cache_dir), 512)) if cache_dir.exists() else 0)
+            yield result
+
+    monkeypatch.setattr(DOLG, "embed_each", watched)
+    build()
+    assert kept == [0, 1, 2, 3]
+
+
+def test_a_long_job_that_cannot_keep_anything_warns_once(build, cache_dir, caplog, monkeypatch):
+    monkeypatch.setattr(index_module, "KEEP_EVERY_S", 0)
+    cache_dir.write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        build()
+    assert len(caplog.records) == 1
+
+
+def test_without_a_home_nothing_is_kept_and_that_is_said(build, monkeypatch, tmp_path, caplog):
+    for name in ("DOLG_ZOO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it does then
+    monkeypatch.chdir(tmp_path)
+    assert len(build()) == 4
+    assert len(caplog.records) == 1 and "DOLG_ZOO_CACHE" in caplog.records[0].getMessage()
+    assert not (tmp_path / "~").exists()

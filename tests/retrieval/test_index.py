@@ -59,9 +59,41 @@ def test_a_query_is_embedded_at_the_scales_of_the_index(embedded_model, photos):
     assert index.search(photos / "rocket.png", k=1)[0].score == pytest.approx(1, abs=1e-5)
 
 
-def test_k_below_one_is_refused(random_index):
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        random_index.search_descriptors(random_index.descriptors[:1], 0)
+@pytest.mark.parametrize("k", [0, -1, 2.5, None, "3", True])
+def test_k_that_is_no_number_of_images_is_refused(random_index, k):
+    with pytest.raises(ValueError, match=f"k must be .*at least 1, got {k!r}"):
+        random_index.search_descriptors(random_index.descriptors[:1], k)
+
+
+def test_k_may_be_a_number_of_numpys(random_index):
+    assert len(random_index.search_descriptors(random_index.descriptors[:1], np.int64(3))[0]) == 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_descriptors_to_search_for_must_be_finite(random_index, value):
+    queries = random_index.descriptors[:2].copy()
+    queries[1, 3] = value
+    with pytest.raises(ValueError, match="finite"):
+        random_index.search_descriptors(queries)
+
+
+def test_a_descriptor_of_zeros_is_refused(random_index):
+    with pytest.raises(ValueError, match="zero"):
+        random_index.search_descriptors(np.zeros((1, 512)))
+
+
+@pytest.mark.parametrize("length", [1e-300, 1e-30, 1e30, 1e300])
+def test_the_length_of_a_descriptor_does_not_matter(random_index, length):
+    query = random_index.descriptors[7:8].astype(np.float64) * length
+    (found,) = random_index.search_descriptors(query, 1)
+    assert found[0].name == "7.jpg" and found[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_an_index_of_descriptors_that_are_not_finite_is_an_error(embedded_model):
+    descriptors = np.eye(2, 512, dtype=np.float32)
+    descriptors[1, 0] = np.nan
+    with pytest.raises(ValueError, match=r"'dolg_efficientnet_lite_b0_imagenet'.*'b\.jpg'"):
+        Index(embedded_model, ["a.jpg", "b.jpg"], descriptors)
 
 
 @pytest.mark.parametrize("shape", [(512,), (2, 511)])
@@ -92,6 +124,7 @@ def test_a_query_that_cannot_be_read_is_an_error(random_index, tmp_path):
 def test_a_saved_index_comes_back_whole_whatever_its_names(embedded_model, tmp_path, rng):
     names = ["a b.jpg", "größe/写真.png", "line\nbreak.jpg", os.fsdecode(b"\xff\xfe.jpg")]
     descriptors = rng.standard_normal((4, 512)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     index = Index(
         embedded_model, names, descriptors, scales=(0.5, 1.0), skipped={"bad\n.jpg": "why"}
     )
@@ -174,9 +207,25 @@ class Trap:
         {"names": np.array(["one.jpg"])},
         {"descriptors": np.full((200, 512), np.nan, np.float32)},
         {"descriptors": np.ones((200, 64), np.float32)},
+        {"descriptors": np.eye(200, 64, dtype=np.float32)},
+        {"descriptors": np.eye(200, 512, dtype=np.float32) * 1.01},
+        {"descriptors": np.full((200, 512), 1e300)},
+        {"names": np.array([], str), "descriptors": np.ones((0, 512), np.float32)},
         {"model_id": np.array(["a", "b"])},
+        {"scales": np.array([])},
+        {"scales": np.array(1.0)},
+        {"scales": np.array([1, np.nan])},
+        {"scales": np.array([1, 0.0])},
+        {"scales": np.array([8.1])},
+        {"skipped_names": np.array(["a", "b"]), "skipped_reasons": np.array(["why"])},
+        {"skipped_names": np.array("a"), "skipped_reasons": np.array("why")},
     ],
-    ids=["pickle", "parent", "absolute", "too few names", "nan", "dimension", "two ids"],
+    ids=[
+        *("pickle", "parent", "absolute", "too few names", "nan", "ones", "dimension"),
+        *("too long", "beyond float32", "no image", "two ids"),
+        *("no scale", "one bare scale", "scale nan", "scale 0", "scale above 8"),
+        *("unequal skipped", "one bare skipped"),
+    ],
 )
 def test_an_index_of_wrong_content_is_refused(
     random_index, embedded_model, tmp_path, monkeypatch, changes
@@ -184,7 +233,7 @@ def test_an_index_of_wrong_content_is_refused(
     monkeypatch.chdir(tmp_path)
     random_index.save("index.npz")
     rewritten("index.npz", **changes)
-    with pytest.raises(ValueError, match="index"):
+    with pytest.raises(ValueError, match=r"'index\.npz' (is no index|was made with)"):
         Index.load("index.npz", embedded_model)
     assert not (tmp_path / "sprung").exists()
 
@@ -226,3 +275,22 @@ def test_saving_to_a_pipe_writes_to_it(random_index, tmp_path):
     finally:
         os.close(reader)
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_saving_to_a_link_that_leads_to_a_pipe_writes_to_the_pipe(random_index):
+    reader, writer = os.pipe()  # as /dev/stdout leads to one
+    try:
+        small = Index(random_index.model, ["a.jpg"], random_index.descriptors[:1])
+        small.save(f"/dev/fd/{writer}")
+        assert os.read(reader, 1 << 20).startswith(b"PK")
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("name", ["gone/index.npz", "file/index.npz"])
+def test_an_index_that_cannot_be_saved_is_named_as_it_was_given(random_index, tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=name) as refusal:
+        random_index.save(tmp_path / name)
+    assert ".tmp" not in str(refusal.value)

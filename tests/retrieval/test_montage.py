@@ -102,3 +102,17 @@ def test_a_query_that_cannot_be_read_is_an_error(photos, matches):
 
 def test_a_query_without_results_is_shown_alone(photos):
     assert montage(photos / "rocket.png", []).height > 180
+
+
+@pytest.mark.parametrize("name", ["found.psd", "found.h5", "found.txt"])
+def test_an_ending_of_another_format_is_refused_with_those_there_are(
+    photos, matches, tmp_path, name
+):
+    with pytest.raises(ValueError, match=rf"{name}.*\.png, \.jpg, \.jpeg, \.webp"):
+        montage(photos / "rocket.png", matches, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_name_without_an_ending_is_a_png(photos, matches, tmp_path):
+    montage(photos / "rocket.png", matches, tmp_path / "found")
+    assert Image.open(tmp_path / "found").format == "PNG"
