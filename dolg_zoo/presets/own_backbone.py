@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from dolg_zoo.models.dolg_config import MAX_SIZE
 from dolg_zoo.presets.errors import PresetError
 
 # Each computes on its input and nothing else. Lambda runs what it is given, TFSMLayer and the
@@ -75,6 +76,18 @@ ALLOWED_MODULES = (
     "keras.regularizers",
     "keras.constraints",
 )
+# What makes a layer's variables large; a stranger must not ask for more memory than there is.
+WIDTHS = {
+    "depth_multiplier",
+    "filters",
+    "input_dim",
+    "key_dim",
+    "num_heads",
+    "output_dim",
+    "output_shape",
+    "units",
+    "value_dim",
+}
 # Keras's way to write a tensor of the graph, or a tuple, into JSON
 MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
 
@@ -83,10 +96,11 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
     """The backbone's graph, without its weights, for `deserialize_backbone`.
 
     Raises:
-        PresetError: if it holds layers that a preset does not carry.
+        PresetError: if it holds layers that a preset does not carry, or wider ones.
     """
     config = keras.saving.serialize_keras_object(backbone)
     _refuse_strangers(config)
+    _refuse_giants(config)
     return config
 
 
@@ -94,9 +108,11 @@ def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
     """The backbone that `serialize_backbone` described, with new weights.
 
     Raises:
-        PresetError: if the description names anything but the layers a preset carries.
+        PresetError: if the description names anything but the layers a preset carries, or a
+            layer wider than any needs to be.
     """
     _refuse_strangers(config)
+    _refuse_giants(config)
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 
@@ -115,15 +131,30 @@ def _refuse_strangers(config: Any) -> None:
             )
 
 
+def _refuse_giants(config: Any) -> None:
+    for item in _dictionaries(config):
+        for key in WIDTHS & item.keys():
+            sizes = [size for size in keras.tree.flatten(item[key]) if isinstance(size, int)]
+            if any(size > MAX_SIZE for size in sizes):
+                raise PresetError(
+                    f"a layer of the backbone has {key}={item[key]!r}, and {MAX_SIZE} is the most."
+                )
+
+
 def _named_classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Every (module, class, registered name) that the description would have Keras look up."""
+    for item in _dictionaries(config):
+        name = item.get("class_name")
+        if "class_name" in item and not (item.get("module") is None and name in MARKERS):
+            yield item.get("module"), name, item.get("registered_name")
+
+
+def _dictionaries(config: Any) -> Iterator[dict[str, Any]]:
     waiting = [config]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
-            name = item.get("class_name")
-            if "class_name" in item and not (item.get("module") is None and name in MARKERS):
-                yield item.get("module"), name, item.get("registered_name")
+            yield item
             waiting += item.values()
         elif isinstance(item, (list, tuple)):
             waiting += item

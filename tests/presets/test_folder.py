@@ -121,6 +121,18 @@ def test_names_the_value_at_fault(folder, name, change, message):
         read_preset(folder)
 
 
+def test_refuses_a_giant_before_it_is_built(folder):
+    def widen(values):
+        layers = values["backbone"]["config"]["layers"]
+        next(layer for layer in layers if layer["class_name"] == "Conv2D")["config"].update(
+            filters=10**8
+        )
+
+    edit(folder, "config.json", widen)
+    with pytest.raises(PresetError, match="filters=100000000, and 16384 is the most"):
+        read_preset(folder)
+
+
 def test_a_wrong_graph_is_a_fault_of_its_file(folder):
     def rename(values):
         values["backbone"]["config"]["output_layers"] = [["nowhere", 0, 0]]
