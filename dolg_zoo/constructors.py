@@ -74,8 +74,8 @@ def _how_to_get(name: str, architecture: str) -> str:
             " that this version of dolg-zoo does not read yet."
         )
     return (
-        f"Fine-tune one with dolg_{architecture}(backbone_weights='imagenet') and save it with"
-        " save_to_preset, or start from a preset: " + ", ".join(preset_names()) + "."
+        f"Make your own: train dolg_{architecture}() on your photos and call save_to_preset; or"
+        f" start from a preset: {', '.join(preset_names())}."
     )
 
 

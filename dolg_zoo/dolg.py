@@ -52,9 +52,13 @@ class BadImagesError(ValueError):
         self.descriptors = descriptors
         lines = "\n".join(f"  {error}" for error in skipped.values())
         super().__init__(
-            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}\n"
-            "The descriptors of the others are in this error's `descriptors`, their indices in"
-            " `kept`."
+            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}"
+            + (
+                "\nThe descriptors of the others are in this error's `descriptors`, their indices"
+                " in `kept`."
+                if kept
+                else ""
+            )
         )
 
 

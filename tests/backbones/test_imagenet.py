@@ -68,7 +68,8 @@ def test_loaded_backbone_equals_keras_applications_from_the_image_on(
     expected = keras.Model(source.input, [source.get_layer(tap).output for tap in (p4, p5)])
     image = photo(128, 97)
     for ours, their in zip(backbone(normalised(name, image)), expected(image), strict=True):
-        np.testing.assert_allclose(ours, their, atol=1e-6 * np.abs(their).max())
+        # float32 steps in both; a wrong constant of the normalisation shows at 1e-3
+        np.testing.assert_allclose(ours, their, atol=1e-5 * np.abs(their).max())
     keras.backend.clear_session()
 
 

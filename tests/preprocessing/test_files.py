@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
+from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError, list_images, load_image
 
 
 def touch(folder, *names):
@@ -154,3 +154,10 @@ def test_a_folder_without_images_is_an_error(tmp_path):
     touch(tmp_path, "a.txt", ".hidden.jpg")
     with pytest.raises(ValueError, match=r"no visible file there ends in .*\.jpg"):
         list_images(tmp_path)
+
+
+def test_a_photograph_in_a_format_that_is_not_read_is_listed_and_refused_in_words(tmp_path):
+    (tmp_path / "IMG_2.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (path,) = list_images(tmp_path)
+    with pytest.raises(BadImageError, match=r"IMG_2\.HEIC.*JPEG"):
+        load_image(path)
