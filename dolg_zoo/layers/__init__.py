@@ -1,11 +1,15 @@
-"""The Keras layers that DOLG is made of, one idea a file."""
+"""The Keras layers that DOLG is made of, one idea a file, and the heads it is trained with."""
 
+from dolg_zoo.layers.arc_face import ArcFace
+from dolg_zoo.layers.curricular_face import CurricularFace
 from dolg_zoo.layers.gem import GeneralizedMeanPooling2D
 from dolg_zoo.layers.local_branch import DOLGLocalBranch
 from dolg_zoo.layers.multi_atrous import MultiAtrous
 from dolg_zoo.layers.orthogonal_fusion import OrthogonalFusion
 
 __all__ = [
+    "ArcFace",
+    "CurricularFace",
     "DOLGLocalBranch",
     "GeneralizedMeanPooling2D",
     "MultiAtrous",

@@ -1,0 +1,41 @@
+"""ArcFace: one margin for every image."""
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._margin import MarginHead
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class ArcFace(MarginHead):
+    """Logits of classes for training descriptors: the angle to the right class counts as larger.
+
+    With θ the angle between a descriptor and a class's center, the logit is scale · cos θ, and
+    for the right class scale · cos(θ + margin). Take the softmax cross-entropy of the logits.
+    Source: Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition"
+    (CVPR 2019, arXiv 1801.07698), whose defaults these are; dongkyuk/DOLG-pytorch has scale 30
+    and margin 0.15. Beyond θ = π − margin the logit rises again, as in the paper.
+
+    The centers are the weight `centers` of shape (num_classes, dim), a row a class. Whatever the
+    layer's dtype, weights, computation and output are float32.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        scale: length that the logits are multiplied with, greater than 0.
+        margin: what is added to the angle, in radians, from 0 to less than π/2.
+
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,),
+        whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction: no
+        margin is then put on.
+    Output: float32, (batch, num_classes), from −scale to scale.
+
+    Raises:
+        ValueError: if `num_classes`, `scale` or `margin` is out of its range, or the inputs are
+            of other shapes.
+    """
+
+    def __init__(self, num_classes, scale=64.0, margin=0.5, **kwargs):
+        super().__init__(num_classes, scale, margin, **kwargs)
+
+    def with_margin(self, cosine, target, is_target, training):
+        return ops.where(is_target, self.widened(target), cosine)

@@ -1,0 +1,77 @@
+"""CurricularFace: a margin, and wrong classes that weigh the more the better the model gets."""
+
+import math
+from numbers import Real
+
+import keras
+from keras import ops
+
+from dolg_zoo.layers._margin import MarginHead
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class CurricularFace(MarginHead):
+    """Logits of classes for training descriptors; the head that the official DOLG is trained with.
+
+    With θ the angle between a descriptor and a class's center, the logit is scale times
+
+    - for the right class cos(θ + margin); where θ ≥ π − margin, from where on that would rise
+      again, cos θ − margin · sin(margin);
+    - for a wrong class cos θ, or cos θ · (t + cos θ) if it is hard: if its cos θ is above the
+      right class's cos(θ + margin).
+
+    t is the running mean of the right class's cos θ, from 0 on. In training each batch updates
+    it, before it is used. Take the softmax cross-entropy of the logits.
+    Source: Huang et al., "CurricularFace: Adaptive Curriculum Learning Loss for Deep Face
+    Recognition" (CVPR 2020, arXiv 2004.00288); defaults of the official DOLG's configuration.
+
+    The centers are the weight `centers` of shape (num_classes, dim), a row a class. Whatever the
+    layer's dtype, weights, computation and output are float32.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        scale: length that the logits are multiplied with, greater than 0.
+        margin: what is added to the angle, in radians, from 0 to less than π/2.
+        momentum: what t keeps of itself at each update, from 0 to 1.
+
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,),
+        whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction: the
+        logits are then scale · cos θ.
+    Output: float32, (batch, num_classes), from −(1 + margin) · scale to 2 · scale.
+
+    Raises:
+        ValueError: if `num_classes`, `scale`, `margin` or `momentum` is out of its range, or the
+            inputs are of other shapes.
+    """
+
+    def __init__(self, num_classes, scale=30.0, margin=0.15, momentum=0.99, **kwargs):
+        super().__init__(num_classes, scale, margin, **kwargs)
+        if not isinstance(momentum, Real) or not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must be a number from 0 to 1, got {momentum!r}.")
+        self.momentum = float(momentum)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.t = self.add_weight(
+            name="t",
+            shape=(),
+            initializer="zeros",
+            dtype="float32",
+            autocast=False,
+            trainable=False,
+        )
+
+    def with_margin(self, cosine, target, is_target, training):
+        t = self.t
+        if training:
+            mean = ops.stop_gradient(ops.mean(target))
+            t = self.momentum * t + (1.0 - self.momentum) * mean
+            self.t.assign(t)
+        widened = self.widened(target)
+        wrong = ops.where(cosine > widened, cosine * (t + cosine), cosine)
+        fallback = target - self.margin * math.sin(self.margin)
+        right = ops.where(target > -math.cos(self.margin), widened, fallback)
+        return ops.where(is_target, right, wrong)
+
+    def get_config(self):
+        return {**super().get_config(), "momentum": self.momentum}
