@@ -14,7 +14,9 @@ from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
 
 
-def _scales(text: str) -> tuple[float, ...]:
+def _scales(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
     try:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -35,13 +37,15 @@ def embed(
     ],
     preset: Preset = None,
     scales: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="S,S,…",
             callback=_scales,
-            help="The descriptor is the mean of those at these multiples of the image's size.",
+            help="The descriptor is the mean of those at these multiples of the image's size; if"
+            " not given, at the preset's own.",
+            show_default=False,
         ),
-    ] = "1",
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +89,7 @@ def embed(
                 "images": len(index),
                 "from_cache": index.reused,
                 "dim": model.descriptor_dim,
-                "scales": scales,
+                "scales": index.scales,
                 "skipped": as_list(index.skipped),
             },
             out,

@@ -1,6 +1,7 @@
 """From image files to RGB arrays, the same way at training and at search; needs no Keras."""
 
 from dolg_zoo.preprocessing.converter import ImageConverter
+from dolg_zoo.preprocessing.crop import Crop
 from dolg_zoo.preprocessing.decode import BadImageError, load_image
 from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, list_images
 from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
@@ -8,6 +9,7 @@ from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
 __all__ = [
     "IMAGE_SUFFIXES",
     "BadImageError",
+    "Crop",
     "ImageConverter",
     "batch_by_shape",
     "decode_ahead",

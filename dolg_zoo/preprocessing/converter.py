@@ -18,7 +18,12 @@ MAX_ASPECT = 4
 """In mode "short_side" a longer image is squeezed to this ratio of its sides: with a free long
 side 5000 x 1 pixels at size 224 would become 1,120,000 x 224."""
 
-_MODES = ("squash", "short_side", "long_side", "original")
+MAX_SCALE = 8.0
+"""The most by which a configuration may multiply the size."""
+
+MAX_SCALES = 16
+
+_MODES = ("squash", "short_side", "long_side", "max_side", "original")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -30,13 +35,18 @@ class ImageConverter:
         size: pixels; what of depends on `mode`. A pair is (height, width).
         mode: "squash" gives `size` x `size`, or the pair, whatever the aspect ratio;
             "short_side" and "long_side" bring that side to `size` and keep the aspect ratio (the
-            former only up to 4 : 1, a longer image is squeezed to that); "original" keeps the
-            image's own size, and `size` must be None.
+            former only up to 4 : 1, a longer image is squeezed to that); "max_side" keeps the
+            image's own size, but first shrinks one whose long side exceeds `size` to that, with
+            antialiasing; "original" keeps it whatever it is, and `size` must be None.
         multiple_of: both sides are brought to the nearest multiple of this, at least one.
         interpolation: "bilinear" or "bicubic".
         antialias: whether the filter widens as an image shrinks (Pillow's `resize`), or always
             takes the nearest 2 x 2 (bilinear) or 4 x 4 (bicubic) pixels, with pixel centres at
             one half; bilinear is then `cv2.resize` of the official DOLG code, to a rounding.
+        scales: a model describes an image at each of these multiples of the size, unless told
+            otherwise, from above 0 up to 8.
+        crop_queries: whether the model's published figures are for queries that were cropped to
+            the box of what is sought, as `Crop` does; says how to evaluate, changes no image.
 
     Raises:
         ValueError: a setting has a wrong type or value.
@@ -47,6 +57,8 @@ class ImageConverter:
     multiple_of: int = 1
     interpolation: str = "bilinear"
     antialias: bool = True
+    scales: tuple[float, ...] = (1.0,)
+    crop_queries: bool = False
 
     def __post_init__(self) -> None:
         """Check every setting."""
@@ -69,8 +81,14 @@ class ImageConverter:
             raise ValueError(
                 f"interpolation must be one of {', '.join(_FILTERS)}, not {self.interpolation!r}"
             )
-        if not isinstance(self.antialias, bool):
-            raise ValueError(f"antialias must be true or false, not {self.antialias!r}")
+        for name in ("antialias", "crop_queries"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if not _are_scales(self.scales):
+            raise ValueError(
+                f"scales must be one to {MAX_SCALES} numbers above 0 and up to {MAX_SCALE:g}, not"
+                f" {self.scales!r}"
+            )
 
     def target_size(self, width: int, height: int, scale: float = 1.0) -> tuple[int, int]:
         """Return the (width, height) to which an image of `width` x `height` pixels is brought.
@@ -86,12 +104,12 @@ class ImageConverter:
         return self._snap(wide * scale), self._snap(high * scale)
 
     def _unscaled_size(self, width: int, height: int) -> tuple[float, float]:
-        if self.mode == "original":
+        if self.mode == "original" or (self.mode == "max_side" and max(width, height) <= self.size):
             return width, height
         if self.mode == "squash":
             high, wide = self.size if isinstance(self.size, tuple) else (self.size, self.size)
             return wide, high
-        if self.mode == "long_side":
+        if self.mode in ("long_side", "max_side"):
             side = max(width, height)
             return width * self.size / side, height * self.size / side
         side, longest = min(width, height), MAX_ASPECT * self.size
@@ -100,42 +118,35 @@ class ImageConverter:
     def _snap(self, side: float) -> int:
         return max(1, round(round(side) / self.multiple_of)) * self.multiple_of
 
-    def __call__(
-        self,
-        image: Image.Image,
-        scale: float = 1.0,
-        box: tuple[float, float, float, float] | None = None,
-    ) -> np.ndarray:
-        """Return the image, or the part of it in `box`, as uint8 RGB of shape (H, W, 3).
+    def __call__(self, image: Image.Image, scale: float = 1.0) -> np.ndarray:
+        """Return the image as uint8 RGB of shape (H, W, 3).
 
         Args:
             image: an image in mode RGB, as `load_image` returns it.
             scale: multiplies the size that the settings give.
-            box: (x1, y1, x2, y2) in pixels, each cut to a whole number as the protocol of
-                Revisited Oxford and Paris has it for queries; what lies outside the image is
-                left out.
 
         Raises:
-            ValueError: the image is not RGB, or the box holds no pixel of it.
+            ValueError: the image is not RGB.
         """
         if image.mode != "RGB":
             raise ValueError(f"the image must be in mode RGB, not {image.mode}; see load_image")
-        if box is not None:
-            image = _crop(image, box)
         size = self.target_size(*image.size, scale)
         if size == image.size:
             return np.array(image)
         resampling = _FILTERS[self.interpolation]
         if self.antialias:
             return np.array(image.resize(size, resampling))
+        if self.mode == "max_side" and max(image.size) > self.size:
+            # a photo of many megapixels would turn into noise
+            image = image.resize(self.target_size(*image.size), resampling)
+            if size == image.size:
+                return np.array(image)
         return _resize_without_antialias(image, size, resampling)
 
     def to_config(self) -> dict[str, Any]:
         """Return the settings as a dict that JSON can hold."""
         config = asdict(self)
-        if isinstance(self.size, tuple):
-            config["size"] = list(self.size)
-        return config
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ImageConverter:
@@ -150,28 +161,23 @@ class ImageConverter:
         for key in config:
             if key not in known:
                 raise ValueError(f"unknown setting {key!r}; there are {', '.join(known)}")
-        settings = dict(config)
-        if isinstance(settings.get("size"), list):
-            settings["size"] = tuple(settings["size"])
-        return cls(**settings)
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()})
 
 
 def _is_side(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE
 
 
+def _are_scales(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and 1 <= len(value) <= MAX_SCALES
+        and all(type(scale) in (int, float) and 0 < scale <= MAX_SCALE for scale in value)
+    )
+
+
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
-
-
-def _crop(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    if len(box) != 4 or not all(map(math.isfinite, box)):
-        raise ValueError(f"box must be four numbers (x1, y1, x2, y2), not {box!r}")
-    x1, y1, x2, y2 = map(int, box)
-    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, image.width), min(y2, image.height)
-    if x1 >= x2 or y1 >= y2:
-        raise ValueError(f"box {box!r} holds no pixel of an image of {image.size}")
-    return image.crop((x1, y1, x2, y2))
 
 
 def _resize_without_antialias(

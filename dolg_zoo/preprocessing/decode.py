@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from dolg_zoo.preprocessing.crop import Crop
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The raster formats that are read, by Pillow's names; an MPO is a JPEG followed by others.
 
@@ -52,7 +54,7 @@ class BadImageError(ValueError):
 
 
 def load_image(
-    source: str | Path | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
+    source: str | Path | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """Return `source` as an upright 8-bit image in mode RGB.
 
@@ -67,12 +69,14 @@ def load_image(
             PIL image (left untouched; several threads may give the same one), or an array of
             shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4: RGBA), either uint8 or
             floating-point in [0, 255]. A floating-point array with fractions and no value above
-            1 is refused: it was scaled to [0, 1], and would pass for black.
+            1 is refused: it was scaled to [0, 1], and would pass for black. Or a `Crop` of one
+            of these, which leaves its box of the upright image.
         max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
             for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
             its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
-            in several scans (progressive), which takes the memory of full size all the same;
-            any other larger file is refused before its pixels are decoded.
+            in several scans (progressive), which takes the memory of full size all the same, or
+            a box is to be cut from it; any other larger file is refused before its pixels are
+            decoded.
 
     Raises:
         BadImageError: the source is missing, not an image, damaged, cut short, or too large.
@@ -80,13 +84,16 @@ def load_image(
             `PIL.ImageFile.LOAD_TRUNCATED_IMAGES`, which is left as it is found.
         TypeError: `source` is of none of the types above.
     """
-    name = _name(source)
+    crop, source = (source, source.source) if isinstance(source, Crop) else (None, source)
+    name = name_of(source)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(source)
-        if isinstance(source, Image.Image):
-            return _to_rgb(source, owned=False)
-        return _from_file(Path(source), max_pixels)
+            image = _from_array(source)
+        elif isinstance(source, Image.Image):
+            image = _to_rgb(source, owned=False)
+        else:
+            image = _from_file(Path(source), max_pixels, may_shrink=crop is None)
+        return crop.cut(image) if crop else image
     except Exception as error:  # Pillow's decoders raise nearly every type there is.
         reason = _in_words(error)
     # Raised out here the error has no context, whose frames would keep half-decoded images
@@ -94,7 +101,14 @@ def load_image(
     raise BadImageError(name, reason)
 
 
-def _name(source: Any) -> str:
+def name_of(source: Any) -> str:
+    """What to call an image in a message: its path, or what it is.
+
+    Raises:
+        TypeError: `source` is not of the types that `load_image` takes.
+    """
+    if isinstance(source, Crop):
+        return name_of(source.source)
     if isinstance(source, np.ndarray):
         return f"array of shape {source.shape}, {source.dtype}"
     if isinstance(source, Image.Image):
@@ -103,7 +117,8 @@ def _name(source: Any) -> str:
     if isinstance(source, str | Path):
         return str(source)
     raise TypeError(
-        f"an image is given as a path, a PIL image or a NumPy array, not {type(source).__name__}"
+        "an image is given as a path, a PIL image, a NumPy array, or a Crop of one of these, not"
+        f" {type(source).__name__}"
     )
 
 
@@ -135,7 +150,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return _to_rgb(Image.fromarray(array), owned=True)
 
 
-def _from_file(path: Path, max_pixels: int) -> Image.Image:
+def _from_file(path: Path, max_pixels: int, may_shrink: bool) -> Image.Image:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ValueError("it is a folder, not an image file")
@@ -147,7 +162,7 @@ def _from_file(path: Path, max_pixels: int) -> Image.Image:
         raise ValueError(f"its {status.st_size} bytes are more than the limit of {MAX_BYTES}")
     with path.open("rb") as file:
         image = _open(file)
-        _limit(image, max_pixels)
+        _limit(image, max_pixels, may_shrink)
         return _to_rgb(image, owned=True)
 
 
@@ -169,12 +184,12 @@ def _open(file: IO[bytes]) -> Image.Image:
     raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
 
 
-def _limit(image: Image.Image, max_pixels: int) -> None:
+def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:
     width, height = image.size
     if width * height <= max_pixels:
         return
     too_large = f"{width} x {height} pixels are more than the limit of {max_pixels}"
-    if not isinstance(image, JpegImageFile):
+    if not isinstance(image, JpegImageFile) or not may_shrink:
         raise ValueError(too_large)
     if _in_several_scans(image):
         raise ValueError(f"{too_large}, and a JPEG in several scans takes all its memory at once")

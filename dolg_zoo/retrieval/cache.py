@@ -16,6 +16,7 @@ import numpy as np
 
 from dolg_zoo import __version__
 from dolg_zoo.retrieval.files import replacing
+from dolg_zoo.user_cache import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +34,6 @@ def key_of(path: Path, name: str) -> Key:
     except OSError:  # gone meanwhile; reading it will say so
         return name, 0, 0
     return name, status.st_size, (status.st_mtime_ns + 2**63) % 2**64 - 2**63
-
-
-def cache_folder() -> Path | None:
-    """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`.
-
-    None where none of them is known.
-    """
-    if own := os.environ.get("DOLG_ZOO_CACHE"):
-        return Path(own)
-    everyones = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    return None if everyones.startswith("~") else Path(everyones) / "dolg-zoo"
 
 
 def cache_file(folder: Path, model_id: str, scales: Sequence[float]) -> Path | None:

@@ -68,7 +68,7 @@ class Index:
         descriptors: np.ndarray,
         *,
         folder: str | Path = ".",
-        scales: Sequence[float] = (1.0,),
+        scales: Sequence[float] | None = None,
         skipped: Mapping[str, str] | None = None,
         reused: int = 0,
     ) -> None:
@@ -76,7 +76,7 @@ class Index:
         self.names = list(names)
         self.descriptors = np.ascontiguousarray(descriptors, np.float32)
         self.folder = Path(folder)
-        self.scales = tuple(scales)
+        self.scales = _scales_of(model, scales)
         self.skipped = dict(skipped or {})
         finite = np.isfinite(self.descriptors).all(axis=1)
         if not finite.all():
@@ -97,7 +97,7 @@ class Index:
         folder: str | Path,
         *,
         batch_size: int = 16,
-        scales: Sequence[float] = (1.0,),
+        scales: Sequence[float] | None = None,
         progress: bool = True,
         cache: bool = False,
     ) -> Index:
@@ -119,6 +119,7 @@ class Index:
                 gives descriptors that are not finite.
         """
         folder = Path(folder)
+        scales = _scales_of(model, scales)
         paths = list_images(folder)
         names = [path.relative_to(folder).as_posix() for path in paths]
         keys = [key_of(path, name) for path, name in zip(paths, names, strict=True)]
@@ -166,7 +167,8 @@ class Index:
         """The images most like a query, best first.
 
         Args:
-            query: a path, a PIL image, or an array (height, width, 3), uint8 or float in [0, 255].
+            query: a path, a PIL image, an array (height, width, 3), uint8 or float in [0, 255], or
+                a `Crop` of one of these.
             k: how many; fewer come if the index has fewer.
 
         Raises:
@@ -325,6 +327,10 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
         # a stranger's file must not make a search open what lies outside the folder
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ValueError(f"the name {name!r} leads out of the folder")
+
+
+def _scales_of(model: DOLG, scales: Sequence[float] | None) -> tuple[float, ...]:
+    return tuple(model.image_converter.scales if scales is None else scales)
 
 
 def _name_of(model: DOLG) -> str:

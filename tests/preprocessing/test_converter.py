@@ -50,6 +50,10 @@ def filtered(pixels, matrix, height, width):
         ({"size": None, "mode": "original"}, 1.0, (1024, 768)),
         ({"size": None, "mode": "original"}, 0.3535, (362, 271)),
         ({"size": None, "mode": "original"}, 1.4142, (1448, 1086)),
+        ({"size": 1024, "mode": "max_side"}, 1.0, (1024, 768)),
+        ({"size": 1023, "mode": "max_side"}, 1.0, (1023, 767)),
+        ({"size": 2000, "mode": "max_side"}, 0.3535, (362, 271)),
+        ({"size": 512, "mode": "max_side"}, 1.4142, (724, 543)),
         ({"size": 224, "mode": "long_side", "multiple_of": 32}, 1.0, (224, 160)),
         ({"size": None, "mode": "original", "multiple_of": 100}, 1.0, (1000, 800)),
         ({"size": 10, "multiple_of": 32}, 1.0, (32, 32)),
@@ -151,6 +155,18 @@ def test_bilinear_without_antialias_samples_between_pixel_centres(size):
     assert np.abs(result - filtered(PIXELS, sampled, *size)).max() <= 0.501
 
 
+def test_max_side_leaves_an_image_that_fits_as_it_is():
+    assert np.array_equal(ImageConverter(53, "max_side", antialias=False)(IMAGE), PIXELS)
+
+
+def test_max_side_shrinks_with_antialias_before_it_samples():
+    converter = ImageConverter(26, "max_side", antialias=False)
+    shrunk = filtered(PIXELS, averaged, 18, 26)
+    assert np.abs(converter(IMAGE) - shrunk).max() <= 1
+    found = converter(IMAGE, scale=0.5)
+    assert np.abs(found - filtered(shrunk, sampled, 9, 13)).max() <= 1.5
+
+
 def test_bicubic_without_antialias_continues_a_parabola():
     # Keys' kernel with a = -1/2 reproduces quadratic functions, away from the edges.
     x = np.arange(60)
@@ -176,28 +192,6 @@ def test_scale_multiplies_the_size():
     assert ImageConverter(100)(IMAGE, scale=0.5).shape == (50, 50, 3)
 
 
-def test_a_box_is_cut_to_integers_and_cropped():
-    result = ImageConverter(None, "original")(IMAGE, box=(3.9, 5.2, 20.7, 30.99))
-    assert np.array_equal(result, PIXELS[5:30, 3:20])
-
-
-def test_the_size_is_that_of_the_crop():
-    assert ImageConverter(10, "long_side")(IMAGE, box=(0, 0, 20, 10)).shape == (5, 10, 3)
-
-
-def test_a_box_beyond_the_image_is_cut_at_its_edges():
-    result = ImageConverter(None, "original")(IMAGE, box=(-4, 30, 1000, 1000))
-    assert np.array_equal(result, PIXELS[30:])
-
-
-@pytest.mark.parametrize(
-    "box", [(5, 5, 5, 9), (9, 5, 5, 9), (60, 0, 80, 9), (0, 0, math.nan, 9), (0, 0, 9)]
-)
-def test_a_box_without_pixels_is_refused(box):
-    with pytest.raises(ValueError, match="box"):
-        ImageConverter()(IMAGE, box=box)
-
-
 def test_an_image_in_another_mode_is_refused():
     with pytest.raises(ValueError, match="mode RGB, not L"):
         ImageConverter()(IMAGE.convert("L"))
@@ -214,7 +208,7 @@ def test_the_array_can_be_written_to():
     "converter",
     [
         ImageConverter(),
-        ImageConverter((200, 300), "squash", 32, "bicubic", False),
+        ImageConverter((200, 300), "squash", 32, "bicubic", False, (0.5, 1.0), True),
         ImageConverter(None, "original"),
     ],
 )
@@ -230,6 +224,8 @@ def test_the_config_has_every_setting():
         "multiple_of": 32,
         "interpolation": "bicubic",
         "antialias": False,
+        "scales": [1.0],
+        "crop_queries": False,
     }
 
 
@@ -260,6 +256,14 @@ def test_a_key_left_out_has_its_default():
         ("interpolation", ["bilinear"]),
         ("antialias", 1),
         ("antialias", "false"),
+        ("scales", 1.0),
+        ("scales", []),
+        ("scales", [0]),
+        ("scales", [1.0, "2"]),
+        ("scales", [8.5]),
+        ("scales", [float("nan")]),
+        ("scales", [1.0] * 17),
+        ("crop_queries", 1),
         ("colour", "rgb"),
         (3, 4),
     ],
@@ -271,7 +275,13 @@ def test_a_wrong_setting_is_refused_by_name(name, value):
 
 @pytest.mark.parametrize(
     ("size", "mode"),
-    [(224, "original"), ((200, 300), "short_side"), ((200, 300), "long_side"), (None, "squash")],
+    [
+        (224, "original"),
+        ((200, 300), "short_side"),
+        ((200, 300), "long_side"),
+        (None, "squash"),
+        (None, "max_side"),
+    ],
 )
 def test_a_size_that_its_mode_cannot_use_is_refused(size, mode):
     with pytest.raises(ValueError, match=f"size .* mode '{mode}'"):

@@ -10,7 +10,7 @@ from dolg_zoo import DOLG
 from dolg_zoo.retrieval import Index
 from dolg_zoo.retrieval import cache as cache_module
 from dolg_zoo.retrieval import index as index_module
-from dolg_zoo.retrieval.cache import cache_folder, read_cache, write_cache
+from dolg_zoo.retrieval.cache import read_cache, write_cache
 
 
 @pytest.fixture
@@ -206,22 +206,6 @@ def test_another_version_of_the_package_makes_its_own(build, monkeypatch, embedd
     build()
     monkeypatch.setattr(cache_module, "__version__", "999")
     assert build().reused == 0
-
-
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [
-        ({"DOLG_ZOO_CACHE": "/one", "XDG_CACHE_HOME": "/two", "HOME": "/home"}, "/one"),
-        ({"XDG_CACHE_HOME": "/two", "HOME": "/home"}, "/two/dolg-zoo"),
-        ({"HOME": "/home"}, "/home/.cache/dolg-zoo"),
-    ],
-)
-def test_where_the_cache_is(monkeypatch, variables, expected):
-    for name in ("DOLG_ZOO_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert str(cache_folder()) == expected
 
 
 def test_a_time_that_no_64_bits_hold_is_no_hindrance(build, photos, embedded_images, monkeypatch):

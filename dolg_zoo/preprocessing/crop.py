@@ -1,0 +1,54 @@
+"""A part of an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The part of an image in a box; stands wherever an image may.
+
+    The protocol of Revisited Oxford and Paris crops queries like this, to the landmark sought.
+
+    Attributes:
+        source: a path, a PIL image or an array, as for `load_image`.
+        box: (x1, y1, x2, y2) in pixels of the upright image, each cut to a whole number; what
+            lies outside the image is left out.
+
+    Raises:
+        ValueError: the box is not four finite numbers with x1 < x2 and y1 < y2.
+    """
+
+    source: str | Path | Image.Image | np.ndarray
+    box: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        """Check the box."""
+        try:
+            x1, y1, x2, y2 = map(float, self.box)
+        except (TypeError, ValueError):
+            x1 = math.nan
+        if not (math.isfinite(x1) and x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):
+            raise ValueError(
+                f"box must be four numbers (x1, y1, x2, y2), x1 < x2, y1 < y2, not {self.box!r}"
+            )
+
+    def cut(self, image: Image.Image) -> Image.Image:
+        """The part of the loaded image that lies in the box.
+
+        Raises:
+            ValueError: the box holds no pixel of it.
+        """
+        x1, y1, x2, y2 = map(int, self.box)
+        x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, image.width), min(y2, image.height)
+        if x1 >= x2 or y1 >= y2:
+            raise ValueError(
+                f"box {self.box!r} holds no pixel of an image of {image.width} x {image.height}"
+            )
+        return image.crop((x1, y1, x2, y2))
