@@ -1,7 +1,13 @@
 """From a weight's name to a file on this machine whose bytes are those that were promised."""
 
 from dolg_zoo.weights.download import RepoSnapshot, fetch, fetch_repo, parse_hub_url
-from dolg_zoo.weights.errors import ChecksumError, DownloadError, ManifestError, WeightsError
+from dolg_zoo.weights.errors import (
+    CheckpointError,
+    ChecksumError,
+    DownloadError,
+    ManifestError,
+    WeightsError,
+)
 from dolg_zoo.weights.manifest import (
     CheckpointEntry,
     Manifest,
@@ -9,9 +15,11 @@ from dolg_zoo.weights.manifest import (
     RemoteFile,
     load_manifest,
 )
+from dolg_zoo.weights.readers import read_state_dict
 
 __all__ = [
     "CheckpointEntry",
+    "CheckpointError",
     "ChecksumError",
     "DownloadError",
     "Manifest",
@@ -24,4 +32,5 @@ __all__ = [
     "fetch_repo",
     "load_manifest",
     "parse_hub_url",
+    "read_state_dict",
 ]

@@ -15,3 +15,7 @@ class DownloadError(WeightsError):
 
 class ChecksumError(WeightsError):
     """A file's bytes are not those that were promised."""
+
+
+class CheckpointError(WeightsError, ValueError):
+    """A checkpoint file cannot be read safely."""

@@ -1,0 +1,55 @@
+"""Checkpoints of other frameworks, read without those frameworks and without running them.
+
+A .pt, .pth, .pyth or .pdparams file is a pickle: a program that may call anything when it is loaded
+in the usual way. Here it is only taken apart.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dolg_zoo.weights.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["read_state_dict"]
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """Read the model's tensors from a checkpoint file.
+
+    Read are PyTorch's two formats (zip, and the stream of pickles before 1.6), Paddle's .pdparams
+    and .safetensors. The content tells which, not the suffix.
+
+    The state dict is found under `model_state`, `state_dict` or `model` too, and the prefixes
+    `module.`, `_orig_mod.` and `model.` are dropped where every name has them.
+
+    Beside the mapped file, reading takes no more memory than 2.2 times the file's size and 256 MiB,
+    whatever the file holds.
+
+    Args:
+        path: a regular file. Leave it as it is while the arrays are in use: they are views of it.
+
+    Returns:
+        Name to array, in the file's order. The arrays are read-only, mapped from the file where its
+        format allows, and may be strided or not aligned. bfloat16 and the float8 kinds are dtypes
+        of ml_dtypes, but Paddle keeps bfloat16 as uint16. complex32 is given as complex64.
+
+    Raises:
+        CheckpointError: it is no such file, is damaged, or could only be read by running it.
+        FileNotFoundError: there is no file of that name.
+    """
+    from dolg_zoo.weights.readers.faults import FileError
+    from dolg_zoo.weights.readers.formats import read
+
+    path = Path(path)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is no regular file. Name the checkpoint file itself.")
+    try:
+        return read(path)
+    except FileError as fault:
+        raise CheckpointError(f"{path} {fault}. {fault.remedy}") from None

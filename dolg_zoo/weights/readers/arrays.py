@@ -1,0 +1,108 @@
+"""Arrays that are views of a file."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
+
+_PLAIN = {
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+}
+_MAX_DIMENSIONS = 32
+
+
+class Region(NamedTuple):
+    """Some bytes of a file."""
+
+    start: int
+    size: int
+
+
+def dtype_named(name: str) -> np.dtype:
+    """Return the NumPy dtype of a framework's; those that NumPy lacks are of ml_dtypes."""
+    if name in _PLAIN:
+        return np.dtype(name).newbyteorder("<")
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise UnsupportedError(
+            f"holds {name} tensors, for which `pip install ml_dtypes` is needed"
+        ) from None
+    if not hasattr(ml_dtypes, name):
+        raise UnsupportedError(f"holds {name} tensors, which this ml_dtypes does not know")
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
+    """Check a shape that a file states.
+
+    Args:
+        sizes: what stands in the file.
+        limit: how many elements an array may have.
+    """
+    if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
+        raise DamagedError(f"has a tensor whose shape is {shown(sizes)}")
+    for size in sizes:
+        if not isinstance(size, int) or not 0 <= size <= limit:
+            raise DamagedError(f"has a tensor of the size {shown(size)}")
+    # Nothing may be expanded to more than the file could hold. An empty tensor's other sizes count
+    # too: NumPy multiplies them.
+    if math.prod(max(size, 1) for size in sizes) > limit:
+        raise DamagedError(f"has a tensor of the shape {sizes}, which the file is too small for")
+    return tuple(map(int, sizes))
+
+
+def view(
+    data: np.memmap | bytes, start: int, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the array whose elements stand in a row in the file, or in bytes made from it."""
+    return read_only(np.ndarray(shape, dtype, data, start))
+
+
+def strided_view(
+    file: np.memmap,
+    region: Region,
+    dtype: np.dtype,
+    offset: object,
+    sizes: object,
+    strides: object,
+) -> np.ndarray:
+    """Return an array whose elements stand anywhere in a part of the file.
+
+    Args:
+        file: the file's bytes.
+        region: the part to stay in.
+        dtype: the elements' type.
+        offset: of the first element from the region's start, in elements.
+        sizes: the shape.
+        strides: the steps along each axis, in elements.
+    """
+    shape = shape_of(sizes, len(file))
+    if not isinstance(strides, tuple) or len(strides) != len(shape):
+        raise DamagedError(f"has a tensor of the shape {shape} with {shown(strides)} for strides")
+    for step in (offset, *strides):
+        if not isinstance(step, int) or step < 0:
+            raise DamagedError(f"has a tensor with {shown(step)} for a stride or offset")
+    if 0 in shape:
+        return view(file, region.start, dtype, shape)
+    last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if (last + 1) * dtype.itemsize > region.size:
+        raise DamagedError(
+            f"has a tensor of the shape {shape} that ends outside its data of {region.size} bytes"
+        )
+    # The step along an axis of one element is never taken, and may be too large for NumPy.
+    steps = tuple(
+        step * dtype.itemsize if size > 1 else 0 for size, step in zip(shape, strides, strict=True)
+    )
+    return np.ndarray(shape, dtype, file, region.start + offset * dtype.itemsize, steps)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return the array, closed to writing as those in a mapped file are."""
+    array.flags.writeable = False
+    return array

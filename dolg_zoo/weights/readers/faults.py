@@ -1,0 +1,47 @@
+"""What a reader finds wrong with a file, before `read_state_dict` puts the file's name to it."""
+
+from __future__ import annotations
+
+
+class FileError(Exception):
+    """Base of these. The message says something of the file, to stand after its name."""
+
+    remedy: str
+
+
+class DamagedError(FileError):
+    """The file is not what its format promises."""
+
+    remedy = "The file is damaged or was changed after it was written: fetch or save it again."
+
+
+class UnsupportedError(FileError):
+    """The file is sound as far as can be told, but holds what is not read here."""
+
+    remedy = (
+        "Load it with the framework that wrote it and save the plain state dict "
+        "(`model.state_dict()`) alone, or save it as .safetensors."
+    )
+
+
+class RefusedError(FileError):
+    """Reading on would need code that the file names."""
+
+    remedy = (
+        "Nothing was run. If you trust the file, load it with its own framework on a machine where "
+        "that is safe, and save `model.state_dict()` alone, or as .safetensors."
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value of the file in a form that is short and safe to print.
+
+    Containers are only named by type: they may be deep, endless or hold themselves.
+    """
+    if isinstance(value, str):
+        return ascii(value if len(value) <= 80 else value[:77] + "...")
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 128 else "a giant integer"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,201 @@
+"""Paddle's .pdparams: one pickle of NumPy arrays."""
+
+from __future__ import annotations
+
+import codecs
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.weights.readers.arrays import read_only, shape_of, view
+from dolg_zoo.weights.readers.faults import DamagedError, RefusedError, UnsupportedError, shown
+from dolg_zoo.weights.readers.pickle_instructions import Call, Payload, ordered_dict
+from dolg_zoo.weights.readers.restricted_pickle import Machine
+from dolg_zoo.weights.readers.state_dict import tensors_in
+
+_CHUNKS = "UnpackBigParamInfor@@"
+_PIECE = 1 << 20
+_TYPES = {
+    *("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"),
+    *("f2", "f4", "f8", "c8", "c16"),
+}
+
+
+class _NdArray:
+    """What stands for the class ndarray, which may be named but not called."""
+
+
+@dataclass(slots=True)
+class _DType:
+    code: str
+    order: str = "<"
+
+
+@dataclass(slots=True)
+class _Array:
+    """An array as the file describes it, first without its content."""
+
+    dtype: np.dtype | None = None
+    shape: Any = None
+    is_fortran: bool = False
+    content: Payload | bytearray | None = None
+
+
+def read(file: np.memmap) -> dict[str, np.ndarray]:
+    """Read the state dict of a .pdparams file."""
+    reader = _Reader(file)
+    states = {_Array: _set_array, _DType: _set_dtype, dict: lambda value, state: None}
+    checkpoint = Machine(memoryview(file), 0, len(file), reader.names(), states).load()
+    if isinstance(checkpoint, dict) and _CHUNKS in checkpoint:
+        reader.join_chunks(checkpoint)
+    return {
+        name: array if isinstance(array, np.ndarray) else reader.build(array)
+        for name, array in tensors_in(checkpoint, (_Array, np.ndarray)).items()
+    }
+
+
+class _Reader:
+    def __init__(self, file: np.memmap):
+        self.file = file
+        # Under protocol 2 bytes are written as text, and a file could ask for the same twice.
+        self.bytes_left = len(file)
+
+    def names(self) -> dict[tuple[str, str], Any]:
+        """Return the globals that Paddle's files use."""
+        return {
+            ("collections", "OrderedDict"): Call(ordered_dict),
+            # a tensor is written as the tuple of its name and its array
+            ("builtins", "tuple"): Call(_named_array),
+            ("__builtin__", "tuple"): Call(_named_array),
+            ("_codecs", "encode"): Call(self.encode),
+            ("builtins", "bytes"): Call(_no_bytes),
+            ("__builtin__", "bytes"): Call(_no_bytes),
+            ("numpy", "ndarray"): _NdArray(),
+            ("numpy", "dtype"): Call(_dtype),
+            ("numpy.core.multiarray", "_reconstruct"): Call(_new_array),
+            ("numpy._core.multiarray", "_reconstruct"): Call(_new_array),
+        }
+
+    def encode(self, arguments: tuple) -> bytearray:
+        """Return the bytes that were written as a text of as many characters."""
+        match arguments:
+            case (str() as text, "latin1"):
+                pieces = [text]
+            case (Payload(start, size, True), "latin1"):
+                pieces = codecs.iterdecode(self.pieces(start, size), "utf-8")
+            case _:
+                raise DamagedError("encodes a text otherwise than pickles do with bytes")
+        encoded = bytearray()
+        try:
+            for piece in pieces:
+                self.bytes_left -= len(piece)
+                if self.bytes_left < 0:
+                    raise DamagedError("writes the same bytes more than once")
+                encoded += piece.encode("latin-1")
+        except UnicodeError:
+            raise DamagedError("has a text for bytes that are none") from None
+        return encoded
+
+    def pieces(self, start: int, size: int) -> Iterator[bytes]:
+        for first in range(start, start + size, _PIECE):
+            yield bytes(self.file[first : min(first + _PIECE, start + size)])
+
+    def build(self, array: _Array) -> np.ndarray:
+        """Return the array that a description stands for."""
+        match array:
+            case _Array(np.dtype() as dtype, shape, is_fortran, content) if content is not None:
+                pass
+            case _:
+                raise DamagedError("has an array without content")
+        shape = shape_of(shape, len(self.file))
+        data, start, size = content, 0, len(content) if isinstance(content, bytearray) else 0
+        if isinstance(content, Payload):
+            data, start, size = self.file, content.start, content.size
+        if size != math.prod(shape) * dtype.itemsize:
+            raise DamagedError(f"has {size} bytes for an array of {dtype} and the shape {shape}")
+        if is_fortran:
+            return view(data, start, dtype, shape[::-1]).T
+        return view(data, start, dtype, shape)
+
+    def join_chunks(self, checkpoint: dict) -> None:
+        """Put the arrays together that Paddle cuts up below protocol 4, at 2**30 bytes."""
+        chunked = checkpoint.pop(_CHUNKS)
+        if not isinstance(chunked, dict):
+            raise DamagedError(f"has {shown(chunked)} under {_CHUNKS}")
+        for name, plan in chunked.items():
+            match plan:
+                case {"OriginShape": shape, "slices": [_, *_] as parts}:
+                    checkpoint[name] = self.joined(
+                        checkpoint, name, shape_of(shape, len(self.file)), parts
+                    )
+                case _:
+                    raise DamagedError(f"does not say what {shown(name)} was cut into")
+
+    def joined(
+        self, checkpoint: dict, name: str, shape: tuple[int, ...], parts: list
+    ) -> np.ndarray:
+        chunks = []
+        for part in parts:
+            # taken out, so that no chunk can be asked for twice
+            chunk = checkpoint.pop(part, None) if isinstance(part, str) else None
+            if not isinstance(chunk, _Array):
+                raise DamagedError(f"has no chunk {shown(part)} for {shown(name)}")
+            chunks.append(self.build(chunk))
+        if len({chunk.dtype for chunk in chunks}) > 1 or any(chunk.ndim != 1 for chunk in chunks):
+            raise DamagedError(f"has chunks of {shown(name)} that do not go together")
+        if sum(chunk.size for chunk in chunks) != math.prod(shape):
+            raise DamagedError(f"has chunks of {shown(name)} that do not fill its shape {shape}")
+        return read_only(np.concatenate(chunks).reshape(shape))
+
+
+def _new_array(arguments: tuple) -> _Array:
+    match arguments:
+        case (_NdArray(), _, _):
+            return _Array()
+    raise RefusedError("asks for an array of another class than numpy.ndarray")
+
+
+def _dtype(arguments: tuple) -> _DType:
+    match arguments:
+        case (str() as code, _, _) if code in _TYPES:
+            return _DType(code)
+        case (str() as code, *_):
+            raise UnsupportedError(f"holds an array of the type {shown(code)}, not of numbers")
+    raise DamagedError("has an array type that NumPy does not write")
+
+
+def _set_dtype(dtype: _DType, state: Any) -> None:
+    match state:
+        case (3, "<" | ">" | "|" as order, None, None, None, -1, -1, 0):
+            dtype.order = order
+        case _:
+            raise UnsupportedError(
+                f"holds an array of the type {dtype.code} with fields or metadata"
+            )
+
+
+def _set_array(array: _Array, state: Any) -> None:
+    match state:
+        case (1, shape, _DType() as dtype, is_fortran, Payload() | bytearray() as content):
+            array.dtype = np.dtype(dtype.order + dtype.code)
+            array.shape, array.is_fortran, array.content = shape, is_fortran is True, content
+        case _:
+            raise DamagedError("has an array whose content is no plain bytes")
+
+
+def _named_array(arguments: tuple) -> Any:
+    match arguments:
+        case ((str(), _Array() as array),):
+            return array
+        case (tuple() as values,):
+            return values
+    raise DamagedError("has a tuple made in a way that Paddle does not write")
+
+
+def _no_bytes(arguments: tuple) -> bytearray:
+    if arguments:
+        raise DamagedError("has bytes made in a way that Python does not write")
+    return bytearray()

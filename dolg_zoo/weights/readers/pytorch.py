@@ -1,0 +1,217 @@
+"""What PyTorch's two formats share: the names in their pickles, and how a tensor is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.weights.readers.arrays import Region, dtype_named, read_only, strided_view
+from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.weights.readers.pickle_instructions import Call, Payload, ordered_dict
+from dolg_zoo.weights.readers.state_dict import tensors_in
+
+_STORAGES = {
+    "BoolStorage": "bool",
+    "ByteStorage": "uint8",
+    "CharStorage": "int8",
+    "ShortStorage": "int16",
+    "IntStorage": "int32",
+    "LongStorage": "int64",
+    "HalfStorage": "float16",
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "BFloat16Storage": "bfloat16",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+}
+_OTHER_DTYPES = (
+    *("uint16", "uint32", "uint64", "complex32"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+_OTHER_TENSORS = {
+    "_rebuild_qtensor": "a quantized tensor",
+    "_rebuild_sparse_tensor": "a sparse tensor",
+    "_rebuild_nested_tensor": "a nested tensor",
+    "_rebuild_meta_tensor_no_storage": "a tensor without data (of the device meta)",
+    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of a device that has its own format",
+    "_rebuild_device_tensor_from_numpy": "a tensor of a device that has its own format",
+    "_rebuild_xla_tensor": "a tensor of a device that has its own format",
+    "_rebuild_wrapper_subclass": "a tensor of a class of its own",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An element type. `is_storage` where it was named as that of a storage."""
+
+    dtype: str
+    is_storage: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A block of `total` elements in the file, of which `count` from `first` on are meant."""
+
+    key: str
+    dtype: str
+    total: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as the file describes it; nothing of it has been checked."""
+
+    storage: Storage
+    dtype: str
+    offset: Any
+    sizes: Any
+    strides: Any
+
+
+def names() -> dict[tuple[str, str], Any]:
+    """Return the globals that checkpoints of plain tensors use."""
+    dtypes = {*_STORAGES.values(), *_OTHER_DTYPES}
+    return {
+        ("collections", "OrderedDict"): Call(ordered_dict),
+        ("collections", "Counter"): _first(dict),
+        ("builtins", "set"): _first(list),
+        ("__builtin__", "set"): _first(list),
+        # bytes are written as text under protocol 2; nobody asks for them here
+        ("_codecs", "encode"): _first(str, Payload),
+        ("torch", "Size"): _first(tuple),
+        ("torch", "device"): _first(str),
+        ("torch._utils", "_rebuild_tensor"): Call(_tensor),
+        ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
+        ("torch._utils", "_rebuild_tensor_v3"): Call(_tensor_with_dtype),
+        ("torch._utils", "_rebuild_parameter"): Call(_parameter),
+        ("torch._utils", "_rebuild_parameter_with_state"): Call(_parameter),
+        ("torch.storage", "UntypedStorage"): Kind("uint8", is_storage=True),
+        **{("torch", name): Kind(dtype, is_storage=True) for name, dtype in _STORAGES.items()},
+        **{("torch", name): Kind(name, is_storage=False) for name in dtypes},
+        **{
+            ("torch._utils", name): UnsupportedError(f"holds {what}")
+            for name, what in _OTHER_TENSORS.items()
+        },
+    }
+
+
+# An OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors.
+STATES: dict[type, Callable] = {dict: lambda value, state: None}
+
+
+def storage(saved_id: Any) -> Storage:
+    """Return what a persistent id of a PyTorch pickle stands for."""
+    match saved_id:
+        case ("storage", Kind(dtype, True), str() as key, _, int() as total):
+            first, count = 0, total
+        case ("storage", Kind(dtype, True), str() as key, _, int() as total, None):
+            first, count = 0, total
+        # a part of another storage, as early versions wrote it
+        case ("storage", Kind(dtype, True), str() as key, _, int() as total, (_, first, count)):
+            pass
+        case _:
+            raise DamagedError(f"has {shown(saved_id)} for a storage, which PyTorch does not write")
+    if not isinstance(first, int) or not isinstance(count, int):
+        raise DamagedError(f"has a part of the storage {shown(key)} without bounds")
+    if not 0 <= first <= first + count <= total:
+        raise DamagedError(
+            f"has a storage {shown(key)} of {shown(count)} elements from {shown(first)} on, "
+            f"in {shown(total)}"
+        )
+    return Storage(key, dtype, total, first, count)
+
+
+def state_dict(
+    checkpoint: Any, file: np.memmap, locate: Callable[[Storage], Region]
+) -> dict[str, np.ndarray]:
+    """Return the model's arrays.
+
+    Args:
+        checkpoint: what the pickle held.
+        file: the bytes of the file.
+        locate: finds the block that a storage lies in.
+    """
+    builder = _Builder(file, locate)
+    return {name: builder.build(tensor) for name, tensor in tensors_in(checkpoint, Tensor).items()}
+
+
+class _Builder:
+    def __init__(self, file: np.memmap, locate: Callable[[Storage], Region]):
+        self.file = file
+        self.locate = locate
+        # complex32 is the one kind that is copied; many tensors may name the same data
+        self.copies_left = len(file)
+
+    def build(self, tensor: Tensor) -> np.ndarray:
+        if tensor.dtype == "complex32":
+            return self.widened(self.view(tensor, np.dtype([("real", "<f2"), ("imag", "<f2")])))
+        return self.view(tensor, dtype_named(tensor.dtype))
+
+    def view(self, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
+        storage = tensor.storage
+        size = dtype_named(storage.dtype).itemsize
+        block = self.locate(storage)
+        if storage.total * size > block.size:
+            raise DamagedError(
+                f"has {block.size} bytes for storage {shown(storage.key)}, which has "
+                f"{shown(storage.total)} elements of {size} bytes"
+            )
+        region = Region(block.start + storage.first * size, storage.count * size)
+        return strided_view(self.file, region, dtype, tensor.offset, tensor.sizes, tensor.strides)
+
+    def widened(self, halves: np.ndarray) -> np.ndarray:
+        self.copies_left -= halves.nbytes
+        if self.copies_left < 0:
+            raise DamagedError("has more elements in complex32 tensors than it has data for")
+        array = np.empty(halves.shape, np.complex64)
+        array.real, array.imag = halves["real"], halves["imag"]
+        return read_only(array)
+
+
+def _tensor(arguments: tuple) -> Tensor:
+    match arguments:
+        case (Storage() as storage, offset, sizes, strides, *rest):
+            _check_metadata(rest[2:])
+            return Tensor(storage, storage.dtype, offset, sizes, strides)
+    raise DamagedError("has a tensor whose description PyTorch does not write")
+
+
+def _tensor_with_dtype(arguments: tuple) -> Tensor:
+    match arguments:
+        case (Storage() as storage, offset, sizes, strides, _, _, Kind(dtype, False), *metadata):
+            _check_metadata(metadata)
+            return Tensor(storage, dtype, offset, sizes, strides)
+    raise DamagedError("has a tensor whose description PyTorch does not write")
+
+
+def _check_metadata(metadata: list) -> None:
+    match metadata:
+        case [] | [None]:
+            return
+        case [dict() as bits] if not any(bits.get(bit) is True for bit in ("conj", "neg")):
+            return
+    raise UnsupportedError("holds a tensor that is marked as conjugated or negated")
+
+
+def _parameter(arguments: tuple) -> Tensor:
+    match arguments:
+        case (Tensor() as tensor, _, _, *_):
+            return tensor
+    raise DamagedError("has a parameter that is no tensor")
+
+
+def _first(*kinds: type) -> Call:
+    """Let the plain value that another is made from stand for it."""
+
+    def take(arguments: tuple) -> Any:
+        match arguments:
+            case (value, *_) if isinstance(value, kinds):
+                return value
+        raise DamagedError("has a plain value made in a way that Python does not write")
+
+    return Call(take)

@@ -1,0 +1,83 @@
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from dolg_zoo.weights import CheckpointError, read_state_dict
+
+library = pytest.importorskip("safetensors.numpy")
+
+TYPES = [
+    *(np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64),
+    *(np.float16, np.float32, np.float64, np.complex64, ml_dtypes.bfloat16),
+    *(ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2),
+]
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(tensors):
+        path = tmp_path / "x.bin"
+        library.save_file(tensors, path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: dtype.__name__)
+def test_tensors_of_each_type_come_back(save, dtype):
+    tensors = {"a": np.arange(6).reshape(2, 3).astype(dtype), "b": np.ones((), dtype)}
+    found = read_state_dict(save(tensors))
+    assert found.keys() == tensors.keys()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def test_tensors_of_several_types_are_each_found_at_their_place(save, rng):
+    sizes = {"a": (3,), "b": (0, 4), "c": (5, 7), "d": (), "e": (2, 1, 3)}
+    tensors = {name: rng.normal(size=size).astype("f4") for name, size in sizes.items()}
+    tensors |= {f"{name}64": np.asarray(array, "f8") for name, array in tensors.items()}
+    found = read_state_dict(save(tensors))
+    assert found.keys() == tensors.keys()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def test_arrays_are_read_only_views_of_the_mapped_file(save):
+    [array] = read_state_dict(save({"a": np.ones(3)})).values()
+    assert isinstance(array.base, np.memmap)
+    assert not array.flags.writeable
+
+
+def test_wrapper_prefixes_are_dropped(save):
+    assert list(read_state_dict(save({"module.a": np.ones(3)}))) == ["a"]
+
+
+def test_without_the_library_its_name_is_given(save, monkeypatch):
+    path = save({"a": np.ones(3)})
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(CheckpointError, match="pip install safetensors"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "span, reason",
+    [
+        ({"dtype": "F32", "shape": [3], "data_offsets": [0, 16]}, "no sound safetensors"),
+        ({"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 16]}, "no sound safetensors"),
+        ({"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}, "no sound safetensors"),
+        ({"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}, "of the type F4"),
+        ({"dtype": "F32", "shape": [0, 2**60], "data_offsets": [0, 0]}, "no sound|of the size"),
+    ],
+)
+def test_a_header_that_lies_is_refused(refusal, handmade, span, reason):
+    import re
+
+    assert re.search(reason, refusal(handmade.safetensors({"x": span}, bytes(16))))
+
+
+def test_a_giant_header_is_not_taken_apart(refusal, handmade):
+    header = {"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}
+    data = handmade.safetensors({"__metadata__": {"": "x" * (9 << 20)}} | header, b"0")
+    assert "has a header of" in refusal(data)

@@ -1,0 +1,132 @@
+"""Where the state dict is in a checkpoint, and what its names lose."""
+
+import struct
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def one(handmade):
+    return handmade.tensor(handmade.storage("0"))
+
+
+@pytest.fixture
+def names(read, handmade):
+    """The names that come of a checkpoint with the given pickle values."""
+    return lambda items: list(read(handmade.torch_zip(handmade.mapping(items))))
+
+
+@pytest.mark.parametrize("wrapper", ["model_state", "state_dict", "model"])
+def test_the_model_is_found_beside_other_things(names, handmade, one, wrapper):
+    inner = handmade.mapping({"b": one, "a": one})
+    assert names({"epoch": b"K\x03", "ema": one, wrapper: inner}) == ["b", "a"]
+
+
+def test_a_wrapper_without_tensors_is_passed_by(names, handmade, one):
+    inner = handmade.mapping({"a": one})
+    assert names({"state_dict": b"}", "model": inner}) == ["a"]
+
+
+def test_a_tensor_may_be_called_model(names, one):
+    assert names({"model": one, "state_dict": one}) == ["model", "state_dict"]
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (["module.a", "module.b"], ["a", "b"]),
+        (["module._orig_mod.model.a.b"], ["a.b"]),
+        (["model.module.model.a", "model.module.model.b"], ["a", "b"]),
+        (["module.a", "b"], ["module.a", "b"]),
+        (["module.model.a", "module.b"], ["model.a", "b"]),
+        (["modules.a"], ["modules.a"]),
+        (["module."], ["module."]),
+        (["module.", "module.a"], ["module.", "module.a"]),
+        (["backbone.module.a"], ["backbone.module.a"]),
+    ],
+)
+def test_prefixes_that_all_names_have_are_dropped(names, one, given, expected):
+    assert names(dict.fromkeys(given, one)) == expected
+
+
+@pytest.mark.parametrize("extra", ["_metadata", "StructuredToParameterName@@"])
+def test_notes_of_the_frameworks_are_dropped(names, one, extra):
+    assert names({"a": one, extra: b"}"}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "value, shown", [(b"N", "None"), (b"]", "a list"), (b"K\x05", "5"), (b"}", "a dict")]
+)
+def test_an_entry_that_is_no_tensor_is_named(refusal, handmade, one, value, shown):
+    inner = handmade.mapping({"a": one, "bn.extra": value})
+    data = handmade.torch_zip(handmade.mapping({"state_dict": inner}))
+    assert f"no tensor but {shown} under 'bn.extra'" in refusal(data)
+
+
+def test_a_checkpoint_has_65536_tensors_at_most(refusal, handmade, one):
+    items = {"0": one + b"q\x09"} | {str(i): b"h\x09" for i in range(1, 65_537)}
+    assert "65,537 tensors" in refusal(handmade.torch_zip(handmade.mapping(items)))
+
+
+def test_names_are_texts(refusal, handmade, one):
+    assert "under 5" in refusal(handmade.torch_zip(b"}K\x05" + one + b"s"))
+
+
+def test_a_storage_may_be_a_part_of_another(read, handmade):
+    """As in the files of PyTorch's first versions."""
+    view = handmade.row(handmade.text("9"), handmade.number(2), handmade.number(3))
+    tensor = handmade.tensor(handmade.storage("0", view=view), 1, (2,), (1,))
+    [array] = read(handmade.torch_stream(handmade.mapping({"x": tensor}))).values()
+    np.testing.assert_array_equal(array, handmade.FLOATS[3:5])
+
+
+@pytest.mark.parametrize("first, count", [(4, 3), (-1, 2), (7, 0), (2**63, 1)])
+def test_a_part_stays_inside_its_storage(refusal, handmade, first, count):
+    view = handmade.row(handmade.text("9"), handmade.number(first), handmade.number(count))
+    tensor = handmade.tensor(handmade.storage("0", view=view), 0, (1,), (1,))
+    assert "elements from" in refusal(handmade.torch_stream(handmade.mapping({"x": tensor})))
+
+
+def test_a_tensor_stays_inside_its_part(refusal, handmade):
+    view = handmade.row(handmade.text("9"), handmade.number(2), handmade.number(3))
+    tensor = handmade.tensor(handmade.storage("0", view=view), 1, (3,), (1,))
+    assert "ends outside" in refusal(handmade.torch_stream(handmade.mapping({"x": tensor})))
+
+
+def test_a_stream_that_python_2_wrote_is_read(read, handmade):
+    """Its texts are byte strings, its sizes long integers, and its OrderedDicts lists of lists."""
+
+    def text(value):
+        return b"U" + bytes([len(value)]) + value.encode()
+
+    def long(value):
+        return b"\x8a\x01" + bytes([value])
+
+    def ordered(*items):
+        pairs = b"".join(b"](" + key + value + b"e" for key, value in items)
+        return handmade.call(handmade.name("collections", "OrderedDict"), b"](" + pairs + b"e")
+
+    storage = handmade.row(
+        *(text("storage"), handmade.name("torch", "FloatStorage"), text("44"), text("cuda:0")),
+        *(long(6), b"N"),
+    )
+    sizes = handmade.row(long(2), long(3)), handmade.row(long(3), long(1))
+    rebuild = handmade.name("torch._utils", "_rebuild_tensor_v2")
+    tensor = handmade.call(rebuild, storage + b"Q", b"K\x00", *sizes, b"\x89", ordered())
+    notes = (
+        b"}" + text("_metadata") + ordered((text(""), b"}" + text("version") + b"K\x01s")) + b"s"
+    )
+    data = b"".join(
+        [
+            handmade.MAGIC,
+            b"\x80\x02M\xe9\x03.",
+            b"\x80\x02}q\x01(" + text("little_endian") + b"\x88u.",
+            handmade.program(ordered((text("module.x"), tensor)), notes, b"b"),
+            handmade.program(b"]q\x01" + text("44") + b"a"),
+            struct.pack("<q", 6) + handmade.FLOATS.tobytes(),
+        ]
+    )
+    found = read(data)
+    assert list(found) == ["x"]
+    np.testing.assert_array_equal(found["x"], handmade.FLOATS.reshape(2, 3))
