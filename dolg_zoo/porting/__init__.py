@@ -2,12 +2,19 @@
 
 from dolg_zoo.porting.dongkyuk_pytorch import port_dongkyuk_pytorch
 from dolg_zoo.porting.efficientnet_lite import port_efficientnet_lite
+from dolg_zoo.porting.layouts import LAYOUTS, Layout
+from dolg_zoo.porting.margin_head import MarginHead
+from dolg_zoo.porting.official_paddle import port_official_paddle
 from dolg_zoo.porting.official_pytorch import port_official_pytorch
 from dolg_zoo.porting.torch_layout import PortingError
 
 __all__ = [
+    "LAYOUTS",
+    "Layout",
+    "MarginHead",
     "PortingError",
     "port_dongkyuk_pytorch",
     "port_efficientnet_lite",
+    "port_official_paddle",
     "port_official_pytorch",
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import port
+from dolg_zoo.porting.margin_head import MarginHead, centers_in
+from dolg_zoo.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.porting.torch_layout import PortingError, port
 
 HEAD = {
     "gem_pool": "gem",
@@ -35,11 +38,29 @@ PARTS = {
     "downsample.1": "bn",
 }
 UNUSED = (
-    "criterion.weight",  # of the training head
+    "criterion.weight",  # of the training head: `dongkyuk_margin_head` has it
     # the same tensors as dilated_convs.3.1: upstream registers the branch twice
     "local_branch.multi_atrous.gap_branch.1.weight",
     "local_branch.multi_atrous.gap_branch.1.bias",
 )
+SCALE, MARGIN = 30.0, 0.15  # upstream's; they follow from its logits in the golden outputs
+
+
+def dongkyuk_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    backbone = resnet_of(state, r"cnn\.layer(\d)\.(\d+)\.", stages=3)
+    hidden_dim = width_of(state, "fc_1.weight")
+    power = state.get("gem_pool.p")
+    if power is None or power.size != 1:
+        raise PortingError("The checkpoint must hold one number 'gem_pool.p', GeM's power.")
+    return {
+        "backbone": backbone,
+        "hidden_dim": hidden_dim,
+        "attention_channels": hidden_dim,
+        "atrous_filters": width_of(state, "local_branch.multi_atrous.dilated_convs.0.weight"),
+        "descriptor_dim": width_of(state, "fc_2.weight"),
+        "gem_p": float(power.item()),
+    }
 
 
 def port_dongkyuk_pytorch(
@@ -65,6 +86,14 @@ def port_dongkyuk_pytorch(
     branch = targets["local_branch/multi_atrous/average_conv/bias"][0]
     ported["local_branch/reduce_conv/kernel"] = np.roll(kernel, branch, axis=2)
     return ported
+
+
+def dongkyuk_margin_head(state: Mapping[str, np.ndarray]) -> MarginHead | None:
+    """The ArcFace head that the checkpoint was trained under, if it holds one."""
+    if "criterion.weight" not in state:
+        return None
+    centers = centers_in(state, "criterion.weight", width_of(state, "fc_2.weight"))
+    return MarginHead("ArcFace", SCALE, MARGIN, {"centers": centers})
 
 
 def _layer_of(module: str) -> str | None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import port
+from dolg_zoo.porting.margin_head import MarginHead, centers_in
+from dolg_zoo.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.porting.torch_layout import PortingError, port
+
+BLOCK = r"globalmodel\.s(\d)\.b(\d+)\."
 
 HEAD = {
     "pool_g": "gem",
@@ -25,8 +30,22 @@ HEAD = {
     "globalmodel.stem.conv": "stem_conv",
     "globalmodel.stem.bn": "stem_bn",
 }
-# of the training head, which a descriptor does not need
+# of the training head, which a descriptor does not need: `official_margin_head` has them
 UNUSED = ("desc_cls.weight", "desc_cls.t")
+SCALE, MARGIN = 30.0, 0.15  # in the configuration that the weights were trained with
+
+
+def official_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    config = {
+        "backbone": resnet_of(state, BLOCK),
+        "hidden_dim": width_of(state, "fc_t.weight"),
+        "descriptor_dim": width_of(state, "fc.weight"),
+    }
+    if any(key.startswith("localmodel.aspp.") for key in state):
+        config["dilation_rates"] = (6, 12, 18)
+        config["atrous_filters"] = width_of(state, "localmodel.aspp.aspp.0.weight")
+    return config
 
 
 def port_official_pytorch(
@@ -50,6 +69,17 @@ def port_official_pytorch(
     ported = port(state, targets, _layer_of, unused=UNUSED)
     ported["stem_conv/kernel"] = ported["stem_conv/kernel"][:, :, ::-1]
     return ported
+
+
+def official_margin_head(state: Mapping[str, np.ndarray]) -> MarginHead | None:
+    """The CurricularFace head that the checkpoint was trained under, if it holds one."""
+    if "desc_cls.weight" not in state:
+        return None
+    centers = centers_in(state, "desc_cls.weight", width_of(state, "fc.weight"))
+    t = state.get("desc_cls.t", np.zeros(1, "float32"))
+    if t.size != 1:
+        raise PortingError(f"'desc_cls.t' must be one number; its shape is {t.shape}.")
+    return MarginHead("CurricularFace", SCALE, MARGIN, {"centers": centers, "t": t.reshape(())})
 
 
 def _layer_of(module: str) -> str | None:

@@ -1,4 +1,4 @@
-"""From a PyTorch state dict to Keras variables, given only the names of the layers."""
+"""From a state dict in PyTorch's layout to Keras variables, given only the names of the layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ BATCH_NORM_LEAVES = {
     "bias": "beta",
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
+    "_mean": "moving_mean",  # these two are Paddle's
+    "_variance": "moving_variance",
 }
 
 
@@ -37,12 +39,12 @@ def port(
         An array for each of `targets`, in its shape.
 
     Raises:
-        PortingError: lists the tensors without a variable, the variables without a tensor, and
-            those whose shapes differ.
+        PortingError: lists the tensors without a variable, the variables without a tensor,
+            those whose shapes differ, and those that are integers or complex.
     """
     rest = {key: array for key, array in state.items() if key not in set(unused)}
-    batch_norms = {_split(key)[0] for key in rest if key.endswith(".running_mean")}
-    ported, strange = {}, []
+    batch_norms = {_split(key)[0] for key in rest if key.endswith((".running_mean", "._mean"))}
+    ported, strange, no_floats = {}, [], []
     for key, array in rest.items():
         module, leaf = _split(key)
         if leaf == "num_batches_tracked":
@@ -51,8 +53,10 @@ def port(
         path = f"{layer}/{_leaf(leaf, array, module in batch_norms)}"
         if layer is None or path not in targets or path in ported:
             strange.append(f"{key} {tuple(array.shape)}")
-        else:
-            ported[path] = _keras_layout(array, targets[path])
+            continue
+        if array.dtype.kind in "biuc":  # quantised, say: no weights without more knowledge
+            no_floats.append(f"{key} {array.dtype}")
+        ported[path] = _keras_layout(array, targets[path])
     missing = [f"{path} {tuple(targets[path])}" for path in targets if path not in ported]
     differing = [
         f"{path}: {ported[path].shape}, not {tuple(targets[path])}"
@@ -63,6 +67,7 @@ def port(
         ("tensors of the checkpoint that the network does not have", strange),
         ("variables of the network that the checkpoint does not fill", missing),
         ("tensors of another shape", differing),
+        ("tensors that hold no floating-point numbers", no_floats),
     ]
     if any(names for _, names in problems):
         raise PortingError(
@@ -84,7 +89,7 @@ def _leaf(leaf: str, array: np.ndarray, in_batch_norm: bool) -> str:
 
 
 def _keras_layout(array: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
-    if array.ndim == 4:  # (out, in, height, width); a depthwise kernel has in = 1
+    if array.ndim == len(target) == 4:  # (out, in, height, width); a depthwise kernel has in = 1
         depthwise = array.shape[1] == 1 and target[2] == array.shape[0]
         return array.transpose(2, 3, 0, 1) if depthwise else array.transpose(2, 3, 1, 0)
     if array.ndim == 2:

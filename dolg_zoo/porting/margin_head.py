@@ -1,0 +1,40 @@
+"""The head that a network was trained under, as data: a layer's name, its settings, its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dolg_zoo.porting.torch_layout import PortingError
+
+
+@dataclass(frozen=True)
+class MarginHead:
+    """What `dolg_zoo.layers.<layer>` is made of.
+
+    Attributes:
+        layer: "CurricularFace" or "ArcFace".
+        scale: the factor on the cosines.
+        margin: the margin on the target's angle, in radians.
+        arrays: the layer's variables by name: `centers`, (classes, dim), and for CurricularFace
+            `t`, ().
+    """
+
+    layer: str
+    scale: float
+    margin: float
+    arrays: Mapping[str, np.ndarray]
+
+
+def centers_in(state: Mapping[str, np.ndarray], key: str, dim: int) -> np.ndarray:
+    """The class matrix of a checkpoint whose descriptors have `dim` numbers; not copied.
+
+    Raises:
+        PortingError: if its shape is not (classes, dim).
+    """
+    shape = state[key].shape
+    if len(shape) != 2 or shape[1] != dim or not shape[0]:
+        raise PortingError(f"{key!r} must give {dim} numbers for each class; its shape is {shape}.")
+    return state[key]

@@ -1,0 +1,55 @@
+"""Which ResNet a state dict holds, told by how many blocks its stages have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from dolg_zoo.porting.torch_layout import PortingError
+
+STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
+
+
+def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
+    """The name of the backbone whose first `stages` stages the keys name.
+
+    Args:
+        keys: those of the state dict.
+        block: a pattern for the beginning of a block's keys, with the stage's number and the
+            block's as its groups.
+        stages: how many of the backbone's stages upstream keeps.
+
+    Raises:
+        PortingError: if it is none of ours.
+    """
+    found: dict[int, set[int]] = {}
+    for key in keys:
+        if match := re.match(block, key):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    counts = tuple(len(found[stage]) for stage in sorted(found))
+    for blocks, name in STAGES.items():
+        if blocks[:stages] == counts:
+            return name
+    if not found:
+        raise PortingError(
+            f"The checkpoint is of another model: no key of it is like {block!r}. Its first keys:"
+            f" {', '.join(map(repr, list(keys)[:5]))}."
+        )
+    raise PortingError(
+        f"The checkpoint's backbone has {counts} blocks in its stages; known are"
+        f" {', '.join(f'{blocks[:stages]} ({name})' for blocks, name in STAGES.items())}."
+    )
+
+
+def width_of(state: Mapping[str, np.ndarray], key: str, axis: int = 0) -> int:
+    """The size of a kernel that the configuration follows.
+
+    Raises:
+        PortingError: if there is no such kernel.
+    """
+    if key not in state or state[key].ndim not in (2, 4):
+        found = f"its shape is {state[key].shape}" if key in state else "there is none"
+        raise PortingError(f"The checkpoint must hold a kernel {key!r}; {found}.")
+    return int(state[key].shape[axis])
