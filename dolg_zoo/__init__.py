@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BadImageError": "preprocessing",
     "BadImagesError": "dolg",
+    "Crop": "preprocessing",
     "DOLG": "dolg",
     "DOLGConfig": "models",
     "DOLGNet": "models",

@@ -60,23 +60,22 @@ def _pretrained(
     if name not in preset_names():
         tags = ", ".join(map(repr, preset_tags(architecture))) or "none so far"
         raise ValueError(
-            f"There is no preset {name!r}. Tags of {architecture}: {tags}. "
-            + (_how_to_get(name, architecture))
+            f"There is no preset {name!r}. Tags of {architecture}: {tags}."
+            f" {_what_there_is(architecture, tag)} To make one, train dolg_{architecture}() under a"
+            " margin head (dolg_zoo.layers.CurricularFace), call save_to_preset(FOLDER), and"
+            " publish it with `hf upload USER/NAME FOLDER`; DOLG.from_preset takes hf://USER/NAME."
         )
     return DOLG.from_preset(name)
 
 
-def _how_to_get(name: str, architecture: str) -> str:
-    checkpoint = load_manifest().checkpoints.get(name)
-    if checkpoint is not None:
+def _what_there_is(architecture: str, tag: str) -> str:
+    alike = [name for name in preset_names() if name.endswith(f"_{tag}")]
+    if alike:
         return (
-            f"Its weights exist as {checkpoint.file.path} of {checkpoint.file.repo}, in a format"
-            " that this version of dolg-zoo does not read yet."
+            f"No {tag} weights have been published for {architecture}; there are"
+            f" {', '.join(alike)}."
         )
-    return (
-        f"Make your own: train dolg_{architecture}() on your photos and call save_to_preset; or"
-        f" start from a preset: {', '.join(preset_names())}."
-    )
+    return f"There are {', '.join(preset_names())}."
 
 
 def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, Any]) -> DOLG:

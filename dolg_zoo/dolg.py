@@ -16,16 +16,25 @@ from PIL import Image
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import (
     BadImageError,
+    Crop,
     ImageConverter,
     batch_by_shape,
     decode_ahead,
     list_images,
     load_image,
 )
-from dolg_zoo.presets import Preset, PresetError, locate_preset, read_preset, write_preset
+from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.presets import (
+    Preset,
+    PresetError,
+    load_margin_head,
+    load_preset,
+    preset_names,
+    write_preset,
+)
 from dolg_zoo.progress import track
 
-ImageSource = str | Path | Image.Image | np.ndarray
+ImageSource = str | Path | Image.Image | np.ndarray | Crop
 
 BATCH_PIXELS = 16 * 512 * 512
 """The most pixels that go through the network at once, unless one image alone has more: in
@@ -129,13 +138,26 @@ class DOLG(keras.Model):
             PresetError: if there is no such preset, or its files are not what they must be.
             WeightsError: if a file cannot be downloaded, or is not the one that was promised.
         """
-        located = locate_preset(preset)
-        loaded = read_preset(located.folder)
-        metadata = {**loaded.metadata, "preset": located.name}
+        name, loaded = load_preset(preset)
         try:
-            return cls(loaded.net, loaded.image_converter, metadata)
+            return cls(loaded.net, loaded.image_converter, {**loaded.metadata, "preset": name})
         except ValueError as error:
-            raise PresetError(f"{located.folder}: {error}") from error
+            raise PresetError(f"{name}: {error}") from error
+
+    def load_margin_head(self) -> keras.layers.Layer:
+        """The head that the preset was trained under, to train on with.
+
+        A `CurricularFace` or `ArcFace` of `dolg_zoo.layers` with its class centers, for those
+        presets that keep it (they are converted from an upstream's checkpoint); read anew at each
+        call. It takes [descriptors, labels], the descriptors normalised or not.
+
+        Raises:
+            PresetError: if the model is of no preset, or the preset keeps no head.
+            WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+        """
+        if "preset" not in self.metadata:
+            raise PresetError("This model was not loaded from a preset, so it has no margin head.")
+        return load_margin_head(self.metadata["preset"])
 
     def save_to_preset(self, folder: str | Path) -> None:
         """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
@@ -144,9 +166,12 @@ class DOLG(keras.Model):
             PresetError: if the backbone cannot be described without code.
             OSError: if the folder cannot be written.
         """
-        # these two are of the preset it was loaded from
-        stale = {"preset", "sha256"}
+        # what is true of the preset it was loaded from may not be of this model, if it was trained
+        stale = {"preset", "sha256", "source", "figures", "figures_note"}
         metadata = {key: value for key, value in self.metadata.items() if key not in stale}
+        preset = self.metadata.get("preset", "")
+        if preset in preset_names() or preset.startswith("hf://"):  # not a folder of the user's
+            metadata["derived_from"] = preset
         write_preset(folder, Preset(self.net, self.image_converter, metadata))
 
     def embed(
@@ -154,18 +179,19 @@ class DOLG(keras.Model):
         images: ImageSource | Iterable[ImageSource],
         *,
         batch_size: int = 16,
-        scales: Sequence[float] = (1.0,),
+        scales: Sequence[float] | None = None,
         progress: bool = True,
     ) -> np.ndarray:
         """The descriptors of images of any kind and size.
 
         Args:
             images: a folder (its images in sorted order); a path; a PIL image; an array
-                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; or any
-                number of these but folders.
+                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
+                `Crop` of one of these; or any number of these but folders.
             batch_size: images that go through the network at once; only images of one size do.
             scales: the descriptor is the normalised mean of the normalised descriptors of the
-                image at each of these multiples of its size.
+                image at each of these multiples of its size. None: those of the preset, which
+                `image_converter.scales` lists.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Returns:
@@ -198,12 +224,12 @@ class DOLG(keras.Model):
         images: Iterable[ImageSource],
         *,
         batch_size: int = 16,
-        scales: Sequence[float] = (1.0,),
+        scales: Sequence[float] | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
         """Embeds a stream of images, however long, in memory that does not grow with it.
 
         Args:
-            images: paths, PIL images or arrays (height, width, 3), as for `embed`.
+            images: paths, PIL images, arrays (height, width, 3) or crops, as for `embed`.
             batch_size: images that go through the network at once.
             scales: as for `embed`.
 
@@ -211,7 +237,7 @@ class DOLG(keras.Model):
             (index, descriptor) or (index, error), one for each image, as they are done, which is
             not quite their order: images of one size wait for each other.
         """
-        scales = _checked_scales(scales)
+        scales = _checked_scales(self.image_converter.scales if scales is None else scales)
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
 
@@ -220,7 +246,7 @@ class DOLG(keras.Model):
             width, height = self.image_converter.target_size(*image.size, max(scales))
             if width * height > MAX_IMAGE_PIXELS:
                 raise BadImageError(
-                    str(source) if isinstance(source, (str, Path)) else repr(image),
+                    name_of(source),
                     f"it would enter the network with {width}×{height} pixels, and"
                     f" {MAX_IMAGE_PIXELS} are the most; choose smaller scales or another"
                     " image converter",
@@ -301,11 +327,13 @@ class DOLG(keras.Model):
 def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
     if isinstance(images, (str, Path)):
         return list_images(images) if Path(images).is_dir() else [images]
-    if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+    if isinstance(images, (Image.Image, Crop)) or (
+        isinstance(images, np.ndarray) and images.ndim < 4
+    ):
         return [images]
     if isinstance(images, np.ndarray):
         return images
-    wanted = "a path, a PIL image, an array, or any number of these"
+    wanted = "a path, a PIL image, an array, a Crop, or any number of these"
     if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
     sources = list(images)

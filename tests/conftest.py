@@ -68,6 +68,28 @@ def embedded_model():
     return DOLG.from_preset()
 
 
+@pytest.fixture(scope="session")
+def official_stand_in(tmp_path_factory):
+    """A $DOLG_ZOO_CACHE as if dolg_resnet50_gldv2 had been used before; its weights are random."""
+    from dolg_zoo.models import DOLGConfig, DOLGNet
+    from dolg_zoo.porting import MarginHead
+    from dolg_zoo.presets import Preset, converted, write_preset
+    from dolg_zoo.presets.conversion import IMAGENET, OFFICIAL_CONVERTER
+    from dolg_zoo.weights import load_manifest
+
+    cache = tmp_path_factory.mktemp("cache")
+    entry = load_manifest().checkpoints["dolg_resnet50_gldv2"]
+    net = DOLGNet(config=DOLGConfig.official(backbone="resnet50", **IMAGENET))
+    rng = np.random.default_rng(0)
+    arrays = {"centers": rng.normal(size=(7, 512)).astype("float32"), "t": np.zeros((), "float32")}
+    write_preset(
+        cache / "converted" / f"{entry.file.sha256}-{converted.CONVERSION}",
+        Preset(net, OFFICIAL_CONVERTER, converted._metadata(entry)),
+        MarginHead("CurricularFace", 30.0, 0.15, arrays),
+    )
+    return cache
+
+
 @pytest.fixture
 def photos(tmp_path):
     """A folder with four photographs of 160×160 pixels, one of them in a folder below."""

@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ from PIL import Image
 import dolg_zoo
 from dolg_zoo.dolg import BadImagesError
 from dolg_zoo.models import DOLGNet
+from dolg_zoo.preprocessing import load_image
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,21 @@ def test_several_scales_are_the_mean_of_each(model, photos):
     assert np.allclose(found, mean / np.linalg.norm(mean), atol=1e-5)
 
 
-@pytest.mark.parametrize("scales", [(), (0,), (1, -1), 1.0, ("big",), (float("inf"),), None])
+def test_the_scales_are_the_presets_own_unless_given(model, photos):
+    converter = dataclasses.replace(model.image_converter, scales=(0.5, 1.0))
+    own = dolg_zoo.DOLG(model.net, converter)
+    expected = model.embed(photos[:2], scales=(0.5, 1.0))
+    assert np.array_equal(own.embed(photos[:2]), expected)
+    assert not np.array_equal(own.embed(photos[:2], scales=(1.0,)), expected)
+
+
+def test_a_crop_is_described_by_what_is_in_its_box(model, photos):
+    image = np.asarray(load_image(photos[0]))
+    found = model.embed([dolg_zoo.Crop(photos[0], (10, 20, 140.9, 150))])
+    assert np.array_equal(found, model.embed(image[20:150, 10:140]))
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (1, -1), 1.0, ("big",), (float("inf"),)])
 def test_says_which_scales_are_wrong(model, photos, scales):
     with pytest.raises(ValueError, match="scales must be"):
         model.embed(photos, scales=scales)
@@ -217,13 +233,17 @@ def test_a_tag_gives_the_preset(model, photos):
 def test_a_tag_that_does_not_exist_lists_those_that_do():
     with pytest.raises(ValueError, match=r"Tags of efficientnet_lite_b0: 'imagenet'"):
         dolg_zoo.dolg_efficientnet_lite_b0(pretrained="gldv2")
-    with pytest.raises(ValueError, match=r"none so far.*Make your own"):
+    with pytest.raises(ValueError, match=r"none so far.*To make one"):
         dolg_zoo.dolg_efficientnet_b0(pretrained="gldv2")
 
 
-def test_a_known_checkpoint_is_named():
-    with pytest.raises(ValueError, match=r"r50_dolg_512\.pt of Shiro/DOLG"):
-        dolg_zoo.dolg_resnet50(pretrained="gldv2")
+def test_a_tag_without_weights_says_what_there_is_and_how_to_make_one():
+    with pytest.raises(ValueError) as caught:
+        dolg_zoo.dolg_efficientnet_b0(pretrained="gldv2")
+    message = str(caught.value)
+    assert "No gldv2 weights have been published for efficientnet_b0" in message
+    assert "there are dolg_resnet101_gldv2, dolg_resnet50_gldv2" in message
+    assert "save_to_preset(FOLDER)" in message and "`hf upload USER/NAME FOLDER`" in message
 
 
 def test_overrides_do_not_go_with_a_preset():

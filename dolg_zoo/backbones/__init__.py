@@ -14,6 +14,7 @@ from .registry import BACKBONES, BackboneSpec
 if TYPE_CHECKING:
     from .build import build_backbone
     from .imagenet import imagenet_normalization, load_imagenet_weights
+    from .resnet import to_be_filled
     from .taps import two_taps
 
 # No submodule may bear the name of a function here: importing it would hide the function.
@@ -21,6 +22,7 @@ _HOMES = {
     "build_backbone": "build",
     "imagenet_normalization": "imagenet",
     "load_imagenet_weights": "imagenet",
+    "to_be_filled": "resnet",
     "two_taps": "taps",
 }
 
@@ -30,6 +32,7 @@ __all__ = [
     "build_backbone",
     "imagenet_normalization",
     "load_imagenet_weights",
+    "to_be_filled",
     "two_taps",
 ]
 

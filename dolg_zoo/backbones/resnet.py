@@ -11,11 +11,30 @@ layer `s1_b1_a`, `globalmodel.s1.b1.f.a_bn.*` are the variables of `s1_b1_a_bn`,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import keras
 from keras import layers
 
+_to_be_filled = ContextVar("to_be_filled", default=False)
+
 # Blocks in each of the four stages.
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+@contextmanager
+def to_be_filled() -> Iterator[None]:
+    """Networks built within this start at zero, because their weights are read from a file next.
+
+    Drawing 42 million random numbers that nobody uses takes longer than reading them.
+    """
+    token = _to_be_filled.set(True)
+    try:
+        yield
+    finally:
+        _to_be_filled.reset(token)
 
 
 def resnet(
@@ -65,13 +84,15 @@ def _bottleneck(x, width: int, stride: int, name: str):
 def _conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str | None = None):
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    x = layers.Conv2D(
+    conv = layers.Conv2D(
         filters,
         kernel,
         stride,
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer="zeros" if _to_be_filled.get() else "he_normal",
         name=name,
-    )(x)
+    )
+    x = conv(x)
+    conv.kernel_initializer = keras.initializers.HeNormal()  # of a layer cloned from this one
     # PyTorch's momentum of 0.1 is the share of the new value, Keras' that of the old.
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=bn_name or f"{name}_bn")(x)

@@ -16,8 +16,9 @@ from dolg_zoo.cli import demo, embed, info, presets, search
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
-Example:
+Examples:
   dolg search photos/ --query query.jpg --montage found.png
+  dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
 
 \b
 Exit status:
@@ -29,8 +30,8 @@ Exit status:
 
 \b
 Environment:
-  DOLG_ZOO_CACHE  folder for descriptors that are kept between calls
-                  (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+  DOLG_ZOO_CACHE  folder for what is kept between calls: descriptors, converted
+                  presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
   DOLG_DEBUG=1    the same as --debug
 """
 

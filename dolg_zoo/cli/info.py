@@ -33,8 +33,9 @@ def info(
     It is loaded, and downloaded if need be, so that what is shown is true of it.
 
     \b
-    Example:
+    Examples:
       dolg info dolg_efficientnet_lite_b0_imagenet
+      dolg info dolg_resnet50_gldv2
     """
     facts = _facts(load_model(preset))
     if as_json:
@@ -59,7 +60,8 @@ def _facts(model: DOLG) -> dict[str, Any]:
     from dolg_zoo.weights.manifest import PRESET_FILES
 
     metadata = model.metadata
-    entry = load_manifest().presets.get(metadata["preset"])
+    entry = load_manifest().entries.get(metadata["preset"])
+    files = getattr(entry, "files", {})  # a converted preset's are this machine's own
     folder = locate_preset(metadata["preset"]).folder
     return {
         "preset": metadata["preset"],
@@ -72,20 +74,20 @@ def _facts(model: DOLG) -> dict[str, Any]:
         "license": entry.license if entry else metadata.get("license", ""),
         "provenance": entry.provenance if entry else metadata.get("provenance", ""),
         "limits": metadata.get("limits", ""),
+        "source": asdict(entry.file) if hasattr(entry, "file") else None,
         "figures": [asdict(figure) for figure in entry.figures] if entry else [],
         "figures_note": entry.figures_note if entry else "",
-        "sha256": {name: file.sha256 for name, file in entry.files.items()}
-        if entry
-        else metadata.get("sha256", {}),
+        "sha256": {name: file.sha256 for name, file in files.items()} or metadata.get("sha256", {}),
     }
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
     dolg, converter = facts["architecture"], facts["input"]
     dilations = ", ".join(map(str, dolg["dilation_rates"])) or "none"
-    size = {"original": "the image's own size"}.get(
-        converter["mode"], f"{converter['mode'].replace('_', ' ')} to {converter['size']} pixels"
-    )
+    size = {
+        "original": "the image's own size",
+        "max_side": f"the image's own size up to {converter['size']} pixels",
+    }.get(converter["mode"], f"{converter['mode'].replace('_', ' ')} to {converter['size']} pixels")
     yield "preset", facts["preset"]
     yield "what it is", facts["description"]
     yield "backbone", dolg["backbone"] or f"its own, of {facts['backbone_layers']} layers"
@@ -98,10 +100,21 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "descriptor", f"{dolg['descriptor_dim']} dimensions"
     yield "parameters", f"{facts['parameters']:,}"
     yield "on disk", f"{facts['bytes'] / 2**20:.1f} MiB"
+    multiples = f", sides in multiples of {step}" if (step := converter["multiple_of"]) > 1 else ""
     yield (
         "input",
-        f"RGB, {size}, sides in multiples of {converter['multiple_of']},"
-        f" {converter['interpolation']}",
+        f"RGB, {size}{multiples},"
+        f" {converter['interpolation']}{'' if converter['antialias'] else ' without antialias'}",
     )
+    yield "scales", ", ".join(f"{scale:g}" for scale in converter["scales"])
+    if converter["crop_queries"]:
+        yield "queries", "cropped to the box of what is sought, for the published figures"
+    if facts["source"]:
+        source = facts["source"]
+        yield (
+            "made from",
+            f"{source['path']} of {source['repo']} at {source['revision']},"
+            f" sha256 {source['sha256']}",
+        )
     for key in ("license", "provenance", "limits"):
         yield key, facts[key] or "not stated"

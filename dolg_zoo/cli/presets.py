@@ -10,13 +10,16 @@ from dolg_zoo.cli.tables import print_table
 def presets(as_json: Json = False) -> None:
     """List the presets that can be asked for by name.
 
+    Those of GLDv2 are the official weights: their file is downloaded, verified, read without
+    PyTorch and converted when one is first used.
+
     \b
     Example:
       dolg presets
     """
     from dolg_zoo.weights import load_manifest
 
-    entries = load_manifest().presets.values()
+    entries = load_manifest().entries.values()
     if as_json:
         print_json(
             [
@@ -25,7 +28,7 @@ def presets(as_json: Json = False) -> None:
                     "description": entry.description,
                     "architecture": entry.architecture,
                     "license": entry.license,
-                    "bytes": sum(file.size for file in entry.files.values()),
+                    "bytes": entry.size,
                     "repo": entry.source and entry.source.repo,
                     "revision": entry.source and entry.source.revision,
                 }
@@ -37,7 +40,7 @@ def presets(as_json: Json = False) -> None:
         (
             (
                 entry.name,
-                f"{sum(file.size for file in entry.files.values()) / 2**20:.0f} MiB",
+                f"{entry.size / 2**20:.0f} MiB",
                 entry.license,
                 entry.description,
             )

@@ -1,16 +1,29 @@
-"""Presets: whole networks with preprocessing and weights, by name or in a folder."""
+"""Presets: their names, and the folders that they are kept in."""
 
+from dolg_zoo.presets.conversion import Conversion, convert_checkpoint
 from dolg_zoo.presets.errors import PresetError
-from dolg_zoo.presets.folder import Preset, read_preset, write_preset
-from dolg_zoo.presets.registry import DEFAULT_PRESET, locate_preset, preset_names, preset_tags
+from dolg_zoo.presets.folder import Preset, read_margin_head, read_preset, write_preset
+from dolg_zoo.presets.registry import (
+    DEFAULT_PRESET,
+    load_margin_head,
+    load_preset,
+    locate_preset,
+    preset_names,
+    preset_tags,
+)
 
 __all__ = [
     "DEFAULT_PRESET",
+    "Conversion",
     "Preset",
     "PresetError",
+    "convert_checkpoint",
+    "load_margin_head",
+    "load_preset",
     "locate_preset",
     "preset_names",
     "preset_tags",
+    "read_margin_head",
     "read_preset",
     "write_preset",
 ]

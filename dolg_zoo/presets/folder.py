@@ -1,17 +1,31 @@
-"""The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5."""
+"""The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5.
+
+With the head that the network was trained under, if that is known: margin_head.npz.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.porting import MarginHead
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.presets.margin_head import (
+    MARGIN_HEAD,
+    describe_margin_head,
+    load_margin_head,
+    save_margin_head,
+)
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights, save_weights
 from dolg_zoo.weights.hashing import fault_in, sha256_of
@@ -32,8 +46,18 @@ class Preset:
     metadata: Mapping[str, Any]
 
 
-def write_preset(folder: str | Path, preset: Preset) -> None:
+def write_preset(
+    folder: str | Path, preset: Preset, margin_head: MarginHead | None = None
+) -> Preset:
     """Writes a preset folder; one that is there is replaced file by file.
+
+    Args:
+        folder: where to.
+        preset: what to write.
+        margin_head: the head that the network was trained under, for those who train on.
+
+    Returns:
+        The preset with the metadata that was written, as `read_preset` would give it.
 
     Raises:
         PresetError: if the network is a classifier, or its backbone cannot be described without
@@ -49,19 +73,26 @@ def write_preset(folder: str | Path, preset: Preset) -> None:
     config = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
+    if margin_head is not None:
+        config["margin_head"] = describe_margin_head(margin_head)
     # before anything is written: what is there may be a preset that is still good
     config, converter = _to_json(config), _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(net, folder / WEIGHTS)
+    (folder / MARGIN_HEAD).unlink(missing_ok=True)
+    if margin_head is not None:
+        save_margin_head(margin_head, folder / MARGIN_HEAD)
     (folder / CONFIG).write_text(config, encoding="utf-8")
     (folder / PREPROCESSOR).write_text(converter, encoding="utf-8")
     # Last, with the hashes of the rest: should the job die before, no later call takes the new
     # files for the old preset or a mixture for either.
-    hashes = {name: sha256_of(folder / name) for name in (CONFIG, PREPROCESSOR, WEIGHTS)}
-    metadata = _to_json({**preset.metadata, "sha256": hashes})
-    (folder / METADATA).write_text(metadata, encoding="utf-8")
+    names = (CONFIG, PREPROCESSOR, WEIGHTS) + (() if margin_head is None else (MARGIN_HEAD,))
+    hashes = {name: sha256_of(folder / name) for name in names}
+    metadata = {**preset.metadata, "sha256": hashes}
+    (folder / METADATA).write_text(_to_json(metadata), encoding="utf-8")
+    return replace(preset, metadata=metadata)
 
 
 def read_preset(folder: str | Path) -> Preset:
@@ -74,16 +105,19 @@ def read_preset(folder: str | Path) -> Preset:
     config, converter, metadata = (
         _read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
-    _check_hashes(folder, metadata)
+    _check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
     if config.get("format_version") != FORMAT_VERSION:
         raise PresetError(
             f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
             f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
         )
-    try:
-        net = _network(config)
-    except Exception as error:  # Keras raises nearly every type there is for a graph that is wrong
-        raise PresetError(f"{folder / CONFIG}: {error}") from error
+    with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
+        weights_checked = pool.submit(_check_hashes, folder, metadata, (WEIGHTS,))
+        try:
+            net = _network(config)
+        except Exception as error:  # Keras raises nearly every type there is for a wrong graph
+            raise PresetError(f"{folder / CONFIG}: {error}") from error
+    weights_checked.result()
     try:
         image_converter = ImageConverter.from_config(converter)
     except (ValueError, TypeError) as error:
@@ -92,8 +126,40 @@ def read_preset(folder: str | Path) -> Preset:
     return Preset(net, image_converter, metadata)
 
 
+def whole_preset(folder: Path) -> Path:
+    """The folder, if its files are those that its metadata.json was written for.
+
+    Raises:
+        PresetError: if one is missing or another; names the file.
+    """
+    names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
+    _check_hashes(folder, _read_json(folder / METADATA), names)
+    return folder
+
+
+def read_margin_head(folder: str | Path) -> keras.layers.Layer:
+    """The head that a preset was trained under, as a layer with its weights.
+
+    Raises:
+        PresetError: if the preset keeps none, or its files are not what they should be.
+    """
+    folder = Path(folder)
+    if not has_margin_head(folder):
+        raise PresetError(
+            f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
+            " another, put a new dolg_zoo.layers.ArcFace or CurricularFace on the model."
+        )
+    _check_hashes(folder, _read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
+    return load_margin_head(_read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
+
+
+def has_margin_head(folder: Path) -> bool:
+    """Whether a preset says that it keeps the head it was trained under."""
+    return "margin_head" in _read_json(folder / CONFIG)
+
+
 def _network(config: Mapping[str, Any]) -> DOLGNet:
-    unknown = set(config) - {"format_version", "dolg", "backbone"}
+    unknown = set(config) - {"format_version", "dolg", "backbone", "margin_head"}
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     if not isinstance(config.get("dolg"), dict):
@@ -104,10 +170,11 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
             f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
         )
     brought = deserialize_backbone(config["backbone"]) if dolg.backbone is None else None
-    return DOLGNet(brought, config=dolg)
+    with to_be_filled():
+        return DOLGNet(brought, config=dolg)
 
 
-def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:
+def _check_hashes(folder: Path, metadata: Mapping[str, Any], names: tuple[str, ...]) -> None:
     hashes = metadata.get("sha256", {})
     if not isinstance(hashes, dict) or not all(
         isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values()
@@ -115,7 +182,7 @@ def _check_hashes(folder: Path, metadata: Mapping[str, Any]) -> None:
         raise PresetError(
             f"{folder / METADATA}: sha256 must give 64 hexadecimal digits a file, got {hashes!r}."
         )
-    for name in (CONFIG, PREPROCESSOR, WEIGHTS):
+    for name in names:
         if name not in hashes:
             continue
         fault = fault_in(folder / name, hashes[name]) if (folder / name).is_file() else "missing"

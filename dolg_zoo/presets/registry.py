@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import keras
+
+from dolg_zoo.presets.converted import convert_and_keep, kept_conversion
 from dolg_zoo.presets.errors import PresetError
-from dolg_zoo.weights import fetch, fetch_repo, load_manifest, parse_hub_url
+from dolg_zoo.presets.folder import (
+    Preset,
+    has_margin_head,
+    read_margin_head,
+    read_preset,
+    whole_preset,
+)
+from dolg_zoo.presets.margin_head import MARGIN_HEAD
+from dolg_zoo.weights import CheckpointEntry, fetch, fetch_repo, load_manifest, parse_hub_url
 from dolg_zoo.weights.hashing import fault_in
 from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DEFAULT_PRESET = "dolg_efficientnet_lite_b0_imagenet"
 EMBEDDED = Path(__file__).with_name("embedded")
@@ -25,20 +42,20 @@ class LocatedPreset:
 
 def preset_names() -> list[str]:
     """The names that `DOLG.from_preset` takes, sorted."""
-    return sorted(load_manifest().presets)
+    return list(load_manifest().entries)
 
 
 def preset_tags(architecture: str) -> list[str]:
     """The tags that a backbone has presets for: "imagenet" of "dolg_<architecture>_imagenet"."""
     return [
         name.removeprefix(f"dolg_{architecture}_")
-        for name, entry in load_manifest().presets.items()
+        for name, entry in load_manifest().entries.items()
         if entry.architecture == architecture
     ]
 
 
 def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
-    """Finds a preset's files, downloading them if need be.
+    """Finds a preset's files, downloading them, or converting what was downloaded, if need be.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
@@ -54,7 +71,7 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
         repo, revision = parse_hub_url(preset)
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
         return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder)
-    presets = load_manifest().presets
+    presets = load_manifest().entries
     if preset in presets:
         return LocatedPreset(preset, _folder_of(presets[preset]))
     if Path(preset).is_dir():
@@ -67,7 +84,43 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     )
 
 
-def _folder_of(entry: PresetEntry) -> Path:
+def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
+    """A preset, and the name to call it by.
+
+    Args:
+        preset: as for `locate_preset`.
+
+    Raises:
+        PresetError: as `locate_preset`, and if a file is not what it should be.
+        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+    """
+    entry = load_manifest().checkpoints.get(preset)
+    if entry is not None:
+        return entry.name, _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
+    located = locate_preset(preset)
+    return located.name, read_preset(located.folder)
+
+
+def load_margin_head(preset: str | Path) -> keras.layers.Layer:
+    """The head that a preset was trained under, as a layer with its weights.
+
+    Args:
+        preset: as for `locate_preset`.
+
+    Raises:
+        PresetError: as `locate_preset`, and if the preset keeps no head.
+        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+    """
+    located = locate_preset(preset)
+    if located.name.startswith("hf://") and has_margin_head(located.folder):
+        repo, commit = parse_hub_url(located.name)
+        fetch_repo(repo, [MARGIN_HEAD], revision=commit)  # which puts it beside the others
+    return read_margin_head(located.folder)
+
+
+def _folder_of(entry: PresetEntry | CheckpointEntry) -> Path:
+    if isinstance(entry, CheckpointEntry):
+        return _of_kept(entry, whole_preset) or convert_and_keep(entry)[0]
     if entry.source is not None:
         files = [fetch(file) for file in entry.remote_files]
         return files[0].parent  # the Hub's cache has a folder for each commit
@@ -81,3 +134,13 @@ def _folder_of(entry: PresetEntry) -> Path:
                 " reinstall the package."
             )
     return folder
+
+
+def _of_kept(entry: CheckpointEntry, read: Callable[[Path], T]) -> T | None:
+    """What `read` makes of a kept conversion; None if there is none or `read` refuses it."""
+    folder = kept_conversion(entry)
+    try:
+        return folder and read(folder)
+    except PresetError as error:
+        logger.warning("Converting %s anew: %s", entry.name, error)
+        return None

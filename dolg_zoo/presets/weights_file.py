@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -32,44 +34,95 @@ def load_weights(net: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise PresetError(f"{path.parent} is no preset: it has no {path.name}.")
     try:
-        shapes = _shapes(path)
-        expected = sorted(tuple(variable.shape) for variable in net.weights)
-        if sorted(shapes) != expected:
-            raise PresetError(
-                f"{path} holds {len(shapes)} tensors that are not the {len(expected)} of this"
-                " architecture; config.json and the weights belong to different models."
-            )
-        net.load_weights(path)
+        with h5py.File(path, "r") as file:
+            datasets = _datasets(file)
+            shapes = sorted(dataset.shape for dataset in datasets.values())
+            expected = sorted(tuple(weight.shape) for weight in net.weights)
+            if shapes != expected:
+                raise PresetError(
+                    f"{path} holds {len(shapes)} tensors that are not the {len(expected)} of this"
+                    " architecture; config.json and the weights belong to different models."
+                )
+            by_name = _by_name(net, datasets)
+            for weight, dataset in by_name:
+                weight.assign(dataset[()])
+        if not by_name:
+            net.load_weights(path)
     except PresetError:
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
         raise PresetError(f"{path} cannot be read as weights: {error}") from error
+    check_finite(net, path)
+
+
+def _by_name(
+    net: keras.Model, datasets: Mapping[str, h5py.Dataset]
+) -> list[tuple[keras.Variable, h5py.Dataset]]:
+    """Each of the network's weights with its tensor, by the layers' names that Keras notes down.
+
+    Empty if the names alone do not tell. Keras then finds them by walking through all attributes
+    of all layers, which takes longer than reading the file.
+    """
+    given, wanted = defaultdict(list), defaultdict(list)
+    for path in sorted(datasets, key=_place):
+        group = datasets[path].parent
+        given[group.attrs.get("name"), group.name].append(datasets[path])
+    for weight in net.weights:
+        wanted[weight.path.rpartition("/")[0]].append(weight)
+    names = [name for name, _ in given]
+    layers = [layer.rpartition("/")[2] for layer in wanted]
+    if len(set(names)) < len(names) or sorted(map(str, names)) != sorted(layers):
+        return []
+    tensors = {name: found for (name, _), found in given.items()}
+    pairs = []
+    for layer, weights in wanted.items():
+        found = tensors[layer.rpartition("/")[2]]
+        if [dataset.shape for dataset in found] != [tuple(weight.shape) for weight in weights]:
+            return []
+        pairs += zip(weights, found, strict=True)
+    return pairs
+
+
+def _place(path: str) -> tuple[str, int]:
+    group, _, number = path.rpartition("/")
+    return group, int(number) if number.isdigit() else -1
+
+
+def check_finite(net: keras.Model, path: Path) -> None:
+    """Refuses weights with which no descriptor would be any good.
+
+    Raises:
+        PresetError: if one is not finite; names it and `path`, where they are from.
+    """
     for weight in net.weights:
         if not np.isfinite(weight).all():
             raise PresetError(f"{path}: {weight.path} holds values that are not finite.")
 
 
-def _shapes(path: Path) -> list[tuple[int, ...]]:
-    """The shape of every tensor in the file, from its headers alone."""
-    shapes = []
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Every tensor in the file by its path, after a look at the headers alone."""
+    datasets: dict[str, h5py.Dataset] = {}
     seen = set()
 
     def look(group: h5py.Group) -> None:
         address = h5py.h5o.get_info(group.id).addr
         if address in seen:  # or two links a level would double the work at each
-            raise PresetError(f"{path} has two links to {group.name}; weights have one.")
+            raise PresetError(f"{file.filename} has two links to {group.name}; weights have one.")
         seen.add(address)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise PresetError(f"{path} has a link at {group.name}/{name}; weights have none.")
+                raise PresetError(
+                    f"{file.filename} has a link at {group.name}/{name}; weights have none."
+                )
             item = group[name]
             if isinstance(item, h5py.Group):
                 look(item)
             elif item.external or item.is_virtual:
-                raise PresetError(f"{path} keeps {item.name} in another file; weights do not.")
+                raise PresetError(
+                    f"{file.filename} keeps {item.name} in another file; weights do not."
+                )
             else:
-                shapes.append(item.shape)
+                datasets[item.name] = item
 
-    with h5py.File(path, "r") as file:
-        look(file)
-    return shapes
+    look(file)
+    return datasets

@@ -15,7 +15,12 @@ from dolg_zoo.weights.errors import ManifestError
 
 FORMAT_VERSION = 1
 PRESET_FILES = ("config.json", "preprocessor.json", "metadata.json", "model.weights.h5")
-CHECKPOINT_SUFFIXES = {"pytorch": (".pt", ".pth", ".pyth")}
+CHECKPOINT_SUFFIXES = {
+    "official_pytorch": (".pt", ".pth", ".pyth", ".safetensors"),
+    "official_paddle": (".pdparams",),
+    "dongkyuk_pytorch": (".pt", ".pth", ".ckpt", ".safetensors"),
+}
+"""The suffixes of an upstream's files, by the name that `dolg_zoo.porting.LAYOUTS` has for it."""
 
 _FILE_NAME = "weights_manifest.json"
 
@@ -100,12 +105,26 @@ class PresetEntry:
             for path, file in self.files.items()
         )
 
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
 
 @dataclass(frozen=True)
 class CheckpointEntry:
-    """An upstream file that a preset is converted from; `format` says how it is to be read."""
+    """A preset that is made from an upstream's file when it is first asked for.
+
+    Attributes:
+        file: the upstream's file.
+        format: whose file it is: a key of `dolg_zoo.porting.LAYOUTS`.
+
+    The others are as in `PresetEntry`.
+    """
 
     name: str
+    description: str
+    architecture: str
     file: RemoteFile
     format: str
     license: str
@@ -113,13 +132,28 @@ class CheckpointEntry:
     figures: tuple[Figure, ...]
     figures_note: str
 
+    @property
+    def source(self) -> HubSource:
+        """Where the upstream's file lies on the Hub."""
+        return HubSource(self.file.repo, self.file.revision)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the upstream's file."""
+        return self.file.size
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that the manifest lists, by name."""
+    """All that the manifest lists, by name; no name is in both."""
 
     presets: Mapping[str, PresetEntry]
     checkpoints: Mapping[str, CheckpointEntry]
+
+    @property
+    def entries(self) -> Mapping[str, PresetEntry | CheckpointEntry]:
+        """All that can be asked for as a preset, sorted by name."""
+        return dict(sorted({**self.presets, **self.checkpoints}.items()))
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
@@ -138,6 +172,8 @@ def load_manifest(path: Path | None = None) -> Manifest:
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     fields = _record(path.name, content, _MANIFEST)
+    for name in fields["presets"].keys() & fields["checkpoints"].keys():
+        raise ManifestError(f"{path.name}: {name!r} is both a preset and a checkpoint.")
     return Manifest(fields["presets"], fields["checkpoints"])
 
 
@@ -273,14 +309,16 @@ _ORIGIN = {
     "figures": _figures,
     "figures_note": _any_text,
 }
-_PRESET = {
-    "description": _text,
-    "architecture": _name,
-    "source": _source,
-    "files": _preset_files,
+_MODEL = {"description": _text, "architecture": _name}
+_PRESET = {**_MODEL, "source": _source, "files": _preset_files, **_ORIGIN}
+_CHECKPOINT = {
+    **_MODEL,
+    **_HUB_SOURCE,
+    "file": _file_name,
+    **_FILE_HASH,
+    "format": _format,
     **_ORIGIN,
 }
-_CHECKPOINT = {**_HUB_SOURCE, "file": _file_name, **_FILE_HASH, "format": _format, **_ORIGIN}
 _MANIFEST = {
     "format_version": _version,
     "presets": _entries(_preset),

@@ -24,7 +24,7 @@ def test_version(dolg):
 
 
 def test_presets_lists_what_the_manifest_has(dolg):
-    names = list(dolg_zoo.weights.load_manifest().presets)
+    names = list(dolg_zoo.weights.load_manifest().entries)
     assert [entry["name"] for entry in json.loads(dolg("presets", "--json").out)] == names
     table = dolg("presets").out
     assert all(name in table for name in names)
@@ -47,6 +47,40 @@ def test_info_in_words(dolg, embedded_model):
     sha256 = embedded_model.metadata["sha256"]["model.weights.h5"]
     for part in (DEFAULT, "P4, P5", f"{embedded_model.count_params():,}", "Apache-2.0", sha256):
         assert part in text
+
+
+def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
+    entry = dolg_zoo.weights.load_manifest().checkpoints["dolg_resnet50_gldv2"]
+    text = " ".join(dolg("info", entry.name).out.split())
+    for part in (
+        "MIT, as the code of feymanpriv/DOLG",
+        "a third party's upload of their file",
+        "0.3535, 0.5, 0.7071, 1, 1.4142",
+        "up to 1024 pixels, bilinear without antialias",
+        "cropped to the box of what is sought",
+        f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
+        "81.2 mAP %, ROxford medium feymanpriv/DOLG README, query cropped",
+        "36 of 70 ROxford and 38 of 70 RParis queries",
+    ):
+        assert part in text
+    facts = json.loads(dolg("info", entry.name, "--json").out)
+    assert len(facts["figures"]) == 24 and facts["source"]["sha256"] == entry.file.sha256
+
+
+def test_embed_takes_the_scales_of_the_preset(dolg, photos, tmp_path, embedded_model, monkeypatch):
+    import dataclasses
+
+    converter = dataclasses.replace(embedded_model.image_converter, scales=(0.5, 1.0))
+    own = dolg_zoo.DOLG(embedded_model.net, converter)
+    own.save_to_preset(tmp_path / "mine")
+    out = tmp_path / "x.npz"
+    done = dolg("embed", photos, "-o", out, "--preset", tmp_path / "mine", "--json")
+    assert json.loads(done.out)["scales"] == [0.5, 1.0]
+    with np.load(out) as file:
+        assert np.allclose(
+            file["descriptors"][0], own.embed(photos / file["names"][0])[0], atol=1e-6
+        )
 
 
 def test_info_of_a_folder(dolg, embedded_model, tmp_path):

@@ -55,8 +55,9 @@ def test_the_embedded_preset_fits_into_twelve_megabytes():
 
 def test_a_name_says_architecture_and_tag():
     assert presets.preset_tags("efficientnet_lite_b0") == ["imagenet"]
+    assert presets.preset_tags("resnet50") == presets.preset_tags("resnet101") == ["gldv2"]
     for name in preset_names():
-        entry = load_manifest().presets[name]
+        entry = load_manifest().entries[name]
         assert name.startswith(f"dolg_{entry.architecture}_")
 
 

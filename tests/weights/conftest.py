@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +25,7 @@ import pytest
 import dolg_zoo
 
 CALL_SCRIPT = Path(__file__).with_name("call_in_process.py")
-LFS_SUFFIXES = (".h5", ".pt")
+LFS_SUFFIXES = (".h5", ".pt", ".pyth", ".ckpt", ".pdparams", ".npz")
 
 
 def git_blob_sha1(data: bytes) -> str:
@@ -159,8 +160,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture
-def hub() -> Iterator[Hub]:
+@contextmanager
+def serving() -> Iterator[Hub]:
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(hub))
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -170,6 +171,19 @@ def hub() -> Iterator[Hub]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def module_hub() -> Iterator[Hub]:
+    """One for all tests of a module, where what is served is large."""
+    with serving() as hub:
+        yield hub
 
 
 @dataclass

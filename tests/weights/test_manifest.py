@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import dolg_zoo
+from dolg_zoo.porting import LAYOUTS
 from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
+from dolg_zoo.weights.manifest import CHECKPOINT_SUFFIXES
 
 COMMIT, SHA256 = "c" * 40, "5" * 64
 FILE = {"size": 7, "sha256": SHA256}
@@ -28,10 +30,12 @@ WELL_FORMED = {
     },
     "checkpoints": {
         "big_gldv2": {
+            "description": "a big one",
+            "architecture": "big",
             "repo": "user/repo",
             "revision": COMMIT,
             "file": "big.pt",
-            "format": "pytorch",
+            "format": "official_pytorch",
             **FILE,
             **ORIGIN,
         }
@@ -70,7 +74,26 @@ def test_a_preset_lists_its_files_with_their_pins(tmp_path):
 def test_a_checkpoint_is_one_pinned_file(tmp_path):
     checkpoint = load(tmp_path, WELL_FORMED).checkpoints["big_gldv2"]
     assert checkpoint.file == RemoteFile("user/repo", COMMIT, "big.pt", 7, SHA256)
-    assert checkpoint.format == "pytorch"
+    assert checkpoint.format == "official_pytorch"
+
+
+def test_both_kinds_can_be_asked_for_by_name(tmp_path):
+    entries = load(tmp_path, WELL_FORMED).entries
+    assert [(name, entry.size) for name, entry in entries.items()] == [
+        ("big_gldv2", 7),
+        ("small_imagenet", 4 * 7),
+    ]
+
+
+def test_a_name_is_not_given_twice(tmp_path):
+    content = copy.deepcopy(WELL_FORMED)
+    content["checkpoints"]["small_imagenet"] = content["checkpoints"].pop("big_gldv2")
+    with pytest.raises(ManifestError, match="'small_imagenet' is both"):
+        load(tmp_path, content)
+
+
+def test_the_formats_are_those_that_can_be_ported():
+    assert set(CHECKPOINT_SUFFIXES) == set(LAYOUTS)
 
 
 def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):

@@ -1,0 +1,81 @@
+"""From an upstream's checkpoint file to a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.porting import LAYOUTS, MarginHead
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.presets.folder import Preset
+from dolg_zoo.presets.weights_file import check_finite
+from dolg_zoo.weights import read_state_dict
+
+# the networks take RGB: where upstream fed BGR, the first convolution has been flipped
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+# The published figures are for images at five multiples of their own size. Those of the
+# benchmarks have 1024 pixels at most; without a limit a phone's photograph would enter with 24
+# million.
+OFFICIAL_CONVERTER = ImageConverter(
+    size=1024,
+    mode="max_side",
+    interpolation="bilinear",
+    antialias=False,
+    scales=(0.3535, 0.5, 0.7071, 1.0, 1.4142),
+    crop_queries=True,
+)
+VARIANTS = {
+    "official_pytorch": (DOLGConfig.official, OFFICIAL_CONVERTER),
+    "official_paddle": (DOLGConfig.official, OFFICIAL_CONVERTER),
+    "dongkyuk_pytorch": (DOLGConfig.dongkyuk, ImageConverter(size=224, mode="squash")),
+}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a checkpoint became.
+
+    Attributes:
+        preset: the network, filled, with upstream's preprocessing.
+        margin_head: the head it was trained under, or None if the checkpoint holds none.
+        tensors: how many tensors the checkpoint holds.
+    """
+
+    preset: Preset
+    margin_head: MarginHead | None
+    tensors: int
+
+
+def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> Conversion:
+    """Reads a checkpoint without its framework, and ports it.
+
+    Args:
+        path: a file that `dolg_zoo.weights.read_state_dict` reads.
+        format: whose it is: a key of `dolg_zoo.porting.LAYOUTS`.
+        metadata: what is known of the weights, for the preset.
+
+    Raises:
+        CheckpointError: if the file cannot be read safely.
+        PresetError: if it holds another network than that upstream's.
+    """
+    state = read_state_dict(path)
+    layout = LAYOUTS[format]
+    variant, converter = VARIANTS[format]
+    try:
+        config = variant(**IMAGENET, **layout.config(state))
+        with to_be_filled():
+            net = DOLGNet(config=config)
+        arrays = layout.weights(state, {w.path: tuple(w.shape) for w in net.weights})
+        head = layout.margin_head(state)
+    except ValueError as error:
+        raise PresetError(f"{path} is no {format} checkpoint: {error}") from error
+    for weight in net.weights:
+        weight.assign(arrays.pop(weight.path))
+    check_finite(net, path)
+    return Conversion(Preset(net, converter, metadata), head, len(state))

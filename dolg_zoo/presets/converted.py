@@ -1,0 +1,114 @@
+"""The presets that are made from an upstream's checkpoint, kept under the checkpoint's sha256."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from dolg_zoo.presets.conversion import convert_checkpoint
+from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.presets.folder import METADATA, Preset, whole_preset, write_preset
+from dolg_zoo.user_cache import cache_folder
+from dolg_zoo.weights import CheckpointEntry, fetch
+
+logger = logging.getLogger(__name__)
+
+# To be raised when a checkpoint would become another preset than it did before.
+CONVERSION = 1
+
+# by the checkpoint's sha256: conversions of this process, in folders that it takes with it
+_unkept: dict[str, Path] = {}
+
+
+def kept_conversion(entry: CheckpointEntry) -> Path | None:
+    """The preset folder that a checkpoint was converted to before, if it is still there."""
+    for folder in (_unkept.get(entry.file.sha256), _place(entry)):
+        # Path.is_file raises where it may not look
+        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
+            return folder
+    return None
+
+
+def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
+    """Fetches a checkpoint, converts it, and keeps the result for the next time.
+
+    A conversion that is there already is replaced.
+
+    Returns:
+        The preset folder, and what is in it.
+
+    Raises:
+        WeightsError: if the checkpoint cannot be had, is not the one promised or cannot be read.
+        PresetError: if it holds another network than the manifest says.
+    """
+    path = fetch(entry.file)
+    conversion = convert_checkpoint(path, entry.format, _metadata(entry))
+    backbone = conversion.preset.net.config.backbone
+    if backbone != entry.architecture:
+        raise PresetError(f"{path} is for {entry.name}, but its backbone is {backbone}.")
+
+    def write(target: Path) -> Preset:
+        return write_preset(target, conversion.preset, conversion.margin_head)
+
+    try:
+        folder = _place(entry)
+        if folder is None:
+            raise OSError("there is no home folder")
+        return folder, _write_whole(folder, write)
+    except OSError as error:
+        logger.warning(
+            "%s is converted again in each process, since the result cannot be kept: %s."
+            " DOLG_ZOO_CACHE names the folder to keep it in.",
+            entry.name,
+            error,
+        )
+    folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    written = write(folder)
+    _unkept[entry.file.sha256] = folder
+    return folder, written
+
+
+def _place(entry: CheckpointEntry) -> Path | None:
+    parent = cache_folder()
+    return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
+
+
+def _metadata(entry: CheckpointEntry) -> dict:
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "license": entry.license,
+        "provenance": entry.provenance,
+        "source": asdict(entry.file),
+        "figures": [asdict(figure) for figure in entry.figures],
+        "figures_note": entry.figures_note,
+    }
+
+
+def _write_whole(folder: Path, write: Callable[[Path], Preset]) -> Preset:
+    """Has a folder written beside its place, then moves it there: whole, or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        written = write(unfinished)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            with suppress(PresetError):
+                whole_preset(folder)
+                return written  # another process was faster; others may be reading its folder
+            folder.rename(unfinished / "replaced")  # it was damaged
+            unfinished.rename(folder)
+            shutil.rmtree(folder / "replaced", ignore_errors=True)
+        return written
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
