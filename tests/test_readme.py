@@ -33,8 +33,9 @@ def place(tmp_path_factory):
     return folder
 
 
-def test_the_python_blocks_run_one_after_another(place, monkeypatch, capsys):
+def test_the_python_blocks_run_one_after_another(place, official_stand_in, monkeypatch, capsys):
     monkeypatch.chdir(place)
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
     namespace = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), namespace)

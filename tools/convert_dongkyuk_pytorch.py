@@ -1,0 +1,18 @@
+"""Ports a checkpoint of dongkyuk/DOLG-pytorch, which was trained with that code.
+
+Needs `pip install ".[convert]"`. The checkpoint is a state dict or Lightning's .ckpt. Nothing is
+written unless descriptors, taps, attention and logits equal those of a PyTorch reference on random
+images of several sizes; the exit status is then 1.
+
+    python tools/convert_dongkyuk_pytorch.py epoch=9.ckpt --out dolg_resnet101_mine
+"""
+
+from _conversion import main
+
+if __name__ == "__main__":
+    main(
+        __doc__,
+        format="dongkyuk_pytorch",
+        framework="torch",
+        reference="_dongkyuk_pytorch_reference.py",
+    )
