@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.porting import port_dongkyuk_pytorch, port_official_pytorch
+from dolg_zoo.porting import (
+    port_dongkyuk_pytorch,
+    port_official_paddle,
+    port_official_pytorch,
+)
 
 # in RGB order; the official code has the same numbers in BGR order
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -50,10 +54,15 @@ def test_official_pytorch(golden, name, config):
 
 
 def test_official_paddle(golden):
-    # its parameters follow the PyTorch names, and its power is fixed at 3
-    state = filled(golden, golden.read("official_pytorch_keys")["r50"])
-    state["pool_g.p"] = np.full((1,), 3.0)
-    net = build(DOLGConfig.official(backbone="resnet50", **IMAGENET), state, port_official_pytorch)
+    state = {}
+    for key, shape in golden.read("official_paddle_keys").items():
+        name = key.replace("._mean", ".running_mean").replace("._variance", ".running_var")
+        # a matrix is the transpose of PyTorch's
+        state[key] = (
+            golden.fill(name, shape[::-1]).T if len(shape) == 2 else golden.fill(name, shape)
+        )
+    config = DOLGConfig.official(backbone="resnet50", gem_power="fixed", gem_p=3.0, **IMAGENET)
+    net = build(config, state, port_official_paddle)
     for size, golden_size in golden.read("official_paddle").items():
         height, width = map(int, size.split("x"))
         descriptor = net(golden.image(height, width)[None])[0]
