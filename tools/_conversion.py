@@ -101,6 +101,7 @@ def convert(arguments, format, framework, reference, by_arrays):
         )
     say(f"writing {arguments.out}")
     write_preset(arguments.out, conversion.preset, conversion.margin_head)
+    distribution, *_ = importlib.metadata.packages_distributions()[framework]
     report = {
         "source": source["file"],
         "source_sha256": source["sha256"],
@@ -110,14 +111,11 @@ def convert(arguments, format, framework, reference, by_arrays):
         "tolerance": arguments.tolerance,
         "largest_difference": worst,
         "differences": differences,
-        "reference": f"{framework} {importlib.metadata.version(DISTRIBUTIONS[framework])}",
+        "reference": f"{framework} {importlib.metadata.version(distribution)}",
         "dolg_zoo": __version__,
     }
     (arguments.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"Wrote {arguments.out}; largest difference {worst:.2e}, tolerance {report['tolerance']}")
-
-
-DISTRIBUTIONS = {"torch": "torch", "paddle": "paddlepaddle"}
 
 
 class Progress:

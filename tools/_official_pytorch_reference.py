@@ -181,11 +181,12 @@ class DOLG(nn.Module):
 
 
 def read_checkpoint(path):
-    """The state dict, whatever it is wrapped in, without the prefix of a parallel model."""
+    """The state dict, whatever it is wrapped in, without the prefixes of a wrapped model."""
     state = torch.load(path, map_location="cpu", weights_only=True)
-    for wrapper in ("model_state", "state_dict"):
+    for wrapper in ("model_state", "state_dict", "model"):
         state = state.get(wrapper, state)
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    prefixes = r"^((module|_orig_mod|model)\.)+"
+    return {re.sub(prefixes, "", key): tensor for key, tensor in state.items()}
 
 
 def count_blocks(state, pattern, stages):

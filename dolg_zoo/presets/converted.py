@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # To be raised when a checkpoint would become another preset than it did before.
 CONVERSION = 1
+
+DAY_S = 24 * 60 * 60
 
 # by the checkpoint's sha256: conversions of this process, in folders that it takes with it
 _unkept: dict[str, Path] = {}
@@ -97,6 +100,9 @@ def _metadata(entry: CheckpointEntry) -> dict:
 def _write_whole(folder: Path, write: Callable[[Path], Preset]) -> Preset:
     """Has a folder written beside its place, then moves it there: whole, or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > DAY_S:
+            shutil.rmtree(left, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         written = write(unfinished)

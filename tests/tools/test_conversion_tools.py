@@ -1,0 +1,271 @@
+"""The conversion tools as a user runs them, on files that upstream's framework has written."""
+
+import importlib
+import importlib.util
+import json
+import os
+import pickle
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WRITE = ROOT / "tests" / "weights" / "_write_checkpoint.py"
+MODELS = {  # model: tool, framework, keys, form of the file, suffix
+    "r50": ("convert_official_pytorch", "torch", "official_pytorch_keys", "pyth", ".pyth"),
+    "paddle": (
+        "convert_official_paddle",
+        "paddle",
+        "official_paddle_keys",
+        "pdparams",
+        ".pdparams",
+    ),
+    "dongkyuk": ("convert_dongkyuk_pytorch", "torch", "dongkyuk_pytorch_keys", "ckpt", ".ckpt"),
+}
+TOOLS = {model: tool for model, (tool, *_) in MODELS.items()}
+FILES = {"config.json", "metadata.json", "model.weights.h5", "preprocessor.json", "report.json"}
+
+
+def needs(framework):
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"needs {framework}")
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Runs a tool in this process, which spares it the imports."""
+
+    def run_here(model, *arguments):
+        tool = ROOT / "tools" / f"{TOOLS[model]}.py"
+        monkeypatch.setattr("sys.argv", [str(tool), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(tool), run_name="__main__")
+        return SimpleNamespace(code=ended.value.code, **capsys.readouterr()._asdict())
+
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    yield run_here
+    sys.modules.pop("_conversion", None)
+
+
+@pytest.fixture
+def small_image_only(run_here, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("_conversion"), "SIZES", [(64, 31)])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(golden, shared, tmp_path_factory):
+    """A model's checkpoint, written once by its framework."""
+    written = {}
+
+    def checkpoint(model):
+        _, framework, keys, form, suffix = MODELS[model]
+        needs(framework)
+        if model not in written:
+            path = tmp_path_factory.mktemp(model) / f"upstream{suffix}"
+            keys = shared / "golden" / f"{keys}.json"
+            command = [WRITE, shared / "golden" / "fill.py", keys, model, form, path]
+            subprocess.run([sys.executable, *command], check=True)
+            written[model] = path
+        return written[model]
+
+    yield checkpoint
+    for path in written.values():
+        path.unlink()
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def converted(request, checkpoint, tmp_path_factory):
+    """A tool's run that ended well, by the README's command but for the names of the files."""
+    readme = (ROOT / "README.md").read_text()
+    command = rf"^python (tools/{TOOLS[request.param]}\.py) (\S+) --out \S+$"
+    ((tool, example),) = re.findall(command, readme, re.MULTILINE)
+    path = checkpoint(request.param)
+    assert Path(example).suffix == path.suffix
+    out = tmp_path_factory.mktemp("out") / "dolg_mine"
+    options = ["--license", "MIT", "--provenance", "trained by me"]
+    ended = subprocess.run(
+        [sys.executable, ROOT / tool, path, "--out", out, *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    return SimpleNamespace(model=request.param, path=path, out=out, printed=ended.stdout)
+
+
+def test_writes_a_preset_that_loads(converted, golden):
+    from dolg_zoo.presets import read_margin_head, read_preset
+
+    preset = read_preset(converted.out)
+    image = golden.image(224, 224)[None]
+    if converted.model == "dongkyuk":
+        batch = golden.read("dongkyuk_pytorch")["224x224_batch_seed0_seed1"]
+        expected = batch["descriptor"][0]
+    elif converted.model == "paddle":
+        expected = golden.read("official_paddle")["224x224"]["descriptor"]
+    else:
+        expected = golden.read("official_pytorch")["r50"]["224x224"]["descriptor"]
+    assert np.allclose(preset.net(image)[0], expected, atol=2e-5 * np.abs(expected).max())
+    with_head = {"margin_head.npz"} if converted.model != "paddle" else set()
+    assert {path.name for path in converted.out.iterdir()} == FILES | with_head
+    if with_head:
+        assert read_margin_head(converted.out).num_classes == 1000
+
+
+def test_the_preset_says_where_it_is_from(converted):
+    metadata = json.loads((converted.out / "metadata.json").read_text())
+    assert (metadata["name"], metadata["license"]) == ("dolg_mine", "MIT")
+    assert metadata["provenance"] == "trained by me"
+    assert metadata["source"]["file"] == converted.path.name
+    assert metadata["source"]["sha256"] == sha256_by_the_system(converted.path)
+
+
+def test_the_report_says_what_was_compared(converted):
+    report = json.loads((converted.out / "report.json").read_text())
+    assert report["source"] == converted.path.name
+    assert report["source_sha256"] == sha256_by_the_system(converted.path)
+    assert report["source_size"] == converted.path.stat().st_size
+    assert report["tensors"] == {"r50": 334, "paddle": 277, "dongkyuk": 590}[converted.model]
+    assert 0 < report["largest_difference"] <= report["tolerance"] == 2e-5
+    assert max(report["differences"].values()) == report["largest_difference"]
+    kinds = {what.split(" ")[0] for what in report["differences"]}
+    logits = {"logits"} if converted.model != "paddle" else set()
+    assert kinds == {"descriptor", "local", "global", "attention"} | logits
+    assert len(report["differences"]) == 4 * len(kinds)  # images of four sizes
+    framework = MODELS[converted.model][1]
+    assert report["reference"].startswith(f"{framework} ")
+    assert report["reference"].split(" ")[1][0].isdigit()
+
+
+def test_says_how_far_it_is(converted):
+    steps = [line for line in converted.printed.splitlines() if line.startswith("[")]
+    assert [step[:5] for step in steps] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert str(converted.path) in steps[0]
+    assert "largest difference" in converted.printed.splitlines()[-1]
+
+
+def sha256_by_the_system(path):
+    return subprocess.check_output(["sha256sum", path], text=True).split()[0]
+
+
+# what must not be converted: an exit code that is a text is printed, and the exit status is then 1
+
+
+def test_above_the_tolerance_nothing_is_written(checkpoint, run_here, small_image_only, tmp_path):
+    out = tmp_path / "out"
+    ended = run_here("r50", checkpoint("r50"), "--out", out, "--tolerance", "1e-12")
+    assert "more than 1e-12; nothing was written" in ended.code
+    assert not out.exists()
+
+
+def test_a_network_that_gives_nan_is_refused(checkpoint, run_here, small_image_only, tmp_path):
+    """A variance below zero is a number like any other, and its root is none.
+
+    The file is wrapped as torch.compile and some training codes leave it, for both sides to read.
+    """
+    path, out = checkpoint("r50"), tmp_path / "out"
+    script = (
+        "import sys, torch; state = torch.load(sys.argv[1])['model_state'];"
+        "state['module.localmodel.bn.running_var'][:] = -1.0;"
+        "state = {key.replace('module.', '_orig_mod.'): value for key, value in state.items()};"
+        "torch.save({'model': state}, sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", script, path, tmp_path / "nan.pt"], check=True)
+    ended = run_here("r50", tmp_path / "nan.pt", "--out", out, "--tolerance", "inf")
+    (tmp_path / "nan.pt").unlink()
+    assert "differ by nan" in ended.code
+    assert not out.exists()
+
+
+def test_a_reference_that_fails_is_named(checkpoint, run_here, monkeypatch, tmp_path):
+    path = checkpoint("r50")
+    monkeypatch.setattr(sys, "executable", "false")
+    ended = run_here("r50", path, "--out", tmp_path / "out")
+    assert "_official_pytorch_reference.py, failed" in ended.code
+    assert list(tmp_path.iterdir()) == []
+
+
+def damaged(path):
+    path.write_bytes(b"PK\3\4" + bytes(1000))
+
+
+def of_another_model(path):
+    from safetensors.numpy import save_file
+
+    save_file({"layer1.0.conv1.weight": np.zeros((4, 4, 1, 1), "float32")}, path)
+
+
+def intruding(path):
+    class Intruder:
+        def __reduce__(self):
+            return os.mkdir, (str(path.with_name("trace")),)
+
+    path.write_bytes(pickle.dumps({"fc.weight": Intruder()}, protocol=2))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("make", [damaged, of_another_model, intruding])
+def test_another_file_is_refused_in_one_line(model, make, run_here, tmp_path):
+    needs(MODELS[model][1])
+    if make is of_another_model:
+        needs("safetensors")
+    path = tmp_path / "foreign.pt"
+    make(path)
+    ended = run_here(model, path, "--out", tmp_path / "out")
+    assert ended.code.startswith(f"error: {path}")
+    assert "\n" not in ended.code
+    assert ended.err == ""
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# how it is called
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_help_shows_an_example(model, run_here):
+    ended = run_here(model, "--help")
+    assert ended.code == 0
+    assert f"\n    python tools/{TOOLS[model]}.py " in ended.out
+    assert "--out" in ended.out
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_says_that_the_framework_is_missing(model, run_here, monkeypatch, tmp_path):
+    framework = MODELS[model][1]
+    monkeypatch.setitem(sys.modules, framework, None)  # as where it is not installed
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"x")
+    ended = run_here(model, path, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert f"needs {framework}, which is not installed" in ended.err
+    assert 'pip install ".[convert]"' in ended.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_there_is_left_as_it_is(kind, run_here, tmp_path):
+    needs("torch")
+    path, out = tmp_path / "weights.pt", tmp_path / "out"
+    path.write_bytes(b"x")
+    mine = out if kind == "file" else out / "mine.txt"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    ended = run_here("r50", path, "--out", out)
+    assert ended.code == 2
+    assert f"{out} is not empty" in ended.err
+    assert mine.read_text() == "mine"
+    assert set(tmp_path.rglob("*")) == {path, out, mine}
+
+
+def test_a_file_that_is_not_there_is_named(run_here, tmp_path):
+    needs("torch")
+    ended = run_here("r50", tmp_path / "nowhere.pt", "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert f"there is no file {tmp_path / 'nowhere.pt'}" in ended.err
+    assert list(tmp_path.iterdir()) == []
