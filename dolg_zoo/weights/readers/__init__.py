@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["read_state_dict"]
 
 
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the model's tensors from a checkpoint file.
 
     Read are PyTorch's two formats (zip, and the stream of pickles before 1.6), Paddle's .pdparams
@@ -37,10 +37,11 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         Name to array, in the file's order. The arrays are read-only, mapped from the file where its
         format allows, and may be strided or not aligned. bfloat16 and the float8 kinds are dtypes
         of ml_dtypes, but Paddle keeps bfloat16 as uint16. complex32 is given as complex64.
+        `array.astype("float32")` copies one into memory of its own.
 
     Raises:
         CheckpointError: it is no such file, is damaged, or could only be read by running it.
-        FileNotFoundError: there is no file of that name.
+        OSError: there is no file of that name, or it may not be read.
     """
     from dolg_zoo.weights.readers.faults import FileError
     from dolg_zoo.weights.readers.formats import read

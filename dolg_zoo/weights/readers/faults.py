@@ -19,8 +19,8 @@ class UnsupportedError(FileError):
     """The file is sound as far as can be told, but holds what is not read here."""
 
     remedy = (
-        "Load it with the framework that wrote it and save the plain state dict "
-        "(`model.state_dict()`) alone, or save it as .safetensors."
+        "Load it with the framework that wrote it and save the plain state dict alone, for "
+        "instance torch.save(model.state_dict(), 'plain.pt'), or save it as .safetensors."
     )
 
 
@@ -29,7 +29,8 @@ class RefusedError(FileError):
 
     remedy = (
         "Nothing was run. If you trust the file, load it with its own framework on a machine where "
-        "that is safe, and save `model.state_dict()` alone, or as .safetensors."
+        "that is safe, and save its state dict alone: for PyTorch, for instance, "
+        "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'plain.pt')."
     )
 
 

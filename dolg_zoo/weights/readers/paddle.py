@@ -62,6 +62,8 @@ class _Reader:
         self.file = file
         # Under protocol 2 bytes are written as text, and a file could ask for the same twice.
         self.bytes_left = len(file)
+        # and many chunks may be the same array
+        self.joins_left = len(file)
 
     def names(self) -> dict[tuple[str, str], Any]:
         """Return the globals that Paddle's files use."""
@@ -144,6 +146,9 @@ class _Reader:
             if not isinstance(chunk, _Array):
                 raise DamagedError(f"has no chunk {shown(part)} for {shown(name)}")
             chunks.append(self.build(chunk))
+            self.joins_left -= chunks[-1].nbytes
+        if self.joins_left < 0:
+            raise DamagedError("joins the same chunk more than once")
         if len({chunk.dtype for chunk in chunks}) > 1 or any(chunk.ndim != 1 for chunk in chunks):
             raise DamagedError(f"has chunks of {shown(name)} that do not go together")
         if sum(chunk.size for chunk in chunks) != math.prod(shape):

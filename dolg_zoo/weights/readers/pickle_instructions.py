@@ -170,7 +170,7 @@ def add_item(target: dict, key: Any, value: Any) -> None:
     if not (
         isinstance(key, str) or key is None or (isinstance(key, int) and -(2**63) <= key < 2**64)
     ):
-        raise DamagedError(f"has a dict with {shown(key)} for a key")
+        raise UnsupportedError(f"has a dict with {shown(key)} for a key")
     target[key] = value
 
 

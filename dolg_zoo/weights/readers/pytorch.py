@@ -104,8 +104,23 @@ def names() -> dict[tuple[str, str], Any]:
 STATES: dict[type, Callable] = {dict: lambda value, state: None}
 
 
-def storage(saved_id: Any) -> Storage:
-    """Return what a persistent id of a PyTorch pickle stands for."""
+def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
+    """Return what gives a persistent id of a PyTorch pickle its storage.
+
+    Args:
+        dtypes: takes the types of the storages, by their keys.
+    """
+
+    def named(saved_id: Any) -> Storage:
+        found = _storage(saved_id)
+        if dtypes.setdefault(found.key, found.dtype) != found.dtype:
+            raise DamagedError(f"has the storage {shown(found.key)} in two types")
+        return found
+
+    return named
+
+
+def _storage(saved_id: Any) -> Storage:
     match saved_id:
         case ("storage", Kind(dtype, True), str() as key, _, int() as total):
             first, count = 0, total

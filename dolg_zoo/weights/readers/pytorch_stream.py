@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import numpy as np
 
 from dolg_zoo.weights.readers import pytorch
 from dolg_zoo.weights.readers.arrays import Region, dtype_named
 from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.weights.readers.pytorch import Storage
 from dolg_zoo.weights.readers.restricted_pickle import Machine
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -24,15 +22,9 @@ MAGIC = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
 def read(file: np.memmap) -> dict[str, np.ndarray]:
     """Read the state dict of a stream of pickles."""
     dtypes: dict[str, str] = {}
-
-    def storage(saved_id: Any) -> Storage:
-        found = pytorch.storage(saved_id)
-        if dtypes.setdefault(found.key, found.dtype) != found.dtype:
-            raise DamagedError(f"has the storage {shown(found.key)} in two types")
-        return found
-
     data = memoryview(file)
-    machine = Machine(data, 0, len(data), pytorch.names(), pytorch.STATES, storage)
+    storages = pytorch.storages(dtypes)
+    machine = Machine(data, 0, len(data), pytorch.names(), pytorch.STATES, storages)
     if machine.load() != _MAGIC_NUMBER or machine.load() != _PROTOCOL:
         raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
     match machine.load():

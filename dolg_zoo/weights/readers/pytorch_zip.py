@@ -37,7 +37,7 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
         pickle.start + pickle.size,
         pytorch.names(),
         pytorch.STATES,
-        pytorch.storage,
+        pytorch.storages({}),
     )
     return pytorch.state_dict(
         machine.load(), file, lambda storage: archive.verified(f"{root}/data/{storage.key}")
@@ -57,11 +57,15 @@ class _Archive:
         self.entries: dict[str, _Entry] = {}
         self.sound: set[str] = set()
         infos, end = _directory(path)
-        free = 0
-        for info in sorted(infos, key=lambda info: info.header_offset):
+        infos.sort(key=lambda info: info.header_offset)
+        if infos and infos[0].header_offset:  # zipfile steps over such bytes, PyTorch does not
+            raise DamagedError("does not begin with an entry of its zip directory")
+        free, names = 0, set()
+        for info in infos:
             name = _checked_name(info)
-            if name in self.entries:
+            if name.lower() in names:  # to PyTorch capital letters are as good as small ones
                 raise DamagedError(f"has two entries named {shown(name)}")
+            names.add(name.lower())
             region = self.data_of(info, end)
             if info.header_offset < free:
                 raise DamagedError(f"has the entry {shown(name)} inside another")

@@ -26,11 +26,16 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         if isinstance(inner, dict) and any(isinstance(value, kind) for value in inner.values()):
             checkpoint = inner
             break
+    if checkpoint and not any(isinstance(value, kind) for value in checkpoint.values()):
+        names = ", ".join(shown(name) for name in list(checkpoint)[:8])
+        raise UnsupportedError(
+            f"holds no tensors by themselves or under {', '.join(_WRAPPERS)}, but {names}"
+        )
     tensors = {name: value for name, value in checkpoint.items() if name not in _NOT_TENSORS}
     for name, value in tensors.items():
         if not isinstance(name, str) or not isinstance(value, kind):
             raise UnsupportedError(
-                f"has no tensor but {shown(value)} under {shown(name)} in its state dict"
+                f"has {shown(value)} instead of a tensor under {shown(name)} in its state dict"
             )
     if not tensors:
         raise UnsupportedError("holds no tensors")

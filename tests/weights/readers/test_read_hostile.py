@@ -223,7 +223,7 @@ def test_deep_nesting_neither_recurses_nor_crashes(pack, refusal, nest):
         "tuple": b")" + b"\x85" * depth,
         "dict": b"}" + b"K\x01}" * depth + b"s" * depth,
     }
-    assert re.search("instead of a state dict|under 1", refusal(pack(value[nest])))
+    assert re.search("instead of a state dict|holds no tensors", refusal(pack(value[nest])))
 
 
 def test_a_deep_tuple_is_no_key_and_not_printed(pack, refusal):
@@ -258,7 +258,7 @@ def test_a_list_that_holds_itself_ends_nowhere_but_is_told(pack, refusal):
 
 def test_a_dict_that_holds_itself_is_told(pack, refusal, handmade):
     itself = b"}q\x00" + handmade.text("state_dict") + b"h\x00s"
-    assert "under 'state_dict'" in refusal(pack(itself))
+    assert "but 'state_dict'" in refusal(pack(itself))
 
 
 def test_what_is_shared_over_and_over_is_not_multiplied(pack, refusal):
@@ -364,6 +364,19 @@ def test_two_entries_of_one_name_are_refused(refusal, handmade):
     assert "two entries named" in refusal(data.replace(b"archive/data/1", b"archive/data/0"))
 
 
+@pytest.mark.parametrize("member", ["archive/DATA.PKL", "Archive/data/0"])
+def test_entries_that_pytorch_takes_for_one_are_refused(refusal, handmade, member):
+    """It does not tell capital letters from small ones."""
+    value = handmade.mapping({"x": handmade.tensor(handmade.storage("0"))})
+    assert "two entries named" in refusal(handmade.torch_zip(value, entries={member: b""}))
+
+
+def test_archives_one_behind_the_other_are_refused(refusal, handmade):
+    """PyTorch reads the first of two, zipfile the last."""
+    value = handmade.mapping({"x": handmade.tensor(handmade.storage("0"))})
+    assert "does not begin with an entry" in refusal(handmade.torch_zip(value) * 2)
+
+
 def test_two_pickles_in_a_zip_are_refused(refusal, handmade):
     assert "2 files data.pkl" in refusal(handmade.torch_zip(b"}", entries={"other/data.pkl": b""}))
 
@@ -440,10 +453,10 @@ def test_storages_of_the_optimizer_are_not_read(read, handmade):
     assert list(read(handmade.torch_zip(value))) == ["x"]
 
 
-def test_a_stream_has_one_type_for_a_storage(refusal, handmade):
+def test_a_storage_has_one_type(pack_torch, refusal, handmade):
     kinds = "FloatStorage", "IntStorage"
     tensors = {kind: handmade.tensor(handmade.storage("0", kind)) for kind in kinds}
-    assert "'0' in two types" in refusal(handmade.torch_stream(handmade.mapping(tensors)))
+    assert "'0' in two types" in refusal(pack_torch(handmade.mapping(tensors)))
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,18 @@ def test_chunks_that_do_not_go_together_are_refused(refusal, handmade, plan, rea
     assert reason in refusal(data)
 
 
+def test_a_chunk_is_joined_once_under_however_many_names(refusal, handmade):
+    chunk = np.zeros(100)
+    plans = {
+        name: {"OriginShape": (400,), "slices": [f"{name}{i}" for i in range(4)]} for name in "ab"
+    }
+    chunks = {part: chunk for plan in plans.values() for part in plan["slices"]}
+    data = handmade.paddle(chunks | {"UnpackBigParamInfor@@": plans}, 4)
+    assert "more than once" in refusal(data)
+
+
 def test_a_state_dict_with_something_else_in_it_is_refused_by_its_name(tmp_path, handmade):
     path = tmp_path / "x.pdparams"
     path.write_bytes(handmade.paddle({"kernel": np.zeros(2), "depth": 50}))
-    with pytest.raises(CheckpointError, match=r"no tensor but 50 under 'depth'"):
+    with pytest.raises(CheckpointError, match=r"50 instead of a tensor under 'depth'"):
         read_state_dict(path)

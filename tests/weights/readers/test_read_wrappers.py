@@ -50,6 +50,13 @@ def test_prefixes_that_all_names_have_are_dropped(names, one, given, expected):
     assert names(dict.fromkeys(given, one)) == expected
 
 
+def test_an_unknown_wrapper_is_named(refusal, handmade, one):
+    data = handmade.mapping({"epoch": b"K\x05", "net": handmade.mapping({"a": one})})
+    assert "under model_state, state_dict, model, but 'epoch', 'net'" in refusal(
+        handmade.torch_zip(data)
+    )
+
+
 @pytest.mark.parametrize("extra", ["_metadata", "StructuredToParameterName@@"])
 def test_notes_of_the_frameworks_are_dropped(names, one, extra):
     assert names({"a": one, extra: b"}"}) == ["a"]
@@ -61,7 +68,7 @@ def test_notes_of_the_frameworks_are_dropped(names, one, extra):
 def test_an_entry_that_is_no_tensor_is_named(refusal, handmade, one, value, shown):
     inner = handmade.mapping({"a": one, "bn.extra": value})
     data = handmade.torch_zip(handmade.mapping({"state_dict": inner}))
-    assert f"no tensor but {shown} under 'bn.extra'" in refusal(data)
+    assert f"{shown} instead of a tensor under 'bn.extra'" in refusal(data)
 
 
 def test_a_checkpoint_has_65536_tensors_at_most(refusal, handmade, one):
