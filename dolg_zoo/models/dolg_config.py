@@ -13,6 +13,9 @@ ask for more memory than there is."""
 
 MAX_DILATIONS = 16
 
+MAX_HEAD = 2**28
+"""The most weights that the head may have; upstream's have 3 to 33 million."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DOLGConfig:
@@ -138,6 +141,22 @@ class DOLGConfig:
                 lambda v: are_numbers(v) and len(v) == channels and min(v) > 0,
                 wanted + ", each greater than 0",
             )
+        if self._weights_in_head() > MAX_HEAD:
+            raise ValueError(
+                f"DOLGConfig: the head would have some {self._weights_in_head() // 10**6} million"
+                f" weights, and {MAX_HEAD // 10**6} million are the most; choose a smaller"
+                " hidden_dim, descriptor_dim or atrous_filters."
+            )
+
+    def _weights_in_head(self) -> int:
+        """About how many, over maps of 1024 channels: each width alone says little."""
+        dilated = len(self.dilation_rates)
+        channels, atrous = 1024, 0
+        if dilated:
+            branches = (9 * dilated + 2) * 1024 + (dilated + 2) * self.hidden_dim
+            channels, atrous = self.hidden_dim, branches * self.atrous_filters
+        per_channel = 1024 + channels + self.attention_channels + 2 * self.descriptor_dim
+        return atrous + self.hidden_dim * per_channel
 
     @classmethod
     def official(cls, **changes) -> DOLGConfig:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dolg_zoo.porting.margin_head import MarginHead, centers_in
 from dolg_zoo.porting.resnet_depth import resnet_of, width_of
-from dolg_zoo.porting.torch_layout import PortingError, port
+from dolg_zoo.porting.torch_layout import PortingError, holds_floats, port
 
 HEAD = {
     "gem_pool": "gem",
@@ -51,7 +51,7 @@ def dongkyuk_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     backbone = resnet_of(state, r"cnn\.layer(\d)\.(\d+)\.", stages=3)
     hidden_dim = width_of(state, "fc_1.weight")
     power = state.get("gem_pool.p")
-    if power is None or power.size != 1:
+    if power is None or power.size != 1 or not holds_floats(power):
         raise PortingError("The checkpoint must hold one number 'gem_pool.p', GeM's power.")
     return {
         "backbone": backbone,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import PortingError
+from dolg_zoo.porting.torch_layout import PortingError, holds_floats
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class MarginHead:
     scale: float
     margin: float
     arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self):
+        """Check that the arrays hold real numbers; a PortingError if not."""
+        for name, array in self.arrays.items():
+            if not holds_floats(array):
+                raise PortingError(
+                    f"The margin head's {name} must hold real numbers, not {array.dtype}."
+                )
 
 
 def centers_in(state: Mapping[str, np.ndarray], key: str, dim: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dolg_zoo.porting.official_pytorch import BLOCK, port_official_pytorch
 from dolg_zoo.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.porting.torch_layout import PortingError
 
 # Paddle keeps these as (in, out), as Keras does and PyTorch does not
 TRANSPOSED = ("fc_t.weight", "fc.weight")
@@ -16,8 +17,11 @@ TRANSPOSED = ("fc_t.weight", "fc.weight")
 
 def official_paddle_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    backbone = resnet_of(state, BLOCK)
+    if any(key.endswith(".running_mean") for key in state):
+        raise PortingError("The checkpoint names its batch norms' statistics as PyTorch does.")
     return {
-        "backbone": resnet_of(state, BLOCK),
+        "backbone": backbone,
         "hidden_dim": width_of(state, "fc_t.weight", axis=1),
         "descriptor_dim": width_of(state, "fc.weight", axis=1),
         "gem_power": "fixed",  # at 3.0, whatever power the weights were trained with

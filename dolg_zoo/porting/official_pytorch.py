@@ -37,8 +37,11 @@ SCALE, MARGIN = 30.0, 0.15  # in the configuration that the weights were trained
 
 def official_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    backbone = resnet_of(state, BLOCK)
+    if any(key.endswith("._mean") for key in state):
+        raise PortingError("The checkpoint names its batch norms' statistics as Paddle does.")
     config = {
-        "backbone": resnet_of(state, BLOCK),
+        "backbone": backbone,
         "hidden_dim": width_of(state, "fc_t.weight"),
         "descriptor_dim": width_of(state, "fc.weight"),
     }

@@ -33,9 +33,10 @@ def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
         if blocks[:stages] == counts:
             return name
     if not found:
+        example = re.sub(r"\(.*?\)", "1", block).replace("\\", "")
         raise PortingError(
-            f"The checkpoint is of another model: no key of it is like {block!r}. Its first keys:"
-            f" {', '.join(map(repr, list(keys)[:5]))}."
+            f"The checkpoint is of another model: no key of it begins like {example!r}. Its first"
+            f" keys: {', '.join(map(ascii, list(keys)[:5]))}."
         )
     raise PortingError(
         f"The checkpoint's backbone has {counts} blocks in its stages; known are"

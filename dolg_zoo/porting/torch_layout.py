@@ -16,6 +16,9 @@ BATCH_NORM_LEAVES = {
 }
 
 
+MOST_LISTED = 12
+
+
 class PortingError(ValueError):
     """A checkpoint and a network do not hold the same tensors."""
 
@@ -52,9 +55,10 @@ def port(
         layer = layer_of(module)
         path = f"{layer}/{_leaf(leaf, array, module in batch_norms)}"
         if layer is None or path not in targets or path in ported:
-            strange.append(f"{key} {tuple(array.shape)}")
+            # escaped: such a key may be anything, an escape sequence for the terminal too
+            strange.append(f"{ascii(key)[1:-1]} {tuple(array.shape)}")
             continue
-        if array.dtype.kind in "biuc":  # quantised, say: no weights without more knowledge
+        if not holds_floats(array):
             no_floats.append(f"{key} {array.dtype}")
         ported[path] = _keras_layout(array, targets[path])
     missing = [f"{path} {tuple(targets[path])}" for path in targets if path not in ported]
@@ -72,9 +76,19 @@ def port(
     if any(names for _, names in problems):
         raise PortingError(
             "The checkpoint does not fit the network. "
-            + " ".join(f"{what}: {', '.join(names)}." for what, names in problems if names)
+            + " ".join(f"{what}: {_listed(names)}." for what, names in problems if names)
         )
     return ported
+
+
+def _listed(names: list[str]) -> str:
+    more = f", … ({len(names)} in all)" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
+
+
+def holds_floats(array: np.ndarray) -> bool:
+    """Whether the numbers are real: quantised ones, say, are no weights without more knowledge."""
+    return array.dtype.kind not in "biuc"
 
 
 def _split(key: str) -> tuple[str, str]:

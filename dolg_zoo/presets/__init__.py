@@ -3,6 +3,7 @@
 from dolg_zoo.presets.conversion import Conversion, convert_checkpoint
 from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.folder import Preset, read_margin_head, read_preset, write_preset
+from dolg_zoo.presets.margin_head import margin_head_of
 from dolg_zoo.presets.registry import (
     DEFAULT_PRESET,
     load_margin_head,
@@ -21,6 +22,7 @@ __all__ = [
     "load_margin_head",
     "load_preset",
     "locate_preset",
+    "margin_head_of",
     "preset_names",
     "preset_tags",
     "read_margin_head",

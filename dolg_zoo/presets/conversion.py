@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.models import DOLGConfig, DOLGNet
@@ -74,8 +77,19 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
         arrays = layout.weights(state, {w.path: tuple(w.shape) for w in net.weights})
         head = layout.margin_head(state)
     except ValueError as error:
-        raise PresetError(f"{path} is no {format} checkpoint: {error}") from error
+        raise PresetError(
+            f"{path} is no {format} checkpoint: {error}{_what_else(state, format)}"
+        ) from error
     for weight in net.weights:
         weight.assign(arrays.pop(weight.path))
     check_finite(net, path)
     return Conversion(Preset(net, converter, metadata), head, len(state))
+
+
+def _what_else(state: Mapping[str, np.ndarray], format: str) -> str:
+    """A hint at the upstream whose checkpoint it looks like, if there is one."""
+    for other in LAYOUTS.keys() - {format}:
+        with suppress(ValueError):
+            LAYOUTS[other].config(state)
+            return f" It looks like one of {other}: tools/convert_{other}.py ports those."
+    return ""

@@ -32,6 +32,7 @@ from dolg_zoo.weights.hashing import fault_in, sha256_of
 from dolg_zoo.weights.manifest import PRESET_FILES
 
 CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
+REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
 # far more than any architecture takes, far less than would hurt
 MAX_JSON_BYTES = 16 * 2**20
@@ -81,7 +82,8 @@ def write_preset(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(net, folder / WEIGHTS)
-    (folder / MARGIN_HEAD).unlink(missing_ok=True)
+    for name in (MARGIN_HEAD, REPORT):  # of what was here before
+        (folder / name).unlink(missing_ok=True)
     if margin_head is not None:
         save_margin_head(margin_head, folder / MARGIN_HEAD)
     (folder / CONFIG).write_text(config, encoding="utf-8")

@@ -18,6 +18,22 @@ LAYERS = ("ArcFace", "CurricularFace")
 MAX_CLASSES = 2**24
 
 
+def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
+    """A head as data, for `write_preset`.
+
+    Raises:
+        PresetError: if it is none that a preset keeps, or has no weights yet.
+    """
+    name = type(layer).__name__
+    if name not in LAYERS or not layer.built or getattr(layer, "momentum", 0.99) != 0.99:
+        raise PresetError(
+            f"A preset keeps a margin head that is built: {' or '.join(LAYERS)} of"
+            f" dolg_zoo.layers, with the default momentum; got {layer!r}."
+        )
+    arrays = {weight.name: np.asarray(weight) for weight in layer.weights}
+    return MarginHead(name, layer.scale, layer.margin, arrays)
+
+
 def describe_margin_head(head: MarginHead) -> dict[str, Any]:
     """What config.json says of a head, next to which its arrays lie."""
     classes, dim = head.arrays["centers"].shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import keras
@@ -55,7 +56,6 @@ LAYERS = {
     "Sequential",
     "Softmax",
     "SpatialDropout2D",
-    "SpectralNormalization",
     "Subtract",
     "UnitNormalization",
     "UpSampling2D",
@@ -88,6 +88,7 @@ WIDTHS = {
     "units",
     "value_dim",
 }
+MAX_WEIGHTS = 2**29
 # Keras's way to write a tensor of the graph, or a tuple, into JSON
 MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
 
@@ -108,11 +109,19 @@ def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
     """The backbone that `serialize_backbone` described, with new weights.
 
     Raises:
-        PresetError: if the description names anything but the layers a preset carries, or a
-            layer wider than any needs to be.
+        PresetError: if the description names anything but the layers a preset carries, or more or
+            wider ones than any needs.
     """
     _refuse_strangers(config)
     _refuse_giants(config)
+    with keras.StatelessScope(initialize_variables=False):  # variables take no memory in it
+        # a copy, for Keras changes what it is given
+        sketch = keras.saving.deserialize_keras_object(deepcopy(config), safe_mode=True)
+    if sketch.count_params() > MAX_WEIGHTS:
+        raise PresetError(
+            f"the backbone would have {sketch.count_params() // 10**6} million weights, and"
+            f" {MAX_WEIGHTS // 10**6} million are the most."
+        )
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 

@@ -76,6 +76,11 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
         return LocatedPreset(preset, _folder_of(presets[preset]))
     if Path(preset).is_dir():
         return LocatedPreset(str(preset), Path(preset))
+    if Path(preset).is_file():
+        raise PresetError(
+            f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
+            " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
+        )
     near = difflib.get_close_matches(str(preset), presets, n=1)
     raise PresetError(
         f"There is no preset and no folder {str(preset)!r}."

@@ -48,6 +48,7 @@ def load_weights(net: keras.Model, path: Path) -> None:
                 weight.assign(dataset[()])
         if not by_name:
             net.load_weights(path)
+        _normalize_by_what_was_loaded(net)
     except PresetError:
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
@@ -73,6 +74,8 @@ def _by_name(
     layers = [layer.rpartition("/")[2] for layer in wanted]
     if len(set(names)) < len(names) or sorted(map(str, names)) != sorted(layers):
         return []
+    if any("dtype" in dataset.attrs for dataset in datasets.values()):  # bfloat16, as raw bytes
+        return []
     tensors = {name: found for (name, _), found in given.items()}
     pairs = []
     for layer, weights in wanted.items():
@@ -86,6 +89,15 @@ def _by_name(
 def _place(path: str) -> tuple[str, int]:
     group, _, number = path.rpartition("/")
     return group, int(number) if number.isdigit() else -1
+
+
+def _normalize_by_what_was_loaded(model: keras.Model) -> None:
+    # Normalization computes with constants that it makes of its variables
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _normalize_by_what_was_loaded(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def check_finite(net: keras.Model, path: Path) -> None:

@@ -48,6 +48,27 @@ def test_names_the_value_at_fault(name, value):
         DOLGConfig(**{**others, name: value})
 
 
+@pytest.mark.parametrize(
+    "widths",
+    [
+        {"hidden_dim": 2**14},
+        {"hidden_dim": 2**13, "descriptor_dim": 2**14},
+        {"hidden_dim": 2**13, "atrous_filters": 2**13},
+        {"atrous_filters": 2**13},
+        {"hidden_dim": 2**14, "attention_channels": 2**14, "dilation_rates": ()},
+    ],
+)
+def test_refuses_a_head_of_more_weights_than_any_has(widths):
+    """Each width alone is allowed; a kernel has the product of two."""
+    with pytest.raises(ValueError, match=r"DOLGConfig: .* million weights"):
+        DOLGConfig(**widths)
+
+
+def test_a_head_may_be_several_times_as_wide_as_upstreams():
+    DOLGConfig(hidden_dim=4096, descriptor_dim=4096, atrous_filters=2048)
+    DOLGConfig.official(hidden_dim=8192, descriptor_dim=4096)
+
+
 def test_wants_a_deviation_with_a_mean():
     with pytest.raises(ValueError, match="std must be 3 numbers"):
         DOLGConfig(mean=(0.5, 0.5, 0.5))

@@ -354,6 +354,20 @@ def test_names_a_class_matrix_that_fits_no_descriptor(model, key, shape, state_o
         head_of(model, state_of(model) | {key: constant(0, shape)})
 
 
+@pytest.mark.parametrize(("key", "name"), [("desc_cls.weight", "centers"), ("desc_cls.t", "t")])
+@pytest.mark.parametrize("dtype", ["int8", "complex64"])
+def test_a_head_of_other_than_real_numbers_is_refused(key, name, dtype, state_of):
+    state = state_of("r50") | {"desc_cls.t": constant(0, (1,))}
+    with pytest.raises(PortingError, match=rf"head's {name} must .* not {dtype}"):
+        head_of("r50", state | {key: state[key].astype(dtype)})
+
+
+@pytest.mark.parametrize("dtype", ["bool", "complex64"])
+def test_a_power_of_other_than_real_numbers_is_refused(dtype, state_of):
+    with pytest.raises(PortingError, match=r"one number 'gem_pool\.p'"):
+        config_of("dongkyuk", state_of("dongkyuk") | {"gem_pool.p": np.ones(1, dtype)})
+
+
 def test_names_a_running_mean_that_is_not_one_number(state_of):
     with pytest.raises(PortingError, match=r"desc_cls\.t"):
         head_of("r50", state_of("r50") | {"desc_cls.t": constant(0, (2,))})

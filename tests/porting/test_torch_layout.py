@@ -40,6 +40,11 @@ def test_names_a_tensor_that_has_no_variable(rng):
         port_small({**state(rng), "x.weight": np.ones(3)})
 
 
+def test_a_name_of_the_file_cannot_steer_the_terminal(rng):
+    with pytest.raises(PortingError, match=r"does not have: \\x1b\[2J\.weight \(3,\)"):
+        port_small({**state(rng), "\x1b[2J.weight": np.ones(3)})
+
+
 def test_names_a_variable_that_no_tensor_fills(rng):
     with pytest.raises(PortingError, match=r"does not fill: extra/bias \(2,\)"):
         port_small(state(rng), {**TARGETS, "extra/bias": (2,)})

@@ -238,7 +238,7 @@ def save(state, tmp_path, hub):
         ({"fc.bias": np.zeros(512, "int8")}, r"fc\.bias int8"),
         ({"desc_cls.weight": np.zeros((20, 9), "float32")}, r"desc_cls\.weight"),
         ({"globalmodel.s1.b4.f.a.weight": np.zeros(1, "float32")}, r"\(4, 4, 6, 3\) blocks"),
-        (None, r"no key of it is like"),
+        (None, r"no key of it begins like 'globalmodel.s1.b1.'"),
     ],
 )
 def test_another_network_is_named_with_the_difference(

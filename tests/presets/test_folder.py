@@ -52,6 +52,12 @@ def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
     assert np.array_equal(read_preset(tmp_path).net(images), net(images))
 
 
+def test_what_a_conversion_measured_does_not_outlive_its_weights(preset, folder):
+    (folder / "report.json").write_text("{}")
+    write_preset(folder, preset)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
 def test_may_be_written_over_itself(preset, folder):
     preset.net.weights[0].assign(preset.net.weights[0] + 1)
     write_preset(folder, preset)
@@ -130,6 +136,20 @@ def test_refuses_a_giant_before_it_is_built(folder):
 
     edit(folder, "config.json", widen)
     with pytest.raises(PresetError, match="filters=100000000, and 16384 is the most"):
+        read_preset(folder)
+
+
+def test_refuses_layers_that_are_giant_together(folder):
+    """Each has an allowed width; the kernel between them would take 10 GB."""
+
+    def widen(values):
+        for layer in values["backbone"]["config"]["layers"]:
+            if layer["class_name"] == "Conv2D":
+                layer["config"].update(filters=2**14)
+                layer.pop("build_config")
+
+    edit(folder, "config.json", widen)
+    with pytest.raises(PresetError, match=r"config\.json: .* 2416 million weights"):
         read_preset(folder)
 
 
@@ -295,10 +315,42 @@ def test_carries_backbones_of_keras_applications(tmp_path, application):
     keras.backend.clear_session()
 
 
-def test_says_so_before_it_writes_what_could_not_be_read_back(tmp_path):
+def test_normalises_by_what_the_backbone_was_adapted_to(tmp_path, rng):
+    """As EfficientNet of keras.applications: the layer keeps constants beside its variables."""
+    norm = keras.layers.Normalization()
+    norm.adapt(rng.normal(100, 40, (2, 8, 8, 3)))
     images = keras.Input((None, None, 3))
-    local = keras.layers.Conv2D(4, 3)(keras.layers.Lambda(lambda x: x * 2)(images))
+    inner = keras.Sequential([norm, keras.layers.Conv2D(4, 3)])
+    backbone = keras.Model(images, [inner(images)] * 2)
+    net = DOLGNet(backbone, config=DOLGConfig(hidden_dim=8, dilation_rates=()))
+    write_preset(tmp_path, Preset(net, ImageConverter(), {}))
+    image = rng.integers(0, 256, (1, 32, 32, 3), dtype="uint8")
+    assert np.array_equal(read_preset(tmp_path).net(image), net(image))
+
+
+def test_reloads_a_network_of_bfloat16(tmp_path, rng):
+    images = keras.Input((None, None, 3), dtype="bfloat16")
+    local = keras.layers.Conv2D(4, 3, dtype="bfloat16")(images)
+    net = DOLGNet(
+        keras.Model(images, [local, local]), config=DOLGConfig(hidden_dim=8, dilation_rates=())
+    )
+    write_preset(tmp_path, Preset(net, ImageConverter(), {}))
+    image = rng.integers(0, 256, (1, 32, 32, 3), dtype="uint8")
+    assert np.array_equal(read_preset(tmp_path).net(image), net(image))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Lambda(lambda x: x * 2),
+        # Keras writes the kernel of what it wraps twice
+        keras.layers.SpectralNormalization(keras.layers.Conv2D(3, 1)),
+    ],
+)
+def test_says_so_before_it_writes_what_could_not_be_read_back(layer, tmp_path):
+    images = keras.Input((None, None, 3))
+    local = keras.layers.Conv2D(4, 3)(layer(images))
     net = DOLGNet(keras.Model(images, [local, local]), config=DOLGConfig(hidden_dim=8))
-    with pytest.raises(PresetError, match="'Lambda'"):
+    with pytest.raises(PresetError, match=type(layer).__name__):
         write_preset(tmp_path / "lambda", Preset(net, ImageConverter(), {}))
     assert not (tmp_path / "lambda").exists()

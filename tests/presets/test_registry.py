@@ -26,6 +26,12 @@ def test_lists_the_names_and_suggests_the_nearest():
     assert "hf://user/repo" in str(caught.value)
 
 
+def test_a_file_is_no_preset(tmp_path):
+    (tmp_path / "model.pyth").write_bytes(b"x")
+    with pytest.raises(PresetError, match=r"is a file.*tools/convert_"):
+        locate_preset(tmp_path / "model.pyth")
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
 def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name):
     shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")

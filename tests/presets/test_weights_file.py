@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from dolg_zoo.models import DOLGNet
+from dolg_zoo.presets import locate_preset, read_preset
+from dolg_zoo.presets.weights_file import load_weights
+
+
+@pytest.fixture
+def path(tmp_path):
+    return Path(shutil.copy(locate_preset().folder / "model.weights.h5", tmp_path))
+
+
+@pytest.fixture
+def net():
+    return DOLGNet(config=read_preset(locate_preset().folder).net.config)
+
+
+@pytest.fixture
+def as_keras_loads_it(net, path):
+    keras.Model.load_weights(net, path)
+    values = [np.array(weight) for weight in net.weights]
+    for weight in net.weights:
+        weight.assign(weight + 1)
+    return values
+
+
+@pytest.fixture
+def keras_loads(monkeypatch):
+    """Counts how often Keras's own loader is asked."""
+    calls, load = [], keras.Model.load_weights
+    monkeypatch.setattr(
+        keras.Model, "load_weights", lambda self, path: (calls.append(path), load(self, path))
+    )
+    return calls
+
+
+def equal(net, values):
+    return all(np.array_equal(a, b) for a, b in zip(net.weights, values, strict=True))
+
+
+def test_finds_the_tensors_by_name_as_keras_finds_them(net, path, as_keras_loads_it, keras_loads):
+    load_weights(net, path)
+    assert equal(net, as_keras_loads_it) and not keras_loads
+
+
+@pytest.mark.parametrize("change", ["without names", "a name twice"])
+def test_leaves_it_to_keras_where_names_do_not_tell(
+    net, path, as_keras_loads_it, keras_loads, change
+):
+    def edit(_, item):
+        if "name" in item.attrs and change == "without names":
+            del item.attrs["name"]
+        elif "name" in item.attrs:
+            item.attrs["name"] = "twice"
+
+    with h5py.File(path, "r+") as file:
+        file.visititems(edit)
+    load_weights(net, path)
+    assert equal(net, as_keras_loads_it) and len(keras_loads) == 1
