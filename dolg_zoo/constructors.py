@@ -69,6 +69,11 @@ def _pretrained(
 
 
 def _what_there_is(architecture: str, tag: str) -> str:
+    if tag == "imagenet":
+        return (
+            'For a new head on a backbone trained on ImageNet, write backbone_weights="imagenet"'
+            " instead of pretrained."
+        )
     alike = [name for name in preset_names() if name.endswith(f"_{tag}")]
     if alike:
         return (

@@ -29,6 +29,7 @@ from dolg_zoo.presets import (
     PresetError,
     load_margin_head,
     load_preset,
+    margin_head_of,
     preset_names,
     write_preset,
 )
@@ -41,7 +42,8 @@ BATCH_PIXELS = 16 * 512 * 512
 activations that is one to a few GiB, depending on the backbone."""
 
 MAX_IMAGE_PIXELS = 4096 * 4096
-"""The most pixels that one image may enter the network with, whatever a preset's converter says."""
+"""The most pixels that one image may enter the network with, over all its scales, whatever a
+preset's converter says."""
 
 
 class BadImagesError(ValueError):
@@ -148,8 +150,10 @@ class DOLG(keras.Model):
         """The head that the preset was trained under, to train on with.
 
         A `CurricularFace` or `ArcFace` of `dolg_zoo.layers` with its class centers, for those
-        presets that keep it (they are converted from an upstream's checkpoint); read anew at each
-        call. It takes [descriptors, labels], the descriptors normalised or not.
+        presets that keep it: those converted from an upstream's checkpoint, or saved with it. Read
+        anew at each call. It takes [descriptors, labels], the descriptors normalised or not, and
+        gives logits for a `SparseCategoricalCrossentropy(from_logits=True)`. Its classes are those
+        that the preset was trained on; for classes of your own make a new head.
 
         Raises:
             PresetError: if the model is of no preset, or the preset keeps no head.
@@ -159,11 +163,19 @@ class DOLG(keras.Model):
             raise PresetError("This model was not loaded from a preset, so it has no margin head.")
         return load_margin_head(self.metadata["preset"])
 
-    def save_to_preset(self, folder: str | Path) -> None:
+    def save_to_preset(
+        self, folder: str | Path, margin_head: keras.layers.Layer | None = None
+    ) -> None:
         """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
 
+        Args:
+            folder: where to; a preset that is there is replaced, its margin head too.
+            margin_head: the `ArcFace` or `CurricularFace` that the model was trained under, to be
+                kept for those who train on; `load_margin_head` reads it back.
+
         Raises:
-            PresetError: if the backbone cannot be described without code.
+            PresetError: if the backbone cannot be described without code, or the head is no such
+                layer.
             OSError: if the folder cannot be written.
         """
         # what is true of the preset it was loaded from may not be of this model, if it was trained
@@ -172,7 +184,8 @@ class DOLG(keras.Model):
         preset = self.metadata.get("preset", "")
         if preset in preset_names() or preset.startswith("hf://"):  # not a folder of the user's
             metadata["derived_from"] = preset
-        write_preset(folder, Preset(self.net, self.image_converter, metadata))
+        preset = Preset(self.net, self.image_converter, metadata)
+        write_preset(folder, preset, margin_head and margin_head_of(margin_head))
 
     def embed(
         self,
@@ -243,13 +256,13 @@ class DOLG(keras.Model):
 
         def work(source: ImageSource) -> list[np.ndarray]:
             image = load_image(source)
-            width, height = self.image_converter.target_size(*image.size, max(scales))
-            if width * height > MAX_IMAGE_PIXELS:
+            sizes = (self.image_converter.target_size(*image.size, scale) for scale in scales)
+            pixels = sum(width * height for width, height in sizes)
+            if pixels > MAX_IMAGE_PIXELS:
                 raise BadImageError(
                     name_of(source),
-                    f"it would enter the network with {width}×{height} pixels, and"
-                    f" {MAX_IMAGE_PIXELS} are the most; choose smaller scales or another"
-                    " image converter",
+                    f"it would enter the network with {pixels} pixels, and {MAX_IMAGE_PIXELS} are"
+                    " the most; choose smaller scales, fewer of them or another image converter",
                 )
             return [self.image_converter(image, scale) for scale in scales]
 
@@ -287,18 +300,23 @@ class DOLG(keras.Model):
         self,
         images: ImageSource | Iterable[ImageSource],
         others: ImageSource | Iterable[ImageSource] | None = None,
+        *,
+        scales: Sequence[float] | None = None,
     ) -> np.ndarray:
         """How alike images are: the cosine of their descriptors, from -1 to 1.
 
         Args:
             images: as for `embed`.
             others: as for `embed`; None to compare the images with each other.
+            scales: as for `embed`.
 
         Returns:
             (images, others), float32.
         """
-        descriptors = self.embed(images)
-        return descriptors @ (descriptors if others is None else self.embed(others)).T
+        descriptors = self.embed(images, scales=scales)
+        return (
+            descriptors @ (descriptors if others is None else self.embed(others, scales=scales)).T
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, in a form that `from_config` takes."""

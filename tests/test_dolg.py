@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import warnings
 
 import keras
@@ -8,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import dolg_zoo
-from dolg_zoo.dolg import BadImagesError
+from dolg_zoo.dolg import MAX_IMAGE_PIXELS, BadImagesError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import load_image
 
@@ -78,6 +79,15 @@ def test_a_crop_is_described_by_what_is_in_its_box(model, photos):
     image = np.asarray(load_image(photos[0]))
     found = model.embed([dolg_zoo.Crop(photos[0], (10, 20, 140.9, 150))])
     assert np.array_equal(found, model.embed(image[20:150, 10:140]))
+
+
+def test_an_image_has_a_bound_over_all_its_scales(model, photos):
+    """A stranger's preset may ask for 16 scales, each up to eight times its size."""
+    side = math.isqrt(MAX_IMAGE_PIXELS // 4) // 32 * 32
+    converter = dolg_zoo.ImageConverter(size=side, multiple_of=32, scales=(1.0,) * 5)
+    greedy = dolg_zoo.DOLG(model.net, converter)
+    with pytest.raises(BadImagesError, match="choose smaller scales, fewer of them"):
+        greedy.embed(photos[0])
 
 
 @pytest.mark.parametrize("scales", [(), (0,), (1, -1), 1.0, ("big",), (float("inf"),)])
@@ -209,6 +219,38 @@ def test_a_saved_preset_gives_the_same_descriptors_bit_for_bit(model, photos, tm
     assert copy.metadata["license"] == "Apache-2.0"
 
 
+def test_a_preset_keeps_the_margin_head_that_it_is_saved_with(model, tmp_path, rng):
+    head = dolg_zoo.layers.ArcFace(5, scale=20, margin=0.3)
+    head([rng.normal(size=(2, 512)), np.array([0, 4])])
+    model.save_to_preset(tmp_path / "mine", margin_head=head)
+    back = dolg_zoo.DOLG.from_preset(tmp_path / "mine").load_margin_head()
+    assert type(back) is dolg_zoo.layers.ArcFace
+    assert (back.num_classes, back.scale, back.margin) == (5, 20.0, 0.3)
+    assert np.array_equal(back.centers, head.centers)
+    model.save_to_preset(tmp_path / "mine")
+    with pytest.raises(dolg_zoo.PresetError, match="keeps no margin head"):
+        dolg_zoo.DOLG.from_preset(tmp_path / "mine").load_margin_head()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: dolg_zoo.layers.ArcFace(5),  # not built
+        lambda: keras.layers.Dense(5),
+        lambda: built(dolg_zoo.layers.CurricularFace(5, momentum=0.5)),
+    ],
+)
+def test_another_head_is_not_kept(model, tmp_path, head):
+    with pytest.raises(dolg_zoo.PresetError, match="keeps a margin head that is built"):
+        model.save_to_preset(tmp_path / "mine", margin_head=head())
+    assert not (tmp_path / "mine").exists()
+
+
+def built(layer):
+    layer.build((None, 512))
+    return layer
+
+
 def test_at_a_size_that_is_no_multiple_of_32_the_converter_snaps(model):
     assert model.image_converter.multiple_of == 32
     array = model.image_converter(Image.new("RGB", (333, 251)))
@@ -244,6 +286,11 @@ def test_a_tag_without_weights_says_what_there_is_and_how_to_make_one():
     assert "No gldv2 weights have been published for efficientnet_b0" in message
     assert "there are dolg_resnet101_gldv2, dolg_resnet50_gldv2" in message
     assert "save_to_preset(FOLDER)" in message and "`hf upload USER/NAME FOLDER`" in message
+
+
+def test_who_asks_for_an_imagenet_preset_is_told_of_the_backbone_weights():
+    with pytest.raises(ValueError, match='write backbone_weights="imagenet"'):
+        dolg_zoo.dolg_resnet50(pretrained="imagenet")
 
 
 def test_overrides_do_not_go_with_a_preset():

@@ -8,17 +8,17 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from dolg_zoo import __version__, layers
-from dolg_zoo.presets import convert_checkpoint, write_preset
+from dolg_zoo import __version__
+from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.weights import WeightsError, read_state_dict
 from dolg_zoo.weights.hashing import sha256_of
 
@@ -45,8 +45,10 @@ def main(description, *, format, framework, reference, by_arrays=False):
     parser.add_argument("checkpoint", type=Path, help="the upstream's file")
     parser.add_argument("--out", type=Path, required=True, help="the preset folder to write")
     parser.add_argument("--name", help="the preset's name; that of the folder if not given")
-    parser.add_argument("--license", default="not stated", help="of the weights")
-    parser.add_argument("--provenance", default="not stated", help="how the weights came to be")
+    parser.add_argument("--license", default="not stated", help="of the weights, for `dolg info`")
+    parser.add_argument(
+        "--provenance", default="not stated", help="how the weights came to be, for `dolg info`"
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -61,8 +63,13 @@ def main(description, *, format, framework, reference, by_arrays=False):
         )
     if not arguments.checkpoint.is_file():
         parser.error(f"there is no file {arguments.checkpoint}")
+    if not 0 < arguments.tolerance <= 1:
+        parser.error(f"--tolerance must be above 0 and up to 1, got {arguments.tolerance}")
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         parser.error(f"--out {arguments.out} is not empty; name a new folder, or remove it")
+    parent = next(parent for parent in arguments.out.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        parser.error(f"--out {arguments.out}: {parent} cannot be written to")
     try:
         convert(arguments, format, framework, Path(__file__).with_name(reference), by_arrays)
     except (WeightsError, ValueError, OSError) as error:
@@ -71,6 +78,10 @@ def main(description, *, format, framework, reference, by_arrays=False):
 
 def convert(arguments, format, framework, reference, by_arrays):
     say = Progress(4)
+    import_tensorflow()
+    from dolg_zoo.presets import convert_checkpoint, write_preset
+    from dolg_zoo.presets.folder import REPORT
+
     say(f"hashing {arguments.checkpoint}")
     source = {
         "file": arguments.checkpoint.name,
@@ -114,7 +125,7 @@ def convert(arguments, format, framework, reference, by_arrays):
         "reference": f"{framework} {importlib.metadata.version(distribution)}",
         "dolg_zoo": __version__,
     }
-    (arguments.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    (arguments.out / REPORT).write_text(json.dumps(report, indent=1) + "\n")
     print(f"Wrote {arguments.out}; largest difference {worst:.2e}, tolerance {report['tolerance']}")
 
 
@@ -169,6 +180,8 @@ def compare(conversion, images, found):
 
 def outputs_of(conversion):
     """A function that gives all that the reference gives, for one image."""
+    import keras
+
     net = conversion.preset.net
     head = conversion.margin_head
     taps = keras.Model(net.input, net.backbone(net.get_layer("normalization").output))
@@ -195,6 +208,8 @@ def outputs_of(conversion):
 
 
 def head_layer(head):
+    from dolg_zoo import layers
+
     classes, dim = head.arrays["centers"].shape
     layer = getattr(layers, head.layer)(classes, scale=head.scale, margin=head.margin)
     layer.build((None, dim))

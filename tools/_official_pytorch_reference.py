@@ -182,11 +182,23 @@ class DOLG(nn.Module):
 
 def read_checkpoint(path):
     """The state dict, whatever it is wrapped in, without the prefixes of a wrapped model."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    with open(path, "rb") as file:  # noqa: PTH123
+        is_safetensors = file.read(9)[8:] == b"{"
+    if is_safetensors:
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
     for wrapper in ("model_state", "state_dict", "model"):
         state = state.get(wrapper, state)
     prefixes = r"^((module|_orig_mod|model)\.)+"
-    return {re.sub(prefixes, "", key): tensor for key, tensor in state.items()}
+    return {re.sub(prefixes, "", key): as_float32(tensor) for key, tensor in state.items()}
+
+
+def as_float32(tensor):
+    """What is computed with; half precision is how some files are kept."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def count_blocks(state, pattern, stages):

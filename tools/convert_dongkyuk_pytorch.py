@@ -1,8 +1,8 @@
 """Ports a checkpoint of dongkyuk/DOLG-pytorch, which was trained with that code.
 
-Needs `pip install ".[convert]"`. The checkpoint is a state dict or Lightning's .ckpt. Nothing is
-written unless descriptors, taps, attention and logits equal those of a PyTorch reference on random
-images of several sizes; the exit status is then 1.
+Needs `pip install ".[convert]"`. The checkpoint is a state dict or Lightning's .ckpt. If
+descriptors, taps, attention and logits differ from those of a PyTorch reference on random images of
+several sizes, nothing is written and the exit status is 1.
 
     python tools/convert_dongkyuk_pytorch.py epoch=9.ckpt --out dolg_resnet101_mine
 """

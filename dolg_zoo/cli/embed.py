@@ -9,23 +9,9 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Preset, Strict
+from dolg_zoo.cli.options import Json, Preset, Scales, Strict
 from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
-
-
-def _scales(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        scales = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        scales = ()
-    if not scales or not all(0 < scale <= 8 for scale in scales):
-        raise typer.BadParameter(
-            f"{text!r} must be numbers above 0 and up to 8, joined by commas: 0.7071,1,1.4142"
-        )
-    return scales
 
 
 def embed(
@@ -36,16 +22,7 @@ def embed(
         Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")
     ],
     preset: Preset = None,
-    scales: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S,S,…",
-            callback=_scales,
-            help="The descriptor is the mean of those at these multiples of the image's size; if"
-            " not given, at the preset's own.",
-            show_default=False,
-        ),
-    ] = None,
+    scales: Scales = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:

@@ -15,6 +15,7 @@ from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG
+    from dolg_zoo.weights.manifest import CheckpointEntry, PresetEntry
 
 
 def info(
@@ -30,54 +31,81 @@ def info(
 ) -> None:
     """Show what a preset is, where it comes from and how good it is said to be.
 
-    It is loaded, and downloaded if need be, so that what is shown is true of it.
+    It is loaded, and downloaded if need be, so that what is shown is true of it. If it cannot be
+    downloaded, you see what the list of presets says.
 
     \b
     Examples:
       dolg info dolg_efficientnet_lite_b0_imagenet
       dolg info dolg_resnet50_gldv2
     """
-    facts = _facts(load_model(preset))
+    from dolg_zoo.weights import DownloadError, load_manifest
+
+    try:
+        facts = _facts(load_model(preset))
+    except DownloadError:
+        entry = load_manifest().entries.get(preset)
+        if entry is not None and not as_json:
+            print_table(_origin_rows(_origin(entry)))
+            _print_figures(_origin(entry))
+        raise
     if as_json:
         print_json(facts)
         return
-    print_table(_rows(facts))
+    print_table((*_rows(facts), *_origin_rows(facts)))
+    _print_figures(facts)
+    for name, sha256 in sorted(facts["sha256"].items()):
+        print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
+
+
+def _print_figures(facts: dict[str, Any]) -> None:
     if facts["figures"]:
         print_table(
             ((figure["value"], figure["what"], figure["source"]) for figure in facts["figures"]),
             header=("Figure", "Of what", "Source"),
         )
         print(shown(facts["figures_note"]))
-    for name, sha256 in sorted(facts["sha256"].items()):
-        print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
 
 
 def _facts(model: DOLG) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from dolg_zoo.presets import locate_preset
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.manifest import PRESET_FILES
 
     metadata = model.metadata
     entry = load_manifest().entries.get(metadata["preset"])
-    files = getattr(entry, "files", {})  # a converted preset's are this machine's own
     folder = locate_preset(metadata["preset"]).folder
+    released = {name: file.sha256 for name, file in getattr(entry, "files", {}).items()}
+    sha256 = released or metadata.get("sha256", {})  # a converted preset is this machine's own
+    files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
+    stated = {"limits": metadata.get("limits", ""), "source": None, "figures": []}
+    for key in ("description", "license", "provenance"):
+        stated[key] = metadata.get(key, "")
     return {
         "preset": metadata["preset"],
-        "description": entry.description if entry else "",
         "architecture": model.net.config.to_dict(),
         "backbone_layers": len(model.net.backbone.layers),
         "parameters": model.count_params(),
-        "bytes": sum((folder / name).stat().st_size for name in PRESET_FILES),
+        "bytes": sum((folder / name).stat().st_size for name in files),
+        "margin_head": "margin_head.npz" in files,
         "input": model.image_converter.to_config(),
-        "license": entry.license if entry else metadata.get("license", ""),
-        "provenance": entry.provenance if entry else metadata.get("provenance", ""),
-        "limits": metadata.get("limits", ""),
+        "sha256": sha256,
+        **stated,
+        **(_origin(entry) if entry else {}),
+    }
+
+
+def _origin(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
+    """What the list of presets says."""
+    from dataclasses import asdict
+
+    return {
+        "description": entry.description,
+        "license": entry.license,
+        "provenance": entry.provenance,
         "source": asdict(entry.file) if hasattr(entry, "file") else None,
-        "figures": [asdict(figure) for figure in entry.figures] if entry else [],
-        "figures_note": entry.figures_note if entry else "",
-        "sha256": {name: file.sha256 for name, file in files.items()} or metadata.get("sha256", {}),
+        "figures": [asdict(figure) for figure in entry.figures],
+        "figures_note": entry.figures_note,
     }
 
 
@@ -89,7 +117,6 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
         "max_side": f"the image's own size up to {converter['size']} pixels",
     }.get(converter["mode"], f"{converter['mode'].replace('_', ' ')} to {converter['size']} pixels")
     yield "preset", facts["preset"]
-    yield "what it is", facts["description"]
     yield "backbone", dolg["backbone"] or f"its own, of {facts['backbone_layers']} layers"
     yield "taps", ", ".join(dolg["taps"])
     yield (
@@ -108,7 +135,14 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
     )
     yield "scales", ", ".join(f"{scale:g}" for scale in converter["scales"])
     if converter["crop_queries"]:
-        yield "queries", "cropped to the box of what is sought, for the published figures"
+        yield "queries", "cropped to the box of what is sought where benchmarks give one"
+    if facts["margin_head"]:
+        yield "margin head", "kept, with its class centers: load_margin_head() in Python"
+
+
+def _origin_rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    if facts["description"]:
+        yield "what it is", facts["description"]
     if facts["source"]:
         source = facts["source"]
         yield (
@@ -116,5 +150,7 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
             f"{source['path']} of {source['repo']} at {source['revision']},"
             f" sha256 {source['sha256']}",
         )
-    for key in ("license", "provenance", "limits"):
+    for key in ("license", "provenance"):
         yield key, facts[key] or "not stated"
+    if facts.get("limits"):
+        yield "limits", facts["limits"]

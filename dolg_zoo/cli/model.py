@@ -20,15 +20,20 @@ def load_model(preset: str | None) -> DOLG:
     """The model of a preset, as `DOLG.from_preset` loads it."""
     if sys.stderr.isatty():
         note("Loading the model …")
+    import_tensorflow()
+    from dolg_zoo.dolg import DOLG
+
+    return DOLG.from_preset(preset)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow; of what it then prints, only what comes with an error is shown."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # says what it thinks of the drivers
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from dolg_zoo.dolg import DOLG
-
-    return DOLG.from_preset(preset)
 
 
 @contextmanager

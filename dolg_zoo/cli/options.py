@@ -18,6 +18,32 @@ Preset = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _scales(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= 8 for scale in scales):
+        raise typer.BadParameter(
+            f"{text!r} must be numbers above 0 and up to 8, joined by commas: 0.7071,1,1.4142"
+        )
+    return scales
+
+
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S,S,…",
+        callback=_scales,
+        help="The descriptor is the mean of those at these multiples of the image's size; if not"
+        " given, at the preset's own.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")

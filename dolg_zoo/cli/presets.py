@@ -41,7 +41,7 @@ def presets(as_json: Json = False) -> None:
             (
                 entry.name,
                 f"{entry.size / 2**20:.0f} MiB",
-                entry.license,
+                entry.license.split(",")[0],  # the rest is for `dolg info`
                 entry.description,
             )
             for entry in entries

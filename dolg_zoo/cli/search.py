@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Montage, Preset, Strict
+from dolg_zoo.cli.options import Json, Montage, Preset, Scales, Strict
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
@@ -23,6 +23,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
     montage: Montage = None,
     preset: Preset = None,
+    scales: Scales = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +46,7 @@ def search(
         check_picture(montage)
 
     model = load_model(preset)
-    index = Index.build(model, folder, cache=True)
+    index = Index.build(model, folder, scales=scales, cache=True)
     matches = index.search(query, k)
     if montage:
         draw_montage(query, matches, montage)

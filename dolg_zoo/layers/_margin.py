@@ -11,12 +11,12 @@ def _descriptors_shape(shapes):
     """The shape of the descriptors; ValueError if the inputs' shapes do not fit."""
     paired = len(shapes) == 2 and isinstance(shapes[0], tuple | list)
     descriptors, labels = shapes if paired else (shapes, shapes[:1])
-    ranks_fit = len(descriptors) == 2 and len(labels) == 1
+    ranks_fit = len(descriptors) == 2 and (len(labels) == 1 or tuple(labels[1:]) == (1,))
     if ranks_fit and (descriptors[0] == labels[0] or None in (descriptors[0], labels[0])):
         return descriptors
     raise ValueError(
         "A margin head takes descriptors of shape (batch, dim), or [descriptors, labels] with"
-        f" labels of shape (batch,); got {shapes}."
+        f" labels of shape (batch,) or (batch, 1); got {shapes}."
     )
 
 
@@ -54,7 +54,7 @@ class MarginHead(keras.layers.Layer):
             ops.normalize(self.centers, epsilon=1e-12),
         )
         if labels is not None:
-            labels = ops.cast(labels, "int32")
+            labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
             target = ops.take_along_axis(cosine, ops.expand_dims(labels, -1), axis=-1)
             is_target = ops.one_hot(labels, self.num_classes, dtype="bool")
             cosine = self.with_margin(cosine, target, is_target, training)

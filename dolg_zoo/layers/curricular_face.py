@@ -34,9 +34,9 @@ class CurricularFace(MarginHead):
         margin: what is added to the angle, in radians, from 0 to less than π/2.
         momentum: what t keeps of itself at each update, from 0 to 1.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,),
-        whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction: the
-        logits are then scale · cos θ.
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,) or
+        (batch, 1), whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction:
+        the logits are then scale · cos θ.
     Output: float32, (batch, num_classes), from −(1 + margin) · scale to 2 · scale.
 
     Raises:

@@ -14,6 +14,10 @@ from PIL import Image
 class Crop:
     """The part of an image in a box; stands wherever an image may.
 
+    ```python
+    index.search(Crop("query.jpg", (120, 40, 360, 410)))
+    ```
+
     The protocol of Revisited Oxford and Paris crops queries like this, to the landmark sought.
 
     Attributes:
@@ -22,17 +26,20 @@ class Crop:
             lies outside the image is left out.
 
     Raises:
-        ValueError: the box is not four finite numbers with x1 < x2 and y1 < y2.
+        ValueError: the box is not four finite numbers with x1 < x2 and y1 < y2, or the source is
+            a Crop itself.
     """
 
     source: str | Path | Image.Image | np.ndarray
     box: tuple[float, float, float, float]
 
     def __post_init__(self) -> None:
-        """Check the box."""
+        """Check both."""
+        if isinstance(self.source, Crop):
+            raise ValueError("a Crop of a Crop is not taken; give one box of the image itself")
         try:
             x1, y1, x2, y2 = map(float, self.box)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             x1 = math.nan
         if not (math.isfinite(x1) and x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):
             raise ValueError(

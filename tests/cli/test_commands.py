@@ -59,6 +59,7 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
         "0.3535, 0.5, 0.7071, 1, 1.4142",
         "up to 1024 pixels, bilinear without antialias",
         "cropped to the box of what is sought",
+        "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
         "81.2 mAP %, ROxford medium feymanpriv/DOLG README, query cropped",
         "36 of 70 ROxford and 38 of 70 RParis queries",
@@ -66,6 +67,31 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
         assert part in text
     facts = json.loads(dolg("info", entry.name, "--json").out)
     assert len(facts["figures"]) == 24 and facts["source"]["sha256"] == entry.file.sha256
+
+
+def test_info_without_a_network_shows_what_the_list_says(dolg, monkeypatch):
+    from dolg_zoo.weights import DownloadError
+
+    def refuse(preset):
+        raise DownloadError("there is no network")
+
+    monkeypatch.setattr("dolg_zoo.cli.info.load_model", refuse)
+    done = dolg("info", "dolg_resnet101_gldv2")
+    assert done.code == 1 and "there is no network" in done.err
+    assert "82.37" in done.out and "36 of 70 ROxford" in done.out
+    assert dolg("info", "dolg_resnet101_gldv2", "--json").out == ""
+    assert dolg("info", "hf://someone/else").out == ""
+
+
+def test_search_at_other_scales(dolg, photos, embedded_model):
+    one = json.loads(dolg("search", photos, "-q", photos / "rocket.png", "--json").out)
+    two = dolg("search", photos, "-q", photos / "rocket.png", "--json", "--scales", "0.5,1")
+    expected = embedded_model.similarity(
+        photos / "rocket.png", photos / one["matches"][1]["name"], scales=(0.5, 1.0)
+    )
+    scores = {match["name"]: match["score"] for match in json.loads(two.out)["matches"]}
+    assert abs(scores[one["matches"][1]["name"]] - expected[0, 0]) < 1e-5
+    assert abs(one["matches"][1]["score"] - expected[0, 0]) > 1e-3
 
 
 def test_embed_takes_the_scales_of_the_preset(dolg, photos, tmp_path, embedded_model, monkeypatch):

@@ -41,6 +41,16 @@ def test_equals_the_formula(rng, scale, margin):
     assert np.allclose(layer([descriptors, labels]), expected, rtol=1e-5, atol=1e-6 * scale)
 
 
+@pytest.mark.parametrize("head", [ArcFace, CurricularFace])
+def test_labels_may_stand_in_a_column(rng, head):
+    descriptors, centers, labels = draw(rng)
+    layer = with_centers(head(7), centers)
+    in_a_column = layer([descriptors, labels[:, None]])
+    assert np.array_equal(in_a_column, layer([descriptors, labels]))
+    symbolic = layer([keras.Input((6,)), keras.Input((1,), dtype="int32")])
+    assert symbolic.shape == (None, 7)
+
+
 def test_has_the_scale_and_margin_of_the_paper(rng):
     descriptors, centers, labels = draw(rng)
     expected = arc_face(descriptors, centers, labels, scale=64, margin=0.5)
@@ -199,7 +209,7 @@ def test_says_which_argument_is_wrong(head, wrong):
 @pytest.mark.parametrize(
     "shapes",
     [
-        [(2, 8), (2, 1)],
+        [(2, 8), (2, 2)],
         [(2, 8), (1,)],
         [(2,), (2, 8)],
         [(2, 3, 8), (2,)],

@@ -49,8 +49,16 @@ def test_no_box_is_cut_from_an_image_that_would_be_shrunk(tmp_path):
 
 @pytest.mark.parametrize(
     "box",
-    [(5, 5, 5, 9), (9, 5, 5, 9), (0, 9, 9, 9), (0, 0, math.nan, 9), (0, 0, math.inf, 9), (0, 9), 5],
+    [
+        *((5, 5, 5, 9), (9, 5, 5, 9), (0, 9, 9, 9), (0, 9), 5),
+        *((0, 0, math.nan, 9), (0, 0, math.inf, 9), (0, 0, 10**400, 9)),
+    ],
 )
 def test_a_box_that_is_none_is_refused_at_once(box):
     with pytest.raises(ValueError, match=r"box must be four numbers"):
         Crop(PIXELS, box)
+
+
+def test_a_crop_of_a_crop_is_refused():
+    with pytest.raises(ValueError, match="one box of the image itself"):
+        Crop(Crop(PIXELS, (0, 0, 9, 9)), (0, 0, 5, 5))

@@ -44,9 +44,12 @@ def run_here(monkeypatch, capsys):
     def run_here(model, *arguments):
         tool = ROOT / "tools" / f"{TOOLS[model]}.py"
         monkeypatch.setattr("sys.argv", [str(tool), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        code = 0
+        try:
             runpy.run_path(str(tool), run_name="__main__")
-        return SimpleNamespace(code=ended.value.code, **capsys.readouterr()._asdict())
+        except SystemExit as end:
+            code = end.code
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
     monkeypatch.syspath_prepend(ROOT / "tools")
     yield run_here
@@ -177,10 +180,36 @@ def test_a_network_that_gives_nan_is_refused(checkpoint, run_here, small_image_o
         "torch.save({'model': state}, sys.argv[2])"
     )
     subprocess.run([sys.executable, "-c", script, path, tmp_path / "nan.pt"], check=True)
-    ended = run_here("r50", tmp_path / "nan.pt", "--out", out, "--tolerance", "inf")
+    ended = run_here("r50", tmp_path / "nan.pt", "--out", out, "--tolerance", "1")
     (tmp_path / "nan.pt").unlink()
     assert "differ by nan" in ended.code
     assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_half_precision_is_compared_in_full(
+    suffix, checkpoint, run_here, small_image_only, tmp_path
+):
+    path, half, out = checkpoint("r50"), tmp_path / f"half{suffix}", tmp_path / "out"
+    script = (
+        "import sys, torch; from safetensors.torch import save_file;"
+        "state = torch.load(sys.argv[1])['model_state'];"
+        "state = {key: value.bfloat16() if value.is_floating_point() else value"
+        " for key, value in state.items()};"
+        "(save_file if sys.argv[2].endswith('s') else torch.save)(state, sys.argv[2])"
+    )
+    subprocess.run([sys.executable, "-c", script, path, half], check=True)
+    ended = run_here("r50", half, "--out", out)
+    assert json.loads((out / "report.json").read_text())["largest_difference"] < 2e-5
+    half.unlink()
+    assert ended.code == 0
+
+
+def test_a_checkpoint_of_another_upstream_is_recognised(checkpoint, run_here, tmp_path):
+    ended = run_here("dongkyuk", checkpoint("r50"), "--out", tmp_path / "out")
+    assert "tools/convert_official_pytorch.py ports those" in ended.code
+    ended = run_here("paddle", checkpoint("r50"), "--out", tmp_path / "out")
+    assert "tools/convert_official_pytorch.py ports those" in ended.code
 
 
 def test_a_reference_that_fails_is_named(checkpoint, run_here, monkeypatch, tmp_path):
@@ -261,6 +290,17 @@ def test_what_is_there_is_left_as_it_is(kind, run_here, tmp_path):
     assert f"{out} is not empty" in ended.err
     assert mine.read_text() == "mine"
     assert set(tmp_path.rglob("*")) == {path, out, mine}
+
+
+@pytest.mark.parametrize("tolerance", ["0", "-1", "nan", "inf"])
+def test_a_tolerance_that_is_none_is_refused(tolerance, run_here, tmp_path):
+    needs("torch")
+    (tmp_path / "weights.pt").write_bytes(b"x")
+    ended = run_here(
+        "r50", tmp_path / "weights.pt", "--out", tmp_path / "out", f"--tolerance={tolerance}"
+    )
+    assert ended.code == 2
+    assert "--tolerance must be above 0 and up to 1" in ended.err
 
 
 def test_a_file_that_is_not_there_is_named(run_here, tmp_path):
