@@ -44,16 +44,19 @@ def load_weights(net: keras.Model, path: Path) -> None:
                     " architecture; config.json and the weights belong to different models."
                 )
             by_name = _by_name(net, datasets)
+            mapped = np.memmap(path, np.uint8, mode="r")
             for weight, dataset in by_name:
-                weight.assign(dataset[()])
+                value = _values(dataset, mapped)
+                _check_finite(value, weight, path)
+                weight.assign(value)
         if not by_name:
             net.load_weights(path)
+            check_finite(net, path)
         _normalize_by_what_was_loaded(net)
     except PresetError:
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
         raise PresetError(f"{path} cannot be read as weights: {error}") from error
-    check_finite(net, path)
 
 
 def _by_name(
@@ -66,17 +69,16 @@ def _by_name(
     """
     given, wanted = defaultdict(list), defaultdict(list)
     for path in sorted(datasets, key=_place):
-        group = datasets[path].parent
-        given[group.attrs.get("name"), group.name].append(datasets[path])
+        given[path.rpartition("/")[0]].append(datasets[path])
     for weight in net.weights:
         wanted[weight.path.rpartition("/")[0]].append(weight)
-    names = [name for name, _ in given]
+    names = [found[0].parent.attrs.get("name") for found in given.values()]
     layers = [layer.rpartition("/")[2] for layer in wanted]
     if len(set(names)) < len(names) or sorted(map(str, names)) != sorted(layers):
         return []
     if any("dtype" in dataset.attrs for dataset in datasets.values()):  # bfloat16, as raw bytes
         return []
-    tensors = {name: found for (name, _), found in given.items()}
+    tensors = dict(zip(names, given.values(), strict=True))
     pairs = []
     for layer, weights in wanted.items():
         found = tensors[layer.rpartition("/")[2]]
@@ -107,8 +109,21 @@ def check_finite(net: keras.Model, path: Path) -> None:
         PresetError: if one is not finite; names it and `path`, where they are from.
     """
     for weight in net.weights:
-        if not np.isfinite(weight).all():
-            raise PresetError(f"{path}: {weight.path} holds values that are not finite.")
+        _check_finite(np.asarray(weight), weight, path)
+
+
+def _check_finite(value: np.ndarray, weight: keras.Variable, path: Path) -> None:
+    if not np.isfinite(value).all():
+        raise PresetError(f"{path}: {weight.path} holds values that are not finite.")
+
+
+def _values(dataset: h5py.Dataset, mapped: np.memmap) -> np.ndarray:
+    """A tensor's values; not copied where they lie in the file as they are."""
+    offset = dataset.id.get_offset()
+    if offset is None:  # compressed, in pieces, or never written
+        return dataset[()]
+    values = mapped[offset : offset + dataset.nbytes]
+    return values.view(dataset.dtype).reshape(dataset.shape)
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
