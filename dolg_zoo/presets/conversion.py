@@ -22,8 +22,8 @@ from dolg_zoo.weights import read_state_dict
 # the networks take RGB: where upstream fed BGR, the first convolution has been flipped
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
-# The published figures are for images at five multiples of their own size. Those of the
-# benchmarks have 1024 pixels at most; without a limit a phone's photograph would enter with 24
+# The published figures are for images at five multiples of their own size. Those of Oxford and
+# Paris have 1024 pixels a side at most; without a limit a phone's photograph would enter with 24
 # million.
 OFFICIAL_CONVERTER = ImageConverter(
     size=1024,
