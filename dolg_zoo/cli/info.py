@@ -46,8 +46,9 @@ def info(
     except DownloadError:
         entry = load_manifest().entries.get(preset)
         if entry is not None and not as_json:
-            print_table(_origin_rows(_origin(entry)))
-            _print_figures(_origin(entry))
+            facts = _origin(entry)
+            print_table(_origin_rows(facts))
+            _print_figures(facts)
         raise
     if as_json:
         print_json(facts)
@@ -69,6 +70,7 @@ def _print_figures(facts: dict[str, Any]) -> None:
 
 def _facts(model: DOLG) -> dict[str, Any]:
     from dolg_zoo.presets import locate_preset
+    from dolg_zoo.presets.margin_head import MARGIN_HEAD
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.manifest import PRESET_FILES
 
@@ -87,7 +89,7 @@ def _facts(model: DOLG) -> dict[str, Any]:
         "backbone_layers": len(model.net.backbone.layers),
         "parameters": model.count_params(),
         "bytes": sum((folder / name).stat().st_size for name in files),
-        "margin_head": "margin_head.npz" in files,
+        "margin_head": MARGIN_HEAD in files,
         "input": model.image_converter.to_config(),
         "sha256": sha256,
         **stated,
