@@ -1,11 +1,18 @@
 """From a weight's name to a file on this machine whose bytes are those that were promised."""
 
-from dolg_zoo.weights.download import RepoSnapshot, fetch, fetch_repo, parse_hub_url
+from dolg_zoo.weights.download import (
+    RepoSnapshot,
+    fetch,
+    fetch_preset,
+    fetch_repo,
+    parse_hub_url,
+)
 from dolg_zoo.weights.errors import (
     CheckpointError,
     ChecksumError,
     DownloadError,
     ManifestError,
+    UnreachableError,
     WeightsError,
 )
 from dolg_zoo.weights.manifest import (
@@ -27,8 +34,10 @@ __all__ = [
     "PresetEntry",
     "RemoteFile",
     "RepoSnapshot",
+    "UnreachableError",
     "WeightsError",
     "fetch",
+    "fetch_preset",
     "fetch_repo",
     "load_manifest",
     "parse_hub_url",

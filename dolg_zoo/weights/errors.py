@@ -13,6 +13,18 @@ class DownloadError(WeightsError):
     """A file could be had neither from the Hub nor from the cache."""
 
 
+class UnreachableError(DownloadError):
+    """The Hub gave no answer, or none that says anything of the file.
+
+    Attributes:
+        reason: what was in the way; None if the user has forbidden to ask.
+    """
+
+    def __init__(self, reason: str | None, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
 class ChecksumError(WeightsError):
     """A file's bytes are not those that were promised."""
 

@@ -1,6 +1,7 @@
 """Call one function of dolg_zoo.weights with arguments from the command line; print the outcome."""
 
 import json
+import logging
 import resource
 import sys
 import time
@@ -9,6 +10,11 @@ from dolg_zoo import weights
 
 # The Hub client waits for seconds between its attempts; a loopback server needs no rest.
 time.sleep = lambda seconds: None
+
+logged = []
+handler = logging.Handler()
+handler.emit = lambda record: logged.append(record.getMessage())
+logging.getLogger("dolg_zoo").addHandler(handler)
 
 function, arguments = json.loads(sys.argv[1])
 if "file_size_limit" in arguments:
@@ -26,4 +32,4 @@ else:
         outcome = {"path": str(result)}
     else:
         outcome = {"folder": str(result.folder), "commit": result.commit}
-print(json.dumps(outcome))
+print(json.dumps(outcome | {"logged": logged}))

@@ -51,6 +51,7 @@ class Hub:
     damage: dict[str, int] = field(default_factory=dict)  # file: how many times to serve it wrong
     drop_after: dict[str, int] = field(default_factory=dict)  # file: bytes before hanging up, once
     etags: dict[str, str] = field(default_factory=dict)  # file: an etag that is not its hash
+    retry_after: int | None = None  # seconds, said with each refusal
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
 
     def commit(self, repo: str, files: dict[str, bytes], branch: str = "main") -> str:
@@ -108,6 +109,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def refuse(self, status: int, code: str) -> None:
             self.send_response(status)
             self.send_header("X-Error-Code", code)
+            if hub.retry_after is not None:
+                self.send_header("Retry-After", str(hub.retry_after))
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -108,7 +108,28 @@ def test_nothing_of_refused_bytes_stays_in_the_cache(hub, client, file):
 def test_a_file_of_the_wrong_size_is_refused_by_both_sizes(client, file):
     outcome = client.call("fetch", file=file | {"size": 5})
     assert outcome["error"] == "ChecksumError"
-    assert f"it has {len(DATA)} bytes, expected 5" in outcome["message"]
+    assert f"{len(DATA)} bytes, expected 5" in outcome["message"]
+
+
+def test_what_the_server_itself_says_is_another_file_is_not_downloaded(hub, client, file):
+    outcome = client.call("fetch", file=file | {"sha256": "5" * 64}, preset="dolg_of_mine")
+    assert outcome["error"] == "ChecksumError"
+    for word in ("dolg_of_mine", REPO, file["revision"], NAME, "5" * 64, file["sha256"]):
+        assert word in outcome["message"]
+    assert hub.count("GET") == 0
+    assert client.cached_files() == []
+
+
+@pytest.mark.parametrize("etag", ["../../../outside", "{outside}"])
+def test_an_etag_that_is_a_path_is_refused_before_anything_is_written(
+    hub, client, file, etag, tmp_path
+):
+    outside = tmp_path / "outside"
+    hub.etags[NAME] = etag.format(outside=outside)
+    outcome = client.call("fetch", file=file)
+    assert outcome["error"] == "DownloadError"
+    assert repr(hub.etags[NAME]) in outcome["message"].replace('"', "")
+    assert not outside.exists() and not list(tmp_path.rglob("outside*"))
 
 
 def test_an_interrupted_transfer_goes_on_where_it_stopped(hub, client):
@@ -130,9 +151,10 @@ def test_offline_the_cache_serves(hub, client, file):
 
 def test_offline_without_the_file_the_command_to_get_it_is_named(client, file):
     outcome = client.call_offline("fetch", file=file)
-    assert outcome["error"] == "DownloadError"
-    assert f"`hf download {REPO} {NAME} --revision {file['revision']}`" in outcome["message"]
-    assert f"models--someone--landmarks of its cache into {client.cache}" in outcome["message"]
+    assert outcome["error"] == "UnreachableError"
+    command = f"`hf download {REPO} {NAME} --revision {file['revision']} --cache-dir hub`"
+    assert command in outcome["message"]
+    assert f"hub/models--someone--landmarks into {client.cache}." in outcome["message"]
 
 
 def test_offline_a_damaged_file_is_refused_and_kept_for_healing(client, file):
@@ -148,13 +170,15 @@ def test_offline_a_damaged_file_is_refused_and_kept_for_healing(client, file):
 def test_a_missing_file_is_named(client, file):
     outcome = client.call("fetch", file=file | {"path": "absent.h5"})
     assert outcome["error"] == "DownloadError"
-    assert f"{REPO} has no file 'absent.h5'" in outcome["message"]
+    assert f"absent.h5 of hf://{REPO}" in outcome["message"]
+    assert "no such file" in outcome["message"]
     assert outcome["cause"] == "RemoteEntryNotFoundError"
 
 
 def test_a_missing_revision_is_named(client, file):
     outcome = client.call("fetch", file=file | {"revision": "0" * 40})
-    assert f"{REPO} has no revision '{'0' * 40}'" in outcome["message"]
+    assert f"hf://{REPO}@{'0' * 40}" in outcome["message"]
+    assert "no such revision" in outcome["message"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "RepoNotFound"), (401, ""), (403, "")])
@@ -162,22 +186,31 @@ def test_a_refused_repository_asks_for_a_login(hub, client, file, status, code):
     hub.refusals[REPO] = (status, code)
     outcome = client.call("fetch", file=file)
     assert outcome["error"] == "DownloadError"
-    assert f"no repository {REPO} to you (status {status})" in outcome["message"]
+    assert f"hf://{REPO}@{file['revision']}" in outcome["message"]
+    assert f"no such repository to you (status {status})" in outcome["message"]
     assert "hf auth login" in outcome["message"]
 
 
 def test_a_gated_repository_asks_to_accept_its_conditions(hub, client, file):
     hub.refusals[REPO] = (403, "GatedRepo")
     outcome = client.call("fetch", file=file)
-    assert f"{REPO} is gated: accept its conditions" in outcome["message"]
+    assert REPO in outcome["message"] and "Accept its conditions" in outcome["message"]
 
 
 def test_a_failing_server_is_quoted(hub, client, file):
     hub.refusals[REPO] = (503, "")
     outcome = client.call("fetch", file=file)
-    assert outcome["error"] == "DownloadError"
+    assert outcome["error"] == "UnreachableError"
     assert hub.endpoint in outcome["message"]
     assert "503" in outcome["message"]
+
+
+def test_a_server_that_asks_to_wait_long_is_not_waited_for(hub, client, file):
+    hub.refusals[REPO] = (429, "")
+    hub.retry_after = 3600
+    outcome = client.call("fetch", file=file)
+    assert "try again in 3600 seconds" in outcome["message"]
+    assert len(hub.requests) == 1
 
 
 def test_an_unreachable_server_is_named_with_the_command_to_do_without(client, file):
@@ -185,7 +218,7 @@ def test_an_unreachable_server_is_named_with_the_command_to_do_without(client, f
         listener.bind(("127.0.0.1", 0))
         client.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         outcome = client.call("fetch", file=file)
-    assert outcome["error"] == "DownloadError"
+    assert outcome["error"] == "UnreachableError"
     assert f"could not be fetched from {client.endpoint}" in outcome["message"]
     assert os.strerror(errno.ECONNREFUSED) in outcome["message"]
     assert f"hf download {REPO} {NAME}" in outcome["message"]

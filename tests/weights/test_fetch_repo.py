@@ -45,8 +45,10 @@ def test_a_tag_or_branch_is_resolved(hub, client, commit, revision):
 def test_only_the_first_file_is_asked_of_the_branch(hub, client, commit):
     """So a push between two files cannot mix two commits."""
     client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    asked = [path.split("/")[4:] for method, path, _ in hub.requests if method == "HEAD"]
-    assert asked == [["main", SMALL], [commit, LARGE]]
+    asked = [path.split("/")[4:] for method, path, _ in hub.requests if method == "GET"]
+    assert [name for _, name in asked] == [SMALL, LARGE]
+    revisions = {(name, revision) for revision, name in asked}
+    assert revisions == {(SMALL, "main"), (LARGE, commit)}
 
 
 def test_a_new_commit_of_the_branch_is_seen(hub, client, commit):
@@ -54,6 +56,8 @@ def test_a_new_commit_of_the_branch_is_seen(hub, client, commit):
     newer = hub.commit(REPO, FILES | {SMALL: b"newer"})
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["commit"] == newer
+    [line] = outcome["logged"]
+    assert "has moved" in line and f"hf://{REPO}@{commit}" in line and newer in line
     assert contents(outcome) == FILES | {SMALL: b"newer"}
 
 
@@ -71,7 +75,7 @@ def test_wrong_bytes_of_the_right_size_are_refused(hub, client, commit, name):
     hub.damage[name] = 2
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["error"] == "ChecksumError"
-    assert f"{name} of {REPO}" in outcome["message"]
+    assert f"{name} of hf://{REPO}@{commit}" in outcome["message"]
 
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])
@@ -84,7 +88,8 @@ def test_a_flipped_byte_in_the_cache_is_healed(client, commit, name):
 def test_offline_the_cache_serves(hub, client, commit):
     first = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     hub.requests.clear()
-    assert client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE]) == first
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome == first | {"logged": []}
     assert hub.requests == []
 
 
@@ -99,8 +104,8 @@ def test_offline_a_flipped_byte_is_found(client, commit, name):
 
 def test_offline_without_the_files_the_command_names_all_of_them(client, commit):
     outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    assert outcome["error"] == "DownloadError"
-    assert f"`hf download {REPO} {SMALL} {LARGE} --revision main`" in outcome["message"]
+    assert outcome["error"] == "UnreachableError"
+    assert f"`hf download {REPO} {SMALL} {LARGE} --revision main " in outcome["message"]
 
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])
@@ -131,4 +136,25 @@ def test_without_links_and_offline_nothing_unverified_is_handed_out(client, comm
 def test_an_unknown_repository_is_named(client):
     outcome = client.call("fetch_repo", repo_id="no/body", files=[SMALL])
     assert outcome["error"] == "DownloadError"
-    assert "no repository no/body to you" in outcome["message"]
+    assert f"{SMALL} of hf://no/body@main" in outcome["message"]
+    assert "no such repository to you" in outcome["message"]
+
+
+def test_the_commit_is_said_so_that_it_can_be_pinned(client, commit):
+    [line] = client.call("fetch_repo", repo_id=REPO, files=[SMALL])["logged"]
+    assert "main is at commit" in line and f"hf://{REPO}@{commit}" in line
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL], revision=commit)
+    assert outcome["logged"] == []
+
+
+@pytest.mark.parametrize("fault", ["unplugged", "overloaded"])
+def test_when_the_hub_cannot_be_reached_the_last_known_commit_is_taken(hub, client, commit, fault):
+    first = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    if fault == "unplugged":
+        client.endpoint = "http://127.0.0.1:9"
+    else:
+        hub.refusals[REPO] = (503, "")
+    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["folder"] == first["folder"] and outcome["commit"] == commit
+    [line] = outcome["logged"]
+    assert "cannot be reached" in line and commit in line
