@@ -179,10 +179,14 @@ class DOLG(keras.Model):
             OSError: if the folder cannot be written.
         """
         # what is true of the preset it was loaded from may not be of this model, if it was trained
-        stale = {"preset", "sha256", "source", "figures", "figures_note"}
+        stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
+        if preset:
+            stale |= {"source", "figures", "figures_note"}
+        theirs = preset in preset_names() or preset.startswith("hf://")
+        if theirs:  # not a folder of the user's
+            stale |= {"name", "description", "dataset", "provenance"}
         metadata = {key: value for key, value in self.metadata.items() if key not in stale}
-        preset = self.metadata.get("preset", "")
-        if preset in preset_names() or preset.startswith("hf://"):  # not a folder of the user's
+        if theirs:
             metadata["derived_from"] = preset
         preset = Preset(self.net, self.image_converter, metadata)
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))

@@ -12,6 +12,8 @@ from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+pytest_plugins = ["loopback_hub"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -76,15 +78,19 @@ def official_stand_in(tmp_path_factory):
     from dolg_zoo.presets import Preset, converted, write_preset
     from dolg_zoo.presets.conversion import IMAGENET, OFFICIAL_CONVERTER
     from dolg_zoo.weights import load_manifest
+    from dolg_zoo.weights.kept import conversion_folder
 
     cache = tmp_path_factory.mktemp("cache")
     entry = load_manifest().checkpoints["dolg_resnet50_gldv2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOLG_ZOO_CACHE", str(cache))
+        folder = conversion_folder(entry)
     net = DOLGNet(config=DOLGConfig.official(backbone="resnet50", **IMAGENET))
     rng = np.random.default_rng(0)
     arrays = {"centers": rng.normal(size=(7, 512)).astype("float32"), "t": np.zeros((), "float32")}
     write_preset(
-        cache / "converted" / f"{entry.file.sha256}-{converted.CONVERSION}",
-        Preset(net, OFFICIAL_CONVERTER, converted._metadata(entry)),
+        folder,
+        Preset(net, OFFICIAL_CONVERTER, converted.metadata_of(entry)),
         MarginHead("CurricularFace", 30.0, 0.15, arrays),
     )
     return cache

@@ -62,17 +62,20 @@ def info(
 def _print_figures(facts: dict[str, Any]) -> None:
     if facts["figures"]:
         print_table(
-            ((figure["value"], figure["what"], figure["source"]) for figure in facts["figures"]),
-            header=("Figure", "Of what", "Source"),
+            (
+                [figure[key] for key in ("value", "metric", "dataset")]
+                + [[figure["source"], *filter(None, [figure["note"]])]]
+                for figure in facts["figures"]
+            ),
+            header=("Figure", "Metric", "Measured on", "Source"),
         )
         print(shown(facts["figures_note"]))
 
 
 def _facts(model: DOLG) -> dict[str, Any]:
     from dolg_zoo.presets import locate_preset
-    from dolg_zoo.presets.margin_head import MARGIN_HEAD
     from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.manifest import PRESET_FILES
+    from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
 
     metadata = model.metadata
     entry = load_manifest().entries.get(metadata["preset"])
@@ -81,7 +84,7 @@ def _facts(model: DOLG) -> dict[str, Any]:
     sha256 = released or metadata.get("sha256", {})  # a converted preset is this machine's own
     files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
     stated = {"limits": metadata.get("limits", ""), "source": None, "figures": []}
-    for key in ("description", "license", "provenance"):
+    for key in ("description", "dataset", "license", "license_note", "provenance"):
         stated[key] = metadata.get(key, "")
     return {
         "preset": metadata["preset"],
@@ -103,7 +106,9 @@ def _origin(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
 
     return {
         "description": entry.description,
+        "dataset": entry.dataset,
         "license": entry.license,
+        "license_note": entry.license_note,
         "provenance": entry.provenance,
         "source": asdict(entry.file) if hasattr(entry, "file") else None,
         "figures": [asdict(figure) for figure in entry.figures],
@@ -152,7 +157,8 @@ def _origin_rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
             f"{source['path']} of {source['repo']} at {source['revision']},"
             f" sha256 {source['sha256']}",
         )
-    for key in ("license", "provenance"):
-        yield key, facts[key] or "not stated"
+    yield "trained on", facts["dataset"] or "not stated"
+    yield "license", [facts["license"] or "not stated", *filter(None, [facts["license_note"]])]
+    yield "provenance", facts["provenance"] or "not stated"
     if facts.get("limits"):
         yield "limits", facts["limits"]

@@ -2,49 +2,86 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import TYPE_CHECKING, Any
+
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.reporting import print_json
 from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.weights.manifest import CheckpointEntry, PresetEntry
+
+WIDTH = 34  # of the first column, so that the table fits a terminal of 80
 
 
 def presets(as_json: Json = False) -> None:
     """List the presets that can be asked for by name.
 
     Those of GLDv2 are the official weights: their file is downloaded, verified, read without
-    PyTorch and converted when one is first used.
+    PyTorch and converted when one is first used. `dolg info` shows all that is known of one.
 
     \b
     Example:
       dolg presets
     """
     from dolg_zoo.weights import load_manifest
+    from dolg_zoo.weights.kept import state_of
 
     entries = load_manifest().entries.values()
     if as_json:
-        print_json(
-            [
-                {
-                    "name": entry.name,
-                    "description": entry.description,
-                    "architecture": entry.architecture,
-                    "license": entry.license,
-                    "bytes": entry.size,
-                    "repo": entry.source and entry.source.repo,
-                    "revision": entry.source and entry.source.revision,
-                }
-                for entry in entries
-            ]
-        )
+        print_json([{**_as_json(entry), "state": state_of(entry)} for entry in entries])
         return
     print_table(
         (
             (
-                entry.name,
-                f"{entry.size / 2**20:.0f} MiB",
-                entry.license.split(",")[0],  # the rest is for `dolg info`
-                entry.description,
+                [entry.name, *_figures(entry)],
+                [f"{entry.size / 2**20:.0f} MiB", entry.descriptor_dim],
+                [entry.dataset, entry.license],
+                state_of(entry),
             )
             for entry in entries
         ),
-        header=("Preset", "Size", "Licence", "What it is"),
+        header=("Preset\n  Figures", "Size\nDimension", "Trained on\nLicence", "State"),
+        apart=True,
     )
+
+
+def _figures(entry: PresetEntry | CheckpointEntry) -> list[str]:
+    lines = [f"{f.value:g} {f.metric} {f.dataset}" for f in entry.figures[:2]]
+    if more := len(entry.figures[2:]):
+        lines.append(f"+{more} more")
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    ]
+
+
+def _as_json(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from dolg_zoo.weights.manifest import CheckpointEntry, FileHash
+
+    if isinstance(entry, CheckpointEntry):
+        made_from = entry.format
+        files = {entry.file.path: FileHash(entry.file.size, entry.file.sha256)}
+    else:
+        made_from, files = None, entry.files
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "architecture": entry.architecture,
+        "descriptor_dim": entry.descriptor_dim,
+        "dataset": entry.dataset,
+        "license": entry.license,
+        "license_note": entry.license_note,
+        "provenance": entry.provenance,
+        "bytes": entry.size,
+        "repo": entry.source and entry.source.repo,
+        "revision": entry.source and entry.source.revision,
+        "format": made_from,
+        "files": {name: asdict(file) for name, file in files.items()},
+        "figures": [asdict(figure) for figure in entry.figures],
+        "figures_note": entry.figures_note,
+    }

@@ -22,7 +22,7 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (typer.Exit, typer.Abort, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt:
             note("Interrupted.")
@@ -30,7 +30,7 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if is_debugging():
                 raise
-            note(f"dolg: {_in_words(error)}")
+            note(f"dolg: {in_words(error)}")
             raise typer.Exit(ERROR) from None
 
     return run
@@ -78,12 +78,20 @@ def finish(skipped: Mapping[str, str], strict: bool) -> None:
         raise typer.Exit(SKIPPED)
 
 
+def fail_if(failed: int, total: int, what: str) -> None:
+    """Ends with status 1 and one line if some of the work failed; the rest is done."""
+    if failed:
+        note(f"dolg: {failed} of {total} {what}.")
+        raise typer.Exit(ERROR)
+
+
 def as_list(skipped: Mapping[str, str]) -> list[dict[str, str]]:
     """The images that could not be read, for JSON."""
     return [{"name": name, "reason": reason} for name, reason in skipped.items()]
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """An error as a user is told of it."""
     if isinstance(error, (OSError, ValueError, MemoryError)) or _is_ours(error):
         return str(error) or type(error).__name__
     return (

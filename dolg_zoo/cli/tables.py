@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
-def print_table(rows: Iterable[Sequence[object]], header: Sequence[str] | None = None) -> None:
-    """Prints rows of cells in columns, whatever is in the cells taken literally."""
+def print_table(
+    rows: Iterable[Sequence[object]], header: Sequence[str] | None = None, *, apart: bool = False
+) -> None:
+    """Prints rows of cells in columns, whatever is in the cells taken literally.
+
+    Args:
+        rows: the cells; one that is a list has a line for each of its items.
+        header: the titles of the columns.
+        apart: whether to leave a line between the rows.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -14,11 +22,22 @@ def print_table(rows: Iterable[Sequence[object]], header: Sequence[str] | None =
 
     from dolg_zoo.retrieval.text import printable
 
-    table = Table(box=SIMPLE_HEAD if header else None, show_header=bool(header), pad_edge=False)
+    table = Table(
+        box=SIMPLE_HEAD if header else None,
+        show_header=bool(header),
+        pad_edge=False,
+        leading=int(apart),
+    )
     for title in header or ():
         table.add_column(title, overflow="fold")
     if header:
         table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(*(Text(printable(str(cell)), overflow="fold") for cell in row))
+        lines = (cell if isinstance(cell, list) else [cell] for cell in row)
+        table.add_row(
+            *(
+                Text("\n".join(printable(str(line)) for line in cell), overflow="fold")
+                for cell in lines
+            )
+        )
     Console().print(table)

@@ -6,6 +6,7 @@ from dolg_zoo.presets.folder import Preset, read_margin_head, read_preset, write
 from dolg_zoo.presets.margin_head import margin_head_of
 from dolg_zoo.presets.registry import (
     DEFAULT_PRESET,
+    fetch_margin_head,
     load_margin_head,
     load_preset,
     locate_preset,
@@ -19,6 +20,7 @@ __all__ = [
     "Preset",
     "PresetError",
     "convert_checkpoint",
+    "fetch_margin_head",
     "load_margin_head",
     "load_preset",
     "locate_preset",

@@ -17,13 +17,10 @@ from pathlib import Path
 from dolg_zoo.presets.conversion import convert_checkpoint
 from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.folder import METADATA, Preset, whole_preset, write_preset
-from dolg_zoo.user_cache import cache_folder
 from dolg_zoo.weights import CheckpointEntry, fetch
+from dolg_zoo.weights.kept import conversion_folder
 
 logger = logging.getLogger(__name__)
-
-# To be raised when a checkpoint would become another preset than it did before.
-CONVERSION = 1
 
 DAY_S = 24 * 60 * 60
 
@@ -33,7 +30,7 @@ _unkept: dict[str, Path] = {}
 
 def kept_conversion(entry: CheckpointEntry) -> Path | None:
     """The preset folder that a checkpoint was converted to before, if it is still there."""
-    for folder in (_unkept.get(entry.file.sha256), _place(entry)):
+    for folder in (_unkept.get(entry.file.sha256), conversion_folder(entry)):
         # Path.is_file raises where it may not look
         if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
             return folder
@@ -52,8 +49,8 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
         WeightsError: if the checkpoint cannot be had, is not the one promised or cannot be read.
         PresetError: if it holds another network than the manifest says.
     """
-    path = fetch(entry.file)
-    conversion = convert_checkpoint(path, entry.format, _metadata(entry))
+    path = fetch(entry.file, preset=entry.name)
+    conversion = convert_checkpoint(path, entry.format, metadata_of(entry))
     backbone = conversion.preset.net.config.backbone
     if backbone != entry.architecture:
         raise PresetError(f"{path} is for {entry.name}, but its backbone is {backbone}.")
@@ -62,7 +59,7 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
         return write_preset(target, conversion.preset, conversion.margin_head)
 
     try:
-        folder = _place(entry)
+        folder = conversion_folder(entry)
         if folder is None:
             raise OSError("there is no home folder")
         return folder, _write_whole(folder, write)
@@ -80,16 +77,14 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
     return folder, written
 
 
-def _place(entry: CheckpointEntry) -> Path | None:
-    parent = cache_folder()
-    return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
-
-
-def _metadata(entry: CheckpointEntry) -> dict:
+def metadata_of(entry: CheckpointEntry) -> dict:
+    """What metadata.json says of a preset that was made from a checkpoint."""
     return {
         "name": entry.name,
         "description": entry.description,
+        "dataset": entry.dataset,
         "license": entry.license,
+        "license_note": entry.license_note,
         "provenance": entry.provenance,
         "source": asdict(entry.file),
         "figures": [asdict(figure) for figure in entry.figures],

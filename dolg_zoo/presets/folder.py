@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -21,7 +22,6 @@ from dolg_zoo.porting import MarginHead
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.margin_head import (
-    MARGIN_HEAD,
     describe_margin_head,
     load_margin_head,
     save_margin_head,
@@ -29,7 +29,7 @@ from dolg_zoo.presets.margin_head import (
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights, save_weights
 from dolg_zoo.weights.hashing import fault_in, sha256_of
-from dolg_zoo.weights.manifest import PRESET_FILES
+from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
 
 CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
 REPORT = "report.json"  # of the conversion tools
@@ -97,8 +97,13 @@ def write_preset(
     return replace(preset, metadata=metadata)
 
 
-def read_preset(folder: str | Path) -> Preset:
+def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> Preset:
     """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
+
+    Args:
+        folder: the folder.
+        known: sha256 of files in it, by name, that have just been worked out: to spare doing it
+            again for a large one.
 
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
@@ -114,7 +119,7 @@ def read_preset(folder: str | Path) -> Preset:
             f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
         )
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
-        weights_checked = pool.submit(_check_hashes, folder, metadata, (WEIGHTS,))
+        weights_checked = pool.submit(_check_hashes, folder, metadata, (WEIGHTS,), known or {})
         try:
             net = _network(config)
         except Exception as error:  # Keras raises nearly every type there is for a wrong graph
@@ -176,7 +181,12 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
         return DOLGNet(brought, config=dolg)
 
 
-def _check_hashes(folder: Path, metadata: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _check_hashes(
+    folder: Path,
+    metadata: Mapping[str, Any],
+    names: tuple[str, ...],
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     hashes = metadata.get("sha256", {})
     if not isinstance(hashes, dict) or not all(
         isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values()
@@ -185,7 +195,7 @@ def _check_hashes(folder: Path, metadata: Mapping[str, Any], names: tuple[str, .
             f"{folder / METADATA}: sha256 must give 64 hexadecimal digits a file, got {hashes!r}."
         )
     for name in names:
-        if name not in hashes:
+        if name not in hashes or known.get(name) == hashes[name]:
             continue
         fault = fault_in(folder / name, hashes[name]) if (folder / name).is_file() else "missing"
         if fault:

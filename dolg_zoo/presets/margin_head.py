@@ -13,7 +13,6 @@ from dolg_zoo.models.dolg_config import MAX_SIZE
 from dolg_zoo.porting import MarginHead
 from dolg_zoo.presets.errors import PresetError
 
-MARGIN_HEAD = "margin_head.npz"
 LAYERS = ("ArcFace", "CurricularFace")
 MAX_CLASSES = 2**24
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import keras
 
-from dolg_zoo.presets.converted import convert_and_keep, kept_conversion
+from dolg_zoo.presets.converted import convert_and_keep, kept_conversion, metadata_of
 from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.folder import (
     Preset,
@@ -20,24 +21,36 @@ from dolg_zoo.presets.folder import (
     read_preset,
     whole_preset,
 )
-from dolg_zoo.presets.margin_head import MARGIN_HEAD
-from dolg_zoo.weights import CheckpointEntry, fetch, fetch_repo, load_manifest, parse_hub_url
+from dolg_zoo.weights import (
+    CheckpointEntry,
+    fetch_preset,
+    fetch_repo,
+    load_manifest,
+    parse_hub_url,
+)
 from dolg_zoo.weights.hashing import fault_in
-from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry
+from dolg_zoo.weights.kept import EMBEDDED
+from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, PresetEntry
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_PRESET = "dolg_efficientnet_lite_b0_imagenet"
-EMBEDDED = Path(__file__).with_name("embedded")
 
 
 @dataclass(frozen=True)
 class LocatedPreset:
-    """A folder with a preset's files, and the name to call it by."""
+    """A folder with a preset's files, and the name to call it by.
+
+    Attributes:
+        name: the name.
+        folder: the folder.
+        sha256: hashes that have just been worked out, by the name of the file.
+    """
 
     name: str
     folder: Path
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def preset_names() -> list[str]:
@@ -70,10 +83,10 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     if isinstance(preset, str) and preset.startswith("hf://"):
         repo, revision = parse_hub_url(preset)
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
-        return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder)
+        return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
     presets = load_manifest().entries
     if preset in presets:
-        return LocatedPreset(preset, _folder_of(presets[preset]))
+        return _located(presets[preset])
     if Path(preset).is_dir():
         return LocatedPreset(str(preset), Path(preset))
     if Path(preset).is_file():
@@ -101,9 +114,12 @@ def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
     """
     entry = load_manifest().checkpoints.get(preset)
     if entry is not None:
-        return entry.name, _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
+        loaded = _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
+        # what is said of the weights may be known better now than when they were converted
+        return entry.name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
     located = locate_preset(preset)
-    return located.name, read_preset(located.folder)
+    with _named(located):
+        return located.name, read_preset(located.folder, located.sha256)
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:
@@ -117,18 +133,43 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
         WeightsError: if a file cannot be downloaded, or is not the one that was promised.
     """
     located = locate_preset(preset)
-    if located.name.startswith("hf://") and has_margin_head(located.folder):
+    with _named(located):
+        fetch_margin_head(located)
+        return read_margin_head(located.folder)
+
+
+def fetch_margin_head(located: LocatedPreset) -> None:
+    """Puts a preset's margin head beside its other files, if it keeps one on the Hub.
+
+    Raises:
+        WeightsError: if it cannot be downloaded, or is not the one that was promised.
+    """
+    entry = load_manifest().presets.get(located.name)
+    if entry is not None and entry.source is not None and MARGIN_HEAD in entry.files:
+        fetch_preset(entry, [MARGIN_HEAD])
+    elif located.name.startswith("hf://") and has_margin_head(located.folder):
         repo, commit = parse_hub_url(located.name)
-        fetch_repo(repo, [MARGIN_HEAD], revision=commit)  # which puts it beside the others
-    return read_margin_head(located.folder)
+        fetch_repo(repo, [MARGIN_HEAD], revision=commit)
 
 
-def _folder_of(entry: PresetEntry | CheckpointEntry) -> Path:
+@contextmanager
+def _named(located: LocatedPreset) -> Iterator[None]:
+    """Puts the preset's name before an error that names its files alone."""
+    try:
+        yield
+    except PresetError as error:
+        if located.name in str(error):
+            raise
+        raise PresetError(f"{located.name}: {error}") from error
+
+
+def _located(entry: PresetEntry | CheckpointEntry) -> LocatedPreset:
     if isinstance(entry, CheckpointEntry):
-        return _of_kept(entry, whole_preset) or convert_and_keep(entry)[0]
+        folder = _of_kept(entry, whole_preset) or convert_and_keep(entry)[0]
+        return LocatedPreset(entry.name, folder)
     if entry.source is not None:
-        files = [fetch(file) for file in entry.remote_files]
-        return files[0].parent  # the Hub's cache has a folder for each commit
+        snapshot = fetch_preset(entry)
+        return LocatedPreset(entry.name, snapshot.folder, snapshot.sha256)
     folder = EMBEDDED / entry.name
     for name, promised in entry.files.items():
         path = folder / name
@@ -138,7 +179,8 @@ def _folder_of(entry: PresetEntry | CheckpointEntry) -> Path:
                 f"{path}, which ships with dolg-zoo, is not the file that was released ({fault});"
                 " reinstall the package."
             )
-    return folder
+    hashes = {name: promised.sha256 for name, promised in entry.files.items()}
+    return LocatedPreset(entry.name, folder, hashes)
 
 
 def _of_kept(entry: CheckpointEntry, read: Callable[[Path], T]) -> T | None:

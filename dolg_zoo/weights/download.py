@@ -16,8 +16,10 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from dolg_zoo.weights.errors import (
     WeightsError,
 )
 from dolg_zoo.weights.hashing import fault_in
-from dolg_zoo.weights.manifest import PresetEntry, RemoteFile
+from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry, RemoteFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -53,6 +55,7 @@ _CANNOT_STORE = {
 }
 _LATER = {429, 500, 502, 503, 504}  # statuses that say nothing of the file or of who asks
 _PATIENCE_S = 60
+_QUICK_S = 10
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,17 @@ def fetch(
     return request.pinned(file)
 
 
-def fetch_preset(entry: PresetEntry, *, cache_dir: Path | str | None = None) -> RepoSnapshot:
-    """Return verified local copies of all files of a pinned preset.
+def fetch_preset(
+    entry: PresetEntry,
+    files: Sequence[str] = PRESET_FILES,
+    *,
+    cache_dir: Path | str | None = None,
+) -> RepoSnapshot:
+    """Return verified local copies of files of a pinned preset.
 
     Args:
         entry: the preset; one that has a source.
+        files: at least one name of a file of it.
         cache_dir: a Hub cache folder; None means the user's own.
 
     Raises:
@@ -125,12 +134,11 @@ def fetch_preset(entry: PresetEntry, *, cache_dir: Path | str | None = None) -> 
         ChecksumError: the bytes are wrong, and still so after they were fetched once more.
     """
     source = entry.source
-    request = _Request(source.repo, source.revision, tuple(entry.files), entry.name, cache_dir)
-    paths = [request.pinned(file) for file in entry.remote_files]
+    request = _Request(source.repo, source.revision, tuple(files), entry.name, cache_dir)
+    pins = [file for file in entry.remote_files if file.path in request.names]
+    paths = [request.pinned(file) for file in pins]
     return RepoSnapshot(  # the Hub's cache has a folder for each commit
-        paths[0].parent,
-        source.revision,
-        {name: file.sha256 for name, file in entry.files.items()},
+        paths[0].parent, source.revision, {file.path: file.sha256 for file in pins}
     )
 
 
@@ -163,12 +171,34 @@ def fetch_repo(
     if not _COMMIT.fullmatch(revision):
         request = request.resolved()
     paths = {name: request.verified(name, request.stated_fault) for name in request.names}
-    hashes = {name: _hash_in_cache(path) for name, path in paths.items()}
+    hashes = {name: hash_in_cache(path) for name, path in paths.items()}
     return RepoSnapshot(
         paths[request.names[0]].parent,
         request.revision,
         {name: known for name, known in hashes.items() if known and _SHA256.fullmatch(known)},
     )
+
+
+def cached_path(
+    repo: str, revision: str, name: str, cache_dir: Path | str | None = None
+) -> Path | None:
+    """Return the file that the cache has under a name, unverified, without asking the Hub.
+
+    A branch stands for the commit that it was at when it was last used.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo, name, cache_dir=cache_dir, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def hash_in_cache(path: Path) -> str | None:
+    """Return the hash that a file in the cache came with, if the cache keeps it."""
+    # A file there is a link to a blob, named by the etag. That is the hash (sha256 of a large file,
+    # git's sha1 of a small one), so it is known offline too.
+    if path.is_symlink() and _HASH.fullmatch(etag := path.readlink().name):
+        return etag
+    return None
 
 
 @dataclass(frozen=True)
@@ -203,10 +233,10 @@ class _Request:
         problem = fault(path)
         if problem is None:
             return path
+        damaged = f"{self.describe(name)} is damaged in the cache ({path}): {problem}."
         if constants.HF_HUB_OFFLINE:
             raise ChecksumError(
-                f"{self.describe(name)} is damaged in the cache ({path}): {problem}. Unset "
-                f"HF_HUB_OFFLINE to fetch it again. {self.by_hand()}"
+                f"{damaged} Unset HF_HUB_OFFLINE to fetch it again. {self.by_hand()}"
             )
         with self.explained(name), WeakFileLock(self.lock_file(path)):
             path = self.cached(name) or self.download(name, promised)
@@ -215,9 +245,10 @@ class _Request:
                 # Another process has put it right while this one waited for the lock.
                 return path
             logger.warning("%s: %s. Fetching it again.", self.describe(name), problem)
-            # Without this, the Hub client would leave the name pointing at the old bytes.
-            path.unlink()
-            path = self.download(name, promised, force=True)
+            try:
+                path = self.download(name, promised, replacing=path)
+            except UnreachableError as error:
+                raise UnreachableError(error.reason, f"{damaged} {error}") from error
             problem = fault(path)
             if problem is None:
                 return path
@@ -229,38 +260,50 @@ class _Request:
 
     def cached(self, name: str) -> Path | None:
         """Return what the cache has for a name: at the commit, or where the branch was last."""
-        from huggingface_hub import try_to_load_from_cache
-
         with self.explained(name):
-            path = try_to_load_from_cache(
-                self.repo, name, cache_dir=self.cache_dir, revision=self.revision
-            )
-        return Path(path) if isinstance(path, str) else None
+            return cached_path(self.repo, self.revision, name, self.cache_dir)
 
     def download(
-        self, name: str, promised: RemoteFile | None = None, *, force: bool = False
+        self,
+        name: str,
+        promised: RemoteFile | None = None,
+        *,
+        replacing: Path | None = None,
+        patient: bool = True,
     ) -> Path:
         """Return the file in the cache, as huggingface_hub believes it to be."""
-        from huggingface_hub import get_session, hf_hub_download
+        from huggingface_hub import hf_hub_download
 
-        with self.explained(name):
-            hooks = get_session().event_hooks["response"]
-            if _refuse_paths not in hooks:
-                hooks.append(_refuse_paths)
-            # huggingface_hub asks the same once more, but it would take 23 seconds to find that
-            # there is no network, and download first what is known to be wrong.
-            self.check(name, self.ask(name), promised)
+        def fetch() -> Path:
             return Path(
                 hf_hub_download(
                     self.repo,
                     name,
                     revision=self.revision,
                     cache_dir=self.cache_dir,
-                    force_download=force,
+                    force_download=replacing is not None,
                 )
             )
 
-    def ask(self, name: str) -> HfFileMetadata:
+        with self.explained(name), _guarded_clients(self.describe(name)):
+            # huggingface_hub asks the same once more, but it would take 23 seconds to find that
+            # there is no network, and download first what is known to be wrong.
+            self.check(name, self.ask(name, patient), promised)
+            if replacing is not None:
+                # Else the Hub client would leave the name pointing at the old bytes.
+                replacing.unlink()
+            begin = time.monotonic()
+            try:
+                return fetch()
+            except WeightsError:
+                raise
+            except Exception as error:
+                # It resumes a transfer that stalls, but not one that is reset.
+                if _storage_problem(error) or time.monotonic() - begin > _QUICK_S:
+                    raise
+                return fetch()
+
+    def ask(self, name: str, patient: bool) -> HfFileMetadata:
         """Return what the Hub states of a file."""
         from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
@@ -270,18 +313,19 @@ class _Request:
         try:
             return get_hf_file_metadata(url, timeout=timeout)
         except HfHubHTTPError as error:
-            if error.response.status_code not in _LATER or _wait_in(error) > _PATIENCE_S:
+            if not patient or error.response.status_code not in _LATER:
                 raise
         return get_hf_file_metadata(url, timeout=timeout, retry_on_errors=True)
 
     def check(self, name: str, stated: HfFileMetadata, promised: RemoteFile | None) -> None:
         """Refuse an answer that is not of the commit or the file that were asked for."""
         commit = stated.commit_hash or ""
-        pinned = self.revision if _COMMIT.fullmatch(self.revision) else commit
-        if not _COMMIT.fullmatch(commit) or commit != pinned:
+        pinned = _COMMIT.fullmatch(self.revision)
+        if not _COMMIT.fullmatch(commit) or (pinned and commit != self.revision):
+            expected = self.revision if pinned else "40 hexadecimal digits"
             raise DownloadError(
                 f"{self.describe(name)}: the server answered with commit {stated.commit_hash!r},"
-                f" expected {pinned or '40 hexadecimal digits'}. {_OTHER_SERVER}"
+                f" expected {expected}. {_OTHER_SERVER}"
             )
         if promised is None:
             return
@@ -303,7 +347,7 @@ class _Request:
         before = (path := self.cached(name)) and path.parent.name
         try:
             # By the branch's name, so that the Hub client notes where it was.
-            now = self.download(name).parent.name
+            now = self.download(name, patient=before is None).parent.name
         except UnreachableError as error:
             if before is None:
                 raise
@@ -336,7 +380,7 @@ class _Request:
         return fault_in(path, self.stated_hash(path))
 
     def stated_hash(self, path: Path) -> str:
-        if known := _hash_in_cache(path):
+        if known := hash_in_cache(path):
             return known
         from huggingface_hub import HfApi, constants
 
@@ -347,8 +391,13 @@ class _Request:
                 f"`hf download {self.repo} --local-dir FOLDER` and use that folder."
             )
         with self.explained(path.name):
-            [info] = HfApi().get_paths_info(self.repo, path.name, revision=path.parent.name)
-        return info.lfs.sha256 if info.lfs else info.blob_id
+            infos = HfApi().get_paths_info(self.repo, path.name, revision=path.parent.name)
+        if not infos:
+            raise DownloadError(
+                f"{self.describe(path.name)} cannot be verified: the server states no hash of it."
+                f" {_OTHER_SERVER}"
+            )
+        return infos[0].lfs.sha256 if infos[0].lfs else infos[0].blob_id
 
     def lock_file(self, path: Path) -> Path:
         # <cache>/models--user--repo/snapshots/<commit>/<name>; the Hub client's own locks lie in
@@ -382,12 +431,11 @@ class _Request:
 
         described = self.describe(name)
         causes = list(_causes(error))
-        for cause in causes:
-            if isinstance(cause, OSError) and cause.errno in _CANNOT_STORE:
-                return DownloadError(
-                    f"{described} cannot be stored in {self.cache()}: {cause.strerror}. Make "
-                    f"room or set the rights there, or set HF_HOME to another folder."
-                )
+        if problem := _storage_problem(error):
+            return DownloadError(
+                f"{described} cannot be stored in {self.cache()}: {problem.strerror}. Make room or "
+                f"set the rights there, or set HF_HOME to another folder."
+            )
         if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in causes):
             return UnreachableError(
                 None,
@@ -411,10 +459,7 @@ class _Request:
                 f"{status}). Check its name; if it is private, log in with `hf auth login` or set "
                 f"HF_TOKEN."
             )
-        if status == 429 and (wait := _wait_in(answer)):
-            reason = f"status 429, too many requests; try again in {wait:.0f} seconds"
-        else:
-            reason = f"status {status}" if status else _in_words(causes[-1])
+        reason = f"status {status}" if status else _in_words(causes[-1])
         return UnreachableError(
             reason,
             f"{described} could not be fetched from {constants.ENDPOINT} ({reason}). Check the "
@@ -443,36 +488,62 @@ class _Request:
 _OTHER_SERVER = "If HF_ENDPOINT names a mirror or a proxy is between, try without it."
 
 
-def _refuse_paths(response: Any) -> None:
-    """Stop before the Hub client makes a file's path of what a server sent."""
+@contextmanager
+def _guarded_clients(described: str) -> Iterator[None]:
+    """Have the Hub client's answers looked at before it acts on them.
+
+    It makes a file's path of an etag and a commit, and waits for as long as a server asks it to.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils import _http
+
+    # There is no public name for the factory in force, which may be the user's own. A hook on the
+    # client alone would be lost: after an error of the connection the Hub client makes another.
+    if (make_client := _http._GLOBAL_CLIENT_FACTORY) not in _guarded_factories:
+
+        def make_guarded_client() -> Any:
+            client = make_client()
+            client.event_hooks["response"].append(_look_at)
+            return client
+
+        _guarded_factories.append(make_guarded_client)
+        set_client_factory(make_guarded_client)
+    token = _asking_for.set(described)
+    try:
+        yield
+    finally:
+        _asking_for.reset(token)
+
+
+_guarded_factories: list[Callable[[], Any]] = []
+_asking_for: ContextVar[str | None] = ContextVar("what is being fetched here", default=None)
+
+
+def _look_at(response: Any) -> None:
+    described = _asking_for.get()
+    if described is None:  # a request of someone else's in this process
+        return
     for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
         value = response.headers.get(header)
         if value is not None and not _FILE_NAME.fullmatch(value.removeprefix("W/").strip('"')):
             raise DownloadError(
-                f"{response.request.url} answered with {header}: {value!r}, which cannot be the"
+                f"{described}: the server answered with {header}: {value!r}, which cannot be the"
                 f" name of a file. {_OTHER_SERVER}"
             )
+    wait = response.headers.get("Retry-After", "")
+    if response.status_code in _LATER and wait.isdecimal() and int(wait) > _PATIENCE_S:
+        reason = f"status {response.status_code}, try again in {wait} seconds"
+        raise UnreachableError(reason, f"{described}: the server is busy ({reason}).")
 
 
-def _hash_in_cache(path: Path) -> str | None:
-    """The hash that a file in the cache came with, as far as the cache keeps it."""
-    # A file there is a link to a blob, named by the etag. That is the hash (sha256 of a large file,
-    # git's sha1 of a small one), so it is known offline too.
-    if path.is_symlink() and _HASH.fullmatch(etag := path.readlink().name):
-        return etag
-    return None
-
-
-def _wait_in(error: Any) -> float:
-    """The seconds that a server asks to be left in peace, or 0."""
-    try:
-        return float(error.response.headers.get("Retry-After", 0))
-    except ValueError:  # a date
-        return 0
+def _storage_problem(error: BaseException) -> OSError | None:
+    errors = (cause for cause in _causes(error) if isinstance(cause, OSError))
+    return next((cause for cause in errors if cause.errno in _CANNOT_STORE), None)
 
 
 def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    # The first line: what follows is advice for who called the Hub client.
+    return f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import math
-import re
+import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dolg_zoo.weights.errors import ManifestError
 
-FORMAT_VERSION = 1
-PRESET_FILES = ("config.json", "preprocessor.json", "metadata.json", "model.weights.h5")
-CHECKPOINT_SUFFIXES = {
-    "official_pytorch": (".pt", ".pth", ".pyth", ".safetensors"),
-    "official_paddle": (".pdparams",),
-    "dongkyuk_pytorch": (".pt", ".pth", ".ckpt", ".safetensors"),
-}
-"""The suffixes of an upstream's files, by the name that `dolg_zoo.porting.LAYOUTS` has for it."""
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
+T = TypeVar("T")
+
+PRESET_FILES = ("config.json", "preprocessor.json", "metadata.json", "model.weights.h5")
+MARGIN_HEAD = "margin_head.npz"
+"""The one file of a preset that need not be there: only who trains on needs it."""
+
+SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 _FILE_NAME = "weights_manifest.json"
+_MAX_BYTES = 16 * 2**20  # far more than a list of weights takes
+_shown = reprlib.Repr()
+_shown.maxstring = 200
+_shown.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,21 @@ class HubSource:
 
 @dataclass(frozen=True)
 class Figure:
-    """A published or measured result: its value, what was measured, and who says so."""
+    """A published or measured result.
+
+    Attributes:
+        value: the number.
+        metric: what it is, with its unit if it has one: "mAP %".
+        dataset: what it was measured on: "ROxford medium".
+        source: who says so, or the command that measures it.
+        note: what else must be known to compare it.
+    """
 
     value: float
-    what: str
+    metric: str
+    dataset: str
     source: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +94,13 @@ class PresetEntry:
         name: `<architecture>_<tag>`.
         description: one line for lists.
         architecture: name of the backbone.
+        descriptor_dim: length of the descriptor.
+        dataset: what it was trained on.
         source: where its files lie on the Hub, or None when they ship inside the package.
-        files: hash of each file of the preset; empty until the preset has been built.
-        license: licence of the weights.
+        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
+            it keeps one.
+        license: licence of the weights, an SPDX expression.
+        license_note: what the expression cannot say.
         provenance: how the weights came to be.
         figures: results, with their source.
         figures_note: what must be said wherever the figures are shown.
@@ -88,16 +109,19 @@ class PresetEntry:
     name: str
     description: str
     architecture: str
+    descriptor_dim: int
+    dataset: str
     source: HubSource | None
     files: Mapping[str, FileHash]
     license: str
+    license_note: str
     provenance: str
     figures: tuple[Figure, ...]
     figures_note: str
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
-        """What has to be fetched before the preset can be loaded; nothing if it ships."""
+        """All its files with their pins; none if it ships."""
         if self.source is None:
             return ()
         return tuple(
@@ -125,9 +149,12 @@ class CheckpointEntry:
     name: str
     description: str
     architecture: str
+    descriptor_dim: int
+    dataset: str
     file: RemoteFile
     format: str
     license: str
+    license_note: str
     provenance: str
     figures: tuple[Figure, ...]
     figures_note: str
@@ -159,6 +186,8 @@ class Manifest:
 def load_manifest(path: Path | None = None) -> Manifest:
     """Read and check a manifest.
 
+    What is well formed is said by weights_manifest.schema.json, beside this module.
+
     Args:
         path: the file; None means the project's own, from the installed package or the checkout.
 
@@ -168,16 +197,43 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     path = _own_manifest() if path is None else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        content = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (OSError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
-    fields = _record(path.name, content, _MANIFEST)
-    for name in fields["presets"].keys() & fields["checkpoints"].keys():
-        raise ManifestError(f"{path.name}: {name!r} is both a preset and a checkpoint.")
-    return Manifest(fields["presets"], fields["checkpoints"])
+    return parse_manifest(content, path.name)
+
+
+def parse_manifest(content: Any, name: str) -> Manifest:
+    """Check what a manifest's JSON holds, as `load_manifest` does.
+
+    Args:
+        content: what `json.loads` gave.
+        name: what to call it in errors.
+
+    Raises:
+        ManifestError: as `load_manifest`.
+    """
+    try:
+        # the first error only: a file of another kind has one for each of its lines
+        error = next(_validator().iter_errors(content), None)
+    except RecursionError as error:
+        raise ManifestError(f"{name} is nested too deeply for a manifest.") from error
+    if error is not None:
+        raise ManifestError(_explained(error, name))
+    for both in content["presets"].keys() & content["checkpoints"].keys():
+        raise ManifestError(f"{name}: {both!r} is both a preset and a checkpoint.")
+    return Manifest(
+        _entries(content["presets"], _preset, f"{name}: presets"),
+        _entries(content["checkpoints"], _checkpoint, f"{name}: checkpoints"),
+    )
 
 
 def _own_manifest() -> Path:
+    """Where the project's own manifest lies: in the installed package, or in the checkout."""
     package = Path(__file__).parents[1]
     installed = package / _FILE_NAME
     return installed if installed.is_file() else package.parent / _FILE_NAME
@@ -192,135 +248,83 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-# A reader takes the place of a value ("presets.some_name.license") and the value, and returns what
-# the dataclasses above hold or raises. A schema gives a record's fields their readers.
-Reader = Callable[[str, Any], Any]
+@functools.cache
+def _validator() -> Validator:
+    # Imported when a manifest is read: jsonschema takes a tenth of a second.
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    # A schema takes 7.0 for an integer, and cannot say that a number be finite.
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: (
+                type(value) in (int, float) and abs(value) <= sys.float_info.max
+            ),
+        }
+    )
+    strict = extend(Draft202012Validator, type_checker=types)
+    return strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-def _record(where: str, value: Any, schema: Mapping[str, Reader]) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _refusal(where, value, "an object")
-    for key in value.keys() - schema.keys():
-        raise ManifestError(f"{where} has the unknown field {key!r}; known are {sorted(schema)}.")
-    for key in schema.keys() - value.keys():
-        raise ManifestError(f"{where} lacks the field {key!r}.")
-    return {key: read(f"{where}: {key}", value[key]) for key, read in schema.items()}
+def _explained(error: ValidationError, name: str) -> str:
+    where = name
+    for step in error.absolute_path:
+        where += f"[{step}]" if isinstance(step, int) else f": {step}"
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(key for key in error.instance if key not in known)
+        return f"{where} has the unknown field {_shown.repr(unknown)}; known are {sorted(known)}."
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{where} lacks the field {missing!r}."
+    if "propertyNames" in error.absolute_schema_path:
+        where = f"a name in {where}"
+    return f"{where} is {_shown.repr(error.instance)}; it must be {error.schema['description']}."
 
 
-def _refusal(where: str, value: Any, wanted: str) -> ManifestError:
-    return ManifestError(f"{where} is {value!r}; it must be {wanted}.")
+# What follows is given what the schema has let through.
 
 
-def _matching(pattern: str, wanted: str) -> Reader:
-    def read(where: str, value: Any) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
-            raise _refusal(where, value, wanted)
-        return value
-
-    return read
-
-
-_any_text = _matching(r".*", "a text")
-_text = _matching(r".*\S.*", "a text that is not empty")
-_name = _matching(r"[a-z0-9]+(_[a-z0-9]+)*", "lower-case words joined by underscores")
-_repo = _matching(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "a Hub repository, 'user/name'")
-_revision = _matching(r"[0-9a-f]{40}", "a commit, 40 lower-case hexadecimal digits")
-_sha256 = _matching(r"[0-9a-f]{64}", "a sha256, 64 lower-case hexadecimal digits")
-_file_name = _matching(r"[A-Za-z0-9_][\w.-]*", "a plain file name, without folders")
-_format = _matching("|".join(CHECKPOINT_SUFFIXES), f"one of {sorted(CHECKPOINT_SUFFIXES)}")
-
-
-def _version(where: str, value: Any) -> int:
-    if type(value) is not int or value != FORMAT_VERSION:
-        raise _refusal(where, value, f"{FORMAT_VERSION}, or dolg-zoo updated")
-    return value
-
-
-def _size(where: str, value: Any) -> int:
-    if type(value) is not int or value <= 0:
-        raise _refusal(where, value, "a number of bytes above 0")
-    return value
-
-
-def _number(where: str, value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise _refusal(where, value, "a finite number")
-    return float(value)
-
-
-def _figures(where: str, value: Any) -> tuple[Figure, ...]:
-    if not isinstance(value, list):
-        raise _refusal(where, value, "a list")
-    return tuple(
-        Figure(**_record(f"{where}[{place}]", item, _FIGURE)) for place, item in enumerate(value)
+def _entries(
+    entries: dict[str, Any], read: Callable[[str, dict[str, Any]], T], where: str
+) -> Mapping[str, T]:
+    return MappingProxyType(
+        {
+            name: read(name, {**entry, **_origin(entry, f"{where}: {name}")})
+            for name, entry in entries.items()
+        }
     )
 
 
-def _source(where: str, value: Any) -> HubSource | None:
-    return None if value == "embedded" else HubSource(**_record(where, value, _HUB_SOURCE))
+def _preset(name: str, fields: dict[str, Any]) -> PresetEntry:
+    source = fields.pop("source")
+    files = {path: FileHash(**promised) for path, promised in fields.pop("files").items()}
+    return PresetEntry(
+        name=name,
+        source=None if source == "embedded" else HubSource(**source),
+        files=MappingProxyType(files),
+        **fields,
+    )
 
 
-def _preset_files(where: str, value: Any) -> Mapping[str, FileHash]:
-    # Every file or, before the preset is built, none: a preset that lacks one cannot be loaded.
-    schema = dict.fromkeys(PRESET_FILES, _file_hash) if value != {} else {}
-    return MappingProxyType(_record(where, value, schema))
-
-
-def _file_hash(where: str, value: Any) -> FileHash:
-    return FileHash(**_record(where, value, _FILE_HASH))
-
-
-def _preset(where: str, name: str, value: Any) -> PresetEntry:
-    entry = PresetEntry(name=name, **_record(where, value, _PRESET))
-    if entry.source is not None and not entry.files:
-        raise _refusal(f"{where}: files", {}, f"the hashes of {list(PRESET_FILES)}")
-    return entry
-
-
-def _checkpoint(where: str, name: str, value: Any) -> CheckpointEntry:
-    fields = _record(where, value, _CHECKPOINT)
-    path, suffixes = fields.pop("file"), CHECKPOINT_SUFFIXES[fields["format"]]
-    if not path.endswith(suffixes):
-        raise _refusal(f"{where}: file", path, f"a name ending in one of {list(suffixes)}")
+def _checkpoint(name: str, fields: dict[str, Any]) -> CheckpointEntry:
     pins = {key: fields.pop(key) for key in ("repo", "revision", "size", "sha256")}
-    return CheckpointEntry(name=name, file=RemoteFile(path=path, **pins), **fields)
+    return CheckpointEntry(name=name, file=RemoteFile(path=fields.pop("file"), **pins), **fields)
 
 
-def _entries(read: Callable[[str, str, Any], Any]) -> Reader:
-    def read_all(where: str, value: Any) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise _refusal(where, value, "an object")
-        return MappingProxyType(
-            {
-                _name(f"a name in {where}", name): read(f"{where}: {name}", name, item)
-                for name, item in value.items()
-            }
-        )
-
-    return read_all
+def _origin(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    figures = [Figure(**{**item, "value": float(item["value"])}) for item in entry["figures"]]
+    return {"license": _spdx(entry["license"], where), "figures": tuple(figures)}
 
 
-_FIGURE = {"value": _number, "what": _text, "source": _text}
-_HUB_SOURCE = {"repo": _repo, "revision": _revision}
-_FILE_HASH = {"size": _size, "sha256": _sha256}
-_ORIGIN = {
-    "license": _text,
-    "provenance": _text,
-    "figures": _figures,
-    "figures_note": _any_text,
-}
-_MODEL = {"description": _text, "architecture": _name}
-_PRESET = {**_MODEL, "source": _source, "files": _preset_files, **_ORIGIN}
-_CHECKPOINT = {
-    **_MODEL,
-    **_HUB_SOURCE,
-    "file": _file_name,
-    **_FILE_HASH,
-    "format": _format,
-    **_ORIGIN,
-}
-_MANIFEST = {
-    "format_version": _version,
-    "presets": _entries(_preset),
-    "checkpoints": _entries(_checkpoint),
-}
+def _spdx(expression: str, where: str) -> str:
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return canonicalize_license_expression(expression)
+    except InvalidLicenseExpression as error:
+        wanted = _validator().schema["$defs"]["license"]["description"]
+        raise ManifestError(
+            f"{where}: license is {expression!r}; it must be {wanted}. {error}."
+        ) from error

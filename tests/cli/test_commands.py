@@ -30,6 +30,57 @@ def test_presets_lists_what_the_manifest_has(dolg):
     assert all(name in table for name in names)
 
 
+@pytest.fixture
+def nothing_cached(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_table_of_presets_has_a_line_for_each_fact(dolg, nothing_cached, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [" ".join(line.split()) for line in dolg("presets").out.splitlines()]
+    start = lines.index("dolg_resnet50_gldv2 265 MiB GLDv2-clean not cached")
+    assert lines[start + 1 :][:3] == [
+        "81.2 mAP % ROxford medium 512 MIT",
+        "62.55 mAP % ROxford hard",
+        "+22 more",
+    ]
+    assert "0.828 leave-one-out mAP 265 512 Apache-2.0" in lines
+    assert any(line.endswith("ImageNet-1k in the package") for line in lines)
+    assert all(len(line) <= columns for line in dolg("presets").out.splitlines())
+
+
+def test_presets_as_json_has_all_of_the_manifest(dolg, nothing_cached):
+    entries = {entry["name"]: entry for entry in json.loads(dolg("presets", "--json").out)}
+    path = dolg_zoo.weights.manifest.SCHEMA.parents[2] / "weights_manifest.json"
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    for name, fields in {**stated["presets"], **stated["checkpoints"]}.items():
+        entry = entries.pop(name)
+        figures = [{"note": "", **figure} for figure in fields["figures"]]
+        assert entry["figures"] == figures
+        files = fields.get("files") or {
+            fields["file"]: {"size": fields["size"], "sha256": fields["sha256"]}
+        }
+        assert entry["files"] == files
+        assert entry["bytes"] == sum(file["size"] for file in files.values())
+        if name == DEFAULT:
+            assert (entry["state"], entry["repo"]) == ("in the package", None)
+        else:
+            assert entry["state"] == "not cached"
+        said = fields.keys() - {"source", "files", "file", "size", "sha256", "figures"}
+        assert {key: entry[key] for key in said} == {key: fields[key] for key in said}
+    assert entries == {}
+
+
+def test_presets_says_what_was_converted(dolg, nothing_cached, official_stand_in, monkeypatch):
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
+    states = {e["name"]: e["state"] for e in json.loads(dolg("presets", "--json").out)}
+    assert states["dolg_resnet50_gldv2"] == "converted"
+    assert states["dolg_resnet101_gldv2"] == "not cached"
+
+
 def test_info_is_true_of_the_model(dolg, embedded_model):
     facts = json.loads(dolg("info", DEFAULT, "--json").out)
     assert facts["parameters"] == embedded_model.count_params()
@@ -54,14 +105,15 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
     entry = dolg_zoo.weights.load_manifest().checkpoints["dolg_resnet50_gldv2"]
     text = " ".join(dolg("info", entry.name).out.split())
     for part in (
-        "MIT, as the code of feymanpriv/DOLG",
+        "license MIT As the code of feymanpriv/DOLG",
+        "trained on GLDv2-clean",
         "a third party's upload of their file",
         "0.3535, 0.5, 0.7071, 1, 1.4142",
         "up to 1024 pixels, bilinear without antialias",
         "cropped to the box of what is sought",
         "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
-        "81.2 mAP %, ROxford medium feymanpriv/DOLG README, query cropped",
+        "81.2 mAP % ROxford medium feymanpriv/DOLG README, query cropped",
         "36 of 70 ROxford and 38 of 70 RParis queries",
     ):
         assert part in text

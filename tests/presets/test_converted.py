@@ -24,6 +24,7 @@ from dolg_zoo.porting import MarginHead
 from dolg_zoo.presets import PresetError, converted, preset_names, registry
 from dolg_zoo.presets.conversion import Conversion
 from dolg_zoo.weights import CheckpointEntry, CheckpointError, DownloadError, Manifest, RemoteFile
+from dolg_zoo.weights.kept import conversion_folder
 from dolg_zoo.weights.manifest import Figure
 
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -34,11 +35,14 @@ ENTRY = CheckpointEntry(
     name=NAME,
     description="a test",
     architecture="resnet50",
+    descriptor_dim=512,
+    dataset="GLDv2-clean",
     file=RemoteFile("someone/dolg", "a" * 40, "r50.safetensors", 1, "b" * 64),
     format="official_pytorch",
     license="MIT",
+    license_note="as their code",
     provenance="a third party's upload",
-    figures=(Figure(81.2, "mAP %, ROxford medium", "a README"),),
+    figures=(Figure(81.2, "mAP %", "ROxford medium", "a README"),),
     figures_note="the training set overlaps the test landmarks",
 )
 
@@ -80,7 +84,7 @@ def hub(manifest, monkeypatch):
     class Hub(list):
         file = None
 
-        def fetch(self, file):
+        def fetch(self, file, preset=None):
             self.append(file.path)
             if isinstance(self.file, Exception):
                 raise self.file
@@ -108,7 +112,7 @@ def kept_once(checkpoint, tmp_path_factory):
     entry = replace(ENTRY, file=replace(ENTRY.file, sha256=sha256_of(checkpoint)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOLG_ZOO_CACHE", str(folder))
-        patch.setattr(converted, "fetch", lambda file: checkpoint)
+        patch.setattr(converted, "fetch", lambda file, preset: checkpoint)
         patch.setattr(registry, "load_manifest", lambda: Manifest({}, {NAME: entry}))
         model = DOLG.from_preset(NAME)
     yield entry, folder, model
@@ -184,7 +188,9 @@ def test_the_metadata_says_where_all_of_it_is_from(model, kept_once):
     assert set(metadata.pop("sha256")) == set(FILES) - {"metadata.json"}
     assert metadata == {
         "description": "a test",
+        "dataset": "GLDv2-clean",
         "license": "MIT",
+        "license_note": "as their code",
         "provenance": "a third party's upload",
         "source": {
             "repo": "someone/dolg",
@@ -193,7 +199,15 @@ def test_the_metadata_says_where_all_of_it_is_from(model, kept_once):
             "size": 1,
             "sha256": entry.file.sha256,
         },
-        "figures": [{"value": 81.2, "what": "mAP %, ROxford medium", "source": "a README"}],
+        "figures": [
+            {
+                "value": 81.2,
+                "metric": "mAP %",
+                "dataset": "ROxford medium",
+                "source": "a README",
+                "note": "",
+            }
+        ],
         "figures_note": "the training set overlaps the test landmarks",
     }
 
@@ -420,7 +434,7 @@ def test_what_a_killed_process_left_is_not_believed(small, hub, cache, monkeypat
 
 
 def test_what_a_process_killed_days_ago_left_is_cleared_away(small, hub, cache):
-    folder = cache / "converted" / f"{ENTRY.file.sha256}-{converted.CONVERSION}"
+    folder = conversion_folder(ENTRY)
     old, young = (folder.with_name(f".{folder.name}-{process}") for process in (1, 2))
     for left in (old, young):
         left.mkdir(parents=True)
@@ -459,7 +473,7 @@ def test_threads_at_once_end_in_one_folder(small, hub, cache, monkeypatch, caplo
 @pytest.mark.parametrize("moment", ["while it is written", "when it is moved"])
 def test_what_a_faster_process_kept_stays(moment, small, cache, monkeypatch, caplog):
     write_preset, rename = converted.write_preset, Path.rename
-    place = cache / "converted" / f"{ENTRY.file.sha256}-{converted.CONVERSION}"
+    place = conversion_folder(ENTRY)
     theirs = []
 
     def write(folder, *arguments):

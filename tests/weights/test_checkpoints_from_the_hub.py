@@ -102,6 +102,8 @@ def found(model, checkpoint, golden, module_hub, tmp_path_factory):
     entry = {
         "description": "a test",
         "architecture": architecture,
+        "descriptor_dim": 512,
+        "dataset": "GLDv2-clean",
         "repo": REPO,
         "revision": module_hub.commit(REPO, {checkpoint.name: data}),
         "file": checkpoint.name,
@@ -109,8 +111,16 @@ def found(model, checkpoint, golden, module_hub, tmp_path_factory):
         "sha256": hashlib.sha256(data).hexdigest(),
         "format": CASES[model][1],
         "license": "MIT",
+        "license_note": "",
         "provenance": "a third party's upload",
-        "figures": [{"value": 81.2, "what": "mAP %, ROxford medium", "source": "a README"}],
+        "figures": [
+            {
+                "value": 81.2,
+                "metric": "mAP %",
+                "dataset": "ROxford medium",
+                "source": "a README",
+            }
+        ],
         "figures_note": "the training set overlaps the test landmarks",
     }
     manifest = {"format_version": 1, "presets": {}, "checkpoints": {}}

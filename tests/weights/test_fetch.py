@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from loopback_hub import finished
 
 REPO = "someone/landmarks"
 NAME = "model.weights.h5"
@@ -128,7 +129,8 @@ def test_an_etag_that_is_a_path_is_refused_before_anything_is_written(
     hub.etags[NAME] = etag.format(outside=outside)
     outcome = client.call("fetch", file=file)
     assert outcome["error"] == "DownloadError"
-    assert repr(hub.etags[NAME]) in outcome["message"].replace('"', "")
+    assert hub.etags[NAME] in outcome["message"]
+    assert f"{NAME} of hf://{REPO}" in outcome["message"]
     assert not outside.exists() and not list(tmp_path.rglob("outside*"))
 
 
@@ -189,6 +191,14 @@ def test_a_refused_repository_asks_for_a_login(hub, client, file, status, code):
     assert f"hf://{REPO}@{file['revision']}" in outcome["message"]
     assert f"no such repository to you (status {status})" in outcome["message"]
     assert "hf auth login" in outcome["message"]
+
+
+def test_a_private_repository_opens_to_a_token_that_no_error_shows(hub, client, file):
+    hub.tokens[REPO] = "hf_right"
+    assert "HF_TOKEN" in client.call("fetch", file=file)["message"]
+    wrong = finished(client.start("fetch", env={"HF_TOKEN": "hf_wrong"}, file=file))
+    assert wrong["error"] == "DownloadError" and "hf_wrong" not in wrong["message"]
+    assert "path" in finished(client.start("fetch", env={"HF_TOKEN": "hf_right"}, file=file))
 
 
 def test_a_gated_repository_asks_to_accept_its_conditions(hub, client, file):

@@ -1,21 +1,33 @@
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from packaging.licenses import canonicalize_license_expression
 
 import dolg_zoo
+from dolg_zoo import BACKBONES
 from dolg_zoo.porting import LAYOUTS
 from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
-from dolg_zoo.weights.manifest import CHECKPOINT_SUFFIXES
+from dolg_zoo.weights.manifest import SCHEMA
 
 COMMIT, SHA256 = "c" * 40, "5" * 64
 FILE = {"size": 7, "sha256": SHA256}
-FIGURE = {"value": 81.2, "what": "mAP %, ROxford medium", "source": "a paper"}
-ORIGIN = {"license": "MIT", "provenance": "trained", "figures": [FIGURE], "figures_note": ""}
+FIGURE = {"value": 81.2, "metric": "mAP %", "dataset": "ROxford medium", "source": "a paper"}
+ORIGIN = {
+    "descriptor_dim": 512,
+    "dataset": "GLDv2-clean",
+    "license": "MIT",
+    "license_note": "",
+    "provenance": "trained",
+    "figures": [FIGURE],
+    "figures_note": "",
+}
 PRESET_FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
 WELL_FORMED = {
     "format_version": 1,
@@ -93,7 +105,23 @@ def test_a_name_is_not_given_twice(tmp_path):
 
 
 def test_the_formats_are_those_that_can_be_ported():
-    assert set(CHECKPOINT_SUFFIXES) == set(LAYOUTS)
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert set(schema["$defs"]["checkpoint"]["properties"]["format"]["enum"]) == set(LAYOUTS)
+
+
+def test_a_preset_may_keep_its_margin_head(tmp_path):
+    content = altered("presets/small_imagenet/files/margin_head.npz", FILE)
+    files = load(tmp_path, content).presets["small_imagenet"].remote_files
+    assert [file.path for file in files] == [*PRESET_FILES, "margin_head.npz"]
+
+
+def test_a_licence_is_read_as_spdx_writes_it(tmp_path):
+    content = altered("presets/small_imagenet/license", "mit or apache-2.0")
+    assert load(tmp_path, content).presets["small_imagenet"].license == "MIT OR Apache-2.0"
+
+
+def test_a_manifest_may_name_its_schema(tmp_path):
+    assert load(tmp_path, {"$schema": "a/file.json", **WELL_FORMED}).presets
 
 
 def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
@@ -118,12 +146,20 @@ PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
         (PRESET + "licence", "MIT", ["small_imagenet", "unknown field 'licence'"]),
         (PRESET + "license", REMOVED, ["small_imagenet", "lacks the field 'license'"]),
         (PRESET + "license", " ", ["small_imagenet", "license", "' '"]),
+        (PRESET + "license", "MIT, mostly", ["small_imagenet", "license", "'MIT, mostly'", "SPDX"]),
+        (PRESET + "license", "(" * 199 + "MIT", ["license", "((((", "SPDX"]),
+        (PRESET + "license", "MIT " + "OR MIT " * 999, ["license", "200 characters"]),
+        (PRESET + "descriptor_dim", 0, ["small_imagenet", "descriptor_dim", "0"]),
+        (PRESET + "dataset", "", ["small_imagenet", "dataset", "''"]),
+        (PRESET + "license_note", REMOVED, ["lacks the field 'license_note'"]),
         (PRESET + "architecture", 5, ["small_imagenet", "architecture", "5"]),
         (PRESET + "source", "elsewhere", ["small_imagenet", "source", "'elsewhere'"]),
+        (PRESET + "source", 5, ["small_imagenet", "source", "5", "embedded"]),
         (PRESET + "source/repo", "repo", ["small_imagenet", "repo", "'repo'"]),
         (PRESET + "source/repo", "../etc", ["small_imagenet", "repo", "'../etc'"]),
         (PRESET + "source/revision", "main", ["small_imagenet", "revision", "'main'"]),
-        (PRESET + "files", {}, ["small_imagenet", "files", "{}"]),
+        (PRESET + "files", {}, ["small_imagenet", "files", "'config.json'"]),
+        (PRESET + "files", [], ["small_imagenet", "files", "[]"]),
         (PRESET + "files", {"../evil": FILE}, ["small_imagenet", "files", "'../evil'"]),
         (PRESET + "files/run.py", FILE, ["small_imagenet", "files", "'run.py'"]),
         (PRESET + "files/config.json", REMOVED, ["small_imagenet", "files", "'config.json'"]),
@@ -131,12 +167,18 @@ PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
         (PRESET + "figures", {}, ["small_imagenet", "figures", "{}"]),
         (PRESET + "figures/0/value", "81", ["small_imagenet", "figures[0]", "value", "'81'"]),
         (PRESET + "figures/0/value", float("nan"), ["figures[0]", "value", "nan"]),
+        (PRESET + "figures/0/value", float("inf"), ["figures[0]", "value", "inf"]),
+        (PRESET + "figures/0/value", 10**400, ["figures[0]", "value", "finite"]),
+        (PRESET + "figures/0/value", True, ["figures[0]", "value", "True"]),
+        (PRESET + "figures/0/metric", REMOVED, ["figures[0]", "lacks the field 'metric'"]),
+        (PRESET + "figures/0/what", "mAP", ["figures[0]", "unknown field 'what'"]),
         (PRESET + "figures/0/source", "", ["small_imagenet", "figures[0]", "source", "''"]),
         (PRESET + "figures_note", None, ["small_imagenet", "figures_note", "None"]),
         (CHECKPOINT + "revision", "C" * 40, ["big_gldv2", "revision", "C" * 40]),
         (CHECKPOINT + "revision", COMMIT[1:], ["big_gldv2", "revision", COMMIT[1:]]),
         (CHECKPOINT + "sha256", "g" * 64, ["big_gldv2", "sha256", "g" * 64]),
         (CHECKPOINT + "sha256", SHA256 + "\n", ["big_gldv2", "sha256"]),
+        (CHECKPOINT + "sha256", "5" * 99, ["big_gldv2", "sha256", "5" * 99]),
         (CHECKPOINT + "size", 0, ["big_gldv2", "size", "0"]),
         (CHECKPOINT + "size", -1, ["big_gldv2", "size", "-1"]),
         (CHECKPOINT + "size", 7.0, ["big_gldv2", "size", "7.0"]),
@@ -148,7 +190,9 @@ PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
         (CHECKPOINT + "file", "..", ["big_gldv2", "file", "'..'"]),
         (CHECKPOINT + "file", "../b.pt", ["big_gldv2", "file", "'../b.pt'"]),
         (CHECKPOINT + "file", "/b.pt", ["big_gldv2", "file", "'/b.pt'"]),
-        (CHECKPOINT + "file", "b.exe", ["big_gldv2", "file", "'b.exe'"]),
+        (CHECKPOINT + "file", "b.exe", ["big_gldv2", "file", "'b.exe'", ".pyth"]),
+        (CHECKPOINT + "file", "b.pdparams", ["big_gldv2", "file", "'b.pdparams'", ".pt"]),
+        (CHECKPOINT + "file", "bpt", ["big_gldv2", "file", "'bpt'", ".pt"]),
     ],
 )
 def test_a_malformed_field_is_refused_by_entry_field_and_value(tmp_path, place, value, words):
@@ -166,12 +210,30 @@ def test_a_field_that_stands_twice_is_refused(tmp_path):
         load_manifest(path)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b""])
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff", b"[]", b"", b"[" * 10**5, b" " * 2**25, b"9" * 9999]
+)
 def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, content):
     path = tmp_path / "manifest.json"
     path.write_bytes(content)
     with pytest.raises(ManifestError, match=r"manifest\.json"):
         load_manifest(path)
+
+
+@pytest.mark.parametrize("depth", [100, 400, 800])
+def test_a_deep_value_is_refused_by_the_manifests_path(tmp_path, depth):
+    path = tmp_path / "manifest.json"
+    value = "[" * depth + "]" * depth
+    path.write_text(f'{{"format_version": 1, "presets": {{"a": {value}}}, "checkpoints": {{}}}}')
+    with pytest.raises(ManifestError, match=r"manifest\.json") as caught:
+        load_manifest(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_long_value_is_not_said_in_full(tmp_path):
+    with pytest.raises(ManifestError, match="sha256") as caught:
+        load(tmp_path, altered("checkpoints/big_gldv2/sha256", "5" * 10**6))
+    assert len(str(caught.value)) < 600
 
 
 def test_a_missing_manifest_is_refused_by_its_path(tmp_path):
@@ -205,6 +267,97 @@ def test_upstream_figures_stand_with_their_reservation():
     for entry in load_manifest().checkpoints.values():
         assert len(entry.figures) == 24
         assert "36 of 70 ROxford and 38 of 70 RParis" in entry.figures_note
+
+
+def test_figures_that_follow_the_protocol_stand_first():
+    """A query is cropped to its box; of the README's rows only some are of such queries."""
+    published = {
+        "dolg_resnet50_gldv2": [81.20, 62.55, 90.07, 79.20],
+        "dolg_resnet101_gldv2": [82.37, 64.93, 90.97, 81.71],
+    }
+    datasets = ["ROxford medium", "ROxford hard", "RParis medium", "RParis hard"]
+    for name, values in published.items():
+        first = load_manifest().checkpoints[name].figures[:4]
+        assert [figure.value for figure in first] == values
+        assert [figure.dataset for figure in first] == datasets
+        assert {figure.source for figure in first} == {"feymanpriv/DOLG README, query cropped"}
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The manifest as JSON."""
+    return json.loads((SCHEMA.parents[2] / "weights_manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+def test_the_schema_is_one(schema):
+    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    Draft202012Validator.check_schema(schema)
+
+
+def test_the_shipped_manifest_is_valid_by_its_schema(shipped, schema):
+    assert list(Draft202012Validator(schema).iter_errors(shipped)) == []
+    assert (SCHEMA.parents[2] / shipped["$schema"]).samefile(SCHEMA)
+
+
+def test_each_demand_of_the_schema_says_what_a_value_must_be(schema):
+    """The messages of `load_manifest` are made of it."""
+
+    def demands(place):
+        if isinstance(place, list):
+            for item in place:
+                yield from demands(item)
+        elif isinstance(place, dict):
+            if {"type", "const", "enum", "pattern"} & {k for k, v in place.items() if k != "if"}:
+                yield place
+            for key, item in place.items():
+                if key != "if":
+                    yield from demands(item)
+
+    found = [place for place in demands(schema) if isinstance(place.get("type"), (str, type(None)))]
+    assert len(found) > 20
+    assert all(place.get("description") for place in found)
+
+
+def test_licences_are_spdx_expressions(shipped):
+    for entry in [*shipped["presets"].values(), *shipped["checkpoints"].values()]:
+        assert canonicalize_license_expression(entry["license"]) == entry["license"]
+
+
+def test_what_is_pinned_is_hashes_and_full_commits():
+    pins = []
+    for entry in load_manifest().entries.values():
+        assert entry.source is None or re.fullmatch("[0-9a-f]{40}", entry.source.revision)
+        pins += getattr(entry, "files", {}).values() or [entry.file]
+    assert pins
+    assert all(re.fullmatch("[0-9a-f]{64}", pin.sha256) and pin.size > 0 for pin in pins)
+
+
+def test_each_entry_is_found_by_the_tag_of_a_constructor():
+    from dolg_zoo.presets import preset_tags
+
+    for name, entry in load_manifest().entries.items():
+        tag = name.removeprefix(f"dolg_{entry.architecture}_")
+        assert entry.architecture in BACKBONES
+        assert tag in preset_tags(entry.architecture) and tag != name
+        with pytest.raises(ValueError, match=re.escape(repr(tag))):
+            getattr(dolg_zoo, f"dolg_{entry.architecture}")(pretrained="no_such_tag")
+
+
+def test_descriptors_are_as_long_as_it_says(shared):
+    """Of the embedded preset by its config.json, of the upstream's by the golden outputs."""
+    entries = load_manifest().entries
+    embedded = entries["dolg_efficientnet_lite_b0_imagenet"]
+    folder = Path(dolg_zoo.__file__).parent / "presets" / "embedded" / embedded.name
+    config = json.loads((folder / "config.json").read_text())
+    assert embedded.descriptor_dim == config["dolg"]["descriptor_dim"]
+    golden = json.loads((shared / "golden" / "official_pytorch.json").read_text())
+    for name, model in (("dolg_resnet50_gldv2", "r50"), ("dolg_resnet101_gldv2", "r101")):
+        assert entries[name].descriptor_dim == len(golden[model]["224x224"]["descriptor"])
 
 
 def test_the_embedded_preset_is_listed():

@@ -51,6 +51,7 @@ class Hub:
     damage: dict[str, int] = field(default_factory=dict)  # file: how many times to serve it wrong
     drop_after: dict[str, int] = field(default_factory=dict)  # file: bytes before hanging up, once
     etags: dict[str, str] = field(default_factory=dict)  # file: an etag that is not its hash
+    tokens: dict[str, str] = field(default_factory=dict)  # private repo: the token it opens to
     retry_after: int | None = None  # seconds, said with each refusal
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
 
@@ -92,6 +93,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
             repo, revision = match[1], unquote(match[2])
             if repo in hub.refusals:
                 return self.refuse(*hub.refusals[repo])
+            if repo in hub.tokens and self.headers["Authorization"] != f"Bearer {hub.tokens[repo]}":
+                return self.refuse(401, "RepoNotFound")
             if repo not in {repo for repo, _ in hub.commits}:
                 return self.refuse(401, "RepoNotFound")
             commit = hub.branches.get((repo, revision), revision)
@@ -196,13 +199,14 @@ class Client:
     endpoint: str
     home: Path
 
-    def start(self, function: str, /, *, env: dict[str, str], **arguments: Any) -> subprocess.Popen:
+    @property
+    def environment(self) -> dict[str, str]:
         inherited = {
             key: value
             for key, value in os.environ.items()
             if not key.startswith("HF_") and not key.lower().endswith("_proxy")
         }
-        settings = {
+        return inherited | {
             # the dolg_zoo under test, whether it is installed or found from the working folder
             "PYTHONPATH": str(Path(dolg_zoo.__file__).parents[1]),
             "HF_ENDPOINT": self.endpoint,
@@ -211,9 +215,11 @@ class Client:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
+
+    def start(self, function: str, /, *, env: dict[str, str], **arguments: Any) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, CALL_SCRIPT, json.dumps([function, arguments])],
-            env=inherited | settings | env,
+            env=self.environment | env,
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -1,0 +1,82 @@
+"""`dolg download`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from dolg_zoo.cli.model import import_tensorflow
+from dolg_zoo.cli.options import Json
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_json
+
+
+def download(
+    presets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PRESET…",
+            help="Names that `dolg presets` lists, or hf://user/repo.",
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that `dolg presets` lists.")
+    ] = False,
+    margin_head: Annotated[
+        bool, typer.Option("--margin-head", help="Also the heads they were trained under, if kept.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch and verify presets, for use without a network.
+
+    What is in the cache already is verified and not fetched again. Official weights are also
+    converted. The folder that is printed may be copied to another machine (cp -rL, for files in
+    the Hub's cache are links) and be named in place of the preset there.
+
+    \b
+    Examples:
+      dolg download dolg_resnet50_gldv2
+      dolg download hf://user/repo@revision
+    """
+    if bool(presets) == everything:
+        raise typer.BadParameter("name presets, or give --all.", param_hint="PRESET…")
+    import_tensorflow()
+    from dolg_zoo.presets import preset_names
+
+    done, failed = [], 0
+    for preset in preset_names() if everything else presets:
+        try:
+            done.append(_fetch(preset, margin_head))
+        except Exception as error:  # the others are wanted all the same
+            if is_debugging():
+                raise
+            failed += 1
+            note(f"dolg: {in_words(error)}")
+            continue
+        if not as_json:
+            print(
+                f"{shown(done[-1]['preset'])}: {done[-1]['bytes'] / 2**20:.1f} MiB, ready after"
+                f" {done[-1]['seconds']:.1f} s in {shown(done[-1]['folder'])}",
+                flush=True,
+            )
+    if as_json:
+        print_json(done)
+    fail_if(failed, len(done) + failed, "could not be downloaded")
+
+
+def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
+    from dolg_zoo.presets import fetch_margin_head, locate_preset
+
+    begin = time.monotonic()
+    located = locate_preset(preset)
+    if margin_head:
+        fetch_margin_head(located)
+    return {
+        "preset": located.name,
+        "folder": str(located.folder),
+        "bytes": sum(path.stat().st_size for path in located.folder.iterdir()),
+        "seconds": round(time.monotonic() - begin, 3),
+    }

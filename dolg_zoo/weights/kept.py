@@ -1,0 +1,54 @@
+"""Where a preset's files lie on this machine, found without Keras, the network or hashing."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dolg_zoo.user_cache import cache_folder
+from dolg_zoo.weights.manifest import PRESET_FILES, CheckpointEntry, PresetEntry
+
+EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"
+"""Where the presets lie that ship with the package."""
+
+# To be raised when a checkpoint would become another preset than it did before.
+CONVERSION = 1
+
+_, _, _METADATA, _ = PRESET_FILES
+
+
+def conversion_folder(entry: CheckpointEntry) -> Path | None:
+    """Where the preset that a checkpoint is converted to is kept, be it there or not.
+
+    Returns:
+        The folder, named by the checkpoint's sha256; None if there is no cache folder.
+    """
+    parent = cache_folder()
+    return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
+
+
+def state_of(entry: PresetEntry | CheckpointEntry) -> str:
+    """What there is of a preset on this machine; nothing is verified.
+
+    Returns:
+        "in the package"; "converted", if the result of a conversion is kept; "cached", if all that
+        has to be downloaded is in the Hub's cache; else "not cached".
+    """
+    if isinstance(entry, CheckpointEntry):
+        folder = conversion_folder(entry)
+        # Path.is_file raises where it may not look
+        if folder and os.path.isfile(folder / _METADATA):  # noqa: PTH113
+            return "converted"
+        names = [entry.file.path]
+    elif entry.source is None:
+        return "in the package"
+    else:
+        names = PRESET_FILES  # the margin head is fetched when it is asked for
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, revision = entry.source.repo, entry.source.revision
+    with suppress(OSError):  # a cache that cannot be read is as good as none
+        if all(isinstance(try_to_load_from_cache(repo, n, revision=revision), str) for n in names):
+            return "cached"
+    return "not cached"

@@ -1,0 +1,254 @@
+"""`dolg download` and `dolg verify`, each in a process of its own, over a Hub on loopback."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dolg_zoo.weights.kept import EMBEDDED
+
+NAME, REPO = "dolg_far_away", "someone/far-away"
+WEIGHTS = "model.weights.h5"
+# argv: the manifest to use instead of the project's own, and the command
+DOLG = """
+import sys, time
+from pathlib import Path
+from dolg_zoo.cli import main
+from dolg_zoo.weights import manifest
+
+time.sleep = lambda seconds: None  # the Hub client's pauses between its attempts
+path = Path(sys.argv.pop(1))
+manifest._own_manifest = lambda: path
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def files():
+    """A preset whose weights are no weights: only bytes are looked at here."""
+    [folder] = EMBEDDED.iterdir()
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return files | {WEIGHTS: np.random.default_rng(0).bytes(500_000)}
+
+
+@pytest.fixture
+def manifest(hub, files, tmp_path):
+    entry = {
+        "description": "a test",
+        "architecture": "efficientnet_lite_b0",
+        "descriptor_dim": 512,
+        "dataset": "ImageNet-1k",
+        "source": {"repo": REPO, "revision": hub.commit(REPO, files)},
+        "files": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        },
+        "license": "Apache-2.0",
+        "license_note": "",
+        "provenance": "a test",
+        "figures": [],
+        "figures_note": "",
+    }
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"format_version": 1, "presets": {NAME: entry}, "checkpoints": {}}))
+    return path
+
+
+@pytest.fixture
+def dolg(client, manifest, tmp_path):
+    def run(*arguments, **environment):
+        environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), **environment}
+        return subprocess.run(
+            [sys.executable, "-c", DOLG, manifest, *arguments],
+            env=client.environment | environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture
+def seed(hub, client, manifest):
+    """Puts a repository's preset into the cache as a user's earlier call would have done."""
+
+    def fetch(repo=REPO):
+        revision = {"revision": hub.branches[repo, "main"]} if repo == REPO else {}
+        names = ["config.json", "preprocessor.json", "metadata.json", WEIGHTS]
+        assert "folder" in client.call("fetch_repo", repo_id=repo, files=names, **revision)
+
+    return fetch
+
+
+def cached(client, name=WEIGHTS):
+    [path] = client.cache.glob(f"models--*/snapshots/*/{name}")
+    return path
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_was_downloaded_is_verified_bytes_in_a_folder(dolg, files):
+    done = dolg("download", NAME, "--json")
+    assert done.returncode == 0, done.stderr
+    [record] = json.loads(done.stdout)
+    assert record["preset"] == NAME
+    assert record["bytes"] == sum(map(len, files.values()))
+    found = {path.name: path.read_bytes() for path in Path(record["folder"]).iterdir()}
+    assert found == files
+
+
+def test_all_is_what_the_manifest_lists(dolg, hub):
+    done = dolg("download", "--all")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{NAME}: 0.5 MiB, ready after")
+    assert hub.count("GET") == 4
+
+
+def test_one_that_fails_does_not_cost_the_others(dolg):
+    done = dolg("download", "hf://no/body", NAME)
+    assert done.returncode == 1
+    assert "hf://no/body" in done.stderr and "1 of 2 could not be downloaded" in done.stderr
+    assert done.stdout.startswith(f"{NAME}: ")
+
+
+def test_a_repository_is_fetched_and_its_commit_said(dolg, hub, files):
+    commit = hub.commit("someone/else", files)
+    done = dolg("download", "hf://someone/else")
+    assert done.stdout.startswith(f"hf://someone/else@{commit}: ")
+    assert f"hf://someone/else@{commit} always gives these weights" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], [NAME, "--all"]])
+def test_either_names_or_all(dolg, arguments):
+    assert dolg("download", *arguments).returncode == 2
+
+
+def test_without_a_network_the_command_for_another_machine_is_named(dolg, client, files):
+    done = dolg("download", NAME, HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    names = " ".join(["config.json", "preprocessor.json", "metadata.json", WEIGHTS])
+    assert f"`hf download {REPO} {names} --revision " in done.stderr
+    assert f"hub/models--someone--far-away into {client.cache}" in done.stderr
+
+
+def test_a_sound_cache_is_good(dolg, seed):
+    assert dolg("verify").stdout == ""
+    seed()
+    done = dolg("verify")
+    assert done.returncode == 0
+    assert done.stdout == f"good      {NAME}  (4 files, 0.5 MiB)\n"
+
+
+def test_a_flipped_byte_is_named_with_both_hashes_and_repaired(dolg, seed, client, files):
+    seed()
+    flip_a_byte(cached(client))
+    bad = cached(client).read_bytes()
+    done = dolg("verify", NAME)
+    assert done.returncode == 1
+    for word in (
+        "bad ",
+        str(cached(client)),
+        hashlib.sha256(bad).hexdigest(),
+        hashlib.sha256(files[WEIGHTS]).hexdigest(),
+    ):
+        assert word in done.stdout
+    assert "--repair" in done.stderr
+    repaired = dolg("verify", NAME, "--repair")
+    assert (repaired.returncode, repaired.stdout[:9]) == (0, "repaired ")
+    assert cached(client).read_bytes() == files[WEIGHTS]
+    assert dolg("verify", NAME).stdout.startswith("good")
+
+
+def test_what_cannot_be_repaired_stays_bad(dolg, seed, client):
+    seed()
+    flip_a_byte(cached(client))
+    done = dolg("verify", "--repair", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert done.stdout.startswith("bad ") and "HF_HUB_OFFLINE" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS])
+def test_a_repository_that_nothing_pins_is_held_to_what_the_hub_stated(
+    dolg, seed, hub, client, files, name
+):
+    commit = hub.commit("someone/else", files)
+    seed("someone/else")
+    flip_a_byte(cached(client, name))
+    done = dolg("verify", "--json")
+    assert done.returncode == 1
+    [record] = json.loads(done.stdout)
+    assert (record["preset"], record["state"]) == (f"hf://someone/else@{commit}", "bad")
+    assert [Path(file["path"]).name for file in record["files"] if file["fault"]] == [name]
+    assert dolg("verify", "hf://someone/else", "--repair").returncode == 0
+    assert cached(client, name).read_bytes() == files[name]
+
+
+def test_a_preset_that_is_not_cached_is_no_good_preset(dolg):
+    done = dolg("verify", NAME, "hf://no/body", "no-such-folder")
+    assert done.returncode == 1
+    assert f"`dolg download {NAME}` fetches it" in done.stderr
+    assert "3 of 3 bad" in done.stderr
+
+
+@pytest.fixture
+def converted(official_stand_in, tmp_path):
+    shutil.copytree(official_stand_in, tmp_path / "cache")
+    [folder] = (tmp_path / "cache" / "converted").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["preprocessor.json", WEIGHTS, "margin_head.npz"])
+def test_a_kept_conversion_is_held_to_its_own_hashes(dolg, manifest, converted, name):
+    own = Path(__file__).parents[2] / "weights_manifest.json"
+    shutil.copy(own, manifest)
+    good = dolg("verify", "dolg_resnet50_gldv2")
+    assert (good.returncode, good.stdout[:4]) == (0, "good"), good.stderr
+    flip_a_byte(converted / name)
+    bad = dolg("verify")
+    assert bad.returncode == 1
+    assert str(converted / name) in bad.stdout
+    [line] = [line for line in bad.stdout.splitlines() if line.startswith("bad ")]
+    assert "dolg_resnet50_gldv2" in line
+
+
+def test_a_folder_of_ones_own_is_verified_and_not_repaired(dolg, converted):
+    assert dolg("verify", str(converted)).returncode == 0
+    (converted / "config.json").write_text("{}")
+    done = dolg("verify", str(converted), "--repair")
+    assert done.returncode == 1 and "save it again" in done.stderr
+
+
+def test_only_files_of_a_preset_are_looked_at_whatever_metadata_names(dolg, converted):
+    metadata = json.loads((converted / "metadata.json").read_text())
+    metadata["sha256"]["../../secret"] = "0" * 64
+    (converted / "metadata.json").write_text(json.dumps(metadata))
+    assert "secret" not in dolg("verify", str(converted)).stdout
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"sha256": 7}', '{"sha256": {"config.json": 7}}'])
+def test_a_senseless_metadata_is_bad(dolg, converted, content):
+    (converted / "metadata.json").write_text(content)
+    done = dolg("verify", str(converted))
+    assert done.returncode == 1
+    assert "metadata.json" in done.stdout and "unexpected" not in done.stderr
+
+
+def test_a_changed_file_of_the_package_is_bad_and_asks_for_a_reinstall(tmp_path, monkeypatch):
+    from dolg_zoo.weights import load_manifest, verification
+
+    [(name, entry)] = [item for item in load_manifest().presets.items() if not item[1].source]
+    assert not any(file.fault for file in verification.verify_entry(entry))
+    shutil.copytree(EMBEDDED, tmp_path / "embedded")
+    monkeypatch.setattr(verification, "EMBEDDED", tmp_path / "embedded")
+    flip_a_byte(tmp_path / "embedded" / name / WEIGHTS)
+    [bad] = [file for file in verification.verify_entry(entry) if file.fault]
+    assert bad.path.name == WEIGHTS and bad.fetch_again is None
