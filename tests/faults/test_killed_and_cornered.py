@@ -1,0 +1,415 @@
+"""Processes that are killed, that meet each other, and that find no room: none leaves a torn file.
+
+See test_faults.py for how to print the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import queue
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+import dolg_zoo
+from dolg_zoo.weights.manifest import PRESET_FILES
+
+NAME = "anything_test"
+REPO = "someone/anything"
+WEIGHTS = "model.weights.h5"
+CHECKPOINT = "official.pyth"
+SCRIPT = Path(__file__).with_name("ask_in_forks.py")
+KINDS = ("pinned", "branch", "checkpoint")
+KILLS = 20
+IN_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    trial = [*IN_OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/tmp"]
+    return subprocess.run(trial, capture_output=True).returncode == 0
+
+
+class Asker:
+    """Starts calls of dolg_zoo.weights, each in a process of its own."""
+
+    def __init__(self, endpoint: str, home: Path, *prefix: str) -> None:
+        inherited = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("HF_") and not key.lower().endswith("_proxy")
+        }
+        settings = {
+            "PYTHONPATH": str(Path(dolg_zoo.__file__).parents[1]),
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_VERBOSITY": "error",
+        }
+        self.numbers = itertools.count()
+        self.answers: dict[int, queue.Queue] = {}
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, str(SCRIPT)],
+            env=inherited | settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        for line in self.process.stdout:
+            words = json.loads(line)
+            self.answers[words.pop("number")].put(words)
+
+    def say(self, **words) -> Call:
+        number = next(self.numbers)
+        self.answers[number] = queue.Queue()
+        self.process.stdin.write(json.dumps({"number": number, **words}) + "\n")
+        self.process.stdin.flush()
+        return Call(self.answers[number])
+
+    def run(self, *command: str) -> None:
+        self.say(run=command).answer()
+
+    def ask(self, asked: dict, **more) -> dict:
+        return self.say(**asked, **more).outcome()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Call:
+    def __init__(self, answers: queue.Queue) -> None:
+        self.answers = answers
+
+    def answer(self) -> dict:
+        return self.answers.get(timeout=60)
+
+    def outcome(self) -> dict:
+        while "outcome" not in (words := self.answer()):
+            pass
+        return words["outcome"]
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists():  # its locks go when it does
+            time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def files():
+    rng = random.Random(0)
+    small = {name: json.dumps({"of": name}).encode() for name in PRESET_FILES if name != WEIGHTS}
+    return {**small, WEIGHTS: rng.randbytes(1_400_000), CHECKPOINT: rng.randbytes(1_500_000)}
+
+
+@pytest.fixture(scope="module")
+def repository(hub):
+    return hub.repository(REPO)
+
+
+@pytest.fixture(scope="module")
+def commit(repository, files):
+    return repository.commit(files)
+
+
+@pytest.fixture(scope="module")
+def asker(running_proxy, tmp_path_factory):
+    asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"))
+    yield asker
+    asker.close()
+
+
+@pytest.fixture
+def question(commit, files, new_entry):
+    """What a process is to be asked for, and the hashes of the right answer."""
+
+    def ask(kind, cache):
+        entry = new_entry(NAME, REPO, commit, files)
+        arguments = {"cache_dir": str(cache.folder)}
+        names = PRESET_FILES
+        if kind == "pinned":
+            fields = dataclasses.asdict(dataclasses.replace(entry, files=dict(entry.files)))
+            arguments |= {"function": "fetch_preset", "entry": fields}
+        elif kind == "branch":
+            arguments |= {"function": "fetch_repo", "repo_id": REPO, "files": names}
+        else:
+            names = (CHECKPOINT,)
+            data = files[CHECKPOINT]
+            hashes = {"size": len(data), "sha256": sha256(data).hexdigest()}
+            file = {"repo": REPO, "revision": commit, "path": CHECKPOINT, **hashes}
+            arguments |= {"function": "fetch", "file": file, "preset": NAME}
+        return arguments, {name: sha256(files[name]).hexdigest() for name in names}
+
+    return ask
+
+
+@pytest.fixture
+def check(table):
+    """Puts an outcome into the table, and refuses a wrong or torn one."""
+
+    def check(fault, kind, outcome, right, cache, struck=1, seconds=0.0, note=""):
+        happened = outcome.get("error", "the right bytes") if outcome else "killed"
+        table.add(fault, kind, f"{happened}{note}", struck, seconds)
+        wrong = [*cache.wrong_files(), *cache.strays()]
+        if outcome and outcome.get("files", right) != right:
+            wrong.append("the files handed out")
+        if wrong:
+            table.wrong.append(f"{fault}, {kind}: {wrong}")
+        assert wrong == []
+        assert not outcome or outcome.get("error") != "raw", outcome["message"]
+
+    return check
+
+
+def of_error(outcome, kind):
+    """The message of the error that a call ended in; it names what was asked for."""
+    assert "error" in outcome, "the files, where an error was due"
+    assert (f"hf://{REPO}" if kind == "branch" else NAME) in outcome["message"]
+    return outcome["message"]
+
+
+def pace(proxy):
+    proxy.bytes_per_s = 8_000_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
+    kind, asker, proxy, new_cache, question, check
+):
+    pace(proxy)
+    start = time.perf_counter()
+    whole = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, whole)
+    assert asker.ask(asked) == {"files": right}
+    duration = time.perf_counter() - start
+    moments = random.Random(kind)
+    for place in range(KILLS):
+        moment = (place + moments.random()) / KILLS * duration
+        cache = new_cache(proxy.hub.repositories[REPO])
+        asked, right = question(kind, cache)
+        pace(proxy)
+        call = asker.say(**asked)
+        pid = call.answer()["pid"]
+        time.sleep(moment)
+        with suppress(ProcessLookupError):  # it was faster than the one that was timed
+            call.kill(pid)
+        found = f", {len(list(cache.folder.glob('models--*/snapshots/*/*')))} files there"
+        check(f"SIGKILL at {moment / duration:.0%}", kind, {}, right, cache, 1, moment, found)
+        proxy.heal()
+        left = asker.ask(asked, offline=True)
+        assert left == {"files": right} or left["error"] in ("DownloadError", "UnreachableError")
+        assert asker.ask(asked) == {"files": right}
+        assert cache.wrong_files() == []
+        assert asker.ask(asked, offline=True) == {"files": right}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [2, 8])
+def test_processes_that_ask_together_all_get_the_right_bytes(
+    count, kind, asker, proxy, new_cache, question, check
+):
+    pace(proxy)
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    start = time.perf_counter()
+    calls = [asker.say(**asked) for _ in range(count)]
+    for call in calls:
+        outcome = call.outcome()
+        seconds = time.perf_counter() - start
+        check(f"{count} processes on a cold cache", kind, outcome, right, cache, 0, seconds)
+        assert outcome == {"files": right}
+    # the lock has them wait for each other
+    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
+    assert proxy.requests.count(("GET", large)) == 1
+
+
+def test_processes_that_ask_together_outlive_those_that_are_killed(
+    asker, proxy, new_cache, question, check
+):
+    pace(proxy)
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question("pinned", cache)
+    calls = [asker.say(**asked) for _ in range(8)]
+    pids = [call.answer()["pid"] for call in calls]
+    time.sleep(0.15)
+    for call, pid in list(zip(calls, pids, strict=True))[::2]:
+        call.kill(pid)
+    for call in calls[1::2]:
+        outcome = call.outcome()
+        check("8 processes, 4 of them killed", "pinned", outcome, right, cache, 4)
+        assert outcome == {"files": right}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_bytes_that_come_once_reach_none_of_those_who_ask_together(
+    kind, asker, proxy, new_cache, question, check
+):
+    def flip(answer):
+        answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
+
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
+    proxy.break_down(flip, large, ("GET",), 1, cache.outside)
+    calls = [asker.say(**asked) for _ in range(4)]
+    outcomes = [call.outcome() for call in calls]
+    for outcome in outcomes:
+        check("4 processes, a wrong byte once", kind, outcome, right, cache, proxy.fault.struck)
+    assert outcomes == [{"files": right}] * 4
+    assert proxy.fault.struck == 1
+
+
+def flip_at_50(answer):
+    answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
+
+
+def reset_at_50(answer):
+    answer.cut_at, answer.then = 0.5, "reset"
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "word"),
+    [
+        (flip_at_50, "ChecksumError", "expected {sha256}"),
+        (reset_at_50, "UnreachableError", CHECKPOINT),
+    ],
+)
+def test_a_checkpoint_that_comes_wrong_is_refused(
+    fault, error, word, asker, proxy, new_cache, question, check
+):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question("checkpoint", cache)
+    proxy.break_down(fault, CHECKPOINT, ("GET",), float("inf"), cache.outside)
+    start = time.perf_counter()
+    outcome = asker.ask(asked)
+    seconds = time.perf_counter() - start
+    check(fault.__name__, "checkpoint", outcome, right, cache, proxy.fault.struck, seconds)
+    assert outcome["error"] == error
+    assert word.format(sha256=right[CHECKPOINT]) in of_error(outcome, "checkpoint")
+    proxy.heal()
+    assert "error" in asker.ask(asked, offline=True)
+    assert asker.ask(asked) == {"files": right}
+
+
+def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
+    asker, proxy, new_cache, question, check
+):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question("checkpoint", cache)
+    asker.ask(asked)
+    [path] = cache.folder.glob(f"models--*/snapshots/*/{CHECKPOINT}")
+    flipped = bytearray(path.read_bytes())
+    flipped[700_000] ^= 1
+    path.write_bytes(flipped)
+    outcome = asker.ask(asked, offline=True)
+    assert outcome["error"] == "ChecksumError"
+    for word in (CHECKPOINT, right[CHECKPOINT], sha256(flipped).hexdigest()):
+        assert word in of_error(outcome, "checkpoint")
+    outcome = asker.ask(asked)
+    check("a flipped byte in the cache", "checkpoint", outcome, right, cache)
+    assert outcome == {"files": right}
+
+
+@pytest.fixture
+def cornered(proxy, tmp_path):
+    """An `Asker` whose mounts are its own."""
+    if not can_mount():
+        pytest.skip("needs `unshare --map-root-user --mount`")
+    asker = Asker(proxy.endpoint, tmp_path / "home", *IN_OWN_MOUNTS)
+    yield asker
+    asker.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("room", [4, 64, 700, 1300])
+def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, proxy, new_cache, question, check):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    cornered.run("mount", "-t", "tmpfs", "-o", f"size={room}k", "none", str(cache.folder))
+    start = time.perf_counter()
+    outcome = cornered.ask(asked)
+    seconds = time.perf_counter() - start
+    check(f"a disk of {room} KiB", kind, outcome, right, cache, 1, seconds)
+    assert outcome["error"] == "DownloadError"
+    assert f"cannot be stored in {cache.folder}" in of_error(outcome, kind)
+    left = cornered.ask(asked, offline=True)
+    assert left["error"] != "raw", left["message"]
+    cornered.run("mount", "-o", "remount,size=16m", str(cache.folder))
+    assert cornered.ask(asked) == {"files": right}
+    assert cornered.ask(asked, offline=True) == {"files": right}
+
+
+def read_only(asker, folder):
+    asker.run("mount", "--bind", str(folder), str(folder))
+    asker.run("mount", "-o", "remount,bind,ro", str(folder))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cache_that_cannot_be_written_is_named(kind, cornered, proxy, new_cache, question, check):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    read_only(cornered, cache.folder)
+    outcome = cornered.ask(asked)
+    check("a read-only cache, empty", kind, outcome, right, cache)
+    assert f"cannot be stored in {cache.folder}" in of_error(outcome, kind)
+    cornered.run("umount", str(cache.folder))
+    assert cornered.ask(asked) == {"files": right}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_cache_that_cannot_be_written_serves_what_it_has(
+    kind, offline, cornered, proxy, new_cache, question, check
+):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    cornered.ask(asked)
+    read_only(cornered, cache.folder)
+    outcome = cornered.ask(asked, offline=offline)
+    fault = f"a read-only cache, filled{', offline' if offline else ''}"
+    check(fault, kind, outcome, right, cache)
+    assert outcome == {"files": right}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_cache_that_cannot_be_written_is_refused(
+    kind, cornered, proxy, new_cache, question, check, table
+):
+    cache = new_cache(proxy.hub.repositories[REPO])
+    asked, right = question(kind, cache)
+    cornered.ask(asked)
+    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
+    [path] = cache.folder.glob(f"models--*/snapshots/*/{large}")
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    read_only(cornered, cache.folder)
+    outcome = cornered.ask(asked)
+    cornered.run("umount", str(cache.folder))
+    table.add("a read-only cache, damaged", kind, outcome.get("error", "files"), 1, 0.0)
+    assert outcome["error"] in ("DownloadError", "ChecksumError"), outcome["message"]
+    assert large in of_error(outcome, kind)
+    healed = cornered.ask(asked)
+    check("a read-only cache, damaged, then writable", kind, healed, right, cache)
+    assert healed == {"files": right}
+
+
+def test_no_result_was_wrong_or_torn(table):
+    assert table.wrong == []
