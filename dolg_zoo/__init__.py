@@ -20,6 +20,8 @@ _HOMES = {
     "DOLGNet": "models",
     "ImageConverter": "preprocessing",
     "PresetError": "presets",
+    "PublishError": "publishing",
+    "push_to_hub": "publishing",
     "two_taps": "backbones",
 }
 _MODULES = (
@@ -29,6 +31,7 @@ _MODULES = (
     "models",
     "preprocessing",
     "presets",
+    "publishing",
     "retrieval",
     "weights",
 )

@@ -1,5 +1,6 @@
 """Every block of the README is run, and the two set-up commands are those that CI runs."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from writable_hub import STATED, log_in, serving, small_model
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -19,7 +21,7 @@ def blocks(language):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with photos/ and query.jpg, as the README assumes."""
+    """A folder with photos/, query.jpg and a preset to publish, as the README assumes."""
     skimage_data = pytest.importorskip("skimage.data")
     from PIL import Image
 
@@ -30,10 +32,22 @@ def place(tmp_path_factory):
         image = Image.open(path).convert("RGB")
         image.save(folder / "photos" / f"{name}.jpg")
     image.crop((40, 40, 400, 400)).save(folder / "query.jpg")  # of the rocket
+    small_model().save_to_preset(folder / "my-places")
+    (folder / "about.json").write_text(json.dumps(STATED))
     return folder
 
 
-def test_the_python_blocks_run_one_after_another(place, official_stand_in, monkeypatch, capsys):
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Where the README publishes to."""
+    with serving() as hub:
+        log_in(hub, tmp_path, monkeypatch)
+        yield hub
+
+
+def test_the_python_blocks_run_one_after_another(
+    place, official_stand_in, hub, monkeypatch, capsys
+):
     monkeypatch.chdir(place)
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
     namespace = {}
@@ -43,15 +57,17 @@ def test_the_python_blocks_run_one_after_another(place, official_stand_in, monke
             printed = capsys.readouterr().out.splitlines()
             assert printed[0].endswith("rocket.jpg") and len(printed) == 3
     assert (place / "my-dolg" / "model.weights.h5").is_file()
+    assert namespace["model"].metadata["license"] == "CC-BY-4.0"  # that which was published
 
 
-def test_the_shell_commands_run(place):
+def test_the_shell_commands_run(place, official_stand_in):
     dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
     assert dolg, "the console script is not installed beside this Python"
     environment = {
         **os.environ,
         "PATH": f"{Path(dolg).parent}{os.pathsep}{os.environ['PATH']}",
-        "DOLG_ZOO_CACHE": str(place / "cache"),
+        # where the GLDv2 preset is cached, so that nothing is downloaded
+        "DOLG_ZOO_CACHE": str(shutil.copytree(official_stand_in, place / "cache")),
     }
     commands = [
         line.removeprefix("$ ")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import demo, embed, info, presets, search
+from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, verify
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
@@ -32,6 +32,10 @@ Exit status:
 Environment:
   DOLG_ZOO_CACHE  folder for what is kept between calls: descriptors, converted
                   presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+  HF_HOME         folder for what is downloaded (else ~/.cache/huggingface)
+  HF_TOKEN        token for private repositories (or: hf auth login)
+  HF_ENDPOINT     a mirror of the Hub
+  HF_HUB_OFFLINE=1  use only what is cached
   DOLG_DEBUG=1    the same as --debug
 """
 
@@ -44,7 +48,16 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (presets.presets, info.info, embed.embed, search.search, demo.demo):
+for command in (
+    presets.presets,
+    info.info,
+    download.download,
+    verify.verify,
+    embed.embed,
+    search.search,
+    publish.publish,
+    demo.demo,
+):
     app.command()(reporting_errors(command))
 
 

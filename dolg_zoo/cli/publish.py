@@ -1,0 +1,150 @@
+"""`dolg publish`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dolg_zoo.cli.model import import_tensorflow
+from dolg_zoo.cli.options import Json
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import note, print_json
+from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.publishing.staging import Staged
+
+
+def publish(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A preset folder; it is only read.")
+    ],
+    repo: Annotated[
+        str, typer.Argument(metavar="USER/NAME", help="Where to; made if it is not there.")
+    ],
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What to say of the preset: a JSON object with description, dataset, license,"
+            " provenance, limits, figures, …",
+            show_default=False,
+        ),
+    ] = None,
+    description: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What it is, in one line.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What it was trained on.", show_default=False),
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(metavar="SPDX", help="The licence of the weights.", show_default=False),
+    ] = None,
+    provenance: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="How the weights came to be.", show_default=False),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="For your eyes only.")] = False,
+    message: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of the commit.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Write the page and the picture, and ask no network for anything."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a preset on the Hugging Face Hub, with a page that describes it.
+
+    All of it becomes one commit, which is then downloaded anew and compared. You must be logged in:
+    `hf auth login`, or HF_TOKEN.
+
+    \b
+    Examples:
+      dolg publish my-dolg me/my-dolg --license CC-BY-4.0 --dataset "40 bridges" \\
+          --description "Finds the bridges of Prague" --provenance "Fine-tuned at home" --dry-run
+      dolg publish my-dolg me/my-dolg --metadata about.json
+    """
+    options = {
+        "description": description,
+        "dataset": dataset,
+        "license": license,
+        "provenance": provenance,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    said = {**_read(metadata), **given}
+    if sys.stderr.isatty():
+        note("Loading the preset …")
+    import_tensorflow()
+    if dry_run:
+        _show(folder, repo, said, as_json)
+        return
+    from dolg_zoo.publishing import push_to_hub
+
+    published = push_to_hub(folder, repo, metadata=said, private=private, message=message)
+    url = f"hf://{published.repo}@{published.commit}"
+    if as_json:
+        print_json(
+            {
+                "repo": published.repo,
+                "commit": published.commit,
+                "url": published.url,
+                "preset": url,
+                "entry": published.entry,
+            }
+        )
+        return
+    print_table((("commit", published.commit), ("page", published.url)))
+    print(f'dolg_zoo.DOLG.from_preset("{url}")\n')
+    print(json.dumps(published.entry, indent=2))
+    note(
+        "To give it a name in dolg-zoo's own list, keep the lines in braces as entry.json, and in"
+        " a clone: python tools/pin_manifest.py NAME --entry entry.json"
+    )
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(values).__name__}.")
+    return values
+
+
+def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
+    """What would be published, with the page and the picture in a folder that stays."""
+    from dolg_zoo.publishing.staging import CARD, FIGURE, stage
+
+    with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as place:
+        staged = stage(folder, repo, Path(place), metadata=said)
+        kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
+        for name in (CARD, FIGURE):
+            shutil.copyfile(staged.folder / name, kept / name)
+    _print_files(staged, kept / CARD, as_json)
+
+
+def _print_files(staged: Staged, card: Path, as_json: bool) -> None:
+    files = [
+        {"name": name, "bytes": file.size, "sha256": file.sha256}
+        for name, file in staged.files.items()
+    ]
+    if as_json:
+        print_json({"repo": staged.repo, "files": files, "card": str(card)})
+        return
+    print_table(((file["name"], f"{file['bytes']:,}") for file in files), header=("File", "Bytes"))
+    print(f"Nothing was sent to {shown(staged.repo)}. Look at {shown(card)}")

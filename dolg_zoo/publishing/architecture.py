@@ -1,0 +1,58 @@
+"""What a network looks like, as plain data: for those who draw or describe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dolg_zoo.models import DOLGConfig, DOLGNet
+
+# The strides of a backbone for images of any size are worked out for this size.
+PROBE_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One of the backbone's two maps.
+
+    Attributes:
+        name: its level, such as "P4", or the name of its layer.
+        stride: pixels of the image from one place of the map to the next.
+        channels: of the map.
+    """
+
+    name: str
+    stride: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A DOLG network.
+
+    Attributes:
+        config: everything about the head, and how the input is normalised.
+        backbone: its name in `dolg_zoo.BACKBONES`, or how many layers it has if it is not there.
+        local: the map that the local branch takes.
+        global_: the map that GeM takes.
+        parameters: how many numbers the network holds, those that are not trained included.
+    """
+
+    config: DOLGConfig
+    backbone: str
+    local: Tap
+    global_: Tap
+    parameters: int
+
+
+def architecture_of(net: DOLGNet) -> Architecture:
+    """What a network looks like."""
+    config, backbone = net.config, net.backbone
+    height, width, channels = backbone.input_shape[1:]
+    probe = (1, height or PROBE_SIZE, width or PROBE_SIZE, channels)
+    names = config.taps if config.backbone else backbone.output_names
+    local, global_ = (
+        Tap(name, round(probe[1] / shape[1]), shape[3])
+        for name, shape in zip(names, backbone.compute_output_shape(probe), strict=True)
+    )
+    own = f"its own, of {len(backbone.layers)} layers"
+    return Architecture(config, config.backbone or own, local, global_, net.count_params())

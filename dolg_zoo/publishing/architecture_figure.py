@@ -1,0 +1,172 @@
+"""A picture of a DOLG network: from the image down to the descriptor."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+from dolg_zoo.publishing.architecture import Architecture, Tap
+
+# twice as large as it is meant to be seen, for displays with small pixels; the rest is in units
+# of what is seen
+SCALE = 2
+WIDTH, HEIGHT, MARGIN = 880, 1200, 24
+COLUMN, BOX, GAP, PADDING = 400, 58, 24, 10
+TITLE, TEXT, SMALLEST = 18, 15, 12
+
+# Pillow's own font has no multiplication sign, so 3x3 it is.
+
+# a page of its own, so that it can be read on a dark one too
+PAGE, INK, FAINT, ARROW = "#ffffff", "#1b1f24", "#57606a", "#6e7781"
+PLAIN, LOCAL, GLOBAL, FUSED = "#f3f5f8", "#e3eefc", "#fdeedd", "#e9e4f8"
+EDGE = {PLAIN: "#c9d0d8", LOCAL: "#7fb0ec", GLOBAL: "#e8ac6a", FUSED: "#a996e0"}
+
+LEFT = MARGIN + COLUMN / 2
+RIGHT = WIDTH - MARGIN - COLUMN / 2
+MIDDLE = WIDTH / 2
+WIDE = WIDTH - 2 * MARGIN
+
+
+def architecture_figure(architecture: Architecture) -> Image.Image:
+    """Draws a network: backbone and taps, the local and the global branch, fusion, descriptor.
+
+    Returns:
+        An RGB picture, 1760 pixels wide, on a white page.
+    """
+    page = _Page()
+    config = architecture.config
+    height, width, channels = config.input_shape
+    size = "any size" if height is None else f"{height}x{width} pixels"
+    value_range = ", in [0, 255]" if config.mean else ""
+    page.box(MIDDLE, COLUMN, "Image", f"{_colours(channels)}, {size}{value_range}", PLAIN)
+    if config.mean:
+        page.arrow(MIDDLE)
+        page.box(MIDDLE, COLUMN, "Normalise", "(x / 255 - mean) / std, in the network", PLAIN)
+    page.arrow(MIDDLE)
+    page.box(MIDDLE, WIDE, "Backbone", architecture.backbone, PLAIN)
+    top, ends = page.y, []
+    for x, draw in ((LEFT, _local), (RIGHT, _global)):
+        page.y = top
+        page.arrow(x)
+        draw(page, x, architecture)
+        ends.append(page.y)
+    for x, page.y in zip((LEFT, RIGHT), ends, strict=True):
+        page.arrow(x, max(ends) + GAP)
+    hidden = config.hidden_dim
+    page.box(
+        MIDDLE,
+        WIDE,
+        "Orthogonal fusion",
+        "of the weighted local map, what is orthogonal to the global vector; mean over all places",
+        FUSED,
+    )
+    page.arrow(MIDDLE)
+    page.box(MIDDLE, WIDE, "Concatenate", f"global {hidden} + orthogonal {hidden}", FUSED)
+    page.arrow(MIDDLE)
+    dim = config.descriptor_dim
+    page.box(MIDDLE, COLUMN, "Fully connected", f"{2 * hidden} to {dim}", FUSED)
+    page.arrow(MIDDLE)
+    page.box(MIDDLE, COLUMN, "Descriptor", f"{dim} numbers, L2-normalised", PLAIN)
+    return page.cut()
+
+
+def _local(page: _Page, x: float, architecture: Architecture) -> None:
+    config = architecture.config
+    hidden = config.hidden_dim
+    page.box(x, COLUMN, *_tap("Local", architecture.local), LOCAL)
+    page.arrow(x)
+    if config.dilation_rates:
+        dilations = ", ".join(map(str, config.dilation_rates))
+        pointwise = ", 1x1" if config.atrous_pointwise else ""
+        page.box(
+            x, COLUMN, "Multi-atrous", f"3x3 dilated {dilations}{pointwise}, image average", LOCAL
+        )
+        page.arrow(x)
+        page.box(x, COLUMN, "1x1 convolution, ReLU", f"to {hidden} channels", LOCAL)
+        page.arrow(x)
+    page.box(x, COLUMN, "1x1 convolution, batch norm", f"to {hidden} channels", LOCAL)
+    half, top = (COLUMN - GAP) / 2, page.y
+    for side, title, text in (
+        (-1, "L2 norm", "over the channels"),
+        (1, "Attention", "ReLU, 1x1, softplus"),
+    ):
+        page.y, lane = top, x + side * (COLUMN - half) / 2
+        page.arrow(lane)
+        page.box(lane, half, title, text, LOCAL)
+        page.arrow(lane)
+    weights = "one weight a place" if config.attention_channels == 1 else "each with its weight"
+    page.box(x, COLUMN, "Weighted local map", f"{hidden} channels, {weights}", LOCAL)
+
+
+def _global(page: _Page, x: float, architecture: Architecture) -> None:
+    config = architecture.config
+    page.box(x, COLUMN, *_tap("Global", architecture.global_), GLOBAL)
+    page.arrow(x)
+    learned = {"shared": "learned", "channel": "learned for each channel", "fixed": "fixed"}
+    start = "=" if config.gem_power == "fixed" else "from"
+    power = f"power p {start} {config.gem_p:g}, {learned[config.gem_power]}"
+    page.box(x, COLUMN, "GeM pooling", power, GLOBAL)
+    page.arrow(x)
+    page.box(x, COLUMN, "Fully connected: the global vector", f"to {config.hidden_dim}", GLOBAL)
+
+
+def _tap(which: str, tap: Tap) -> tuple[str, str]:
+    return f"{which} map: {tap.name}", f"stride {tap.stride}, {tap.channels} channels"
+
+
+def _colours(channels: int) -> str:
+    return "RGB" if channels == 3 else f"{channels} channel{'s' if channels > 1 else ''}"
+
+
+class _Page:
+    """A page that is filled from the top; `y` is where the next thing goes."""
+
+    def __init__(self) -> None:
+        self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), PAGE)
+        self.draw = ImageDraw.Draw(self.image)
+        self.y: float = MARGIN
+
+    def box(self, x: float, width: float, title: str, text: str, fill: str) -> None:
+        """A box around (x, y), with two lines in it."""
+        corners = (x - width / 2, self.y, x + width / 2, self.y + BOX)
+        self.draw.rounded_rectangle(
+            [SCALE * corner for corner in corners], 8 * SCALE, fill, EDGE[fill], SCALE + 1
+        )
+        for size, words, colour, below in ((TITLE, title, INK, 20), (TEXT, text, FAINT, 42)):
+            place = (SCALE * x, SCALE * (self.y + below))
+            fitting, font = _fitted(words, size, width - 2 * PADDING)
+            self.draw.text(place, fitting, colour, font, "mm")
+        self.y += BOX
+
+    def arrow(self, x: float, end: float | None = None) -> None:
+        """An arrow down from (x, y)."""
+        tip = self.y + GAP if end is None else end
+        line = [(SCALE * x, SCALE * self.y), (SCALE * x, SCALE * (tip - 6))]
+        self.draw.line(line, ARROW, 2 * SCALE)
+        head = [(x - 5, tip - 9), (x + 5, tip - 9), (x, tip - 1)]
+        self.draw.polygon([(SCALE * a, SCALE * b) for a, b in head], ARROW)
+        self.y = tip
+
+    def cut(self) -> Image.Image:
+        """The page, as high as what is on it."""
+        return self.image.crop((0, 0, self.image.width, round(SCALE * (self.y + MARGIN))))
+
+
+def _fitted(text: str, size: int, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The text and a font in which it is no wider than the room; a long one loses its middle."""
+    for smaller in range(size, SMALLEST - 1, -1):
+        if _font(smaller).getlength(text) <= SCALE * room:
+            return text, _font(smaller)
+    font, kept = _font(SMALLEST), len(text)
+    short = text
+    while font.getlength(short) > SCALE * room:
+        kept -= 1
+        short = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+    return short, font
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font."""
+    return ImageFont.load_default(SCALE * size)

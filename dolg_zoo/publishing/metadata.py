@@ -1,0 +1,125 @@
+"""What is said of a published preset: checked, and complete."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from dolg_zoo.publishing.errors import PublishError
+
+NEEDED = {
+    "description": "what it finds, in one line",
+    "dataset": "what it was trained on",
+    "license": "Apache-2.0",
+    "provenance": "how the weights came to be",
+}
+"""What must be said of every published preset, with an example."""
+
+
+def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What metadata.json states, with what is given beside it in place of or next to that.
+
+    Args:
+        stated: the content of metadata.json.
+        given: values for the keys of `FIELDS`.
+
+    Raises:
+        PublishError: if a key is unknown or a value of a wrong kind; if something that must be
+            said is not, then all of it is named.
+    """
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise PublishError(f"metadata must be a dictionary, not {type(given).__name__}.")
+    for key in given:
+        if key not in FIELDS:
+            raise PublishError(f"metadata has no {key!r}; it has {', '.join(FIELDS)}.")
+    merged = {**stated, **given}
+    for key in FIELDS.keys() & merged.keys():
+        fault = FIELDS[key](merged[key])
+        if fault:
+            raise PublishError(f"metadata: {key} must be {fault}, not {merged[key]!r}.")
+    lacking = {key: example for key, example in NEEDED.items() if not merged.get(key, "").strip()}
+    if lacking:
+        raise PublishError(
+            f"Before a preset is published it must say its {', '.join(lacking)}. Give"
+            f" metadata={lacking} (in the shell: --metadata FILE.json, which holds"
+            f" {json.dumps(lacking)}), with what is true of yours."
+        )
+    return merged
+
+
+def license_id(expression: str) -> str:
+    """An SPDX licence expression, spelt as SPDX spells it.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return canonicalize_license_expression(expression)
+    except InvalidLicenseExpression as error:
+        raise ValueError(str(error)) from error
+
+
+# Each tells what a value must be, or None if it is that.
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return "a text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "a text that UTF-8 can hold"
+    return None
+
+
+def _license(value: Any) -> str | None:
+    fault = _text(value)
+    if fault or not value.strip():  # an empty one is lacking, not wrong
+        return fault
+    try:
+        license_id(value)
+    except ValueError:
+        return (
+            "an SPDX expression, such as Apache-2.0, CC-BY-4.0 or LicenseRef-my-own-terms; what"
+            " there is to say beside it goes into license_note"
+        )
+    return None
+
+
+def _figures(value: Any) -> str | None:
+    if isinstance(value, list) and all(map(_is_figure, value)):
+        return None
+    return (
+        'a list of {"value": a finite number, "metric": …, "dataset": …, "source": …}, texts that'
+        ' are not empty, and optionally "note"'
+    )
+
+
+def _is_figure(figure: Any) -> bool:
+    texts = {"metric", "dataset", "source"}
+    return (
+        isinstance(figure, dict)
+        and {"value"} | texts <= figure.keys() <= {"value", "note"} | texts
+        and type(figure["value"]) in (int, float)
+        and math.isfinite(figure["value"])
+        and all(_text(figure[key]) is None for key in figure.keys() - {"value"})
+        and all(figure[key].strip() for key in texts)
+    )
+
+
+FIELDS: Mapping[str, Callable[[Any], str | None]] = {
+    "name": _text,
+    "description": _text,
+    "dataset": _text,
+    "license": _license,
+    "license_note": _text,
+    "provenance": _text,
+    "limits": _text,
+    "intended_use": _text,
+    "figures": _figures,
+    "figures_note": _text,
+    "derived_from": _text,
+}

@@ -1,0 +1,309 @@
+"""The page of a preset on the Hub: what it is, how to use it, what is known of it and what not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.preprocessing.converter import MAX_ASPECT
+from dolg_zoo.publishing.architecture import Architecture, Tap
+from dolg_zoo.publishing.licenses import hub_license
+from dolg_zoo.publishing.markdown import code, inline, prose, table
+from dolg_zoo.publishing.metadata import license_id
+from dolg_zoo.weights import parse_hub_url
+from dolg_zoo.weights.manifest import FileHash
+
+FIGURE = "architecture.png"
+TASK = "image-feature-extraction"
+LIBRARY = "dolg-zoo"
+TAGS = ["dolg", "image-retrieval", "landmark-retrieval", "visual-search", "keras", "tensorflow"]
+
+CITATION = """```bibtex
+@inproceedings{yang2021dolg,
+  title     = {DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local and Global Features},
+  author    = {Yang, Min and He, Dongliang and Fan, Miao and Shi, Baorong and Xue, Xuetong and Li, Fu and Ding, Errui and Huang, Jizhou},
+  booktitle = {ICCV},
+  year      = {2021}
+}
+```
+
+The paper: [arXiv 2108.02927](https://arxiv.org/abs/2108.02927)."""  # noqa: E501
+
+
+def model_card(
+    preset: str,
+    metadata: Mapping[str, Any],
+    architecture: Architecture,
+    converter: ImageConverter,
+    files: Mapping[str, FileHash],
+    *,
+    margin_head: Mapping[str, Any] | None = None,
+    report: Mapping[str, Any] | None = None,
+) -> str:
+    """Writes the page, README.md of the repository.
+
+    What a text of `metadata` holds is shown as it is: none can change the page around it.
+
+    Args:
+        preset: what `DOLG.from_preset` takes: `hf://user/repo`, or a preset's name.
+        metadata: as in metadata.json; description, dataset, license and provenance are stated.
+        architecture: what the network looks like.
+        converter: how an image enters it.
+        files: size and sha256 of each file beside the page.
+        margin_head: what config.json says of the head that it was trained under, if it is kept.
+        report: what the conversion tools wrote, if the weights were converted by one.
+
+    Returns:
+        Markdown, with a YAML header. Equal arguments give equal pages.
+    """
+    sections = {
+        "How to use": _use(preset, architecture.config.descriptor_dim),
+        "Architecture": _architecture(architecture, files),
+        "Preprocessing": _preprocessing(architecture, converter),
+        "Training data and provenance": _provenance(metadata, margin_head, report),
+        "Evaluation": _evaluation(metadata),
+        "Intended use": _intended_use(metadata),
+        "Limits": _limits(metadata),
+        "Licence": _license(metadata),
+        "Files": _files(files),
+        "Citation": CITATION,
+    }
+    name = metadata.get("name") or preset.removeprefix("hf://")
+    page = [f"# {inline(name)}", prose(metadata["description"])]
+    page += [f"## {title}\n\n{text}" for title, text in sections.items()]
+    return f"---\n{_header(name, metadata)}\n---\n\n" + "\n\n".join(page) + "\n"
+
+
+def _header(name: str, metadata: Mapping[str, Any]) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    figures = metadata.get("figures") or []
+    ids = _ids([figure["dataset"] for figure in figures])
+    results = [
+        EvalResult(
+            task_type=TASK,
+            task_name="Image retrieval",
+            dataset_type=ids[figure["dataset"]],
+            dataset_name=_line(figure["dataset"]),
+            metric_type=_id(figure["metric"]),
+            metric_name=f"{_line(figure['metric'])} ({_line(figure['source'])})",
+            metric_value=figure["value"],
+        )
+        for figure in figures
+    ]
+    header = ModelCardData(
+        **hub_license(license_id(metadata["license"])),
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        tags=TAGS,
+        datasets=_hub_dataset(metadata["dataset"]),
+        metrics=sorted({result.metric_type for result in results}) or None,
+        base_model=_hub_repo(metadata.get("derived_from", "")),
+        model_name=_line(name),
+        eval_results=results or None,
+    )
+    if not results:
+        header.pop("model_name")
+    return header.to_yaml()
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _id(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
+
+
+def _ids(texts: Sequence[str]) -> dict[str, str]:
+    """An identifier for each text; the header joins the figures of one identifier."""
+    ids: dict[str, str] = {}
+    for text in dict.fromkeys(texts):
+        wanted, number = _id(text), 1
+        while (free := wanted if number == 1 else f"{wanted}-{number}") in ids.values():
+            number += 1
+        ids[text] = free
+    return ids
+
+
+def _hub_dataset(dataset: str) -> list[str] | None:
+    """What was trained on, if it can be the name of a data set of the Hub."""
+    return [dataset] if re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", dataset, re.ASCII) else None
+
+
+def _hub_repo(origin: str) -> str | None:
+    with suppress(ValueError):
+        return parse_hub_url(origin)[0]
+    return None
+
+
+def _use(preset: str, dim: int) -> str:
+    pinned = ""
+    if preset.startswith("hf://"):
+        pinned = (
+            "\n\nThe newest commit is taken, and its files are held against the hashes that the"
+            " Hub states. For results that stay as they are, name a commit, which its page lists"
+            f' under "Files": `dolg_zoo.DOLG.from_preset("{preset}@<commit>")`.'
+        )
+    return f"""```python
+import dolg_zoo
+
+model = dolg_zoo.DOLG.from_preset("{preset}")
+descriptors = model.embed("photos/")  # (photos, {dim}) float32, each of length 1
+
+index = dolg_zoo.retrieval.Index.build(model, "photos/")
+for match in index.search("query.jpg", k=10):
+    print(f"{{match.score:.3f}}  {{match.name}}")
+```{pinned}"""
+
+
+def _architecture(architecture: Architecture, files: Mapping[str, FileHash]) -> str:
+    config = architecture.config
+    dilations = ", ".join(map(str, config.dilation_rates)) or "none (no multi-atrous module)"
+    pointwise = " and a 1×1 branch" if config.dilation_rates and config.atrous_pointwise else ""
+    attention = "1 (one weight a place)" if config.attention_channels == 1 else "one a channel"
+    start = "fixed at" if config.gem_power == "fixed" else "learned, started from"
+    learned = ", one for each channel" if config.gem_power == "channel" else ""
+    rows = [
+        ("Backbone", inline(architecture.backbone)),
+        ("Local map", _tap(architecture.local)),
+        ("Global map", _tap(architecture.global_)),
+        ("Dilations", dilations + pointwise),
+        ("Channels of the local map and the global vector", config.hidden_dim),
+        ("Attention", attention),
+        ("GeM power p", f"{start} {config.gem_p:g}{learned}"),
+        ("Descriptor", f"{config.descriptor_dim} numbers"),
+        ("Parameters", f"{architecture.parameters:,}"),
+        ("Size of the files", f"{sum(file.size for file in files.values()) / 2**20:.1f} MiB"),
+    ]
+    picture = f"![From the image to the descriptor]({FIGURE})\n\n" if FIGURE in files else ""
+    return f"{picture}{table(('', ''), rows)}"
+
+
+def _tap(tap: Tap) -> str:
+    return f"{inline(tap.name)}: stride {tap.stride}, {tap.channels} channels"
+
+
+def _preprocessing(architecture: Architecture, converter: ImageConverter) -> str:
+    config, size = architecture.config, converter.size
+    square = f"{size}×{size}" if isinstance(size, int) else "×".join(map(str, size or ()))
+    resized = {
+        "squash": f"to {square} pixels (height×width), whatever its aspect ratio",
+        "short_side": f"so that its short side has {size} pixels; the aspect ratio is kept, up to"
+        f" {MAX_ASPECT} : 1",
+        "long_side": f"so that its long side has {size} pixels; the aspect ratio is kept",
+        "max_side": f"only if its long side has more than {size} pixels, then to that; the aspect"
+        " ratio is kept",
+        "original": "not at all: it keeps its own size",
+    }[converter.mode]
+    antialias = "with" if converter.antialias else "without"
+    rows = [
+        ("Colours", "RGB, the photograph turned upright as its EXIF data say"),
+        ("Resized", resized),
+        ("Resampling", f"{converter.interpolation}, {antialias} antialias"),
+        ("Sides", f"multiples of {converter.multiple_of}" if converter.multiple_of > 1 else "any"),
+        ("Scales", _scales(converter)),
+        ("Value range", "[0, 255]; uint8 or float"),
+        ("Normalisation", _normalisation(config.mean, config.std)),
+    ]
+    if converter.crop_queries:
+        rows.append(("Queries", "in benchmarks, cropped to the box of what is sought"))
+    return "`embed` does all of this; nothing is left to you.\n\n" + table(("Step", ""), rows)
+
+
+def _scales(converter: ImageConverter) -> str:
+    scales = ", ".join(f"{scale:g}" for scale in converter.scales)
+    if len(converter.scales) == 1:
+        return scales
+    return f"{scales}; the descriptor is the normalised mean of the normalised ones at each"
+
+
+def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:
+    if mean is None or std is None:
+        return "none before the backbone, which takes the values as they are"
+    numbers = ", ".join(f"{value:.8g}" for value in mean), ", ".join(f"{v:.8g}" for v in std)
+    return f"in the network: (x / 255 − mean) / std, mean ({numbers[0]}), std ({numbers[1]})"
+
+
+def _provenance(
+    metadata: Mapping[str, Any],
+    margin_head: Mapping[str, Any] | None,
+    report: Mapping[str, Any] | None,
+) -> str:
+    parts = [f"Trained on: {inline(metadata['dataset'])}", prose(metadata["provenance"])]
+    if metadata.get("derived_from"):
+        parts.append(f"Derived from: {inline(metadata['derived_from'])}")
+    parts += _origin(metadata.get("source"))
+    if margin_head is None:
+        parts.append("The head that it was trained under is not kept.")
+    else:
+        parts.append(
+            f"The head that it was trained under is kept: {inline(margin_head['layer'])} with the"
+            f" centers of {margin_head['num_classes']:,} classes, scale {margin_head['scale']:g},"
+            f" margin {margin_head['margin']:g}. `model.load_margin_head()` loads it, to train on."
+        )
+    if report:
+        rows = [(inline(key), inline(value)) for key, value in _flat(report)]
+        parts.append("From the report of the conversion:\n\n" + table(("What", "Value"), rows))
+    return "\n\n".join(parts)
+
+
+def _origin(source: Any) -> Iterator[str]:
+    """The file that the weights were converted from, as the conversion noted it."""
+    if isinstance(source, Mapping) and source:
+        file = source.get("path", source.get("file", "a file"))
+        words = f"Converted from {inline(file)}"
+        if "repo" in source:
+            words += f" of {inline(source['repo'])} at {inline(source.get('revision', 'main'))}"
+        if "sha256" in source:
+            words += f", sha256 {inline(source['sha256'])}"
+        yield words
+
+
+def _flat(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in report.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}: {below}", item) for below, item in _flat(value))
+        else:
+            yield key, f"{value:.3g}" if isinstance(value, float) else value
+
+
+def _evaluation(metadata: Mapping[str, Any]) -> str:
+    figures = metadata.get("figures")
+    if not figures:
+        return "None has been measured, or none was stated."
+    keys = ("value", "metric", "dataset", "source", "note")
+    rows = [[inline(figure.get(key, "")) for key in keys] for figure in figures]
+    parts = [
+        table([key.capitalize() for key in keys], rows),
+        prose(metadata.get("figures_note", "")),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _intended_use(metadata: Mapping[str, Any]) -> str:
+    return prose(metadata.get("intended_use", "")) or (
+        "Finding images that show the same place, object or scene as a query. It was not tested"
+        " for identifying people."
+    )
+
+
+def _limits(metadata: Mapping[str, Any]) -> str:
+    always = (
+        "Descriptors compare only with descriptors of this preset that were made with the same"
+        " preprocessing and scales. An index of another preset cannot be searched with them."
+    )
+    return "\n\n".join(filter(None, [prose(metadata.get("limits", "")), always]))
+
+
+def _license(metadata: Mapping[str, Any]) -> str:
+    parts = [inline(license_id(metadata["license"])), prose(metadata.get("license_note", ""))]
+    return "\n\n".join(filter(None, parts))
+
+
+def _files(files: Mapping[str, FileHash]) -> str:
+    rows = [(code(name), file.size, code(file.sha256)) for name, file in sorted(files.items())]
+    return table(("File", "Bytes", "sha256"), rows)

@@ -1,0 +1,91 @@
+"""A preset to the Hub, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import keras
+
+from dolg_zoo.dolg import DOLG
+from dolg_zoo.publishing.hub import check_published, check_repo, commit
+from dolg_zoo.publishing.staging import stage
+
+
+@dataclass(frozen=True)
+class Published:
+    """A preset that is on the Hub, and was read back from there.
+
+    Attributes:
+        repo: `user/name`.
+        commit: 40 hexadecimal digits; `DOLG.from_preset(f"hf://{repo}@{commit}")` loads it for
+            good.
+        url: the page of that commit's files.
+        entry: for weights_manifest.json, as it stands in JSON.
+    """
+
+    repo: str
+    commit: str
+    url: str
+    entry: dict[str, Any]
+
+
+def push_to_hub(
+    preset: str | Path | DOLG,
+    repo_id: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    private: bool = False,
+    message: str | None = None,
+    margin_head: keras.layers.Layer | None = None,
+) -> Published:
+    """Publishes a preset on the Hugging Face Hub, for `DOLG.from_preset("hf://user/name")`.
+
+    The preset's own files, a model card and a picture of the network go there in one commit, so
+    that nobody sees half of it; then all are downloaded anew and compared. What is there already
+    as it is to be makes no commit.
+
+    ```python
+    dolg_zoo.push_to_hub(
+        "my-dolg",
+        "me/my-dolg",
+        metadata={
+            "description": "Finds the bridges of Prague.",
+            "dataset": "my photographs of 40 bridges",
+            "license": "CC-BY-4.0",
+            "provenance": "Fine-tuned from the embedded preset for 20 epochs.",
+        },
+    )
+    ```
+
+    Args:
+        preset: a folder that `save_to_preset` wrote, of which nothing but the preset's files is
+            taken; or a model.
+        repo_id: `user/name`; made if it is not there.
+        metadata: what to say of the preset in place of or next to what its metadata.json says:
+            name, description, dataset, license (an SPDX expression), license_note, provenance,
+            limits, intended_use, derived_from and figures_note, all texts; and figures, a list of
+            `{"value", "metric", "dataset", "source"}` and optionally "note". Description, dataset,
+            license and provenance must be stated in the one place or the other.
+        private: whether only you may see it.
+        message: of the commit.
+        margin_head: with a model, the `ArcFace` or `CurricularFace` that it was trained under, for
+            those who train on.
+
+    Raises:
+        PresetError: if the preset does not load; nothing is sent then.
+        PublishError: if something must still be said of it, the Hub cannot be reached or refuses,
+            or what came back is not what was sent; says whether anything was published.
+    """
+    check_repo(repo_id)
+    with TemporaryDirectory(prefix="dolg-zoo-", ignore_cleanup_errors=True) as folder:
+        staged = stage(preset, repo_id, Path(folder), metadata=metadata, margin_head=margin_head)
+        made = commit(staged, private=private, message=message)
+        check_published(staged, made)
+    from huggingface_hub import constants
+
+    url = f"{constants.ENDPOINT}/{repo_id}/tree/{made.oid}"
+    return Published(repo_id, made.oid, url, staged.entry(made.oid))

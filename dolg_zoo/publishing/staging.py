@@ -1,0 +1,170 @@
+"""What is going to be published, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from dolg_zoo.dolg import DOLG
+from dolg_zoo.presets import PresetError, read_margin_head
+from dolg_zoo.presets.folder import CONFIG, METADATA, REPORT, whole_preset
+from dolg_zoo.publishing.architecture import architecture_of
+from dolg_zoo.publishing.architecture_figure import architecture_figure
+from dolg_zoo.publishing.errors import PublishError
+from dolg_zoo.publishing.metadata import merged_metadata
+from dolg_zoo.publishing.model_card import FIGURE, model_card
+from dolg_zoo.weights import WeightsError
+from dolg_zoo.weights.hashing import sha256_of
+from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, FileHash, HubSource
+from dolg_zoo.weights.pinning import pinned_preset
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A preset as it is going to be published.
+
+    Attributes:
+        repo: where to, `user/name`.
+        folder: where its files lie.
+        files: size and sha256 of each of them, the page and the picture included.
+        metadata: what metadata.json among them says.
+        architecture: name of the backbone, "custom" for one that is none of ours.
+        descriptor_dim: length of a descriptor.
+    """
+
+    repo: str
+    folder: Path
+    files: Mapping[str, FileHash]
+    metadata: Mapping[str, Any]
+    architecture: str
+    descriptor_dim: int
+
+    def entry(self, commit: str) -> dict[str, Any]:
+        """The manifest's entry for the preset at a commit."""
+        kept = (*PRESET_FILES, MARGIN_HEAD)
+        return pinned_preset(
+            HubSource(self.repo, commit),
+            {name: self.files[name] for name in kept if name in self.files},
+            self.metadata,
+            architecture=self.architecture,
+            descriptor_dim=self.descriptor_dim,
+        )
+
+
+def stage(
+    preset: str | Path | DOLG,
+    repo: str,
+    folder: Path,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    margin_head: keras.layers.Layer | None = None,
+) -> Staged:
+    """Puts what is going to be published into a folder: the preset, its page and a picture.
+
+    Args:
+        preset: a preset folder, which is only read, or a model.
+        repo: where it is going to be published, `user/name`.
+        folder: an empty folder.
+        metadata: see `push_to_hub`.
+        margin_head: see `push_to_hub`.
+
+    Raises:
+        PresetError: if the preset does not load.
+        PublishError: if something is wrong with the metadata, or missing from it.
+    """
+    if isinstance(preset, DOLG):
+        preset.save_to_preset(folder, margin_head)
+        model = DOLG.from_preset(folder)
+    else:
+        if margin_head is not None:
+            raise PublishError(
+                "A preset folder keeps its margin head itself: give one with a model only, or save"
+                " it with model.save_to_preset(folder, margin_head)."
+            )
+        source = Path(preset)
+        if not source.is_dir():
+            raise PublishError(
+                f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote,"
+                " or a DOLG model."
+            )
+        model = DOLG.from_preset(source)
+        _copy(source, folder)
+    whole_preset(folder)
+    config = _read(folder / CONFIG)
+    if "margin_head" in config:
+        read_margin_head(folder)
+    merged = _state(folder / METADATA, metadata)
+    architecture = architecture_of(model.net)
+    architecture_figure(architecture).save(folder / FIGURE)
+    files = _hashes(folder)
+    card = model_card(
+        f"hf://{repo}",
+        merged,
+        architecture,
+        model.image_converter,
+        files,
+        margin_head=config.get("margin_head"),
+        report=_read(folder / REPORT) if REPORT in files else None,
+    )
+    (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
+    staged = Staged(
+        repo,
+        folder,
+        _hashes(folder),
+        merged,
+        model.net.config.backbone or "custom",
+        model.descriptor_dim,
+    )
+    try:
+        staged.entry("0" * 40)  # what cannot be pinned is not to be published first
+    except WeightsError as error:
+        raise PublishError(str(error)) from error
+    return staged
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copies a preset's own files: whatever else lies there is nobody's business."""
+    names = list(PRESET_FILES)
+    if "margin_head" in _read(source / CONFIG):
+        names.append(MARGIN_HEAD)
+    if (source / REPORT).is_file():
+        names.append(REPORT)
+    for name in names:
+        if not (source / name).is_file():
+            raise PresetError(f"{source} says that it keeps a margin head, and has no {name}.")
+        shutil.copyfile(source / name, folder / name)
+
+
+def _state(path: Path, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Writes what is given into metadata.json; with nothing new the file stays as it is."""
+    stated = _read(path)
+    merged = merged_metadata(stated, given)
+    if merged != stated:
+        text = json.dumps(merged, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise PresetError(f"{path.name} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise PresetError(f"{path.name} must hold a JSON object, not {type(values).__name__}.")
+    return values
+
+
+def _hashes(folder: Path) -> dict[str, FileHash]:
+    return {
+        path.name: FileHash(path.stat().st_size, sha256_of(path))
+        for path in sorted(folder.iterdir())
+    }
