@@ -43,7 +43,7 @@ def main():
     )
     parser.add_argument("--revision", help="branch, tag or commit; main if not given")
     parser.add_argument(
-        "--entry", metavar="FILE", help="the entry as JSON, of a preset or a checkpoint; - is stdin"
+        "--entry", metavar="FILE", help="an entry, or what `dolg publish --json` prints; - is stdin"
     )
     parser.add_argument("--manifest", type=Path, default=ROOT / "weights_manifest.json")
     parser.add_argument(
@@ -165,7 +165,7 @@ def read_entry(file):
     entry = json.loads(text)
     if not isinstance(entry, dict):
         raise ValueError(f"The entry must be a JSON object, not {type(entry).__name__}.")
-    return entry
+    return entry.get("entry", entry)  # of what `dolg publish --json` prints
 
 
 def read_json(path):

@@ -38,6 +38,8 @@ def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) 
         if key not in FIELDS:
             raise PublishError(f"metadata has no {key!r}; it has {', '.join(FIELDS)}.")
     merged = {**stated, **given}
+    if "license" in given and "license_note" not in given:
+        merged.pop("license_note", None)  # it was said of another licence
     for key in FIELDS.keys() & merged.keys():
         fault = FIELDS[key](merged[key])
         if fault:

@@ -616,7 +616,15 @@ def trial(cache, commit, files, new_entry, pauses, right_descriptors, table, mon
     return start
 
 
-EACH = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in CASES for kind in case.kinds]
+EACH = [
+    pytest.param(
+        *(case, kind),
+        id=f"{case.name}-{kind}",
+        marks=[pytest.mark.slow] if case.name.startswith("stall") else [],
+    )
+    for case in CASES
+    for kind in case.kinds
+]
 
 
 @pytest.mark.parametrize(("case", "kind"), EACH)

@@ -190,6 +190,7 @@ def pace(proxy):
     proxy.bytes_per_s = 8_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
     kind, asker, proxy, new_cache, question, check

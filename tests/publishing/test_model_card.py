@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.publishing import Architecture, Tap, model_card
+from dolg_zoo.publishing.metadata import merged_metadata
 from dolg_zoo.weights.manifest import FileHash
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -257,3 +258,10 @@ def test_words_with_underscores_and_addresses_stay_as_they_are():
 
 def test_equal_arguments_give_equal_pages():
     assert card(figures=FIGURES) == card(figures=FIGURES)
+
+
+def test_a_note_on_the_licence_goes_with_the_licence():
+    stated = {"description": "d", "dataset": "d", "provenance": "p", "license": "MIT"}
+    stated["license_note"] = "as their code"
+    assert "license_note" not in merged_metadata(stated, {"license": "CC0-1.0"})
+    assert merged_metadata(stated, {})["license_note"] == "as their code"

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 WRITE = ROOT / "tests" / "weights" / "_write_checkpoint.py"
 MODELS = {  # model: tool, framework, keys, form of the file, suffix

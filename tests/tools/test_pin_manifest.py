@@ -142,7 +142,7 @@ def test_the_command_in_the_readme_pins_what_was_published(hub, pin, manifest, t
     hub.commit(REPO, published())
     pin(NAME, f"hf://{REPO}")
     entry = tmp_path / "entry.json"
-    entry.write_text(json.dumps(entry_in(manifest)))
+    entry.write_text(json.dumps({"commit": "a" * 40, "entry": entry_in(manifest)}))
     readme = (TOOL.parents[1] / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^python tools/pin_manifest.py (.+)$", readme, re.MULTILINE)
     name, *options = command.replace("entry.json", str(entry)).split()

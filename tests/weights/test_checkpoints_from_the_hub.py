@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 WRITE = Path(__file__).with_name("_write_checkpoint.py")
 REPO = "someone/dolg"
 CASES = {  # model: the upstream's form of file, format, suffix
