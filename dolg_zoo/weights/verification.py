@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dolg_zoo.weights.download import cached_path, fetch, fetch_repo, hash_in_cache, parse_hub_url
+from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
 from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,

@@ -1,0 +1,67 @@
+"""What a server may make the Hub client do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from dolg_zoo.weights.errors import DownloadError, UnreachableError
+
+LATER = {429, 500, 502, 503, 504}
+"""Statuses that say nothing of the file or of who asks for it."""
+
+OTHER_SERVER = "If HF_ENDPOINT names a mirror or a proxy is between, try without it."
+
+_FILE_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_PATIENCE_S = 60
+
+
+@contextmanager
+def guarded_clients(described: str) -> Iterator[None]:
+    """Have the Hub client's answers looked at before it acts on them.
+
+    It makes a file's path of an etag and a commit, and waits for as long as a server asks it to.
+    """
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils import _http
+
+    # There is no public name for the factory in force, which may be the user's own. A hook on the
+    # client alone would be lost: after an error of the connection the Hub client makes another.
+    if (make_client := _http._GLOBAL_CLIENT_FACTORY) not in _guarded_factories:
+
+        def make_guarded_client() -> Any:
+            client = make_client()
+            client.event_hooks["response"].append(_look_at)
+            return client
+
+        _guarded_factories.append(make_guarded_client)
+        set_client_factory(make_guarded_client)
+    token = _asking_for.set(described)
+    try:
+        yield
+    finally:
+        _asking_for.reset(token)
+
+
+_guarded_factories: list[Callable[[], Any]] = []
+_asking_for: ContextVar[str | None] = ContextVar("what is being fetched here", default=None)
+
+
+def _look_at(response: Any) -> None:
+    described = _asking_for.get()
+    if described is None:  # a request of someone else's in this process
+        return
+    for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+        value = response.headers.get(header)
+        if value is not None and not _FILE_NAME.fullmatch(value.removeprefix("W/").strip('"')):
+            raise DownloadError(
+                f"{described}: the server answered with {header}: {value!r}, which cannot be the"
+                f" name of a file. {OTHER_SERVER}"
+            )
+    wait = response.headers.get("Retry-After", "")
+    if response.status_code in LATER and wait.isdecimal() and int(wait) > _PATIENCE_S:
+        reason = f"status {response.status_code}, try again in {wait} seconds"
+        raise UnreachableError(reason, f"{described}: the server is busy ({reason}).")

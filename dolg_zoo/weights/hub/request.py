@@ -1,0 +1,237 @@
+"""Files from the Hub or its cache, none of them handed out that is not what it must be."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dolg_zoo.weights.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
+from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
+from dolg_zoo.weights.hub.guard import LATER, OTHER_SERVER, guarded_clients
+from dolg_zoo.weights.hub.wanted import Wanted, storage_problem
+from dolg_zoo.weights.manifest import RemoteFile
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+logger = logging.getLogger(__name__)
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_QUICK_S = 10
+
+
+@dataclass(frozen=True)
+class Request(Wanted):
+    """What one call wants of the Hub, and how it gets it."""
+
+    def pinned(self, file: RemoteFile) -> Path:
+        """Return a file whose hash was known before the Hub was asked."""
+
+        def fault(path: Path) -> str | None:
+            return fault_in(path, file.sha256, file.size)
+
+        return self.verified(file.path, fault, file)
+
+    def verified(
+        self,
+        name: str,
+        fault: Callable[[Path], str | None],
+        promised: RemoteFile | None = None,
+    ) -> Path:
+        """Return a file in which `fault` finds none; a bad one is fetched once more."""
+        from huggingface_hub import constants
+        from huggingface_hub.utils import WeakFileLock
+
+        path = self.cached(name) or self.download(name, promised)
+        problem = fault(path)
+        if problem is None:
+            return path
+        damaged = f"{self.describe(name)} is damaged in the cache ({path}): {problem}."
+        if constants.HF_HUB_OFFLINE:
+            raise ChecksumError(
+                f"{damaged} Unset HF_HUB_OFFLINE to fetch it again. {self.by_hand()}"
+            )
+        with self.explained(name), WeakFileLock(self.lock_file(path)):
+            path = self.cached(name) or self.download(name, promised)
+            problem = fault(path)
+            if problem is None:
+                # Another process has put it right while this one waited for the lock.
+                return path
+            logger.warning("%s: %s. Fetching it again.", self.describe(name), problem)
+            try:
+                path = self.download(name, promised, replacing=path)
+            except UnreachableError as error:
+                raise UnreachableError(error.reason, f"{damaged} {error}") from error
+            problem = fault(path)
+            if problem is None:
+                return path
+            self.discard(path)
+        raise ChecksumError(
+            f"{self.describe(name)} arrived damaged twice: {problem}. Nothing was kept. If "
+            f"HF_ENDPOINT names a mirror or a proxy is between, try without it; else try later."
+        )
+
+    def cached(self, name: str) -> Path | None:
+        """Return what the cache has for a name: at the commit, or where the branch was last."""
+        with self.explained(name):
+            return cached_path(self.repo, self.revision, name, self.cache_dir)
+
+    def download(
+        self,
+        name: str,
+        promised: RemoteFile | None = None,
+        *,
+        replacing: Path | None = None,
+        patient: bool = True,
+    ) -> Path:
+        """Return the file in the cache, as huggingface_hub believes it to be."""
+        from huggingface_hub import hf_hub_download
+
+        def fetch() -> Path:
+            return Path(
+                hf_hub_download(
+                    self.repo,
+                    name,
+                    revision=self.revision,
+                    cache_dir=self.cache_dir,
+                    force_download=replacing is not None,
+                )
+            )
+
+        with self.explained(name), guarded_clients(self.describe(name)):
+            # huggingface_hub asks the same once more, but it would take 23 seconds to find that
+            # there is no network, and download first what is known to be wrong.
+            self.check(name, self.ask(name, patient), promised)
+            if replacing is not None:
+                # Else the Hub client would leave the name pointing at the old bytes.
+                replacing.unlink()
+            begin = time.monotonic()
+            try:
+                return fetch()
+            except WeightsError:
+                raise
+            except Exception as error:
+                # It resumes a transfer that stalls, but not one that is reset.
+                if storage_problem(error) or time.monotonic() - begin > _QUICK_S:
+                    raise
+                return fetch()
+
+    def ask(self, name: str, patient: bool) -> HfFileMetadata:
+        """Return what the Hub states of a file."""
+        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError
+
+        url = hf_hub_url(self.repo, name, revision=self.revision)
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        try:
+            return get_hf_file_metadata(url, timeout=timeout)
+        except HfHubHTTPError as error:
+            if not patient or error.response.status_code not in LATER:
+                raise
+        return get_hf_file_metadata(url, timeout=timeout, retry_on_errors=True)
+
+    def check(self, name: str, stated: HfFileMetadata, promised: RemoteFile | None) -> None:
+        """Refuse an answer that is not of the commit or the file that were asked for."""
+        commit = stated.commit_hash or ""
+        pinned = COMMIT.fullmatch(self.revision)
+        if not COMMIT.fullmatch(commit) or (pinned and commit != self.revision):
+            expected = self.revision if pinned else "40 hexadecimal digits"
+            raise DownloadError(
+                f"{self.describe(name)}: the server answered with commit {stated.commit_hash!r},"
+                f" expected {expected}. {OTHER_SERVER}"
+            )
+        if promised is None:
+            return
+        if stated.size not in (None, promised.size):
+            problem = f"{stated.size} bytes, expected {promised.size}"
+        elif stated.etag != promised.sha256 and SHA256.fullmatch(stated.etag or ""):
+            problem = f"the sha256 {stated.etag}, expected {promised.sha256}"
+        else:
+            return
+        raise ChecksumError(
+            f"{self.describe(name)} was not downloaded: the server states {problem}. {OTHER_SERVER}"
+        )
+
+    def resolved(self) -> Request:
+        """Return the same request at the commit that its branch or tag names."""
+        name = self.names[0]
+        # The Hub client puts a file in a folder named by the commit.
+        before = (path := self.cached(name)) and path.parent.name
+        try:
+            # By the branch's name, so that the Hub client notes where it was.
+            now = self.download(name, patient=before is None).parent.name
+        except UnreachableError as error:
+            if before is None:
+                raise
+            if error.reason is not None:
+                logger.warning(
+                    "The Hub cannot be reached (%s). hf://%s: going on with commit %s, where %s was"
+                    " when it was last used here.",
+                    *(error.reason, self.repo, before, self.revision),
+                )
+            return replace(self, revision=before)
+        self.report_commit(before, now)
+        return replace(self, revision=now)
+
+    def report_commit(self, before: str | None, now: str) -> None:
+        """Say where the branch is, so that it can be pinned, and whether it was elsewhere."""
+        url = f"hf://{self.repo}"
+        if before in (None, now):
+            logger.warning(
+                "%s: %s is at commit %s. %s@%s always gives these weights.",
+                *(url, self.revision, now, url, now),
+            )
+        else:
+            logger.warning(
+                "%s has moved: %s was at commit %s when it was last used here, and is at %s now."
+                " %s@%s gives the former weights.",
+                *(url, self.revision, before, now, url, before),
+            )
+
+    def stated_fault(self, path: Path) -> str | None:
+        """Hold a cached file against the hash that the Hub stated for it."""
+        return fault_in(path, self.stated_hash(path))
+
+    def stated_hash(self, path: Path) -> str:
+        """Return the hash that the Hub states for a cached file."""
+        if known := hash_in_cache(path):
+            return known
+        from huggingface_hub import HfApi, constants
+
+        if constants.HF_HUB_OFFLINE:
+            raise DownloadError(
+                f"{self.describe(path.name)} cannot be verified offline: this cache keeps no hash "
+                f"beside it ({path}). Unset HF_HUB_OFFLINE, or fetch the repository with "
+                f"`hf download {self.repo} --local-dir FOLDER` and use that folder."
+            )
+        with self.explained(path.name):
+            infos = HfApi().get_paths_info(self.repo, path.name, revision=path.parent.name)
+        if not infos:
+            raise DownloadError(
+                f"{self.describe(path.name)} cannot be verified: the server states no hash of it."
+                f" {OTHER_SERVER}"
+            )
+        return infos[0].lfs.sha256 if infos[0].lfs else infos[0].blob_id
+
+    def lock_file(self, path: Path) -> Path:
+        """Return the lock for whoever puts a damaged file right."""
+        # <cache>/models--user--repo/snapshots/<commit>/<name>; the Hub client's own locks lie in
+        # the same folder, and are named by etags.
+        repo_folder = path.parents[2]
+        folder = repo_folder.parent / ".locks" / repo_folder.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{path.parent.name}-{path.name}.lock"
+
+    def discard(self, path: Path) -> None:
+        """Remove a file from the cache, with the blob it links to."""
+        if path.is_symlink():
+            # Only the name is taken from the link: a blob lies nowhere else.
+            (path.parents[2] / "blobs" / path.readlink().name).unlink(missing_ok=True)
+        path.unlink()
