@@ -17,7 +17,7 @@ def download(
     presets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PRESET…",
+            metavar="PRESET",
             help="Names that `dolg presets` lists, or hf://user/repo.",
             show_default=False,
         ),
@@ -42,7 +42,7 @@ def download(
       dolg download hf://user/repo@revision
     """
     if bool(presets) == everything:
-        raise typer.BadParameter("name presets, or give --all.", param_hint="PRESET…")
+        raise typer.BadParameter("name presets, or give --all.", param_hint="PRESET")
     import_tensorflow()
     from dolg_zoo.presets import preset_names
 

@@ -20,7 +20,7 @@ def verify(
     presets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PRESET…",
+            metavar="PRESET",
             help="Names, hf://user/repo or preset folders; if none is given, all that is cached.",
             show_default=False,
         ),
@@ -50,8 +50,9 @@ def verify(
                 _print(result)
     if as_json:
         print_json(results)
-    bad = sum(result["state"] == "bad" for result in results)
-    fail_if(bad, len(results), "bad" if repair else "bad; --repair fetches or converts them again")
+    bad = sum(result["state"] in ("bad", "absent") for result in results)
+    advice = "" if repair else "; --repair fetches or converts again what is bad"
+    fail_if(bad, len(results), f"not good{advice}")
 
 
 def _all_presets() -> list[str]:
@@ -70,7 +71,8 @@ def _verify(name: str, repair: bool) -> dict[str, Any]:
         files = _files(name)
         result["files"] = _as_list(files)
         if not files:
-            raise ValueError(f"not cached; `dolg download {name}` fetches it")
+            problem = f"`dolg download {name}` fetches it"
+            return result | {"state": "absent", "problem": problem}
         bad = [file for file in files if file.fault]
         if bad and repair:
             _repair(name, bad)
@@ -115,8 +117,8 @@ def _as_list(files: list[CheckedFile]) -> list[dict[str, Any]]:
 def _print(result: dict[str, Any]) -> None:
     size = sum(file["bytes"] for file in result["files"]) / 2**20
     print(
-        f"{result['state']:8}  {shown(result['preset'])}  ({len(result['files'])} files,"
-        f" {size:.1f} MiB)"
+        f"{result['state']:8}  {shown(result['preset'])}"
+        + (f"  ({len(result['files'])} files, {size:.1f} MiB)" if result["files"] else "")
     )
     for file in result["files"]:
         if file["fault"]:

@@ -45,7 +45,7 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
     Of one that is converted from an upstream's file, that are the upstream's file and the result.
 
     Returns:
-        A record for each file that is there; none if the preset is not cached.
+        A record for each of its files; none if none of them is cached.
     """
     if isinstance(entry, PresetEntry) and entry.source is None:
         paths = [(EMBEDDED / entry.name / name, promised) for name, promised in entry.files.items()]
@@ -65,14 +65,14 @@ def verify_repo(url: str) -> list[CheckedFile]:
             at when it was last used.
 
     Returns:
-        A record for each file that is there.
+        A record for each of its files; none if none of them is cached.
 
     Raises:
         ValueError: the text is not of that form.
     """
     repo, revision = parse_hub_url(url)
-    found = (cached_path(repo, revision or "main", name) for name in (*PRESET_FILES, MARGIN_HEAD))
-    return [_verify_unpinned(repo, path) for path in found if path is not None]
+    found = _cached(repo, revision or "main", (*PRESET_FILES, MARGIN_HEAD))
+    return [_verify_unpinned(repo, path) for path in found.values()]
 
 
 def verify_folder(folder: Path) -> list[CheckedFile]:
@@ -109,22 +109,40 @@ def cached_repos() -> list[str]:
 
 
 def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile]:
-    found = [(file, cached_path(file.repo, file.revision, file.path)) for file in files]
+    pins = {file.path: file for file in files}
+    source = next(iter(pins.values()))
     return [
-        CheckedFile(path, _fault(path, file.sha256, file.size), partial(fetch, file, preset=preset))
-        for file, path in found
-        if path is not None
+        CheckedFile(
+            path,
+            _fault(path, pins[name].sha256, pins[name].size),
+            partial(fetch, pins[name], preset=preset),
+        )
+        for name, path in _cached(source.repo, source.revision, pins).items()
     ]
 
 
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
     stated = hash_in_cache(path)
-    fault = _fault(path, stated) if stated else "this cache keeps no hash of it"
+    fault = _fault(path, stated) if stated or not path.exists() else "no hash of it is kept here"
     commit = path.parent.name
     return CheckedFile(path, fault, partial(fetch_repo, repo, [path.name], revision=commit))
 
 
-def _fault(path: Path, expected: str, size: int | None = None) -> str | None:
+def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
+    """Find where files are, or would be if one of them is there; none if none is."""
+    found = {name: cached_path(repo, revision, name) for name in names}
+    folder = next((path.parent for path in found.values() if path), None)
+    return {
+        name: path or folder / name
+        for name, path in found.items()
+        # only who trains on has a margin head
+        if path or (folder and name != MARGIN_HEAD)
+    }
+
+
+def _fault(path: Path, expected: str | None, size: int | None = None) -> str | None:
+    if not path.exists():
+        return "it is missing"
     try:
         return fault_in(path, expected, size)
     except OSError as error:

@@ -196,7 +196,19 @@ def test_a_preset_that_is_not_cached_is_no_good_preset(dolg):
     done = dolg("verify", NAME, "hf://no/body", "no-such-folder")
     assert done.returncode == 1
     assert f"`dolg download {NAME}` fetches it" in done.stderr
-    assert "3 of 3 bad" in done.stderr
+    assert done.stdout.count("absent ") == 2 and "3 of 3 not good" in done.stderr
+
+
+@pytest.mark.parametrize("name", [NAME, f"hf://{REPO}@"])
+def test_a_preset_that_is_there_in_part_is_bad_and_can_be_completed(dolg, seed, hub, client, name):
+    name += hub.branches[REPO, "main"] if name.endswith("@") else ""
+    seed()
+    cached(client).unlink()
+    done = dolg("verify", name)
+    assert done.returncode == 1
+    assert f"{WEIGHTS}: it is missing" in done.stdout
+    assert dolg("verify", name, "--repair").stdout.startswith("repaired ")
+    assert cached(client).is_file()
 
 
 @pytest.fixture
