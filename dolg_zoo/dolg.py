@@ -182,12 +182,14 @@ class DOLG(keras.Model):
         stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
         if preset:
             stale |= {"source", "figures", "figures_note"}
-        theirs = preset in preset_names() or preset.startswith("hf://")
+        named = self.metadata.get("name") if preset else None  # of a copy of a preset's folder
+        origin = named if named in preset_names() else preset
+        theirs = origin in preset_names() or origin.startswith("hf://")
         if theirs:  # not a folder of the user's
             stale |= {"name", "description", "dataset", "provenance"}
         metadata = {key: value for key, value in self.metadata.items() if key not in stale}
         if theirs:
-            metadata["derived_from"] = preset
+            metadata["derived_from"] = origin
         preset = Preset(self.net, self.image_converter, metadata)
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))
 

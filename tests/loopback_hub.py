@@ -52,7 +52,7 @@ class Hub:
     drop_after: dict[str, int] = field(default_factory=dict)  # file: bytes before hanging up, once
     etags: dict[str, str] = field(default_factory=dict)  # file: an etag that is not its hash
     tokens: dict[str, str] = field(default_factory=dict)  # private repo: the token it opens to
-    retry_after: int | None = None  # seconds, said with each refusal
+    wait_header: tuple[str, str] | None = None  # sent with each refusal
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
 
     def commit(self, repo: str, files: dict[str, bytes], branch: str = "main") -> str:
@@ -112,8 +112,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def refuse(self, status: int, code: str) -> None:
             self.send_response(status)
             self.send_header("X-Error-Code", code)
-            if hub.retry_after is not None:
-                self.send_header("Retry-After", str(hub.retry_after))
+            if hub.wait_header is not None:
+                self.send_header(*hub.wait_header)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import math
+import shutil
 import warnings
 
 import keras
@@ -12,6 +14,7 @@ import dolg_zoo
 from dolg_zoo.dolg import MAX_IMAGE_PIXELS, BadImagesError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import load_image
+from dolg_zoo.weights.kept import EMBEDDED
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +220,23 @@ def test_a_saved_preset_gives_the_same_descriptors_bit_for_bit(model, photos, tm
     copy = dolg_zoo.DOLG.from_preset(tmp_path / "mine")
     assert np.array_equal(copy.embed(photos), model.embed(photos))
     assert copy.metadata["license"] == "Apache-2.0"
+
+
+def test_what_is_said_of_a_presets_training_is_not_said_of_what_is_made_of_it(tmp_path):
+    name = "dolg_efficientnet_lite_b0_imagenet"
+    shutil.copytree(EMBEDDED / name, tmp_path / "copy")
+    for preset in (name, tmp_path / "copy"):
+        dolg_zoo.DOLG.from_preset(preset).save_to_preset(tmp_path / "mine")
+        metadata = json.loads((tmp_path / "mine" / "metadata.json").read_text())
+        assert metadata["derived_from"] == name
+        assert not {"name", "description", "dataset", "provenance"} & metadata.keys()
+
+
+def test_what_one_says_of_ones_own_preset_stays(model, tmp_path):
+    mine = {"name": "mine", "description": "of me", "dataset": "photographs", "provenance": "home"}
+    dolg_zoo.DOLG(model.net, model.image_converter, mine).save_to_preset(tmp_path / "a")
+    dolg_zoo.DOLG.from_preset(tmp_path / "a").save_to_preset(tmp_path / "b")
+    assert mine.items() <= json.loads((tmp_path / "b" / "metadata.json").read_text()).items()
 
 
 def test_a_preset_keeps_the_margin_head_that_it_is_saved_with(model, tmp_path, rng):

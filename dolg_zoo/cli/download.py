@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -68,10 +69,16 @@ def download(
 
 
 def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
-    from dolg_zoo.presets import fetch_margin_head, locate_preset
+    from dolg_zoo.presets import fetch_margin_head, locate_preset, preset_names
+    from dolg_zoo.weights.verification import verify_folder
 
+    if not preset.startswith("hf://") and preset not in preset_names() and Path(preset).exists():
+        raise ValueError(f"{preset!r} is here already: only names and hf://user/repo are fetched")
     begin = time.monotonic()
     located = locate_preset(preset)
+    for file in verify_folder(located.folder, from_hub=True):
+        if file.fault:
+            raise ValueError(f"{located.name}: {file.path.name} was published wrong: {file.fault}")
     if margin_head:
         fetch_margin_head(located)
     return {

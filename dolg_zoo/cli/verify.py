@@ -96,7 +96,10 @@ def _repair(name: str, bad: list[CheckedFile]) -> None:
     if all(file.fetch_again for file in bad):
         return
     if name not in load_manifest().checkpoints:
-        raise ValueError(f"{name} was not downloaded: reinstall dolg-zoo, or save it again.")
+        raise ValueError(
+            "this was not damaged on the way here: reinstall dolg-zoo if the preset ships with it,"
+            " save it again if it is yours, or tell who published it"
+        )
     import_tensorflow()
     from dolg_zoo.presets import locate_preset
 

@@ -110,7 +110,7 @@ def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> P
     """
     folder = Path(folder)
     config, converter, metadata = (
-        _read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
+        read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
     _check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
     if config.get("format_version") != FORMAT_VERSION:
@@ -140,7 +140,7 @@ def whole_preset(folder: Path) -> Path:
         PresetError: if one is missing or another; names the file.
     """
     names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
-    _check_hashes(folder, _read_json(folder / METADATA), names)
+    _check_hashes(folder, read_json(folder / METADATA), names)
     return folder
 
 
@@ -156,13 +156,13 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
             " another, put a new dolg_zoo.layers.ArcFace or CurricularFace on the model."
         )
-    _check_hashes(folder, _read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
-    return load_margin_head(_read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
+    _check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
+    return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
 
 
 def has_margin_head(folder: Path) -> bool:
     """Whether a preset says that it keeps the head it was trained under."""
-    return "margin_head" in _read_json(folder / CONFIG)
+    return "margin_head" in read_json(folder / CONFIG)
 
 
 def _network(config: Mapping[str, Any]) -> DOLGNet:
@@ -206,6 +206,10 @@ def _check_hashes(
             )
 
 
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
 def _to_json(values: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -216,7 +220,12 @@ def _to_json(values: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a preset.
+
+    Raises:
+        PresetError: if the file is missing, none, too large or holds something else.
+    """
     if not path.is_file():  # a pipe would hang, a device never end
         raise PresetError(
             f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
@@ -225,7 +234,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise PresetError(f"{path} is larger than {MAX_JSON_BYTES} bytes: no preset's file is.")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, PresetError):
             raise

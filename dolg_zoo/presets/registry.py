@@ -88,7 +88,9 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     if preset in presets:
         return _located(presets[preset])
     if Path(preset).is_dir():
-        return LocatedPreset(str(preset), Path(preset))
+        # so that no folder goes by the name of a preset of the zoo
+        name = f"./{preset}" if str(preset) in presets else str(preset)
+        return LocatedPreset(name, Path(preset))
     if Path(preset).is_file():
         raise PresetError(
             f"{str(preset)!r} is a file, and a preset is a folder: name the one that"

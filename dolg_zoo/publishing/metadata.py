@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,7 +106,7 @@ def _is_figure(figure: Any) -> bool:
         isinstance(figure, dict)
         and {"value"} | texts <= figure.keys() <= {"value", "note"} | texts
         and type(figure["value"]) in (int, float)
-        and math.isfinite(figure["value"])
+        and abs(figure["value"]) <= sys.float_info.max  # false for NaN
         and all(_text(figure[key]) is None for key in figure.keys() - {"value"})
         and all(figure[key].strip() for key in texts)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from dolg_zoo.preprocessing import ImageConverter
@@ -16,6 +17,7 @@ from dolg_zoo.publishing.metadata import license_id
 from dolg_zoo.weights import parse_hub_url
 from dolg_zoo.weights.manifest import FileHash
 
+MAX_ROWS = 200  # of a report; all of it is in report.json
 FIGURE = "architecture.png"
 TASK = "image-feature-extraction"
 LIBRARY = "dolg-zoo"
@@ -246,7 +248,7 @@ def _provenance(
             f" margin {margin_head['margin']:g}. `model.load_margin_head()` loads it, to train on."
         )
     if report:
-        rows = [(inline(key), inline(value)) for key, value in _flat(report)]
+        rows = [(inline(key), inline(value)) for key, value in islice(_flat(report), MAX_ROWS)]
         parts.append("From the report of the conversion:\n\n" + table(("What", "Value"), rows))
     return "\n\n".join(parts)
 
@@ -263,10 +265,12 @@ def _origin(source: Any) -> Iterator[str]:
         yield words
 
 
-def _flat(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(report: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, Any]]:
     for key, value in report.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{key}: {below}", item) for below, item in _flat(value))
+        if isinstance(value, Mapping) and depth:
+            yield from ((f"{key}: {below}", item) for below, item in _flat(value, depth - 1))
+        elif isinstance(value, (Mapping, list)):
+            yield key, "see report.json"
         else:
             yield key, f"{value:.3g}" if isinstance(value, float) else value
 

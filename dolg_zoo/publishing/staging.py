@@ -13,7 +13,7 @@ import keras
 
 from dolg_zoo.dolg import DOLG
 from dolg_zoo.presets import PresetError, read_margin_head
-from dolg_zoo.presets.folder import CONFIG, METADATA, REPORT, whole_preset
+from dolg_zoo.presets.folder import CONFIG, METADATA, REPORT, read_json, whole_preset
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.errors import PublishError
@@ -95,10 +95,13 @@ def stage(
                 f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote,"
                 " or a DOLG model."
             )
-        model = DOLG.from_preset(source)
         _copy(source, folder)
+        try:
+            model = DOLG.from_preset(folder)
+        except PresetError as error:
+            raise PresetError(str(error).replace(str(folder), str(source))) from error
     whole_preset(folder)
-    config = _read(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     if "margin_head" in config:
         read_margin_head(folder)
     merged = _state(folder / METADATA, metadata)
@@ -112,7 +115,7 @@ def stage(
         model.image_converter,
         files,
         margin_head=config.get("margin_head"),
-        report=_read(folder / REPORT) if REPORT in files else None,
+        report=read_json(folder / REPORT) if REPORT in files else None,
     )
     (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
     staged = Staged(
@@ -132,35 +135,31 @@ def stage(
 
 def _copy(source: Path, folder: Path) -> None:
     """Copies a preset's own files: whatever else lies there is nobody's business."""
+    for name in (*PRESET_FILES, MARGIN_HEAD, REPORT):
+        if (source / name).is_symlink():
+            raise PresetError(
+                f"{source / name} is a link, perhaps to what is not to be published; publish a copy"
+                " of the folder that holds the files themselves (cp -rL)."
+            )
     names = list(PRESET_FILES)
-    if "margin_head" in _read(source / CONFIG):
+    if "margin_head" in read_json(source / CONFIG):
         names.append(MARGIN_HEAD)
     if (source / REPORT).is_file():
         names.append(REPORT)
     for name in names:
         if not (source / name).is_file():
-            raise PresetError(f"{source} says that it keeps a margin head, and has no {name}.")
+            raise PresetError(f"{source} is no whole preset: it has no {name}.")
         shutil.copyfile(source / name, folder / name)
 
 
 def _state(path: Path, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Writes what is given into metadata.json; with nothing new the file stays as it is."""
-    stated = _read(path)
+    stated = read_json(path)
     merged = merged_metadata(stated, given)
     if merged != stated:
         text = json.dumps(merged, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         path.write_text(text, encoding="utf-8", newline="\n")
     return merged
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise PresetError(f"{path.name} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise PresetError(f"{path.name} must hold a JSON object, not {type(values).__name__}.")
-    return values
 
 
 def _hashes(folder: Path) -> dict[str, FileHash]:

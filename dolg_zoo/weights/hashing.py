@@ -33,11 +33,14 @@ def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
     Returns:
         What is wrong, in words, or None.
     """
-    actual_size = path.stat().st_size
-    if size is not None and actual_size != size:
-        return f"it has {actual_size} bytes, expected {size}"
     name, hash_of = ("git sha1", git_blob_sha1_of) if len(expected) == 40 else ("sha256", sha256_of)
-    actual = hash_of(path)
+    try:
+        actual_size = path.stat().st_size
+        if size is not None and actual_size != size:
+            return f"it has {actual_size} bytes, expected {size}"
+        actual = hash_of(path)
+    except FileNotFoundError:  # another process may just be putting it right
+        return "it is missing"
     return None if actual == expected else f"its {name} is {actual}, expected {expected}"
 
 

@@ -85,6 +85,13 @@ def write_entry(manifest: Path, name: str, entry: dict[str, Any], *, accept_chan
     entries[name] = entry
     parse_manifest(content, manifest.name)
     if before is not None and not accept_change:
+        for field in ("license", "source"):
+            old, new = before.get(field), entry.get(field)
+            if old != new and (field == "license" or "embedded" in (old, new)):
+                raise ManifestError(
+                    f"The {field} of {name} is {old!r} and would become {new!r}; accept the change"
+                    " only if you know why it is."
+                )
         _refuse_change(name, _pins(before), _pins(entry))
     _replace(manifest, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

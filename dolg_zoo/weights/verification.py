@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
+from dolg_zoo.weights.errors import WeightsError
 from dolg_zoo.weights.hashing import fault_in
-from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
+from dolg_zoo.weights.hub.cache import cached_path
+from dolg_zoo.weights.hub.request import Request
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
@@ -21,6 +25,7 @@ from dolg_zoo.weights.manifest import (
 )
 
 _METADATA = "metadata.json"
+_MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -72,40 +77,68 @@ def verify_repo(url: str) -> list[CheckedFile]:
     """
     repo, revision = parse_hub_url(url)
     found = _cached(repo, revision or "main", (*PRESET_FILES, MARGIN_HEAD))
-    return [_verify_unpinned(repo, path) for path in found.values()]
+    files = [_verify_unpinned(repo, path) for path in found.values()]
+    if not files or any(file.fault for file in files):
+        return files
+    # what was published may itself not fit together, and would not load
+    return files + [
+        file for file in verify_folder(files[0].path.parent, from_hub=True) if file.fault
+    ]
 
 
-def verify_folder(folder: Path) -> list[CheckedFile]:
-    """Hash the files of a preset folder that its metadata.json states a hash of."""
+def verify_folder(folder: Path, *, from_hub: bool = False) -> list[CheckedFile]:
+    """Hash the files of a preset folder and compare with what its metadata.json states.
+
+    Args:
+        folder: the folder.
+        from_hub: whether it is one of the Hub's cache, where the margin head is fetched only for
+            who asks for it; hashes need not be stated there, for the Hub states them.
+    """
+    metadata = folder / _METADATA
+    stated, fault = _stated_hashes(metadata)
+    if fault:
+        return [CheckedFile(metadata, fault)]
+    checked = []
+    for name in (*PRESET_FILES, MARGIN_HEAD):
+        path = folder / name
+        if name in stated and not (from_hub and name == MARGIN_HEAD and not path.exists()):
+            checked.append(CheckedFile(path, _fault(path, stated[name])))
+        elif name not in (_METADATA, MARGIN_HEAD) and not from_hub:
+            checked.append(CheckedFile(path, f"{_METADATA} states no hash of it"))
+    return checked
+
+
+def _stated_hashes(metadata: Path) -> tuple[dict[str, str], str | None]:
+    if not metadata.is_file():
+        return {}, "it is no file" if metadata.exists() else "it is missing"
     try:
-        stated = json.loads((folder / _METADATA).read_bytes())["sha256"]
-        return [
-            CheckedFile(folder / name, _fault(folder / name, stated[name]))
-            for name in (*PRESET_FILES, MARGIN_HEAD)
-            if name in stated
-        ]
-    except KeyError:
-        return [CheckedFile(folder / _METADATA, "it states no hashes of the other files")]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        return [CheckedFile(folder / _METADATA, f"it cannot be read: {error}")]
+        if metadata.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+        content = json.loads(metadata.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, f"it cannot be read: {error}"
+    stated = content.get("sha256", {}) if isinstance(content, dict) else None
+    if not isinstance(stated, dict) or not all(
+        isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in stated.values()
+    ):
+        return {}, "its sha256 must give 64 hexadecimal digits a file"
+    return stated, None
 
 
 def cached_repos() -> list[str]:
-    """The repositories in the Hub's cache that hold a preset, each as `hf://user/repo@commit`."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    """The repositories in the Hub's cache that hold a preset, each as `hf://user/repo@commit`.
 
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return []
-    return sorted(
-        f"hf://{repo.repo_id}@{revision.commit_hash}"
-        for repo in repos
-        if repo.repo_type == "model"
-        for revision in repo.revisions
-        if set(PRESET_FILES) <= {path.name for path in revision.snapshot_path.iterdir()}
-    )
+    Damaged ones too, which the Hub client's own list leaves out.
+    """
+    from huggingface_hub import constants
+
+    found = []
+    for snapshot in Path(constants.HF_HUB_CACHE).glob("models--*--*/snapshots/*"):
+        names = sum(os.path.lexists(snapshot / name) for name in PRESET_FILES)
+        if names >= len(PRESET_FILES) - 1:
+            repo = snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
+            found.append(f"hf://{repo}@{snapshot.name}")
+    return sorted(found)
 
 
 def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile]:
@@ -122,9 +155,15 @@ def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile
 
 
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
-    stated = hash_in_cache(path)
-    fault = _fault(path, stated) if stated or not path.exists() else "no hash of it is kept here"
     commit = path.parent.name
+    fault = None if path.exists() else "it is missing"
+    if not fault:
+        try:
+            # of the cache, or of the Hub where a cache without links keeps none
+            stated = Request(repo, commit, (path.name,), None, None).stated_hash(path)
+            fault = _fault(path, stated)
+        except WeightsError as error:
+            fault = str(error)
     return CheckedFile(path, fault, partial(fetch_repo, repo, [path.name], revision=commit))
 
 
@@ -140,9 +179,9 @@ def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
     }
 
 
-def _fault(path: Path, expected: str | None, size: int | None = None) -> str | None:
-    if not path.exists():
-        return "it is missing"
+def _fault(path: Path, expected: str, size: int | None = None) -> str | None:
+    if not path.is_file():  # a pipe would hang
+        return "it is no file" if path.exists() else "it is missing"
     try:
         return fault_in(path, expected, size)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,10 @@ def files():
     """A preset whose weights are no weights: only bytes are looked at here."""
     [folder] = EMBEDDED.iterdir()
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    return files | {WEIGHTS: np.random.default_rng(0).bytes(500_000)}
+    weights = np.random.default_rng(0).bytes(500_000)
+    metadata = json.loads(files["metadata.json"])
+    metadata["sha256"][WEIGHTS] = hashlib.sha256(weights).hexdigest()
+    return files | {WEIGHTS: weights, "metadata.json": json.dumps(metadata).encode()}
 
 
 @pytest.fixture
@@ -244,6 +248,68 @@ def test_only_files_of_a_preset_are_looked_at_whatever_metadata_names(dolg, conv
     metadata["sha256"]["../../secret"] = "0" * 64
     (converted / "metadata.json").write_text(json.dumps(metadata))
     assert "secret" not in dolg("verify", str(converted)).stdout
+
+
+@pytest.mark.parametrize("name", ["preprocessor.json", WEIGHTS])
+@pytest.mark.parametrize("lost", ["file", "hash"])
+def test_a_folder_that_lacks_a_file_or_its_hash_is_not_good(dolg, converted, name, lost):
+    if lost == "file":
+        (converted / name).unlink()
+    else:
+        metadata = json.loads((converted / "metadata.json").read_text())
+        del metadata["sha256"][name]
+        (converted / "metadata.json").write_text(json.dumps(metadata))
+    done = dolg("verify", str(converted))
+    assert done.returncode == 1 and name in done.stdout
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json"])
+def test_a_pipe_in_place_of_a_file_does_not_hang(dolg, converted, name):
+    (converted / name).unlink()
+    os.mkfifo(converted / name)
+    done = dolg("verify", str(converted))
+    assert done.returncode == 1 and "it is no file" in done.stdout
+
+
+@pytest.mark.parametrize("harm", ["blob", "ref", "file"])
+def test_all_that_is_cached_includes_what_the_hub_client_takes_for_corrupted(
+    dolg, seed, hub, client, files, harm
+):
+    hub.commit("someone/else", files)
+    seed("someone/else")
+    if harm == "blob":
+        cached(client).resolve().unlink()
+    elif harm == "file":
+        cached(client).unlink()
+    else:
+        flip_a_byte(cached(client))
+        refs = cached(client).parents[2] / "refs"
+        (refs / "other").write_text("a" * 40)
+    done = dolg("verify")
+    assert done.returncode == 1 and "hf://someone/else@" in done.stdout
+
+
+def test_a_cache_without_links_is_verified_by_what_the_hub_states(dolg, client, hub, files):
+    commit = hub.commit("someone/else", files)
+    names = ["config.json", "preprocessor.json", "metadata.json", WEIGHTS]
+    client.call_without_links("fetch_repo", repo_id="someone/else", files=names)
+    assert not cached(client).is_symlink()
+    good = dolg("verify", f"hf://someone/else@{commit}")
+    assert good.stdout.startswith("good "), good.stdout
+    flip_a_byte(cached(client))
+    assert dolg("verify").returncode == 1
+
+
+def test_what_was_published_wrong_is_neither_ready_nor_good(dolg, seed, hub, files):
+    hub.commit("someone/else", files | {WEIGHTS: b"of another preset"})
+    ready = dolg("download", "hf://someone/else")
+    assert ready.returncode == 1 and "was published wrong" in ready.stderr
+    assert dolg("verify", "hf://someone/else").returncode == 1
+
+
+def test_a_folder_needs_no_download(dolg, tmp_path):
+    done = dolg("download", str(tmp_path))
+    assert done.returncode == 1 and "is here already" in done.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": 7}', '{"sha256": {"config.json": 7}}'])

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,12 @@ def test_the_embedded_card_says_what_it_was_trained_on():
     assert "no label" in metadata["provenance"]
     assert "multiples of 32" in metadata["limits"]
     assert metadata["license"] == "Apache-2.0"
+
+
+def test_no_folder_goes_by_the_name_of_a_preset_of_the_zoo(tmp_path, monkeypatch):
+    (tmp_path / DEFAULT_PRESET).mkdir()
+    monkeypatch.chdir(tmp_path)
+    located = locate_preset(Path(DEFAULT_PRESET))
+    assert located.folder.samefile(tmp_path / DEFAULT_PRESET)
+    assert located.name not in preset_names()
+    assert locate_preset(located.name).folder.samefile(located.folder)

@@ -216,3 +216,36 @@ def test_a_margin_head_of_no_kind_that_is_kept_is_refused(logged_in, model):
 
 def test_what_is_no_folder_is_refused(logged_in, tmp_path):
     assert "There is no folder" in refusal(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "report.json"])
+def test_a_link_is_not_followed_out_of_the_folder(logged_in, folder, tmp_path, name):
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"auths": "of mine"}')
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(secret)
+    with pytest.raises(PresetError, match=rf"{name} is a link"):
+        push_to_hub(folder, REPO)
+    assert REPO not in logged_in.repos
+
+
+def test_a_report_of_any_depth_and_length_makes_a_short_page(logged_in, folder):
+    deep = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    report = {"deep": deep} | {f"row {number}": number for number in range(5000)}
+    (folder / "report.json").write_text(json.dumps(report))
+    push_to_hub(folder, REPO)
+    assert len(logged_in.files(REPO)["README.md"]) < 20_000
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan")])
+def test_a_figure_that_is_no_finite_number_is_refused(logged_in, folder, value):
+    assert "figures must be" in refusal(folder, metadata={"figures": [FIGURE | {"value": value}]})
+
+
+def test_what_json_does_not_know_is_refused(logged_in, folder):
+    metadata = json.loads((folder / "metadata.json").read_text()) | {"mine": float("nan")}
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(PresetError, match="NaN is no JSON"):
+        push_to_hub(folder, REPO)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from loopback_hub import finished
 
+from dolg_zoo.weights.hashing import fault_in
+
 REPO = "someone/landmarks"
 NAME = "model.weights.h5"
 DATA = bytes(range(256)) * 4000
@@ -215,9 +217,12 @@ def test_a_failing_server_is_quoted(hub, client, file):
     assert "503" in outcome["message"]
 
 
-def test_a_server_that_asks_to_wait_long_is_not_waited_for(hub, client, file):
+@pytest.mark.parametrize(
+    "header", [("Retry-After", "3600"), ("RateLimit", '"api";r=0;t=3600')], ids=lambda h: h[0]
+)
+def test_a_server_that_asks_to_wait_long_is_not_waited_for(hub, client, file, header):
     hub.refusals[REPO] = (429, "")
-    hub.retry_after = 3600
+    hub.wait_header = header
     outcome = client.call("fetch", file=file)
     assert "try again in 3600 seconds" in outcome["message"]
     assert len(hub.requests) == 1
@@ -239,3 +244,7 @@ def test_a_full_disk_is_named(client, file):
     assert outcome["error"] == "DownloadError"
     assert f"cannot be stored in {client.cache}" in outcome["message"]
     assert client.cached_files() == []
+
+
+def test_a_file_that_vanishes_while_it_is_looked_at_is_a_fault_not_a_crash(tmp_path):
+    assert fault_in(tmp_path / "gone", "0" * 64) == "it is missing"

@@ -175,3 +175,16 @@ def test_a_link_stays_a_link_and_rights_stay(manifest, tmp_path):
     assert link.is_symlink()
     assert NAME in load_manifest(manifest).presets
     assert manifest.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("field", ["license", "source"])
+def test_a_preset_of_the_package_is_not_moved_or_licensed_anew_unseen(manifest, field):
+    [name] = content_of(manifest)["presets"]
+    entry = content_of(manifest)["presets"][name]
+    entry[field] = {"license": "MIT", "source": {"repo": "me/a", "revision": "c" * 40}}[field]
+    before = manifest.read_bytes()
+    with pytest.raises(ManifestError, match=f"{field} of {name}"):
+        write_entry(manifest, name, entry, accept_change=False)
+    assert manifest.read_bytes() == before
+    write_entry(manifest, name, entry, accept_change=True)
+    assert content_of(manifest)["presets"][name][field] == entry[field]

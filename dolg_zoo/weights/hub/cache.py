@@ -25,6 +25,8 @@ def hash_in_cache(path: Path) -> str | None:
     """Return the hash that a file in the cache came with, if the cache keeps it."""
     # A file there is a link to a blob, named by the etag. That is the hash (sha256 of a large file,
     # git's sha1 of a small one), so it is known offline too.
-    if path.is_symlink() and _HASH.fullmatch(etag := path.readlink().name):
-        return etag
-    return None
+    try:
+        etag = path.readlink().name
+    except OSError:  # it is no link, or gone while another process puts it right
+        return None
+    return etag if _HASH.fullmatch(etag) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -16,7 +16,7 @@ LATER = {429, 500, 502, 503, 504}
 OTHER_SERVER = "If HF_ENDPOINT names a mirror or a proxy is between, try without it."
 
 _FILE_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
-_PATIENCE_S = 60
+_PATIENCE_S = 30
 
 
 @contextmanager
@@ -30,14 +30,15 @@ def guarded_clients(described: str) -> Iterator[None]:
 
     # There is no public name for the factory in force, which may be the user's own. A hook on the
     # client alone would be lost: after an error of the connection the Hub client makes another.
-    if (make_client := _http._GLOBAL_CLIENT_FACTORY) not in _guarded_factories:
+    if not hasattr(make_client := _http._GLOBAL_CLIENT_FACTORY, "is_guarded"):
 
         def make_guarded_client() -> Any:
             client = make_client()
-            client.event_hooks["response"].append(_look_at)
+            if _look_at not in (hooks := client.event_hooks["response"]):
+                hooks.append(_look_at)
             return client
 
-        _guarded_factories.append(make_guarded_client)
+        make_guarded_client.is_guarded = True
         set_client_factory(make_guarded_client)
     token = _asking_for.set(described)
     try:
@@ -46,7 +47,6 @@ def guarded_clients(described: str) -> Iterator[None]:
         _asking_for.reset(token)
 
 
-_guarded_factories: list[Callable[[], Any]] = []
 _asking_for: ContextVar[str | None] = ContextVar("what is being fetched here", default=None)
 
 
@@ -61,7 +61,17 @@ def _look_at(response: Any) -> None:
                 f"{described}: the server answered with {header}: {value!r}, which cannot be the"
                 f" name of a file. {OTHER_SERVER}"
             )
-    wait = response.headers.get("Retry-After", "")
-    if response.status_code in LATER and wait.isdecimal() and int(wait) > _PATIENCE_S:
+    if response.status_code in LATER and (wait := _asked_to_wait(response)) > _PATIENCE_S:
         reason = f"status {response.status_code}, try again in {wait} seconds"
         raise UnreachableError(reason, f"{described}: the server is busy ({reason}).")
+
+
+def _asked_to_wait(response: Any) -> int:
+    """The seconds for which the Hub client would obey, in either of the headers it knows."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limit = parse_ratelimit_headers(response.headers)
+    if limit is not None and limit.remaining == 0:
+        return limit.reset_in_seconds
+    wait = response.headers.get("Retry-After", "")
+    return int(wait) if wait.isdecimal() else 0

@@ -111,7 +111,7 @@ class Request(Wanted):
             self.check(name, self.ask(name, patient), promised)
             if replacing is not None:
                 # Else the Hub client would leave the name pointing at the old bytes.
-                replacing.unlink()
+                replacing.unlink(missing_ok=True)
             begin = time.monotonic()
             try:
                 return fetch()
