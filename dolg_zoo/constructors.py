@@ -63,7 +63,7 @@ def _pretrained(
             f"There is no preset {name!r}. Tags of {architecture}: {tags}."
             f" {_what_there_is(architecture, tag)} To make one, train dolg_{architecture}() under a"
             " margin head (dolg_zoo.layers.CurricularFace), call save_to_preset(FOLDER), and"
-            " publish it with `hf upload USER/NAME FOLDER`; DOLG.from_preset takes hf://USER/NAME."
+            " publish it with `dolg publish FOLDER USER/NAME`; DOLG.from_preset takes hf://USER/NAME."
         )
     return DOLG.from_preset(name)
 
