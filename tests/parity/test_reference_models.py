@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUN_ON_TORCH = Path(__file__).with_name("_run_on_torch_checkpoint.py")
 SCRIPTS = {

@@ -238,7 +238,7 @@ def test_refuses_other_arrays(with_head, arrays, changes):
 )
 def test_names_a_wrong_description(with_head, changes):
     describe(with_head, **changes)
-    with pytest.raises(PresetError, match=r"config\.json.*margin_head"):
+    with pytest.raises(PresetError, match=r"config\.json.*(margin_head|NaN)"):
         read_margin_head(with_head)
 
 
