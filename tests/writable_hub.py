@@ -9,15 +9,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote
 
 import keras
 import yaml
+from loopback_hub import git_blob_sha1, running
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
@@ -31,10 +31,6 @@ STATED = {
     "license": "CC0-1.0",
     "provenance": "Drawn at random for a test.",
 }
-
-
-def git_sha1(data):
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 @dataclass
@@ -188,7 +184,9 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 is_lfs = name.endswith(LFS_SUFFIXES)
                 answer = {"path": name, "uploadMode": "lfs" if is_lfs else "regular"}
                 if there is not None:
-                    answer["oid"] = hashlib.sha256(there).hexdigest() if is_lfs else git_sha1(there)
+                    answer["oid"] = (
+                        hashlib.sha256(there).hexdigest() if is_lfs else git_blob_sha1(there)
+                    )
                 files.append({**answer, "shouldIgnore": False})
             self.answer(200, {"files": files})
 
@@ -254,7 +252,7 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
             infos = []
             for name in parse_qs(body.decode())["paths"]:
                 data = files[name]
-                info = {"type": "file", "path": name, "size": len(data), "oid": git_sha1(data)}
+                info = {"type": "file", "path": name, "size": len(data), "oid": git_blob_sha1(data)}
                 if name.endswith(LFS_SUFFIXES):
                     sha256 = hashlib.sha256(data).hexdigest()
                     info["lfs"] = {"oid": sha256, "size": len(data), "pointerSize": 130}
@@ -274,7 +272,7 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 etag = f'"{hashlib.sha256(data).hexdigest()}"'
                 headers |= {"X_Linked_ETag": etag, "X_Linked_Size": str(len(data)), "ETag": etag}
             else:
-                headers["ETag"] = f'"{git_sha1(data)}"'
+                headers["ETag"] = f'"{git_blob_sha1(data)}"'
             if name in hub.served_wrong:
                 data = data[:-1] + bytes([data[-1] ^ 1])
             return self.answer(200, data, **headers)
@@ -287,14 +285,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def serving():
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(hub))
-    hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(handler_for(hub)) as hub.endpoint:
+        yield hub
 
 
 def log_in(hub, tmp_path, monkeypatch):

@@ -17,8 +17,16 @@ from pathlib import Path
 
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.weights import WeightsError, fetch, fetch_repo, load_manifest, parse_hub_url
+from dolg_zoo.weights import (
+    WeightsError,
+    fetch,
+    fetch_preset,
+    fetch_repo,
+    load_manifest,
+    parse_hub_url,
+)
 from dolg_zoo.weights.hashing import sha256_of
+from dolg_zoo.weights.json_files import read_json_object
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
     PRESET_FILES,
@@ -28,6 +36,7 @@ from dolg_zoo.weights.manifest import (
     parse_manifest,
 )
 from dolg_zoo.weights.pinning import kind_of, pinned_preset, write_entry
+from dolg_zoo.weights.verification import verify_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG, PREPROCESSOR, METADATA, _ = PRESET_FILES
@@ -95,18 +104,18 @@ def preset_entry(name, repo, revision):
     """The entry of a preset as its repository is now, or at a revision."""
     snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
     names = list(PRESET_FILES)
-    if "margin_head" in read_json(snapshot.folder / CONFIG):
+    if "margin_head" in read_json_object(snapshot.folder / CONFIG):
         fetch_repo(repo, [MARGIN_HEAD], revision=snapshot.commit)  # into the same folder
         names.append(MARGIN_HEAD)
     files = {file: hash_of(snapshot.folder / file) for file in names}
-    metadata = read_json(snapshot.folder / METADATA)
-    stated = metadata.get("sha256")
-    for file in files.keys() & (stated if isinstance(stated, dict) else {}):
-        if stated[file] != files[file].sha256:
+    known = {file: found.sha256 for file, found in files.items()}
+    for file in verify_folder(snapshot.folder, from_hub=True, known=known):
+        if file.fault:
             raise ValueError(
-                f"{file} of {repo} is not the one that its {METADATA} was written for, so it would"
-                f" not load: sha256 {files[file].sha256}, not {stated[file]}."
+                f"{file.path.name} of {repo} is not what it should be, so it would not load:"
+                f" {file.fault}."
             )
+    metadata = read_json_object(snapshot.folder / METADATA)
     architecture, descriptor_dim = described(name, snapshot.folder)
     source = HubSource(repo, snapshot.commit)
     return pinned_preset(
@@ -124,8 +133,7 @@ def checked_entry(name, entry):
     if not isinstance(known, PresetEntry):
         fetch(known.file)
         return entry
-    folder, *_ = [fetch(file).parent for file in known.remote_files]
-    found = described(name, folder)
+    found = described(name, fetch_preset(known, list(known.files)).folder)
     if found != (known.architecture, known.descriptor_dim):
         raise ValueError(
             f"By its entry, {name} is {known.architecture} with {known.descriptor_dim} dimensions;"
@@ -137,10 +145,10 @@ def checked_entry(name, entry):
 def described(name, folder):
     """Architecture and length of the descriptor, by a preset's files; no network is built."""
     try:
-        ImageConverter.from_config(read_json(folder / PREPROCESSOR))
+        ImageConverter.from_config(read_json_object(folder / PREPROCESSOR))
     except TypeError as error:
         raise ValueError(f"{folder / PREPROCESSOR}: {error}") from error
-    dolg = read_json(folder / CONFIG).get("dolg")
+    dolg = read_json_object(folder / CONFIG).get("dolg")
     dolg = dolg if isinstance(dolg, dict) else {}
     check_name(name, dolg.get("backbone"))
     return dolg["backbone"], dolg.get("descriptor_dim")
@@ -166,13 +174,6 @@ def read_entry(file):
     if not isinstance(entry, dict):
         raise ValueError(f"The entry must be a JSON object, not {type(entry).__name__}.")
     return entry.get("entry", entry)  # of what `dolg publish --json` prints
-
-
-def read_json(path):
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
-    return content
 
 
 if __name__ == "__main__":

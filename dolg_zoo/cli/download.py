@@ -76,7 +76,7 @@ def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
         raise ValueError(f"{preset!r} is here already: only names and hf://user/repo are fetched")
     begin = time.monotonic()
     located = locate_preset(preset)
-    for file in verify_folder(located.folder, from_hub=True):
+    for file in verify_folder(located.folder, from_hub=True, known=located.sha256):
         if file.fault:
             raise ValueError(f"{located.name}: {file.path.name} was published wrong: {file.fault}")
     if margin_head:

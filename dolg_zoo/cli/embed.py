@@ -48,8 +48,8 @@ def embed(
 
     list_images(folder)  # to fail before the model is loaded
     check_output(output)
+    from dolg_zoo.files import is_special
     from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval.files import is_special
 
     model = load_model(preset)
     index = Index.build(model, folder, scales=scales, cache=True)

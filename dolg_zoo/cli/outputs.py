@@ -8,7 +8,7 @@ from pathlib import Path
 
 def check_output(path: Path) -> None:
     """Raises OSError if the file cannot be written: to be asked before the long work begins."""
-    from dolg_zoo.retrieval.files import is_special
+    from dolg_zoo.files import is_special
 
     parent = path.resolve().parent
     if path.is_dir():

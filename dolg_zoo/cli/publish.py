@@ -76,6 +76,8 @@ def publish(
           --description "Finds the bridges of Prague" --provenance "Fine-tuned at home" --dry-run
       dolg publish my-dolg me/my-dolg --metadata about.json
     """
+    from dolg_zoo.weights.json_files import read_json_object
+
     options = {
         "description": description,
         "dataset": dataset,
@@ -83,7 +85,7 @@ def publish(
         "provenance": provenance,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    said = {**_read(metadata), **given}
+    said = {**(read_json_object(metadata) if metadata else {}), **given}
     if sys.stderr.isatty():
         note("Loading the preset …")
     import_tensorflow()
@@ -112,18 +114,6 @@ def publish(
         "To give it a name in dolg-zoo's own list, keep the lines in braces as entry.json, and in"
         " a clone: python tools/pin_manifest.py NAME --entry entry.json"
     )
-
-
-def _read(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a JSON object, not {type(values).__name__}.")
-    return values
 
 
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:

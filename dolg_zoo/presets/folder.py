@@ -6,7 +6,6 @@ With the head that the network was trained under, if that is known: margin_head.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,13 +28,13 @@ from dolg_zoo.presets.margin_head import (
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights, save_weights
 from dolg_zoo.weights.hashing import fault_in, sha256_of
+from dolg_zoo.weights.json_files import read_json_object
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
+from dolg_zoo.weights.verification import stated_hashes
 
 CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
 REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
-# far more than any architecture takes, far less than would hurt
-MAX_JSON_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     if not has_margin_head(folder):
         raise PresetError(
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
-            " another, put a new dolg_zoo.layers.ArcFace or CurricularFace on the model."
+            " another, put a new one of dolg_zoo.layers, such as CurricularFace, on the model."
         )
     _check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
     return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
@@ -187,27 +186,19 @@ def _check_hashes(
     names: tuple[str, ...],
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    hashes = metadata.get("sha256", {})
-    if not isinstance(hashes, dict) or not all(
-        isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values()
-    ):
-        raise PresetError(
-            f"{folder / METADATA}: sha256 must give 64 hexadecimal digits a file, got {hashes!r}."
-        )
+    try:
+        hashes = stated_hashes(metadata)
+    except ValueError as error:
+        raise PresetError(f"{folder / METADATA}: {error}.") from error
     for name in names:
         if name not in hashes or known.get(name) == hashes[name]:
             continue
-        fault = fault_in(folder / name, hashes[name]) if (folder / name).is_file() else "missing"
-        if fault:
+        if fault := fault_in(folder / name, hashes[name]):
             raise PresetError(
                 f"{folder / name} is not the file that {METADATA} was written for ({fault}). The"
                 f" preset was saved only in part or changed since; if you changed it yourself,"
                 f' remove "sha256" from {METADATA}.'
             )
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
 
 
 def _to_json(values: Mapping[str, Any]) -> str:
@@ -232,13 +223,6 @@ def read_json(path: Path) -> dict[str, Any]:
             " save_to_preset has written."
         )
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise PresetError(f"{path} is larger than {MAX_JSON_BYTES} bytes: no preset's file is.")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, PresetError):
-            raise
-        raise PresetError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise PresetError(f"{path} must hold a JSON object, not {type(values).__name__}.")
-    return values
+        return read_json_object(path)
+    except ValueError as error:
+        raise PresetError(str(error)) from error

@@ -28,9 +28,9 @@ from dolg_zoo.weights import (
     load_manifest,
     parse_hub_url,
 )
-from dolg_zoo.weights.hashing import fault_in
 from dolg_zoo.weights.kept import EMBEDDED
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, PresetEntry
+from dolg_zoo.weights.verification import verify_files
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -173,13 +173,11 @@ def _located(entry: PresetEntry | CheckpointEntry) -> LocatedPreset:
         snapshot = fetch_preset(entry)
         return LocatedPreset(entry.name, snapshot.folder, snapshot.sha256)
     folder = EMBEDDED / entry.name
-    for name, promised in entry.files.items():
-        path = folder / name
-        fault = fault_in(path, promised.sha256, promised.size) if path.is_file() else "missing"
-        if fault:
+    for file in verify_files(folder, entry.files):
+        if file.fault:
             raise PresetError(
-                f"{path}, which ships with dolg-zoo, is not the file that was released ({fault});"
-                " reinstall the package."
+                f"{file.path}, which ships with dolg-zoo, is not the file that was released"
+                f" ({file.fault}); reinstall the package."
             )
     hashes = {name: promised.sha256 for name, promised in entry.files.items()}
     return LocatedPreset(entry.name, folder, hashes)

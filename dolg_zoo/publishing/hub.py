@@ -17,6 +17,7 @@ from dolg_zoo.publishing.errors import PublishError
 from dolg_zoo.publishing.staging import Staged
 from dolg_zoo.weights import WeightsError, fetch_repo
 from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.hub.wanted import causes_of
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, ValueError) and not isinstance(error, errors.HfHubHTTPError):
         return f"the Hub did not take it: {' '.join(str(error).split())}"
-    causes = list(_causes(error))
+    causes = list(causes_of(error))
     answer = next((cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
     if answer is None:
         last = causes[-1]
@@ -200,9 +201,3 @@ def _without_token(message: str) -> str:
     except Exception:  # it is what failed
         return message
     return message.replace(token, "…") if token else message
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

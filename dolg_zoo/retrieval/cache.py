@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dolg_zoo import __version__
-from dolg_zoo.retrieval.files import replacing
+from dolg_zoo.files import replacing
 from dolg_zoo.user_cache import cache_folder
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo.files import replacing
 from dolg_zoo.preprocessing import BadImageError, list_images
 from dolg_zoo.progress import track
 from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
-from dolg_zoo.retrieval.files import replacing
 from dolg_zoo.retrieval.fingerprint import fingerprint
 
 if TYPE_CHECKING:

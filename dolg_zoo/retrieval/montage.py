@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from dolg_zoo.files import replacing
 from dolg_zoo.preprocessing import BadImageError, load_image
-from dolg_zoo.retrieval.files import replacing
 from dolg_zoo.retrieval.text import printable
 
 if TYPE_CHECKING:

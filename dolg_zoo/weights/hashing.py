@@ -34,6 +34,8 @@ def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
         What is wrong, in words, or None.
     """
     name, hash_of = ("git sha1", git_blob_sha1_of) if len(expected) == 40 else ("sha256", sha256_of)
+    if absent := absence_of(path):  # a pipe would hang
+        return absent
     try:
         actual_size = path.stat().st_size
         if size is not None and actual_size != size:
@@ -42,6 +44,13 @@ def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
     except FileNotFoundError:  # another process may just be putting it right
         return "it is missing"
     return None if actual == expected else f"its {name} is {actual}, expected {expected}"
+
+
+def absence_of(path: Path) -> str | None:
+    """Say in words that there is no file at a path, or return None."""
+    if path.is_file():
+        return None
+    return "it is no file" if path.exists() else "it is missing"
 
 
 def _digest(path: Path, digest: hashlib._Hash) -> str:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dolg_zoo.weights.errors import ManifestError
+from dolg_zoo.weights.json_files import json_text
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -26,7 +27,6 @@ MARGIN_HEAD = "margin_head.npz"
 
 SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
 _FILE_NAME = "weights_manifest.json"
-_MAX_BYTES = 16 * 2**20  # far more than a list of weights takes
 _shown = reprlib.Repr()
 _shown.maxstring = 200
 _shown.maxother = 60
@@ -197,11 +197,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """
     path = _own_manifest() if path is None else path
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        content = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
+        content = json.loads(json_text(path), object_pairs_hook=_unique_keys)
     except (OSError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     return parse_manifest(content, path.name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dolg_zoo.files import replacing
 from dolg_zoo.weights.errors import ManifestError
 from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest, parse_manifest
 
@@ -93,7 +92,10 @@ def write_entry(manifest: Path, name: str, entry: dict[str, Any], *, accept_chan
                     " only if you know why it is."
                 )
         _refuse_change(name, _pins(before), _pins(entry))
-    _replace(manifest, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with replacing(manifest) as file:
+        Path(file.name).chmod(manifest.stat().st_mode & 0o7777)
+        file.write(text.encode("utf-8"))
 
 
 def kind_of(entry: Mapping[str, Any]) -> str:
@@ -122,17 +124,3 @@ def _refuse_change(
 
 def _words(pin: dict[str, Any]) -> str:
     return f"sha256 {pin['sha256']} ({pin['size']} bytes)"
-
-
-def _replace(path: Path, text: str) -> None:
-    path = path.resolve()  # the file that a link leads to, not the link
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with unfinished.open("x", encoding="utf-8", newline="\n") as file:
-            unfinished.chmod(path.stat().st_mode & 0o7777)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

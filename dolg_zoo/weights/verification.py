@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
 from dolg_zoo.weights.errors import WeightsError
-from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.hashing import absence_of, fault_in
 from dolg_zoo.weights.hub.cache import cached_path
-from dolg_zoo.weights.hub.request import Request
+from dolg_zoo.weights.hub.request import SHA256, Request
+from dolg_zoo.weights.json_files import json_object
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
     PRESET_FILES,
     CheckpointEntry,
+    FileHash,
     PresetEntry,
     RemoteFile,
 )
 
 _METADATA = "metadata.json"
-_MAX_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,20 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
         A record for each of its files; none if none of them is cached.
     """
     if isinstance(entry, PresetEntry) and entry.source is None:
-        paths = [(EMBEDDED / entry.name / name, promised) for name, promised in entry.files.items()]
-        return [CheckedFile(path, _fault(path, file.sha256, file.size)) for path, file in paths]
+        return verify_files(EMBEDDED / entry.name, entry.files)
     if isinstance(entry, PresetEntry):
         return _verify_pinned(entry.remote_files, entry.name)
     folder = conversion_folder(entry)
     converted = verify_folder(folder) if folder and folder.is_dir() else []
     return _verify_pinned([entry.file], entry.name) + converted
+
+
+def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
+    """Hash files of a folder and compare with what they are pinned to, by name."""
+    return [
+        CheckedFile(folder / name, _fault(folder / name, pin.sha256, pin.size))
+        for name, pin in files.items()
+    ]
 
 
 def verify_repo(url: str) -> list[CheckedFile]:
@@ -86,43 +94,47 @@ def verify_repo(url: str) -> list[CheckedFile]:
     ]
 
 
-def verify_folder(folder: Path, *, from_hub: bool = False) -> list[CheckedFile]:
+def verify_folder(
+    folder: Path, *, from_hub: bool = False, known: Mapping[str, str] = MappingProxyType({})
+) -> list[CheckedFile]:
     """Hash the files of a preset folder and compare with what its metadata.json states.
 
     Args:
         folder: the folder.
         from_hub: whether it is one of the Hub's cache, where the margin head is fetched only for
             who asks for it; hashes need not be stated there, for the Hub states them.
+        known: sha256 of files in it, by name, that have just been worked out.
     """
     metadata = folder / _METADATA
-    stated, fault = _stated_hashes(metadata)
-    if fault:
-        return [CheckedFile(metadata, fault)]
+    if absent := absence_of(metadata):
+        return [CheckedFile(metadata, absent)]
+    try:
+        stated = stated_hashes(json_object(metadata))
+    except (OSError, ValueError, RecursionError) as error:
+        return [CheckedFile(metadata, f"it cannot be read: {error}")]
     checked = []
     for name in (*PRESET_FILES, MARGIN_HEAD):
         path = folder / name
         if name in stated and not (from_hub and name == MARGIN_HEAD and not path.exists()):
-            checked.append(CheckedFile(path, _fault(path, stated[name])))
+            fault = None if known.get(name) == stated[name] else _fault(path, stated[name])
+            checked.append(CheckedFile(path, fault))
         elif name not in (_METADATA, MARGIN_HEAD) and not from_hub:
             checked.append(CheckedFile(path, f"{_METADATA} states no hash of it"))
     return checked
 
 
-def _stated_hashes(metadata: Path) -> tuple[dict[str, str], str | None]:
-    if not metadata.is_file():
-        return {}, "it is no file" if metadata.exists() else "it is missing"
-    try:
-        if metadata.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        content = json.loads(metadata.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, f"it cannot be read: {error}"
-    stated = content.get("sha256", {}) if isinstance(content, dict) else None
+def stated_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sha256 of a preset's files, by name, that its metadata states.
+
+    Raises:
+        ValueError: they are no such hashes.
+    """
+    stated = metadata.get("sha256", {})
     if not isinstance(stated, dict) or not all(
-        isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in stated.values()
+        isinstance(value, str) and SHA256.fullmatch(value) for value in stated.values()
     ):
-        return {}, "its sha256 must give 64 hexadecimal digits a file"
-    return stated, None
+        raise ValueError(f"sha256 must give 64 hexadecimal digits a file, got {stated!r}")
+    return stated
 
 
 def cached_repos() -> list[str]:
@@ -180,8 +192,6 @@ def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
 
 
 def _fault(path: Path, expected: str, size: int | None = None) -> str | None:
-    if not path.is_file():  # a pipe would hang
-        return "it is no file" if path.exists() else "it is missing"
     try:
         return fault_in(path, expected, size)
     except OSError as error:

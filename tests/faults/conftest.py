@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from loopback_hub import running
 
 from dolg_zoo.weights.manifest import PRESET_FILES, FileHash, HubSource, PresetEntry
 
@@ -313,15 +314,9 @@ def handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 @pytest.fixture(scope="session")
 def running_proxy(hub: Hub) -> Iterator[Proxy]:
     proxy = Proxy(hub)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(proxy))
-    proxy.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield proxy
-    proxy.heal()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(handler_for(proxy)) as proxy.endpoint:
+        yield proxy
+        proxy.heal()
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from loopback_hub import Client
 
-import dolg_zoo
 from dolg_zoo.weights.manifest import PRESET_FILES
 
 NAME = "anything_test"
@@ -47,25 +47,11 @@ class Asker:
     """Starts calls of dolg_zoo.weights, each in a process of its own."""
 
     def __init__(self, endpoint: str, home: Path, *prefix: str) -> None:
-        inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith("HF_") and not key.lower().endswith("_proxy")
-        }
-        settings = {
-            "PYTHONPATH": str(Path(dolg_zoo.__file__).parents[1]),
-            "HF_ENDPOINT": endpoint,
-            "HF_HOME": str(home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_VERBOSITY": "error",
-        }
         self.numbers = itertools.count()
         self.answers: dict[int, queue.Queue] = {}
         self.process = subprocess.Popen(
             [*prefix, sys.executable, str(SCRIPT)],
-            env=inherited | settings,
+            env=Client(endpoint, home).environment | {"HF_HUB_VERBOSITY": "error"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

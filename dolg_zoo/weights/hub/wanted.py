@@ -47,7 +47,7 @@ class Wanted:
         from huggingface_hub import constants, errors
 
         described = self.describe(name)
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         if problem := storage_problem(error):
             return DownloadError(
                 f"{described} cannot be stored in {self.cache()}: {problem.strerror}. Make room or "
@@ -104,18 +104,19 @@ class Wanted:
         return Path(constants.HF_HUB_CACHE if self.cache_dir is None else self.cache_dir)
 
 
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
 def storage_problem(error: BaseException) -> OSError | None:
     """Return the error by which the disk or its rights were in the way, if that was it."""
-    errors = (cause for cause in _causes(error) if isinstance(cause, OSError))
+    errors = (cause for cause in causes_of(error) if isinstance(cause, OSError))
     return next((cause for cause in errors if cause.errno in _CANNOT_STORE), None)
 
 
 def _in_words(error: BaseException) -> str:
     # The first line: what follows is advice for who called the Hub client.
     return f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
