@@ -1,17 +1,24 @@
 """The Keras layers that DOLG is made of, one idea a file, and the heads it is trained with."""
 
 from dolg_zoo.layers.arc_face import ArcFace
+from dolg_zoo.layers.cosine import CosineSoftmax
 from dolg_zoo.layers.curricular_face import CurricularFace
 from dolg_zoo.layers.gem import GeneralizedMeanPooling2D
 from dolg_zoo.layers.local_branch import DOLGLocalBranch
+from dolg_zoo.layers.margin_heads import MARGIN_HEADS
 from dolg_zoo.layers.multi_atrous import MultiAtrous
 from dolg_zoo.layers.orthogonal_fusion import OrthogonalFusion
+from dolg_zoo.layers.sub_center_arc_face import SubCenterArcFace, dynamic_margins
 
 __all__ = [
+    "MARGIN_HEADS",
     "ArcFace",
+    "CosineSoftmax",
     "CurricularFace",
     "DOLGLocalBranch",
     "GeneralizedMeanPooling2D",
     "MultiAtrous",
     "OrthogonalFusion",
+    "SubCenterArcFace",
+    "dynamic_margins",
 ]

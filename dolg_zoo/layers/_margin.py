@@ -20,6 +20,22 @@ def _descriptors_shape(shapes):
     )
 
 
+def _inverse_length(rows):
+    """1 / the length of each row, of shape (…, 1); 0 for a row of zeros, with slope 0."""
+    square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
+    has_length = square > 1e-24
+    return ops.where(has_length, ops.rsqrt(ops.where(has_length, square, 1.0)), 0.0)
+
+
+def widened(cosine, cos_margin, sin_margin):
+    """cos(θ + margin) where `cosine` is cos θ, from the margin's cosine and sine."""
+    square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
+    positive = square > 0
+    # the root's slope at 0 is infinite, and a slope reaches also the branch not taken
+    sine = ops.where(positive, ops.sqrt(ops.where(positive, square, 1.0)), 0.0)
+    return cosine * cos_margin - sine * sin_margin
+
+
 class MarginHead(keras.layers.Layer):
     """A classifier by the cosine to each class's center that makes the right class harder.
 
@@ -40,47 +56,81 @@ class MarginHead(keras.layers.Layer):
         self.margin = float(margin)
 
     def build(self, input_shape):
-        dim = _descriptors_shape(input_shape)[-1]
+        self.add_centers((self.num_classes,), _descriptors_shape(input_shape)[-1])
+
+    def add_centers(self, rows, dim):
+        """Adds the weight `centers` of shape (*rows, dim)."""
+        # The longer a center, the less a step turns it: the length, about 0.6, must not fall with
+        # the number of classes, as Keras's default would have it.
+        bound = 1 / math.sqrt(dim)
         self.centers = self.add_weight(
-            name="centers", shape=(self.num_classes, dim), dtype="float32", autocast=False
+            name="centers",
+            shape=(*rows, dim),
+            initializer=keras.initializers.RandomUniform(-bound, bound),
+            dtype="float32",
+            autocast=False,
         )
 
     def call(self, inputs, training=None):
         _descriptors_shape(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         descriptors, labels = inputs if isinstance(inputs, tuple | list) else (inputs, None)
-        cosine = ops.einsum(
-            "bd,cd->bc",
-            ops.normalize(ops.cast(descriptors, "float32"), epsilon=1e-12),
-            ops.normalize(self.centers, epsilon=1e-12),
-        )
-        if labels is not None:
-            labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
-            target = ops.take_along_axis(cosine, ops.expand_dims(labels, -1), axis=-1)
-            is_target = ops.one_hot(labels, self.num_classes, dtype="bool")
-            cosine = self.with_margin(cosine, target, is_target, training)
-        return self.scale * cosine
+        logits = self.scale * self.cosines(descriptors)
+        return logits if labels is None else self.add_margin(logits, labels, training=training)
 
-    def with_margin(self, cosine, target, is_target, training):
-        """What takes the cosines' place when the labels are known.
+    def cosines(self, descriptors):
+        """The cosine between each descriptor and each row of centers, (batch, rows)."""
+        descriptors = ops.cast(descriptors, "float32")
+        centers = ops.reshape(self.centers, (-1, self.centers.shape[-1]))
+        products = ops.einsum("bd,cd->bc", descriptors * _inverse_length(descriptors), centers)
+        # the products are made shorter, for they are fewer numbers than the centers
+        return products * ops.reshape(_inverse_length(centers), (1, -1))
+
+    def add_margin(self, logits, labels, training=None):
+        """The logits with the margin on, from those without it.
+
+        For a model that gives the logits of `head(descriptors)`, and learns the labels only where
+        its loss is computed. `head([descriptors, labels])` gives the same.
 
         Args:
-            cosine: (batch, num_classes).
+            logits: (batch, num_classes), what the layer gives for descriptors alone; of any
+                precision, but half precision holds hardly any cosine near 1.
+            labels: (batch,) or (batch, 1), whole numbers from 0 to num_classes − 1.
+            training: whether running means are updated.
+
+        Returns:
+            float32, (batch, num_classes).
+
+        Raises:
+            ValueError: if the logits are not of num_classes classes.
+        """
+        logits = ops.cast(logits, "float32")
+        if len(logits.shape) != 2 or logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"logits must be of shape (batch, {self.num_classes}), got {tuple(logits.shape)}."
+            )
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        target = ops.take_along_axis(logits, ops.expand_dims(labels, -1), axis=-1) / self.scale
+        is_target = ops.one_hot(labels, self.num_classes, dtype="bool")
+        return self.with_margin(logits, target, labels, is_target, training)
+
+    def with_margin(self, logits, target, labels, is_target, training):
+        """What takes the logits' place when the labels are known.
+
+        Args:
+            logits: (batch, num_classes), scale times the cosines.
             target: (batch, 1), the cosine to the right class.
+            labels: (batch,), the right classes.
             is_target: (batch, num_classes), boolean, true at the right class.
             training: whether running means are updated.
 
         Returns:
-            (batch, num_classes), before scaling.
+            (batch, num_classes).
         """
         raise NotImplementedError
 
     def widened(self, cosine):
         """cos(θ + margin) where `cosine` is cos θ."""
-        square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
-        positive = square > 0
-        # the root's slope at 0 is infinite, and a slope reaches also the branch not taken
-        sine = ops.where(positive, ops.sqrt(ops.where(positive, square, 1.0)), 0.0)
-        return cosine * math.cos(self.margin) - sine * math.sin(self.margin)
+        return widened(cosine, math.cos(self.margin), math.sin(self.margin))
 
     def get_config(self):
         return {

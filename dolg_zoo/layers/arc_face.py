@@ -24,9 +24,9 @@ class ArcFace(MarginHead):
         scale: length that the logits are multiplied with, greater than 0.
         margin: what is added to the angle, in radians, from 0 to less than π/2.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,) or
-        (batch, 1), whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction:
-        no margin is then put on.
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length; one of zeros has the
+        cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
+        num_classes − 1. Or descriptors alone, for a prediction: no margin is then put on.
     Output: float32, (batch, num_classes), from −scale to scale.
 
     Raises:
@@ -37,5 +37,5 @@ class ArcFace(MarginHead):
     def __init__(self, num_classes, scale=64.0, margin=0.5, **kwargs):
         super().__init__(num_classes, scale, margin, **kwargs)
 
-    def with_margin(self, cosine, target, is_target, training):
-        return ops.where(is_target, self.widened(target), cosine)
+    def with_margin(self, logits, target, labels, is_target, training):
+        return ops.where(is_target, self.scale * self.widened(target), logits)

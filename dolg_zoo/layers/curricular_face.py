@@ -34,9 +34,10 @@ class CurricularFace(MarginHead):
         margin: what is added to the angle, in radians, from 0 to less than π/2.
         momentum: what t keeps of itself at each update, from 0 to 1.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any length but 0; labels (batch,) or
-        (batch, 1), whole numbers from 0 to num_classes − 1. Or descriptors alone, for a prediction:
-        the logits are then scale · cos θ.
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length; one of zeros has the
+        cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
+        num_classes − 1. Or descriptors alone, for a prediction: the logits are then
+        scale · cos θ.
     Output: float32, (batch, num_classes), from −(1 + margin) · scale to 2 · scale.
 
     Raises:
@@ -61,17 +62,18 @@ class CurricularFace(MarginHead):
             trainable=False,
         )
 
-    def with_margin(self, cosine, target, is_target, training):
+    def with_margin(self, logits, target, labels, is_target, training):
         t = self.t
         if training:
             mean = ops.stop_gradient(ops.mean(target))
             t = self.momentum * t + (1.0 - self.momentum) * mean
             self.t.assign(t)
         widened = self.widened(target)
-        wrong = ops.where(cosine > widened, cosine * (t + cosine), cosine)
+        hard = logits > self.scale * widened
+        wrong = ops.where(hard, logits * (t + logits / self.scale), logits)
         fallback = target - self.margin * math.sin(self.margin)
         right = ops.where(target > -math.cos(self.margin), widened, fallback)
-        return ops.where(is_target, right, wrong)
+        return ops.where(is_target, self.scale * right, wrong)
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}

@@ -15,11 +15,12 @@ class MarginHead:
     """What `dolg_zoo.layers.<layer>` is made of.
 
     Attributes:
-        layer: "CurricularFace" or "ArcFace".
+        layer: "CurricularFace", "ArcFace", "SubCenterArcFace" or "CosineSoftmax".
         scale: the factor on the cosines.
-        margin: the margin on the target's angle, in radians.
-        arrays: the layer's variables by name: `centers`, (classes, dim), and for CurricularFace
-            `t`, ().
+        margin: the margin on the target's angle, in radians; 0 for CosineSoftmax.
+        arrays: the layer's variables by name: `centers`, (classes, dim); for CurricularFace also
+            `t`, (); for SubCenterArcFace `centers`, (classes, centers per class, dim), and
+            `margins`, (classes,).
     """
 
     layer: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,14 @@ from dolg_zoo.models.dolg_config import MAX_SIZE
 from dolg_zoo.porting import MarginHead
 from dolg_zoo.presets.errors import PresetError
 
-LAYERS = ("ArcFace", "CurricularFace")
-MAX_CLASSES = 2**24
+# the settings of each layer that a preset can keep
+LAYERS = {
+    "ArcFace": ("num_classes", "scale", "margin"),
+    "CurricularFace": ("num_classes", "scale", "margin"),
+    "SubCenterArcFace": ("num_classes", "centers_per_class", "scale", "margin"),
+    "CosineSoftmax": ("num_classes", "scale"),
+}
+MAX_SIZES = {"num_classes": 2**24, "centers_per_class": 2**10, "dim": MAX_SIZE}
 
 
 def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
@@ -26,7 +33,7 @@ def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
     name = type(layer).__name__
     if name not in LAYERS or not layer.built or getattr(layer, "momentum", 0.99) != 0.99:
         raise PresetError(
-            f"A preset keeps a margin head that is built: {' or '.join(LAYERS)} of"
+            f"A preset keeps a margin head that is built: {', '.join(LAYERS)} of"
             f" dolg_zoo.layers, with the default momentum; got {layer!r}."
         )
     arrays = {weight.name: np.asarray(weight) for weight in layer.weights}
@@ -35,14 +42,15 @@ def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
 
 def describe_margin_head(head: MarginHead) -> dict[str, Any]:
     """What config.json says of a head, next to which its arrays lie."""
-    classes, dim = head.arrays["centers"].shape
-    return {
-        "layer": head.layer,
-        "num_classes": classes,
-        "dim": dim,
+    shape = head.arrays["centers"].shape
+    settings = {
+        "num_classes": shape[0],
+        "centers_per_class": shape[1],  # of the layer that has that setting
         "scale": head.scale,
         "margin": head.margin,
     }
+    kept = {name: settings[name] for name in LAYERS[head.layer]}
+    return {"layer": head.layer, "dim": shape[-1], **kept}
 
 
 def save_margin_head(head: MarginHead, path: Path) -> None:
@@ -58,7 +66,7 @@ def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Laye
     """
     layer = _layer(described, path)
     try:
-        _check_size(path, described["num_classes"], described["dim"])
+        _check_size(path, *(described[name] for name in MAX_SIZES if name in described))
         layer.build((None, described["dim"]))
         with np.load(path, allow_pickle=False) as arrays:
             if any(entry.compress_type for entry in arrays.zip.infolist()):
@@ -69,43 +77,43 @@ def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Laye
                 value = arrays[weight.name]
                 if value.dtype != np.float32 or not np.isfinite(value).all():
                     raise ValueError(f"{weight.name} has values that are not finite float32")
-                weight.assign(value)
+                if weight.name == "margins":
+                    layer.set_margins(value)
+                else:
+                    weight.assign(value)
     except Exception as error:  # NumPy, zipfile and Keras raise many types for a damaged file
         raise PresetError(f"{path} cannot be read as a margin head: {error}") from error
     return layer
 
 
-def _check_size(path: Path, classes: int, dim: int) -> None:
+def _check_size(path: Path, *shape: int) -> None:
     # before the layer takes the memory that a stranger's config.json asks for
     if not path.is_file():  # a pipe would hang
         raise ValueError("it is no file")
     size = path.stat().st_size
-    if size < 4 * classes * dim:
-        raise ValueError(f"its {size} bytes are too few for {classes} classes of {dim} numbers")
+    if size < 4 * math.prod(shape):
+        raise ValueError(f"its {size} bytes are too few for centers of shape {shape}")
 
 
 def _layer(described: dict[str, Any], path: Path) -> keras.layers.Layer:
-    def is_size(value: Any, most: int) -> bool:
-        return type(value) is int and 0 < value <= most
-
-    wanted = {"layer", "num_classes", "dim", "scale", "margin"}
+    name = described.get("layer") if isinstance(described, dict) else None
+    settings = LAYERS.get(name, ()) if isinstance(name, str) else ()
     if (
-        not isinstance(described, dict)
-        or set(described) != wanted
-        or described["layer"] not in LAYERS
-        or not is_size(described["num_classes"], MAX_CLASSES)
-        or not is_size(described["dim"], MAX_SIZE)
+        not settings
+        or set(described) != {"layer", "dim", *settings}
+        or not all(_is_size(described[key], MAX_SIZES[key]) for key in MAX_SIZES.keys() & described)
     ):
+        known = "; ".join(f"{layer} with dim, {', '.join(LAYERS[layer])}" for layer in LAYERS)
         raise PresetError(
-            f"{path.parent / 'config.json'}: margin_head must give a layer of {', '.join(LAYERS)}"
-            f" with {', '.join(sorted(wanted))}, got {described!r}."
+            f"{path.parent / 'config.json'}: margin_head must give a layer and its settings"
+            f" ({known}), got {described!r}."
         )
     try:
-        return getattr(layers, described["layer"])(
-            described["num_classes"],
-            scale=described["scale"],
-            margin=described["margin"],
-            name="margin_head",
-        )
+        given = {key: described[key] for key in settings}
+        return getattr(layers, name)(**given, name="margin_head")
     except (ValueError, OverflowError) as error:
         raise PresetError(f"{path.parent / 'config.json'}: margin_head: {error}") from error
+
+
+def _is_size(value: Any, most: int) -> bool:
+    return type(value) is int and 0 < value <= most

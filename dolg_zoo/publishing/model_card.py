@@ -245,7 +245,8 @@ def _provenance(
         parts.append(
             f"The head that it was trained under is kept: {inline(margin_head['layer'])} with the"
             f" centers of {margin_head['num_classes']:,} classes, scale {margin_head['scale']:g},"
-            f" margin {margin_head['margin']:g}. `model.load_margin_head()` loads it, to train on."
+            f" margin {margin_head.get('margin', 0):g}. `model.load_margin_head()` loads it, to"
+            " train on."
         )
     if report:
         rows = [(inline(key), inline(value)) for key, value in islice(_flat(report), MAX_ROWS)]

@@ -72,8 +72,8 @@ def push_to_hub(
             license and provenance must be stated in the one place or the other.
         private: whether only you may see it.
         message: of the commit.
-        margin_head: with a model, the `ArcFace` or `CurricularFace` that it was trained under, for
-            those who train on.
+        margin_head: with a model, the head of `dolg_zoo.layers.MARGIN_HEADS` that it was trained
+            under, for those who train on.
 
     Raises:
         PresetError: if the preset does not load; nothing is sent then.

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 
@@ -17,3 +18,67 @@ def reloaded(tmp_path):
         return model, keras.models.load_model(tmp_path / "model.keras")
 
     return reload
+
+
+# of the margin heads
+
+
+@pytest.fixture
+def draw(rng):
+    """Draws descriptors, centers and labels; the first's center is opposite, the second's near."""
+
+    def draw(batch=5, dim=6, classes=7):
+        descriptors = rng.standard_normal((batch, dim)).astype("float32")
+        centers = rng.standard_normal((classes, dim)).astype("float32")
+        labels = rng.permutation(classes)[:batch]
+        noise = 0.1 * rng.standard_normal((2, dim))
+        centers[labels[:2]] = [[-3], [2]] * descriptors[:2] + noise
+        return descriptors, centers, labels
+
+    return draw
+
+
+@pytest.fixture(params=["in one call", "put on afterwards"])
+def with_labels(request):
+    """The logits of a margin head in training, in either way that there is."""
+    if request.param == "in one call":
+        return lambda head, descriptors, labels: head([descriptors, labels], training=True)
+    return lambda head, descriptors, labels: head.add_margin(
+        head(descriptors, training=True), labels, training=True
+    )
+
+
+@pytest.fixture
+def gradients(with_labels):
+    """Those of the weighted sum of a head's logits, by the descriptors and by the centers."""
+    tf = pytest.importorskip("tensorflow")
+
+    def gradients(head, descriptors, labels, weights):
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(descriptors)
+            tape.watch(inputs)
+            logits = with_labels(head, inputs, labels)
+            total = tf.reduce_sum(logits * weights.astype("float32"))
+        return tape.gradient(total, [inputs, head.centers.value])
+
+    return gradients
+
+
+@pytest.fixture
+def slopes():
+    """Those of a formula's sum by each of its arguments: central differences in float64."""
+
+    def slopes(formula, *arguments, step=1e-6):
+        values = [np.array(argument, np.float64) for argument in arguments]
+        found = [np.empty_like(value) for value in values]
+        for value, slope in zip(values, found, strict=True):
+            for place in np.ndindex(value.shape):
+                value[place] += step
+                above = np.sum(formula(*values))
+                value[place] -= 2 * step
+                below = np.sum(formula(*values))
+                value[place] += step
+                slope[place] = (above - below) / (2 * step)
+        return found
+
+    return slopes

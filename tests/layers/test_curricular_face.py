@@ -35,16 +35,6 @@ def head(centers, *args, t=0.0, **kwargs):
     return layer
 
 
-def draw(rng, batch=5, dim=6, classes=7):
-    """Descriptors, centers and labels; the first label's center is opposite, the second's near."""
-    descriptors = rng.standard_normal((batch, dim)).astype("float32")
-    centers = rng.standard_normal((classes, dim)).astype("float32")
-    labels = rng.permutation(classes)[:batch]
-    noise = 0.1 * rng.standard_normal((2, dim))
-    centers[labels[:2]] = [[-3], [2]] * descriptors[:2] + noise
-    return descriptors, centers, labels
-
-
 def at_angles(degrees):
     """Centers at these angles to the descriptor (1, 0)."""
     radians = np.radians(degrees)
@@ -53,15 +43,15 @@ def at_angles(degrees):
 
 @pytest.mark.parametrize("t", [-0.3, 0.0, 0.6])
 @pytest.mark.parametrize(("scale", "margin"), [(30.0, 0.15), (64.0, 0.5), (1, 0)])
-def test_equals_the_formula(rng, t, scale, margin):
-    descriptors, centers, labels = draw(rng)
+def test_equals_the_formula(draw, t, scale, margin):
+    descriptors, centers, labels = draw()
     found = head(centers, scale, margin, t=t)([descriptors, labels])
     expected = curricular_face(descriptors, centers, labels, t, scale, margin)
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-6 * scale)
 
 
-def test_has_the_scale_and_margin_of_the_official_configuration(rng):
-    descriptors, centers, labels = draw(rng)
+def test_has_the_scale_and_margin_of_the_official_configuration(draw):
+    descriptors, centers, labels = draw()
     expected = curricular_face(descriptors, centers, labels, 0.2, scale=30, margin=0.15)
     found = head(centers, t=0.2)([descriptors, labels])
     assert np.allclose(found, expected, rtol=1e-5, atol=3e-5)
@@ -85,17 +75,17 @@ def test_beyond_a_straight_angle_falls_back_for_the_right_class_only():
 
 
 @pytest.mark.parametrize("model", ["r50", "r50_ma", "r101"])
-def test_equals_the_official_logits(golden, model):
+def test_equals_the_official_logits(golden, model, with_labels):
     upstream = golden.read("official_pytorch")[model]
     layer = head(golden.fill("desc_cls.weight", (1000, 512)), 30.0, 0.15)
     for size in ("224x224", "193x257"):  # t went on from the first image to the second
         descriptor = np.array([upstream[size]["descriptor"]], "float32")
-        logits = layer([descriptor, np.array([3])], training=True)
+        logits = with_labels(layer, descriptor, np.array([3]))
         assert np.allclose(logits[0, :8], upstream[size]["logits_head"], rtol=1e-5, atol=1e-7)
 
 
-def test_t_is_the_running_mean_of_the_right_classs_cosine_and_updated_before_it_is_used(rng):
-    _, centers, _ = draw(rng)
+def test_t_is_the_running_mean_of_the_right_classs_cosine_and_updated_before_it_is_used(draw, rng):
+    _, centers, _ = draw()
     layer, t = head(centers, 30.0, 0.15, momentum=0.8), 0.0
     for batch in (5, 1, 9, 4):
         descriptors = rng.standard_normal((batch, 6)).astype("float32")
@@ -119,16 +109,16 @@ def test_t_starts_at_zero_and_takes_a_hundredth_of_each_batch():
 
 
 @pytest.mark.parametrize("training", [None, False])
-def test_t_stays_when_not_training(rng, training):
-    descriptors, centers, labels = draw(rng)
+def test_t_stays_when_not_training(draw, training):
+    descriptors, centers, labels = draw()
     layer = head(centers, t=0.25)
     layer([descriptors, labels], training=training)
     layer(descriptors, training=True)  # no labels, no right class
     assert np.asarray(layer.t) == 0.25
 
 
-def test_fit_updates_t_and_neither_evaluate_nor_predict_does(rng):
-    descriptors, _, labels = draw(rng)
+def test_fit_updates_t_and_neither_evaluate_nor_predict_does(draw):
+    descriptors, _, labels = draw()
     inputs, right = keras.Input((6,)), keras.Input((), dtype="int32")
     layer = CurricularFace(7)
     model = keras.Model([inputs, right], layer([inputs, right]))
@@ -140,28 +130,17 @@ def test_fit_updates_t_and_neither_evaluate_nor_predict_does(rng):
     assert np.isclose(layer.t, t, rtol=1e-5, atol=1e-8)
 
 
-def test_gradients_are_the_slopes_of_the_formula_for_a_fixed_t(rng):
-    tf = pytest.importorskip("tensorflow")
-    descriptors, centers, labels = draw(rng)
+def test_gradients_are_the_slopes_of_the_formula_for_a_fixed_t(draw, rng, gradients, slopes):
+    descriptors, centers, labels = draw()
     weights = rng.standard_normal((5, 7))
     layer = head(centers, 30.0, 0.5, momentum=0.5, t=0.4)
-    with tf.GradientTape() as tape:
-        inputs = tf.constant(descriptors)
-        tape.watch(inputs)
-        total = tf.reduce_sum(layer([inputs, labels], training=True) * weights.astype("float32"))
-    gradients = tape.gradient(total, [inputs, layer.centers.value])
+    found = gradients(layer, descriptors, labels, weights)
     t = 0.2 + 0.5 * target_cosines(descriptors, centers, labels).mean()
-    values = [descriptors.astype(np.float64), centers.astype(np.float64)]
-    for value, gradient in zip(values, gradients, strict=True):
-        slopes, step = np.empty_like(value), 1e-6
-        for place in np.ndindex(value.shape):
-            value[place] += step
-            above = np.sum(weights * curricular_face(*values, labels, t, 30.0, 0.5))
-            value[place] -= 2 * step
-            below = np.sum(weights * curricular_face(*values, labels, t, 30.0, 0.5))
-            value[place] += step
-            slopes[place] = (above - below) / (2 * step)
-        assert np.allclose(gradient, slopes, rtol=1e-4, atol=1e-5 * np.abs(slopes).max())
+    expected = slopes(
+        lambda x, c: weights * curricular_face(x, c, labels, t, 30.0, 0.5), descriptors, centers
+    )
+    for gradient, slope in zip(found, expected, strict=True):
+        assert np.allclose(gradient, slope, rtol=1e-4, atol=1e-5 * np.abs(slope).max())
 
 
 def test_keeps_t_and_its_momentum_when_saved(reloaded):

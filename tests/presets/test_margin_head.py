@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 
 from dolg_zoo.dolg import DOLG
-from dolg_zoo.layers import ArcFace, CurricularFace
+from dolg_zoo.layers import ArcFace, CosineSoftmax, CurricularFace, SubCenterArcFace
 from dolg_zoo.porting import MarginHead
-from dolg_zoo.presets import PresetError, margin_head, read_margin_head, read_preset, write_preset
+from dolg_zoo.presets import (
+    PresetError,
+    margin_head,
+    margin_head_of,
+    read_margin_head,
+    read_preset,
+    write_preset,
+)
 
 CLASSES, DIM = 5, 6  # DIM is that of the preset of conftest.py
 
@@ -31,6 +38,15 @@ def with_head(preset, arrays, tmp_path):
     head = MarginHead("CurricularFace", 30.0, 0.15, arrays)
     write_preset(tmp_path / "with_head", preset, head)
     return tmp_path / "with_head"
+
+
+@pytest.fixture
+def with_sub_centers(preset, tmp_path):
+    """A preset folder with a head of two centers a class."""
+    layer = SubCenterArcFace(CLASSES, centers_per_class=2)
+    layer.build((None, DIM))
+    write_preset(tmp_path / "with_sub_centers", preset, margin_head_of(layer))
+    return tmp_path / "with_sub_centers"
 
 
 def describe(folder, **changes):
@@ -88,6 +104,29 @@ def test_arcface_comes_back_bit_for_bit(preset, arrays, tmp_path):
     assert type(layer) is ArcFace
     assert (layer.scale, layer.margin) == (64.0, 0.5)
     assert np.array_equal(layer.centers, arrays["centers"])
+
+
+def test_several_centers_a_class_come_back_with_each_class_s_margin(preset, tmp_path, rng):
+    layer = SubCenterArcFace(CLASSES, centers_per_class=2, scale=20, margin=0.3)
+    layer.build((None, DIM))
+    layer.set_margins(rng.uniform(0.1, 0.5, CLASSES))
+    write_preset(tmp_path, preset, margin_head_of(layer))
+    back = read_margin_head(tmp_path)
+    assert type(back) is SubCenterArcFace
+    assert (back.num_classes, back.centers_per_class) == (CLASSES, 2)
+    assert (back.scale, back.margin) == (20.0, 0.3)
+    assert np.array_equal(back.centers, layer.centers)
+    assert np.array_equal(back.margins, layer.margins)
+
+
+def test_a_head_without_a_margin_comes_back(preset, tmp_path):
+    layer = CosineSoftmax(CLASSES, scale=12)
+    layer.build((None, DIM))
+    write_preset(tmp_path, preset, margin_head_of(layer))
+    back = read_margin_head(tmp_path)
+    assert type(back) is CosineSoftmax
+    assert (back.num_classes, back.scale) == (CLASSES, 12.0)
+    assert np.array_equal(back.centers, layer.centers)
 
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float64"])
@@ -214,6 +253,21 @@ def test_refuses_other_arrays(with_head, arrays, changes):
         read_margin_head(with_head)
 
 
+def test_refuses_margins_that_are_no_angles(with_sub_centers):
+    with np.load(with_sub_centers / "margin_head.npz") as file:
+        arrays = dict(file)
+    store(with_sub_centers, arrays | {"margins": np.full(CLASSES, 2, "float32")})
+    with pytest.raises(PresetError, match=r"margin_head\.npz cannot be read.*margins must be"):
+        read_margin_head(with_sub_centers)
+
+
+@pytest.mark.parametrize("size", [0, -2, True, 2.0, "2", None, 2**11, 2**62])
+def test_names_a_wrong_number_of_centers_a_class(with_sub_centers, size):
+    describe(with_sub_centers, centers_per_class=size)
+    with pytest.raises(PresetError, match=r"config\.json.*margin_head"):
+        read_margin_head(with_sub_centers)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -234,6 +288,9 @@ def test_refuses_other_arrays(with_head, arrays, changes):
         {"margin": None},
         {"margin": float("nan")},
         {"momentum": 0.5},
+        {"centers_per_class": 3},
+        {"layer": "CosineSoftmax"},
+        {"layer": "SubCenterArcFace"},
     ],
 )
 def test_names_a_wrong_description(with_head, changes):
@@ -256,19 +313,31 @@ def test_names_a_description_that_is_none(with_head, described):
 def built(monkeypatch):
     """The layers that are built, which is when they take their memory."""
     layers = []
-    build = CurricularFace.build
-    monkeypatch.setattr(
-        CurricularFace, "build", lambda self, shape: (layers.append(shape), build(self, shape))
-    )
+    add_centers = ArcFace.add_centers
+
+    def adding(self, rows, dim):
+        layers.append((rows, dim))
+        add_centers(self, rows, dim)
+
+    monkeypatch.setattr(ArcFace.__base__, "add_centers", adding)
     return layers
 
 
-@pytest.mark.parametrize("classes", [CLASSES + 10**4, margin_head.MAX_CLASSES])
+@pytest.mark.parametrize("classes", [CLASSES + 10**4, margin_head.MAX_SIZES["num_classes"]])
 def test_a_declared_size_is_refused_before_it_takes_memory(with_head, classes, built):
     """The largest that may be declared is 1 TiB; a file of that size is not here."""
     describe(with_head, num_classes=classes, dim=2**14)
     with pytest.raises(PresetError, match=rf"margin_head\.npz .*{classes}"):
         read_margin_head(with_head)
+    assert built == []
+
+
+def test_centers_are_refused_by_how_many_a_class_has(with_sub_centers, built):
+    describe(with_sub_centers, centers_per_class=2**10)
+    with pytest.raises(
+        PresetError, match=rf"too few for centers of shape .*{CLASSES}, 1024, {DIM}"
+    ):
+        read_margin_head(with_sub_centers)
     assert built == []
 
 

@@ -1,0 +1,42 @@
+"""Cosine softmax: a classifier by angles alone, without a margin."""
+
+import keras
+
+from dolg_zoo.layers._margin import MarginHead
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class CosineSoftmax(MarginHead):
+    """Logits of classes for training descriptors: scale times the cosine to each class's center.
+
+    Take the softmax cross-entropy of the logits. It treats the right class as any other, and is
+    what the margin heads are measured against, or where labels are too noisy for a margin.
+    Source: Wang et al., "NormFace: L2 Hypersphere Embedding for Face Verification" (ACM Multimedia
+    2017, arXiv 1704.06369), with the scale fixed.
+
+    The centers are the weight `centers` of shape (num_classes, dim), a row a class. Whatever the
+    layer's dtype, weights, computation and output are float32.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        scale: length that the logits are multiplied with, greater than 0.
+
+    Input: descriptors (batch, dim) of any length; one of zeros has the cosine 0 to every class. Or
+        [descriptors, labels], as the other heads take them; the labels change nothing.
+    Output: float32, (batch, num_classes), from −scale to scale.
+
+    Raises:
+        ValueError: if `num_classes` or `scale` is out of its range, or the inputs are of other
+            shapes.
+    """
+
+    def __init__(self, num_classes, scale=30.0, **kwargs):
+        super().__init__(num_classes, scale, margin=0.0, **kwargs)
+
+    def with_margin(self, logits, target, labels, is_target, training):
+        return logits
+
+    def get_config(self):
+        config = super().get_config()
+        del config["margin"]
+        return config

@@ -1,0 +1,17 @@
+"""The heads that descriptors are trained under, by the names that configurations give them."""
+
+from types import MappingProxyType
+
+from dolg_zoo.layers.arc_face import ArcFace
+from dolg_zoo.layers.cosine import CosineSoftmax
+from dolg_zoo.layers.curricular_face import CurricularFace
+from dolg_zoo.layers.sub_center_arc_face import SubCenterArcFace
+
+MARGIN_HEADS = MappingProxyType(
+    {
+        "arcface": ArcFace,
+        "subcenter_arcface": SubCenterArcFace,
+        "curricularface": CurricularFace,
+        "cosine": CosineSoftmax,
+    }
+)

@@ -1,0 +1,134 @@
+"""Sub-center ArcFace: several centers a class, and a margin for each class."""
+
+import math
+from numbers import Integral
+
+import keras
+import numpy as np
+from keras import ops
+
+from dolg_zoo.layers._margin import MarginHead, widened
+
+
+def dynamic_margins(counts, smallest=0.05, largest=0.5, power=-0.25):
+    """A margin for each class: the fewer images a class has, the larger.
+
+    count ** power, spread evenly from `smallest` to `largest`. The defaults are those of the winner
+    of Google Landmark Recognition 2021. Source: Ha et al., "Google Landmark Recognition 2020
+    Competition Third Place Solution" (arXiv 2010.05350).
+
+    Args:
+        counts: (num_classes,), how many images each class has, at least 1.
+        smallest: the margin of the class with the most images, in radians, from 0 on.
+        largest: the margin of the class with the fewest, in radians, less than π/2. It is the
+            margin of all classes if they have equally many.
+        power: the exponent of the counts, less than 0.
+
+    Returns:
+        float32, (num_classes,), for `SubCenterArcFace.set_margins`.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    counts = np.asarray(counts, np.float64)
+    if counts.ndim != 1 or not counts.size or not ((counts >= 1) & np.isfinite(counts)).all():
+        raise ValueError(
+            "counts must give the number of images, at least 1, of each class; got shape"
+            f" {counts.shape}, from {counts.min(initial=np.inf)} to {counts.max(initial=-np.inf)}."
+        )
+    if not 0 <= smallest <= largest < math.pi / 2:
+        raise ValueError(
+            "Margins must be 0 <= smallest <= largest < π/2 radians, got"
+            f" smallest={smallest!r}, largest={largest!r}."
+        )
+    if not power < 0:
+        raise ValueError(f"power must be less than 0, got {power!r}.")
+    rarity = counts**power
+    spread = np.ptp(rarity)
+    share = (rarity - rarity.min()) / spread if spread else np.ones_like(rarity)
+    return (smallest + (largest - smallest) * share).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class SubCenterArcFace(MarginHead):
+    """Logits of classes for training descriptors; a class may look several ways.
+
+    The cosine to a class is the largest of those to its centers, so that views, and wrong labels,
+    that have little in common need not meet in one. With θ its angle, the logit is scale · cos θ,
+    and for the right class scale · cos(θ + its margin). Take the softmax cross-entropy of the
+    logits. Source: Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-scale
+    Noisy Web Faces" (ECCV 2020). Beyond θ = π − margin the logit rises again, as in the paper.
+
+    The centers are the weight `centers` of shape (num_classes, centers_per_class, dim), the margins
+    the weight `margins` of shape (num_classes,), which is not trained. Whatever the layer's dtype,
+    weights, computation and output are float32.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        centers_per_class: number of centers of a class, at least 1. With 1 it is `ArcFace`.
+        scale: length that the logits are multiplied with, greater than 0.
+        margin: what is added to the angle, in radians, from 0 to less than π/2: of all classes,
+            until `set_margins` gives each its own.
+
+    Input: [descriptors, labels]: descriptors (batch, dim) of any length; one of zeros has the
+        cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
+        num_classes − 1. Or descriptors alone, for a prediction: no margin is then put on.
+    Output: float32, (batch, num_classes), from −scale to scale.
+
+    Raises:
+        ValueError: if `num_classes`, `centers_per_class`, `scale` or `margin` is out of its range,
+            or the inputs are of other shapes.
+    """
+
+    def __init__(self, num_classes, centers_per_class=3, scale=45.0, margin=0.5, **kwargs):
+        super().__init__(num_classes, scale, margin, **kwargs)
+        if not isinstance(centers_per_class, Integral) or centers_per_class < 1:
+            raise ValueError(
+                f"centers_per_class must be a whole number from 1 on, got {centers_per_class!r}."
+            )
+        self.centers_per_class = int(centers_per_class)
+
+    def add_centers(self, rows, dim):
+        super().add_centers((*rows, self.centers_per_class), dim)
+        self.margins = self.add_weight(
+            name="margins",
+            shape=rows,
+            initializer=keras.initializers.Constant(self.margin),
+            dtype="float32",
+            autocast=False,
+            trainable=False,
+        )
+
+    def set_margins(self, margins):
+        """Gives each class its own margin, such as `dynamic_margins` finds.
+
+        Args:
+            margins: (num_classes,), in radians, from 0 to less than π/2.
+
+        Raises:
+            ValueError: if the layer is not built, or the margins are out of their range.
+        """
+        if not self.built:
+            raise ValueError("Margins are a weight: call the head on descriptors, or build it.")
+        margins = np.asarray(margins)
+        if (
+            margins.shape != (self.num_classes,)
+            or not ((margins >= 0) & (margins < math.pi / 2)).all()
+        ):
+            raise ValueError(
+                f"margins must be {self.num_classes} angles in [0, π/2) radians, got {margins!r}."
+            )
+        self.margins.assign(margins)
+
+    def cosines(self, descriptors):
+        each = super().cosines(descriptors)
+        shape = (-1, self.num_classes, self.centers_per_class)
+        return ops.max(ops.reshape(each, shape), axis=-1)
+
+    def with_margin(self, logits, target, labels, is_target, training):
+        margin = ops.expand_dims(ops.take(self.margins, labels), -1)
+        right = widened(target, ops.cos(margin), ops.sin(margin))
+        return ops.where(is_target, self.scale * right, logits)
+
+    def get_config(self):
+        return {**super().get_config(), "centers_per_class": self.centers_per_class}
