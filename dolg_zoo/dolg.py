@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from dolg_zoo.models import DOLGNet
+from dolg_zoo.layers import MARGIN_HEADS
+from dolg_zoo.models import DOLGNet, MarginClassifier
 from dolg_zoo.preprocessing import (
     BadImageError,
     Crop,
@@ -149,7 +150,7 @@ class DOLG(keras.Model):
     def load_margin_head(self) -> keras.layers.Layer:
         """The head that the preset was trained under, to train on with.
 
-        A `CurricularFace` or `ArcFace` of `dolg_zoo.layers` with its class centers, for those
+        A margin head of `dolg_zoo.layers` with its class centers, for those
         presets that keep it: those converted from an upstream's checkpoint, or saved with it. Read
         anew at each call. It takes [descriptors, labels], the descriptors normalised or not, and
         gives logits for a `SparseCategoricalCrossentropy(from_logits=True)`. Its classes are those
@@ -163,6 +164,47 @@ class DOLG(keras.Model):
             raise PresetError("This model was not loaded from a preset, so it has no margin head.")
         return load_margin_head(self.metadata["preset"])
 
+    def with_margin_head(
+        self,
+        num_classes: int | None = None,
+        head: str | keras.layers.Layer = "subcenter_arcface",
+        **settings: Any,
+    ) -> MarginClassifier:
+        """This model as a classifier to be trained: `compile` and `fit` it on (images, labels).
+
+        ```python
+        classifier = model.with_margin_head(num_classes=5)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        classifier.compile("adamw", loss, metrics=["accuracy"])
+        classifier.fit(images, labels)
+        classifier.save_to_preset("my-places")
+        ```
+
+        The weights are this model's own: what `fit` learns, `embed` uses.
+
+        Args:
+            num_classes: number of classes; not needed with a layer as head.
+            head: "arcface", "subcenter_arcface", "curricularface" or "cosine", with centers of its
+                own; or such a layer, as `load_margin_head` gives.
+            settings: of a head by name, such as its `scale` and `margin`.
+
+        Raises:
+            ValueError: if there is no such head, or a setting is out of its range.
+            TypeError: if a setting is unknown, or the layer is no margin head.
+        """
+        if isinstance(head, keras.layers.Layer):
+            classes = getattr(head, "num_classes", num_classes)
+            if settings or num_classes not in (None, classes):
+                raise ValueError(
+                    f"The head is a layer with its own settings and {classes} classes; leave out"
+                    f" num_classes={num_classes!r} and {sorted(settings)}."
+                )
+            return MarginClassifier(self, head)
+        if head not in MARGIN_HEADS:
+            raise ValueError(f"head must be one of {', '.join(MARGIN_HEADS)}, got {head!r}.")
+        head = MARGIN_HEADS[head](num_classes, name="margin_head", **settings)
+        return MarginClassifier(self, head)
+
     def save_to_preset(
         self, folder: str | Path, margin_head: keras.layers.Layer | None = None
     ) -> None:
@@ -170,8 +212,8 @@ class DOLG(keras.Model):
 
         Args:
             folder: where to; a preset that is there is replaced, its margin head too.
-            margin_head: the `ArcFace` or `CurricularFace` that the model was trained under, to be
-                kept for those who train on; `load_margin_head` reads it back.
+            margin_head: the head of `dolg_zoo.layers.MARGIN_HEADS` that the model was trained
+                under, to be kept for those who train on; `load_margin_head` reads it back.
 
         Raises:
             PresetError: if the backbone cannot be described without code, or the head is no such

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+
+from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
+from dolg_zoo.layers import MARGIN_HEADS, ArcFace
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def small_model():
+    base = keras.Input((32, 32, 3))
+    local = keras.layers.Conv2D(8, 3, strides=4)(base)
+    net = DOLGNet(
+        keras.Model(base, [local, keras.layers.Conv2D(16, 3, strides=2)(local)]),
+        config=DOLGConfig(
+            input_shape=(32, 32, 3), dilation_rates=(), hidden_dim=12, descriptor_dim=6
+        ),
+    )
+    return DOLG(net, ImageConverter(size=(32, 32), mode="squash"))
+
+
+@pytest.fixture
+def photos(rng):
+    labels = np.arange(12) % 3
+    images = rng.integers(0, 60, (12, 32, 32, 3))
+    images[np.arange(12), :, :, labels] += 150  # a colour a class
+    return images.astype("uint8"), labels
+
+
+@pytest.mark.parametrize("head", MARGIN_HEADS)
+def test_fit_on_images_and_labels_lowers_the_loss_and_changes_the_descriptors(photos, head):
+    model = small_model()
+    before = model.embed(photos[0])
+    classifier = model.with_margin_head(3, head=head)
+    classifier.compile(keras.optimizers.Adam(1e-2), LOSS, metrics=["accuracy"])
+    losses = classifier.fit(*photos, epochs=8, batch_size=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    assert np.abs(model.embed(photos[0]) - before).max() > 0.01
+
+
+def test_the_loss_is_that_of_the_formula_with_the_margin(photos):
+    images, labels = photos
+    model = small_model()
+    classifier = model.with_margin_head(3, head="arcface", scale=16.0, margin=0.3)
+    classifier.compile("sgd", LOSS)
+    descriptors = model.predict(images, verbose=0).astype(np.float64)
+    centers = np.asarray(classifier.head.centers, np.float64)
+    cosines = descriptors @ (centers / np.linalg.norm(centers, axis=1, keepdims=True)).T
+    angles = np.arccos(np.clip(cosines, -1, 1))
+    angles[np.arange(12), labels] += 0.3
+    logits = 16 * np.cos(angles)
+    expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), labels])
+    assert classifier.evaluate(images, labels, verbose=0) == pytest.approx(expected, rel=1e-4)
+    without = classifier.predict(images, verbose=0)
+    np.testing.assert_allclose(without, 16 * cosines, rtol=1e-4, atol=1e-4)
+
+
+def test_a_saved_preset_has_the_trained_weights_and_the_head(photos, tmp_path):
+    classifier = dolg_of_the_table().with_margin_head(3, head="subcenter_arcface")
+    classifier.compile("sgd", LOSS)
+    images = np.zeros((4, 64, 64, 3), "uint8")
+    classifier.fit(images, np.array([0, 1, 2, 0]), verbose=0)
+    classifier.save_to_preset(tmp_path / "mine")
+    again = DOLG.from_preset(tmp_path / "mine")
+    head = again.load_margin_head()
+    np.testing.assert_array_equal(head.centers, classifier.head.centers)
+    resumed = again.with_margin_head(head=head)
+    np.testing.assert_array_equal(
+        resumed.predict(images, verbose=0), classifier.predict(images, verbose=0)
+    )
+
+
+def dolg_of_the_table():
+    config = DOLGConfig(
+        backbone="mobilenet_v3_small", dilation_rates=(), hidden_dim=12, descriptor_dim=6
+    )
+    return DOLG(DOLGNet(config=config), ImageConverter(size=64))
+
+
+def test_a_classifier_saved_as_keras_file_gives_the_same_logits(photos, tmp_path):
+    classifier = small_model().with_margin_head(3, head="curricularface")
+    classifier.save(tmp_path / "c.keras")
+    again = keras.saving.load_model(tmp_path / "c.keras")
+    np.testing.assert_array_equal(
+        again.predict(photos[0], verbose=0), classifier.predict(photos[0], verbose=0)
+    )
+
+
+def test_an_unknown_head_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"subcenter_arcface.*'sphereface'"):
+        small_model().with_margin_head(3, head="sphereface")
+
+
+def test_a_layer_that_is_no_head_is_refused():
+    with pytest.raises(TypeError, match="ArcFace"):
+        small_model().with_margin_head(head=keras.layers.Dense(3))
+
+
+def test_settings_beside_a_layer_are_refused():
+    with pytest.raises(ValueError, match=r"7 classes.*num_classes=3"):
+        small_model().with_margin_head(3, head=ArcFace(7))
