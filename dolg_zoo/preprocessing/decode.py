@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,7 +55,7 @@ class BadImageError(ValueError):
 
 
 def load_image(
-    source: str | Path | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
+    source: str | Path | bytes | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """Return `source` as an upright 8-bit image in mode RGB.
 
@@ -65,12 +66,12 @@ def load_image(
     profiles are not applied. An EXIF orientation is, in every format that carries one.
 
     Args:
-        source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), a
-            PIL image (left untouched; several threads may give the same one), or an array of
-            shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4: RGBA), either uint8 or
-            floating-point in [0, 255]. A floating-point array with fractions and no value above
-            1 is refused: it was scaled to [0, 1], and would pass for black. Or a `Crop` of one
-            of these, which leaves its box of the upright image.
+        source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), the
+            bytes of such a file, a PIL image (left untouched; several threads may give the same
+            one), or an array of shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4: RGBA), either
+            uint8 or floating-point in [0, 255]. A floating-point array with fractions and no value
+            above 1 is refused: it was scaled to [0, 1], and would pass for black. Or a `Crop` of
+            one of these, which leaves its box of the upright image.
         max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
             for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
             its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
@@ -91,6 +92,8 @@ def load_image(
             image = _from_array(source)
         elif isinstance(source, Image.Image):
             image = _to_rgb(source, owned=False)
+        elif isinstance(source, bytes):
+            image = _from_stream(BytesIO(source), max_pixels, may_shrink=crop is None)
         else:
             image = _from_file(Path(source), max_pixels, may_shrink=crop is None)
         return crop.cut(image) if crop else image
@@ -114,11 +117,13 @@ def name_of(source: Any) -> str:
     if isinstance(source, Image.Image):
         file = getattr(source, "filename", "")
         return str(file or f"{source.mode} image of {source.width} x {source.height}")
+    if isinstance(source, bytes):
+        return f"image of {len(source)} bytes in memory"
     if isinstance(source, str | Path):
         return str(source)
     raise TypeError(
-        "an image is given as a path, a PIL image, a NumPy array, or a Crop of one of these, not"
-        f" {type(source).__name__}"
+        "an image is given as a path, the bytes of a file, a PIL image, a NumPy array, or a Crop of"
+        f" one of these, not {type(source).__name__}"
     )
 
 
@@ -161,9 +166,13 @@ def _from_file(path: Path, max_pixels: int, may_shrink: bool) -> Image.Image:
     if status.st_size > MAX_BYTES:
         raise ValueError(f"its {status.st_size} bytes are more than the limit of {MAX_BYTES}")
     with path.open("rb") as file:
-        image = _open(file)
-        _limit(image, max_pixels, may_shrink)
-        return _to_rgb(image, owned=True)
+        return _from_stream(file, max_pixels, may_shrink)
+
+
+def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
+    image = _open(file)
+    _limit(image, max_pixels, may_shrink)
+    return _to_rgb(image, owned=True)
 
 
 def _open(file: IO[bytes]) -> Image.Image:

@@ -449,7 +449,18 @@ def test_floating_point_arrays_of_nothing_but_0_and_1_are_dark_images():
 
 
 def test_other_types_are_refused():
-    with pytest.raises(TypeError, match="not bytes"):
+    with pytest.raises(TypeError, match="not complex"):
+        load_image(1j)
+
+
+def test_the_bytes_of_a_file_are_decoded_as_the_file_is(tmp_path):
+    file = tmp_path / "a.png"
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(file)
+    assert np.array_equal(load_image(file.read_bytes()), load_image(file))
+
+
+def test_bytes_that_are_no_image_are_named_by_their_number():
+    with pytest.raises(BadImageError, match="image of 5 bytes in memory"):
         load_image(b"a.jpg")
 
 
