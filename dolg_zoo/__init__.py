@@ -33,6 +33,7 @@ _MODULES = (
     "presets",
     "publishing",
     "retrieval",
+    "training",
     "weights",
 )
 _CONSTRUCTORS = {f"dolg_{name}": name for name in BACKBONES}

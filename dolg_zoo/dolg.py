@@ -206,7 +206,10 @@ class DOLG(keras.Model):
         return MarginClassifier(self, head)
 
     def save_to_preset(
-        self, folder: str | Path, margin_head: keras.layers.Layer | None = None
+        self,
+        folder: str | Path,
+        margin_head: keras.layers.Layer | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
 
@@ -214,6 +217,8 @@ class DOLG(keras.Model):
             folder: where to; a preset that is there is replaced, its margin head too.
             margin_head: the head of `dolg_zoo.layers.MARGIN_HEADS` that the model was trained
                 under, to be kept for those who train on; `load_margin_head` reads it back.
+            metadata: what is to be said of the weights besides, or in place of, what is known of
+                the preset that they come from: description, dataset, license and the like.
 
         Raises:
             PresetError: if the backbone cannot be described without code, or the head is no such
@@ -229,10 +234,10 @@ class DOLG(keras.Model):
         theirs = origin in preset_names() or origin.startswith("hf://")
         if theirs:  # not a folder of the user's
             stale |= {"name", "description", "dataset", "provenance"}
-        metadata = {key: value for key, value in self.metadata.items() if key not in stale}
+        known = {key: value for key, value in self.metadata.items() if key not in stale}
         if theirs:
-            metadata["derived_from"] = origin
-        preset = Preset(self.net, self.image_converter, metadata)
+            known["derived_from"] = origin
+        preset = Preset(self.net, self.image_converter, known | dict(metadata or {}))
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))
 
     def embed(

@@ -41,9 +41,9 @@ class MarginClassifier(keras.Model):
             y_pred = self.head.add_margin(y_pred, y, training=training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def save_to_preset(self, folder) -> None:
+    def save_to_preset(self, folder, metadata=None) -> None:
         """Writes the model with its head as a preset folder: see `DOLG.save_to_preset`."""
-        self.model.save_to_preset(folder, margin_head=self.head)
+        self.model.save_to_preset(folder, margin_head=self.head, metadata=metadata)
 
     def get_config(self):
         """The arguments, in a form that `from_config` takes."""

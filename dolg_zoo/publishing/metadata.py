@@ -32,18 +32,11 @@ def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) 
             said is not, then all of it is named.
     """
     given = {} if given is None else given
-    if not isinstance(given, Mapping):
-        raise PublishError(f"metadata must be a dictionary, not {type(given).__name__}.")
-    for key in given:
-        if key not in FIELDS:
-            raise PublishError(f"metadata has no {key!r}; it has {', '.join(FIELDS)}.")
+    check_metadata(given)
     merged = {**stated, **given}
     if "license" in given and "license_note" not in given:
         merged.pop("license_note", None)  # it was said of another licence
-    for key in FIELDS.keys() & merged.keys():
-        fault = FIELDS[key](merged[key])
-        if fault:
-            raise PublishError(f"metadata: {key} must be {fault}, not {merged[key]!r}.")
+    _check_values(merged)
     lacking = {key: example for key, example in NEEDED.items() if not merged.get(key, "").strip()}
     if lacking:
         raise PublishError(
@@ -52,6 +45,23 @@ def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) 
             f" {json.dumps(lacking)}), with what is true of yours."
         )
     return merged
+
+
+def check_metadata(given: Mapping[str, Any]) -> None:
+    """Raises PublishError if a key is none of `FIELDS`, or its value of a wrong kind."""
+    if not isinstance(given, Mapping):
+        raise PublishError(f"metadata must be a dictionary, not {type(given).__name__}.")
+    for key in given:
+        if key not in FIELDS:
+            raise PublishError(f"metadata has no {key!r}; it has {', '.join(FIELDS)}.")
+    _check_values(given)
+
+
+def _check_values(metadata: Mapping[str, Any]) -> None:
+    for key in FIELDS.keys() & metadata.keys():
+        fault = FIELDS[key](metadata[key])
+        if fault:
+            raise PublishError(f"metadata: {key} must be {fault}, not {metadata[key]!r}.")
 
 
 def license_id(expression: str) -> str:

@@ -1,0 +1,42 @@
+"""What is done to a batch of training images, with Keras's own layers."""
+
+from __future__ import annotations
+
+import keras
+
+from dolg_zoo.training.config import AugmentationPlan
+
+
+def build_augmentation(plan: AugmentationPlan, seed: int) -> keras.Sequential:
+    """Layers that alter images (batch, height, width, 3) in [0, 255], each image its own way.
+
+    The random crop is not among them: it is cut from the image as it was decoded, before anything
+    is resized, so that no detail is lost.
+    """
+    layers = [keras.layers.Identity(dtype="float32")]
+    if plan.flip:
+        layers.append(keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"))
+    if plan.brightness or plan.contrast or plan.saturation or plan.hue:
+        layers.append(
+            keras.layers.RandomColorJitter(
+                value_range=(0, 255),
+                brightness_factor=plan.brightness or None,
+                contrast_factor=plan.contrast or None,
+                # to Keras 0.5 is the image as it is
+                saturation_factor=(0.5 - plan.saturation / 2, 0.5 + plan.saturation / 2),
+                hue_factor=plan.hue or None,
+                seed=seed + 1,
+                dtype="float32",
+            )
+        )
+    if plan.cut_out:
+        layers.append(
+            keras.layers.RandomErasing(
+                factor=(1.0, 1.0),
+                scale=(0.0, plan.cut_out),
+                value_range=(0, 255),
+                seed=seed + 2,
+                dtype="float32",
+            )
+        )
+    return keras.Sequential(layers, name="augmentation")

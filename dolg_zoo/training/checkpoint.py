@@ -1,0 +1,127 @@
+"""The state of a run, kept so that a run killed at any moment goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dolg_zoo.training.checks import TrainingConfigError
+from dolg_zoo.weights.hashing import sha256_of
+
+WEIGHTS, STATE = "state.weights.h5", "state.json"
+KEPT = 2
+"""How many checkpoints stay: the last, and the one before in case the last is damaged."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, each a folder `step_<number>` that appears whole or not at all.
+
+    Args:
+        folder: where they lie.
+        classifier: what is trained; its weights and its optimizer are kept.
+        variables: what is kept besides: states of random generators, running means of metrics.
+        settings: what the run was told; a checkpoint of other settings is refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classifier: keras.Model,
+        variables: Sequence[keras.Variable],
+        settings: dict[str, Any],
+    ):
+        self.folder = folder
+        self.classifier = classifier
+        self.variables = variables
+        self.settings = json.loads(json.dumps(settings))
+
+    def save(self, step: int, progress: dict[str, Any]) -> None:
+        """Keeps the state after `step` steps, and `progress`, which JSON must be able to hold.
+
+        Raises:
+            OSError: if it cannot be written; what was kept before stays.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            self.classifier.save_weights(unfinished / WEIGHTS)
+            state = {
+                "step": step,
+                "sha256": sha256_of(unfinished / WEIGHTS),
+                "settings": self.settings,
+                "variables": [np.asarray(variable).tolist() for variable in self.variables],
+                "progress": progress,
+            }
+            (unfinished / STATE).write_text(json.dumps(state, allow_nan=False))
+            for name in (WEIGHTS, STATE):
+                with (unfinished / name).open("rb+") as file:
+                    os.fsync(file.fileno())
+            target = self.folder / f"step_{step:09d}"
+            shutil.rmtree(target, ignore_errors=True)
+            unfinished.replace(target)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        for old in self._all()[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self) -> tuple[int, dict[str, Any]] | None:
+        """Brings back the last state that is whole.
+
+        Returns:
+            The step and the progress that it was saved with; None if there is no checkpoint.
+
+        Raises:
+            TrainingConfigError: if it is of a run with other settings, or none is whole.
+        """
+        found = self._all()
+        for checkpoint in reversed(found):
+            state = _read(checkpoint)
+            if state is None:
+                continue
+            self._check_settings(checkpoint, state["settings"])
+            self.classifier.load_weights(checkpoint / WEIGHTS)
+            for variable, value in zip(self.variables, state["variables"], strict=True):
+                variable.assign(np.asarray(value, keras.backend.standardize_dtype(variable.dtype)))
+            return state["step"], state["progress"]
+        if found:
+            raise TrainingConfigError(
+                f"None of the {len(found)} checkpoints in {self.folder} is whole. To begin anew,"
+                " delete that folder."
+            )
+        return None
+
+    def last(self) -> Path | None:
+        """The newest checkpoint."""
+        return (self._all() or [None])[-1]
+
+    def _check_settings(self, checkpoint: Path, theirs: dict[str, Any]) -> None:
+        for table in sorted({*theirs, *self.settings}):
+            if theirs.get(table) != self.settings.get(table):
+                raise TrainingConfigError(
+                    f"{checkpoint} is of a run with other settings: [{table}] was"
+                    f" {theirs.get(table)} and is {self.settings.get(table)}. Choose another"
+                    f" output folder, or delete {self.folder} to begin anew."
+                )
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step_" + "[0-9]" * 9))
+
+
+def _read(checkpoint: Path) -> dict[str, Any] | None:
+    """What state.json says, if the weights beside it are those that it was written for."""
+    try:
+        state = json.loads((checkpoint / STATE).read_text())
+        whole = state["sha256"] == sha256_of(checkpoint / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return state if whole else None

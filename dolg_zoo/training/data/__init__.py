@@ -1,0 +1,24 @@
+"""Labelled images: where they come from, what is kept back, in which order they are learned."""
+
+from dolg_zoo.training.data.decoding import Batches, random_resized_crop
+from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.training.data.order import batch_indices, steps_per_epoch
+from dolg_zoo.training.data.sources import from_folder, load_examples
+from dolg_zoo.training.data.split import split
+from dolg_zoo.training.data.tables import from_csv, from_gldv2
+from dolg_zoo.training.data.tfds import from_tfds
+
+__all__ = [
+    "Batches",
+    "DataError",
+    "Examples",
+    "batch_indices",
+    "from_csv",
+    "from_folder",
+    "from_gldv2",
+    "from_tfds",
+    "load_examples",
+    "random_resized_crop",
+    "split",
+    "steps_per_epoch",
+]

@@ -1,0 +1,101 @@
+"""Labelled images that are not decoded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Training data that cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images that are not decoded yet.
+
+    Attributes:
+        sources: image files, or encoded images held in memory; any sequence.
+        labels: (images,) int32, the class of each, from 0 to num_classes - 1. A class may have no
+            image.
+        class_names: what the classes are called.
+
+    Raises:
+        DataError: if the labels do not fit the images or the names.
+    """
+
+    sources: Sequence[Path | bytes]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the labels."""
+        labels = np.asarray(self.labels)
+        if labels.shape != (len(self.sources),) or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(
+                f"Each of the {len(self.sources)} images needs one whole number as its label, got"
+                f" an array of shape {labels.shape}, {labels.dtype}."
+            )
+        wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+        if len(wrong):
+            raise DataError(
+                f"Label {labels[wrong[0]]} of {self.name(wrong[0])} is not from 0 to"
+                f" {self.num_classes - 1}, as {self.num_classes} classes need; {len(wrong)} of"
+                f" {len(labels)} labels are not. (A label of -1 often means that none is known.)"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int32))
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.sources)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(num_classes,), the number of images of each class."""
+        return np.bincount(self.labels, minlength=self.num_classes)
+
+    @property
+    def lone_classes(self) -> int:
+        """How many classes have one image only, so that nothing says what their images share."""
+        return int(np.count_nonzero(self.counts == 1))
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message: its path, or its place among those in memory."""
+        source = self.sources[index]
+        return f"image {index} in memory" if isinstance(source, bytes) else str(source)
+
+    def subset(self, indices: np.ndarray, relabel: bool = False) -> Examples:
+        """Some of the images.
+
+        Args:
+            indices: of the images, in the order in which they are wanted.
+            relabel: whether classes without an image are left out and the others numbered anew, in
+                the same order.
+        """
+        indices = np.asarray(indices, np.int64)
+        labels, names = self.labels[indices], self.class_names
+        if relabel:
+            present, labels = np.unique(labels, return_inverse=True)
+            names = tuple(names[label] for label in present)
+        return Examples(_Chosen(self.sources, indices), labels, names)
+
+
+class _Chosen(Sequence):
+    # a list would make the paths of millions of images that were not needed yet
+    def __init__(self, sources: Sequence[Path | bytes], indices: np.ndarray):
+        self._sources = sources
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Path | bytes:
+        return self._sources[self._indices[index]]

@@ -1,0 +1,117 @@
+"""Labelled images from wherever a training plan says that they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.preprocessing import list_images
+from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.training.data.tables import from_csv, from_gldv2
+from dolg_zoo.training.data.tfds import from_tfds
+
+_log = logging.getLogger(__name__)
+
+
+def from_folder(folder: str | Path) -> Examples:
+    """The images in the subfolders of a folder, each subfolder a class.
+
+    An image in a folder further below belongs to the subfolder of the first level. Images beside
+    the subfolders belong to no class; they are left out, with a warning in the log of this module.
+    Which files are images, `dolg_zoo.preprocessing.list_images` says.
+
+    Raises:
+        DataError: if there is no image in a subfolder.
+        OSError: if there is no such folder, or it cannot be read.
+    """
+    folder = Path(folder)
+    try:
+        paths = list_images(folder)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    inside = [
+        (path, parts[0]) for path in paths if len(parts := path.relative_to(folder).parts) > 1
+    ]
+    if not inside:
+        raise DataError(
+            f"The {len(paths)} images in {str(folder)!r} are in no subfolder; training needs a"
+            " subfolder for each class."
+        )
+    if len(inside) < len(paths):
+        _log.warning(
+            "left out: %d images in %r that are in no subfolder",
+            len(paths) - len(inside),
+            str(folder),
+        )
+    sources, classes = zip(*inside, strict=True)
+    names, labels = np.unique(classes, return_inverse=True)
+    return Examples(sources, labels, tuple(map(str, names)))
+
+
+_SOURCES: dict[str, tuple[Callable[..., Examples], tuple[str, ...], tuple[str, ...]]] = {
+    # how to read it; further keys that it may have; which of all are paths
+    "folder": (from_folder, (), ("folder",)),
+    "csv": (from_csv, ("images", "columns"), ("csv", "images")),
+    "gldv2": (from_gldv2, ("images",), ("gldv2", "images")),
+    "tfds": (from_tfds, ("split", "data_dir"), ("data_dir",)),
+}
+
+
+def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Examples:
+    """The images that the table [data] of a training plan describes.
+
+    Args:
+        data: one of these, further keys in brackets:
+            {"folder": a folder with a subfolder a class},
+            {"csv": a file, ["images": the folder of its paths, "columns": of path and label]},
+            {"gldv2": train.csv or train_clean.csv, "images": the folder of the tree},
+            {"tfds": a name of TensorFlow Datasets, ["split": such as "train", "data_dir": where
+            the data sets are kept]}.
+        relative_to: the folder that relative paths in the table are relative to.
+
+    Raises:
+        DataError: if the table or what it describes cannot be used, or has fewer than two classes.
+        OSError: if a file or folder cannot be read.
+    """
+    named = [name for name in _SOURCES if name in data]
+    if len(named) != 1:
+        raise DataError(
+            f"[data] must name one source, {', '.join(_SOURCES)}; it names"
+            f" {' and '.join(named) or 'none'}."
+        )
+    (source,) = named
+    read, further, paths = _SOURCES[source]
+    settings = dict(data)
+    for key, value in data.items():
+        if key not in (source, *further):
+            raise DataError(
+                f"[data] has an unknown key {key!r}; beside {source} there may be"
+                f" {', '.join(further) or 'none'}."
+            )
+        if key == "columns":
+            if not (
+                isinstance(value, list | tuple)
+                and len(value) == 2
+                and all(isinstance(column, str) for column in value)
+            ):
+                raise DataError(
+                    "[data] columns must be two names, of the columns of path and label, not"
+                    f" {value!r}."
+                )
+        elif not isinstance(value, str) or not value or "\0" in value:
+            raise DataError(f"[data] {key} must be a text, and not empty, got {value!r}.")
+        elif key in paths:
+            settings[key] = Path(relative_to, value).expanduser()
+    if source == "gldv2" and "images" not in data:
+        raise DataError("[data] gldv2 also needs images, the folder with the tree of images.")
+    examples = read(settings.pop(source), **settings)
+    if np.count_nonzero(examples.counts) < 2:
+        raise DataError(
+            f"All {len(examples)} images are of one class; training needs two classes or more, to"
+            " tell them apart."
+        )
+    return examples

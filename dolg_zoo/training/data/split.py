@@ -1,0 +1,122 @@
+"""What of the labelled images is kept back to validate on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from dolg_zoo.training.data.examples import DataError, Examples
+
+
+def split(
+    examples: Examples,
+    by: str = "class",
+    share: float = 0.1,
+    seed: int = 0,
+    classes: Sequence[str] = (),
+) -> tuple[Examples, Examples]:
+    """Divides labelled images into those to train on and those to validate on.
+
+    Args:
+        examples: all images.
+        by: "class" keeps whole classes back: search will meet things never seen in training. Only
+            classes of two images or more are, at least two classes; both parts are numbered anew.
+            "image" keeps images of each class of three or more back, at least one, and leaves at
+            least two; both parts keep the numbers of the classes.
+        share: how much is kept back, of the classes or of each class's images, from above 0 to
+            below 1.
+        seed: of the random choice.
+        classes: names of the classes to keep back, in place of a share of them.
+
+    Returns:
+        (training, validation), each in the order of `examples`.
+
+    Raises:
+        DataError: if there is too little to divide, or no such class.
+        ValueError: if `by` or `share` is out of its range.
+    """
+    if by not in ("class", "image"):
+        raise ValueError(f'by must be "class" or "image", got {by!r}.')
+    if not 0 < share < 1:
+        raise ValueError(f"share must be from above 0 to below 1, got {share!r}.")
+    rng = np.random.default_rng(seed)
+    if by == "image":
+        if classes:
+            raise DataError(
+                f'Classes to keep back ({", ".join(classes)}) need by = "class", not "image".'
+            )
+        return _by_image(examples, share, rng)
+    kept_back = _named(examples, classes) if classes else _drawn(examples, share, rng)
+    is_validation = np.isin(examples.labels, kept_back)
+    left = np.count_nonzero(examples.counts) - len(kept_back)
+    if left < 2:
+        raise DataError(
+            f"Without the {len(kept_back)} classes to validate on, {left} would be left to train"
+            " on, and two are the least; keep fewer back, or some of each class's images (by ="
+            ' "image").'
+        )
+    return (
+        examples.subset(np.flatnonzero(~is_validation), relabel=True),
+        examples.subset(np.flatnonzero(is_validation), relabel=True),
+    )
+
+
+def _drawn(examples: Examples, share: float, rng: np.random.Generator) -> np.ndarray:
+    counts = examples.counts
+    eligible = np.flatnonzero(counts >= 2)
+    if len(eligible) < 2:
+        raise DataError(
+            f"{len(eligible)} of {examples.num_classes} classes have two images or more, and to"
+            " validate a search takes two such classes. Add images, or train without validation."
+        )
+    # among images of one class, whatever is found is right
+    wanted = max(2, round(share * np.count_nonzero(counts)))
+    return rng.permutation(eligible)[:wanted]
+
+
+def _named(examples: Examples, classes: Sequence[str]) -> np.ndarray:
+    numbers = {name: number for number, name in enumerate(examples.class_names)}
+    for name in classes:
+        if name not in numbers:
+            names = examples.class_names[:10000]
+            similar = difflib.get_close_matches(str(name), names) or names[:5]
+            raise DataError(
+                f"There is no class {name!r} to keep back; among the {examples.num_classes} classes"
+                f" are {', '.join(similar)}."
+            )
+        if examples.counts[numbers[name]] < 2:
+            raise DataError(
+                f"The class {name!r} has {examples.counts[numbers[name]]} images; to validate a"
+                " search takes two of a class."
+            )
+    found = np.unique([numbers[name] for name in classes])
+    if len(found) < 2:
+        raise DataError(
+            f"The class {classes[0]!r} alone cannot be validated on: whatever is found among its"
+            " images is right. Name two classes or more."
+        )
+    return found
+
+
+def _by_image(
+    examples: Examples, share: float, rng: np.random.Generator
+) -> tuple[Examples, Examples]:
+    counts, labels = examples.counts, examples.labels
+    wanted = np.clip(np.rint(share * counts).astype(int), 1, np.maximum(counts - 2, 0))
+    if not wanted.any():
+        raise DataError(
+            "No class has three images or more, so none can be kept back and leave two to train"
+            ' on. Add images, keep classes back (by = "class"), or train without validation.'
+        )
+    order = rng.permutation(len(examples))
+    order = order[np.argsort(labels[order], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    place_in_class = np.arange(len(order)) - starts[labels[order]]
+    is_validation = np.zeros(len(examples), bool)
+    is_validation[order[place_in_class < wanted[labels[order]]]] = True
+    return (
+        examples.subset(np.flatnonzero(~is_validation)),
+        examples.subset(np.flatnonzero(is_validation)),
+    )

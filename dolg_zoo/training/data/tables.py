@@ -1,0 +1,225 @@
+"""Labelled images from CSV files; no line of them is trusted."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dolg_zoo.training.data.examples import DataError, Examples
+
+MAX_LINE = 2**21
+"""The most characters of a line, so that a file without line ends does not fill the memory. The
+clean list of GLDv2 has all images of a landmark in one line; this is a hundred thousand of them."""
+
+_GLDV2_LINES = {
+    "id,url,landmark_id": re.compile(r"(?P<ids>[0-9a-f]{16}),.*,(?P<landmark>[0-9]{1,9})\s*"),
+    "landmark_id,images": re.compile(
+        r"(?P<landmark>[0-9]{1,9}),(?P<ids>[0-9a-f]{16}(?: [0-9a-f]{16})*)\s*"
+    ),
+}
+
+
+def from_csv(
+    path: str | Path,
+    images: str | Path | None = None,
+    columns: Sequence[str] = ("image", "label"),
+) -> Examples:
+    """The images that a CSV file with a header lists: UTF-8, with commas.
+
+    Args:
+        path: the CSV file.
+        images: the folder that its paths are relative to; None for the file's own. A path or a
+            link that leads out of it is refused. A few are looked for, the others when they are
+            needed.
+        columns: names of the two columns with the path and the label of an image. A label is any
+            text; the classes are in the order of their names. Other columns are ignored.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line. Or if none of
+            the images looked for exists.
+        OSError: if the file cannot be read.
+    """
+    folder = Path(path).parent if images is None else Path(images)
+    is_inside = _guard(folder)
+    rows = csv.reader(_lines(path), strict=True, skipinitialspace=True)
+    first_line: dict[str, int] = {}
+    labels: list[str] = []
+    try:
+        header = next(rows, [])
+        places = [_place(column, header, path) for column in columns]
+        for row in filter(None, rows):
+            where = f"{path}, line {rows.line_num}"
+            if len(row) != len(header):
+                raise DataError(
+                    f"{where} has {len(row)} values where the header has {len(header)}; put a value"
+                    " that has a comma in it in double quotes."
+                )
+            image, label = (_checked(row[place], header[place], where) for place in places)
+            image = os.path.normpath(image)
+            if not is_inside(Path(image)):
+                raise DataError(
+                    f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
+                    " that holds all images, and paths relative to it."
+                )
+            if first_line.setdefault(image, rows.line_num) != rows.line_num:
+                raise DataError(
+                    f"{where}: {image!r} is in line {first_line[image]} already; remove one."
+                )
+            labels.append(label)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {rows.line_num}: {error}. Look for a double quote that is not closed, or"
+            " that stands inside a value and is not doubled."
+        ) from error
+    if not labels:
+        raise DataError(f"{path} lists no images below its header.")
+    names, numbers = np.unique(np.array(labels, object), return_inverse=True)
+    sources = _Files(folder, list(first_line))
+    _look_for_some(sources, folder)
+    return Examples(sources, numbers, tuple(names))
+
+
+def from_gldv2(path: str | Path, images: str | Path) -> Examples:
+    """The images of Google Landmarks v2 (Weyand et al., 2020, arXiv 2004.01804).
+
+    Args:
+        path: its train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
+        images: the folder with the tree of images; the one with id 0123456789abcdef is
+            0/1/2/0123456789abcdef.jpg in it. A few are looked for, the others when they are needed.
+
+    Returns:
+        All images that the file lists; the landmarks are the classes, in the order of their
+        numbers.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line. Or if none of
+            the images looked for exists.
+        OSError: if the file cannot be read.
+    """
+    lines = _lines(path)
+    header = next(lines, "").rstrip()
+    if header not in _GLDV2_LINES:
+        raise DataError(
+            f"{path} begins with {header[:80]!r}, and the lists of GLDv2 with"
+            f" {' or '.join(map(repr, _GLDV2_LINES))}. For a CSV file of your own use csv = …"
+        )
+    landmarks, ids = [], []
+    for number, line in enumerate(lines, 2):
+        match = _GLDV2_LINES[header].fullmatch(line)
+        if match is None:
+            raise DataError(
+                f"{path}, line {number} is {line[:80]!r}, not {header} with ids of 16 hexadecimal"
+                " digits and a landmark's number; download the list again."
+            )
+        landmarks.append(int(match["landmark"]))
+        ids.append(match["ids"])
+    if not ids:
+        raise DataError(f"{path} lists no images below its header.")
+    numbers = np.frombuffer(bytes.fromhex(" ".join(ids)), ">u8")
+    ordered = np.sort(numbers)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise DataError(
+            f"{path} lists the image {twice[0]:016x} more than once, and {len(twice)} such in all;"
+            " download the list again."
+        )
+    # an id and the space behind it take 17 characters
+    images_of_line = [(len(text) + 1) // 17 for text in ids]
+    names, classes = np.unique(landmarks, return_inverse=True)
+    sources = _Tree(Path(images), numbers)
+    _look_for_some(sources, images)
+    return Examples(sources, np.repeat(classes, images_of_line), tuple(map(str, names)))
+
+
+class _Files(Sequence):
+    # a Path takes five times the memory of its name
+    def __init__(self, folder: Path, names: list[str]):
+        self._folder = folder
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Path:
+        return self._folder / self._names[index]
+
+
+class _Tree(Sequence):
+    def __init__(self, folder: Path, ids: np.ndarray):
+        self._folder = folder
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> Path:
+        name = f"{self._ids[index]:016x}"
+        return self._folder.joinpath(*name[:3], f"{name}.jpg")
+
+
+def _lines(path: str | Path) -> Iterator[str]:
+    # what is not UTF-8 is let through, to be refused with its line if it matters
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
+            if len(line) > MAX_LINE:
+                raise DataError(
+                    f"{path}, line {number} has more than {MAX_LINE} characters, beginning with"
+                    f" {line[:40]!r}; this is no list of images."
+                )
+            yield line
+
+
+def _place(column: str, header: list[str], path: str | Path) -> int:
+    if header.count(column) != 1:
+        raise DataError(
+            f"The header of {path} must name the column {column!r} once; it has"
+            f" {', '.join(map(repr, header[:20])) or 'nothing'}. Name the columns of path and label"
+            " with columns = [..., ...], and save the file as UTF-8 with commas."
+        )
+    return header.index(column)
+
+
+def _checked(value: str, column: str, where: str) -> str:
+    try:
+        value.encode()
+        fault = "has a NUL character" if "\0" in value else "" if value.strip() else "is empty"
+    except UnicodeEncodeError:
+        fault = "is not UTF-8 text"
+    if fault:
+        raise DataError(f"{where}: {column} {fault}: {value[:80]!r}; correct or remove the line.")
+    return value
+
+
+def _guard(folder: Path) -> Callable[[Path], bool]:
+    """Tells whether a normalised path below the folder stays in it, links followed."""
+    root = Path(folder).resolve()
+
+    def leads_inside(path: Path) -> bool:
+        return path.resolve().is_relative_to(root)
+
+    # each folder once: it takes a look at every part of its path
+    folder_leads_inside = functools.lru_cache(2**12)(leads_inside)
+
+    def is_inside(path: Path) -> bool:
+        if path.is_absolute() or path.parts[:1] == ("..",):
+            return False
+        path = root / path
+        return leads_inside(path) if path.is_symlink() else folder_leads_inside(path.parent)
+
+    return is_inside
+
+
+def _look_for_some(sources: Sequence[Path], folder: str | Path) -> None:
+    # to look for all takes minutes for millions, and hours over a network
+    places = np.unique(np.linspace(0, len(sources) - 1, 1000).astype(int))
+    if not any(sources[place].exists() for place in places):
+        raise DataError(
+            f"None of {len(places)} images of the list is in {str(folder)!r}: there is no"
+            f" {str(sources[0])!r}, for one. Name the folder that the list's paths are relative to."
+        )

@@ -1,0 +1,89 @@
+"""Labelled images from TensorFlow Datasets."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.training.data.examples import DataError, Examples
+
+MAX_BYTES = 2**34
+"""The most that is held in memory of a data set, as encoded images."""
+
+
+def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = None) -> Examples:
+    """The images of a data set for classification from TensorFlow Datasets.
+
+    It is downloaded and prepared first if it is not there yet. The images are held in memory,
+    encoded as they are stored.
+
+    Args:
+        name: name, name/config or name:version of a data set that the library comes with. Those of
+            a community (namespace:name) are refused: they bring code of their own.
+        split: as for `tfds.load`, such as "train", "train+validation" or "train[:80%]".
+        data_dir: where data sets are kept; None for the library's own choice.
+
+    Raises:
+        DataError: if there is no such data set or split, if it is not one of labelled 8-bit images,
+            or if it takes more than `MAX_BYTES`.
+        ImportError: if tensorflow-datasets is not installed.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"The data set {name!r} needs tensorflow-datasets: pip install 'dolg-zoo[recipes]'."
+        ) from error
+    builder = _builder(tfds, name, data_dir)
+    image, label = _keys(tfds, name, builder.info)
+    builder.download_and_prepare()
+    decoders = tfds.decode.PartialDecoding(
+        {image: True, label: True}, decoders={image: tfds.decode.SkipDecoding()}
+    )
+    try:
+        dataset = builder.as_dataset(split=split, decoders=decoders)
+    except ValueError as error:
+        raise DataError(f"The split {split!r} of {name!r} cannot be read: {error}") from error
+    images, labels, size = [], [], 0
+    for example in tfds.as_numpy(dataset):
+        images.append(example[image])
+        labels.append(example[label])
+        size += len(images[-1])
+        if size > MAX_BYTES:
+            raise DataError(
+                f"The split {split!r} of {name!r} takes more than {MAX_BYTES} bytes of memory; take"
+                f' a part of it, such as "{split}[:10%]", or give the images as a folder.'
+            )
+    return Examples(images, np.array(labels), tuple(builder.info.features[label].names))
+
+
+def _builder(tfds: ModuleType, name: str, data_dir: str | Path | None) -> Any:
+    known = tfds.list_builders(with_community_datasets=False)
+    base = name.split("/")[0].split(":")[0]
+    if base not in known:
+        similar = difflib.get_close_matches(base, known)
+        raise DataError(
+            f"tensorflow-datasets {tfds.__version__} comes with no data set {name!r}; similar are"
+            f" {', '.join(similar) or 'none'}."
+        )
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (ValueError, AssertionError) as error:  # an unknown configuration, or version
+        raise DataError(f"There is no data set {name!r}: {error}") from error
+
+
+def _keys(tfds: ModuleType, name: str, info: Any) -> tuple[str, str]:
+    keys = info.supervised_keys
+    if isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys):
+        image, label = (info.features[key] for key in keys)
+        is_image = isinstance(image, tfds.features.Image) and image.np_dtype == np.uint8
+        if is_image and isinstance(label, tfds.features.ClassLabel):
+            return keys
+    raise DataError(
+        f"The data set {name!r} is not one of 8-bit images with a class each: what it is to teach"
+        f" is {keys}, of {info.features}."
+    )

@@ -1,0 +1,102 @@
+"""The steps of a run: batches in, trained weights out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dolg_zoo.models import MarginClassifier
+
+CHECK_EVERY = 20
+"""Steps after which the loss is looked at; more often would make a GPU wait."""
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a weight is no finite number any more."""
+
+
+class Loop:
+    """Takes steps with Keras's own `train_step`, under whatever strategy the model was made in.
+
+    `fit` does the same, but begins epochs at their beginning only, and with several hosts it fails.
+
+    Args:
+        classifier: compiled, with its optimizer built.
+        augmentation: what alters the images.
+        strategy: under which both were made.
+    """
+
+    def __init__(
+        self,
+        classifier: MarginClassifier,
+        augmentation: keras.Model,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.classifier = classifier
+        self.augmentation = augmentation
+        self.strategy = strategy
+        self._trainable: tuple[bool, bool] | None = None
+        self._step: Callable[[Any], None] | None = None
+
+    def set_backbone_trainable(self, trainable: bool, batch_norm: bool) -> None:
+        """Freezes or thaws the backbone; with `batch_norm` false its batch norms stay frozen."""
+        if self._trainable == (trainable, batch_norm):
+            return
+        backbone = self.classifier.model.net.backbone
+        backbone.trainable = trainable
+        for layer in backbone._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = trainable and batch_norm
+        self._trainable = (trainable, batch_norm)
+        self._step = self._compiled()  # which weights learn is written into the graph
+
+    def run(self, batches: Iterator[Any], first: int, last: int) -> Iterator[int]:
+        """Takes the steps from `first` to before `last`, and yields each one's number when done.
+
+        Raises:
+            DivergedError: if the mean loss since the metrics were reset is not finite.
+        """
+        for step in range(first, last):
+            self._step(next(batches))
+            if (step + 1) % CHECK_EVERY == 0 or step + 1 == last:
+                self._check_loss(step + 1)
+            yield step + 1
+
+    def check_weights(self, step: int) -> None:
+        """Raises DivergedError if a weight is no finite number.
+
+        Other than the mean loss, the weights are known to a worker without asking the others.
+        """
+        for variable in self.classifier.trainable_variables:
+            if not np.isfinite(np.asarray(variable)).all():
+                raise DivergedError(
+                    self._diverged(f"The weight {variable.path} is not finite", step)
+                )
+
+    def _check_loss(self, step: int) -> None:
+        loss = float(self.classifier.get_metrics_result()["loss"])
+        if not math.isfinite(loss):
+            raise DivergedError(self._diverged(f"The loss is {loss}", step))
+
+    def _diverged(self, what: str, step: int) -> str:
+        rate = float(self.classifier.optimizer.learning_rate)
+        return (
+            f"{what} by step {step}, at a learning rate of {rate:.3g}. The last checkpoint is from"
+            " before. Lower [optimizer] learning_rate, set clip_norm, or with precision ="
+            ' "mixed_float16" take "mixed_bfloat16" or "float32".'
+        )
+
+    def _compiled(self) -> Callable[[Any], None]:
+        def train_step(batch):
+            images, labels = batch
+            self.classifier.train_step((self.augmentation(images, training=True), labels))
+
+        # Keras's code is not for AutoGraph to convert
+        return tf.function(
+            lambda batch: self.strategy.run(train_step, args=(batch,)), autograph=False
+        )

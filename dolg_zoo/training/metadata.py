@@ -1,0 +1,58 @@
+"""What a trained preset says of itself, so that it can be published as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dolg_zoo
+from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.data import Examples
+
+
+def describe(
+    config: TrainingConfig, training: Examples, validation: Examples, row: Mapping[str, float]
+) -> dict[str, Any]:
+    """The metadata of the preset of one epoch; what [metadata] states comes first.
+
+    Args:
+        config: of the run.
+        training: what was trained on.
+        validation: what was kept back.
+        row: the epoch's row of the history.
+    """
+    dataset = (
+        f"{dataset_name(config.data)} ({len(training)} images of {len(training.counts)} classes)"
+    )
+    begin = f"{config.model.architecture} with {config.model.backbone_weights} weights"
+    if config.model.preset:
+        is_folder = Path(config.model.preset).is_dir()
+        begin = Path(config.model.preset).name if is_folder else config.model.preset
+    metadata = {
+        "description": f"Finds what {dataset_name(config.data)} shows.",
+        "dataset": dataset,
+        "provenance": (
+            f"{begin}, trained with dolg-zoo {dolg_zoo.__version__} for {row['epoch']} of"
+            f" {config.run.epochs} epochs: {config.head.name}, {config.optimizer.name} at"
+            f" {config.optimizer.learning_rate:g}, batches of {config.run.batch_size} at"
+            f" {config.run.image_size} pixels, seed {config.run.seed}."
+        ),
+    }
+    if "map" in row:
+        kept_back = "classes" if config.split.by == "class" else "images"
+        where = f"{len(validation)} images kept back by {kept_back}, each among the others"
+        metadata["figures"] = [
+            {"metric": name, "value": row[key], "dataset": where, "source": "this training run"}
+            for key, name in (("map", "mAP"), ("recall_at_1", "recall@1"))
+        ]
+    return metadata | config.metadata
+
+
+def dataset_name(data: Mapping[str, Any]) -> str:
+    """What to call the images; of a path its last part only, as the rest is no one's business."""
+    if "tfds" in data:
+        return f"{data['tfds']} of TensorFlow Datasets"
+    if "gldv2" in data:
+        return f"Google Landmarks v2, {Path(data['gldv2']).name}"
+    return Path(data.get("folder") or data["csv"]).resolve().name

@@ -1,0 +1,131 @@
+"""Keras's SGD and AdamW, with a rate for each variable and the official weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import keras
+
+from dolg_zoo.models import MarginClassifier
+from dolg_zoo.training.config import OptimizerPlan, TrainingConfigError
+
+
+class _Rated:
+    """What both have in common: `rate_of` gives the factor of a variable's learning rate."""
+
+    def __init__(self, *args, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs):
+        super().__init__(*args, weight_decay=None, **kwargs)
+        self.decay = decay
+        self.rate_of = rate_of
+
+    def build(self, variables):
+        super().build(variables)
+        self.factors = [self.rate_of(variable) for variable in variables]
+
+    def factor(self, variable) -> float:
+        return self.factors[self._get_variable_index(variable)]
+
+    # Keras clips the gradient of each replica and sums them up then, so that the steps of two
+    # would not be those of one with the joint batch. Here the sum is clipped.
+
+    def _clip_gradients(self, grads):
+        return grads
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        grads, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
+        return list(zip(super()._clip_gradients(grads), variables, strict=True))
+
+
+class RatedSGD(_Rated, keras.optimizers.SGD):
+    """SGD whose weight decay is part of the gradient, as PyTorch and the official code have it."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        rate = learning_rate * self.factor(variable)
+        super().update_step(gradient + self.decay * variable, variable, rate)
+
+
+class RatedAdamW(_Rated, keras.optimizers.Adam):
+    """Adam whose weight decay is apart from the gradient. Source: arXiv 1711.05101."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        rate = learning_rate * self.factor(variable)
+        self.assign_sub(variable, rate * self.decay * variable)
+        super().update_step(gradient, variable, rate)
+
+
+def build_optimizer(
+    plan: OptimizerPlan,
+    classifier: MarginClassifier,
+    steps_per_epoch: int,
+    epochs: int,
+    precision: str = "float32",
+    workers: int = 1,
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a run, built on all that the classifier may ever train.
+
+    The rate rises linearly in the warm-up and then falls as a cosine to 0 at the last step.
+
+    Raises:
+        TrainingConfigError: if the plan's parts do not go together.
+    """
+    if plan.accumulate > 1 and workers > 1:
+        raise TrainingConfigError(
+            f"[optimizer] accumulate = {plan.accumulate} works with one worker only, and there"
+            f" are {workers}; use a larger [run] batch_size."
+        )
+    steps = epochs * steps_per_epoch
+    warmup = min(round(plan.warmup_epochs * steps_per_epoch), steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else plan.learning_rate,
+        decay_steps=steps - warmup,
+        warmup_target=plan.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    common = {
+        "learning_rate": schedule,
+        "decay": plan.weight_decay,
+        "rate_of": layer_rates(plan, classifier.model.net.backbone),
+        "global_clipnorm": plan.clip_norm or None,
+        "gradient_accumulation_steps": plan.accumulate if plan.accumulate > 1 else None,
+        "use_ema": plan.ema > 0,
+        "ema_momentum": plan.ema or 0.99,
+        "ema_overwrite_frequency": None,
+    }
+    if plan.name == "sgd":
+        optimizer = RatedSGD(momentum=float(plan.momentum), nesterov=plan.momentum > 0, **common)
+    else:
+        optimizer = RatedAdamW(**common)
+    if precision == "mixed_float16":  # of whose gradients many would be too small to hold
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(classifier.trainable_variables)
+    return optimizer
+
+
+def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.Variable], float]:
+    """The factor of each variable's rate: 1 outside the backbone."""
+    layers = [layer for layer in backbone.layers if layer.trainable_variables]
+    factors = {
+        id(variable): plan.backbone_rate * plan.layer_decay ** (1 - place / max(1, len(layers) - 1))
+        for place, layer in enumerate(layers)
+        for variable in layer.trainable_variables
+    }
+    return lambda variable: factors.get(id(variable), 1.0)
+
+
+@contextmanager
+def moving_average(classifier: MarginClassifier) -> Iterator[None]:
+    """Within it, the weights are their moving average, if the optimizer keeps one."""
+    optimizer = getattr(classifier.optimizer, "inner_optimizer", classifier.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(classifier)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        swap.on_test_end()

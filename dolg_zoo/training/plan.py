@@ -1,0 +1,84 @@
+"""What a run would take, measured on a few of its own steps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.setup import Run
+
+WARM_UP, TIMED, EMBEDDED = 2, 4, 16
+"""Steps before the clock starts, steps that it takes, images that validation is judged by."""
+
+
+def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, Any]:
+    """Builds a run and takes a few steps of it, without writing anything.
+
+    Args:
+        config: all that the run is told.
+        relative_to: the folder that relative paths of [data] are relative to.
+
+    Returns:
+        What it is made of (images, classes, classes_of_one_image, validation_images, parameters,
+        devices, steps_per_epoch, steps), and of this machine: seconds_per_step, hours of the whole
+        run with validation, memory_gib at its peak: of the GPU, where there is one, else of the
+        process.
+
+    Raises:
+        TrainingConfigError, DataError: as `train` does.
+    """
+    run = Run(config, relative_to)
+    steps = config.run.epochs * run.steps_per_epoch
+    seconds = _seconds_per_step(run)
+    validation = len(run.validation) * _seconds_per_embedded(run)
+    return {
+        "images": len(run.training),
+        "classes": run.training.num_classes,
+        "classes_of_one_image": run.training.lone_classes,
+        "validation_images": len(run.validation),
+        "parameters": run.classifier.count_params(),
+        "devices": f"{run.strategy.num_replicas_in_sync} × {_device()}",
+        "steps_per_epoch": run.steps_per_epoch,
+        "steps": steps,
+        "seconds_per_step": round(seconds, 4),
+        "hours": round((steps * seconds + (config.run.epochs + 1) * validation) / 3600, 3),
+        "memory_gib": round(_peak_bytes() / 2**30, 2),
+    }
+
+
+def _seconds_per_step(run: Run) -> float:
+    run.thaw(run.config.run.epochs - 1)  # when all learns that ever does
+    times = []
+    batches = run.distributed(run.batches(0, WARM_UP + TIMED))
+    for _ in run.loop.run(batches, 0, WARM_UP + TIMED):
+        np.asarray(run.classifier.optimizer.iterations)  # waits until the step is done
+        times.append(time.monotonic())
+    return (times[-1] - times[WARM_UP - 1]) / TIMED
+
+
+def _seconds_per_embedded(run: Run) -> float:
+    few = [run.validation.sources[i] for i in range(min(EMBEDDED, len(run.validation)))]
+    if not few:
+        return 0.0
+    for _ in range(2):  # the first time, the graph is made
+        begin = time.monotonic()
+        list(run.model.embed_each(few))
+    return (time.monotonic() - begin) / len(few)
+
+
+def _device() -> str:
+    return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+
+
+def _peak_bytes() -> int:
+    if _device() == "GPU":
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,206 @@
+"""From a configuration to all that takes part in the run."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dolg_zoo.constructors import constructor
+from dolg_zoo.dolg import DOLG
+from dolg_zoo.layers import dynamic_margins
+from dolg_zoo.models import MarginClassifier
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.training.augmentation import build_augmentation
+from dolg_zoo.training.checks import TrainingConfigError
+from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.data import Batches, Examples, load_examples, split, steps_per_epoch
+from dolg_zoo.training.distribution import (
+    DistributedBatches,
+    choose_strategy,
+    share_batch_statistics,
+    worker_count,
+    worker_rank,
+)
+from dolg_zoo.training.loop import Loop
+from dolg_zoo.training.optimizers import build_optimizer
+
+
+class Run:
+    """The images, the model, its optimizer and the loop of a run, before the first step.
+
+    Args:
+        config: all that the run is told.
+        relative_to: the folder that relative paths of [data] are relative to.
+
+    Raises:
+        TrainingConfigError: if the configuration does not fit the data, the model or the machine.
+        DataError: if there is nothing to train on.
+    """
+
+    def __init__(self, config: TrainingConfig, relative_to: str | Path = "."):
+        self.config = config
+        if config.run.tensorboard and find_spec("tensorboard") is None:
+            raise TrainingConfigError(
+                "[run] tensorboard needs the package of that name: pip install tensorboard."
+            )
+        self.training, self.validation = load_split(config, relative_to)
+        self.workers, self.rank = worker_count(), worker_rank()
+        plan = config.run
+        if plan.batch_size % self.workers:
+            raise TrainingConfigError(
+                f"[run] batch_size = {plan.batch_size} must be a multiple of the number of workers,"
+                f" {self.workers}."
+            )
+        self.steps_per_epoch = steps_per_epoch(len(self.training), plan.batch_size)
+        self.strategy = choose_strategy()
+        policy = keras.config.dtype_policy()
+        keras.utils.set_random_seed(plan.seed)
+        keras.config.set_dtype_policy(plan.precision)
+        try:
+            with self.strategy.scope():
+                self.model = build_model(config)
+                self.classifier = build_classifier(config, self.model, self.training)
+                self.augmentation = build_augmentation(config.augmentation, plan.seed)
+                self._compile()
+        finally:
+            keras.config.set_dtype_policy(policy)
+        self.loop = Loop(self.classifier, self.augmentation, self.strategy)
+
+    def _compile(self) -> None:
+        plan, replicas = self.config.run, self.strategy.num_replicas_in_sync
+        if replicas > 1:
+            share_batch_statistics(self.classifier)
+        optimizer = build_optimizer(
+            self.config.optimizer,
+            self.classifier,
+            self.steps_per_epoch,
+            plan.epochs,
+            plan.precision,
+            replicas,
+        )
+        self.classifier.compile(
+            optimizer,
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            auto_scale_loss=False,
+        )
+        # metrics make their variables when first used; a checkpoint needs them before
+        self.augmentation.build((None, plan.image_size, plan.image_size, 3))
+        labels = np.zeros(1, "int32")
+        logits = np.zeros((1, self.training.num_classes), "float32")
+        self.classifier.compute_loss(None, labels, logits, training=False)
+        self.classifier.compute_metrics(None, labels, logits)
+        self.classifier.reset_metrics()
+
+    def batches(self, first: int, last: int) -> Batches:
+        """This worker's batches from one step to another."""
+        plan, augmentation = self.config.run, self.config.augmentation
+        return Batches(
+            self.training,
+            plan.image_size,
+            plan.batch_size,
+            plan.seed,
+            first_step=first,
+            last_step=last,
+            area=augmentation.area if augmentation.crop else None,
+            interpolation=self.model.image_converter.interpolation,
+            balanced=plan.balanced,
+            rank=self.rank,
+            workers=self.workers,
+        )
+
+    def distributed(self, batches: Batches) -> DistributedBatches:
+        """The batches as the loop takes them."""
+        plan = self.config.run
+        return DistributedBatches(
+            self.strategy, batches, plan.image_size, plan.batch_size // self.workers
+        )
+
+    def thaw(self, epoch: int) -> None:
+        """Lets learn what is to learn in an epoch, counted from 0."""
+        plan = self.config.run
+        self.loop.set_backbone_trainable(
+            epoch >= plan.freeze_backbone_epochs, plan.backbone_batch_norm == "trained"
+        )
+
+    def other_variables(self) -> list[keras.Variable]:
+        """What changes in a step besides the weights and the optimizer."""
+        found = [
+            variable
+            for model in (self.augmentation, self.classifier)
+            for variable in model.variables
+            if variable.name == "seed_generator_state"
+        ]
+        if self.strategy.num_replicas_in_sync == 1:
+            # to read them on one worker would wait for the others; only the mean loss of an epoch
+            # that was broken off is the worse for it
+            found += self.classifier.metrics_variables
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on; where the images lie need not be."""
+        tables = self.config.to_dict()
+        for name in ("data", "metadata"):
+            del tables[name]
+        for name in ("checkpoint_minutes", "tensorboard"):
+            del tables["run"][name]
+        parts = {"training": self.training, "validation": self.validation}
+        return tables | {"images": {name: _fingerprint(part) for name, part in parts.items()}}
+
+
+def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Examples, Examples]:
+    """The images to train on, and those to validate on."""
+    examples = load_examples(config.data, relative_to)
+    plan = config.split
+    if plan.by == "none":
+        return examples, examples.subset([])
+    return split(examples, by=plan.by, share=plan.share, seed=config.run.seed, classes=plan.classes)
+
+
+def build_model(config: TrainingConfig) -> DOLG:
+    """The model that the run begins with."""
+    plan, size = config.model, config.run.image_size
+    if plan.preset:
+        model = DOLG.from_preset(plan.preset)
+    else:
+        settings = dict(plan.settings)
+        converter = settings.pop("image_converter", {"size": size})
+        try:
+            model = constructor(plan.architecture)(
+                backbone_weights=None if plan.backbone_weights == "random" else "imagenet",
+                image_converter=ImageConverter.from_config(converter),
+                **settings,
+            )
+        except (TypeError, ValueError) as error:
+            raise TrainingConfigError(f"[model.settings]: {error}") from error
+    fixed = model.net.input_shape[1:3]
+    if fixed not in ((None, None), (size, size)):
+        raise TrainingConfigError(
+            f"[run] image_size = {size} does not fit the model, which takes {fixed[0]}×{fixed[1]}"
+            " pixels only."
+        )
+    return model
+
+
+def build_classifier(config: TrainingConfig, model: DOLG, training: Examples) -> MarginClassifier:
+    """The model with its margin head, one class for each in the data."""
+    try:
+        classifier = model.with_margin_head(
+            training.num_classes, config.head.name, **config.head.settings
+        )
+    except (TypeError, ValueError) as error:
+        raise TrainingConfigError(f"[head.settings]: {error}") from error
+    if config.head.dynamic_margins:
+        classifier.head.set_margins(dynamic_margins(training.counts))
+    return classifier
+
+
+def _fingerprint(examples: Examples) -> dict[str, Any]:
+    digest = hashlib.sha256(examples.labels.tobytes())
+    digest.update("\0".join(examples.class_names).encode("utf-8", "surrogateescape"))
+    return {"count": len(examples), "sha256": digest.hexdigest()}

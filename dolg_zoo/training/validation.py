@@ -1,0 +1,35 @@
+"""How well a model finds images that it was not trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dolg_zoo.dolg import DOLG
+from dolg_zoo.evaluation import RetrievalScores, leave_one_out
+from dolg_zoo.preprocessing import BadImageError
+from dolg_zoo.training.data import DataError, Examples
+
+
+def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str, str]]:
+    """Searches for each image among all others, prepared as `embed` prepares them.
+
+    Returns:
+        The scores, and what is wrong with the images that could not be read, by their names.
+
+    Raises:
+        DataError: if too few can be read for any search.
+    """
+    descriptors, labels, skipped = [], [], {}
+    # in their own order, not that in which they were done: scores with ties would vary
+    for index, result in sorted(model.embed_each(examples.sources), key=lambda pair: pair[0]):
+        if isinstance(result, BadImageError):
+            skipped[examples.name(index)] = result.reason
+        else:
+            descriptors.append(result)
+            labels.append(examples.labels[index])
+    if not np.any(np.bincount(labels) > 1 if labels else []):
+        raise DataError(
+            f"{len(skipped)} of the {len(examples)} images to validate on cannot be read; no class"
+            " has two left to find one by the other."
+        )
+    return leave_one_out(np.stack(descriptors), labels), skipped

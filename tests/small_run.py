@@ -1,0 +1,66 @@
+"""The smallest training run there is, for the tests of training."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+import dolg_zoo
+from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
+from dolg_zoo.training import TrainingConfig
+
+CLASSES, IMAGES = 5, 6
+NEW = {"preset": None, "architecture": "efficientnet_lite_b0", "backbone_weights": "random"}
+
+
+def tables(**changes):
+    """A small run: 8 steps of 4 images of 32×32 pixels."""
+    all_tables = {
+        "data": {"folder": "photos"},
+        "model": {"preset": "tiny"},
+        "split": {"share": 0.4},
+        "optimizer": {"learning_rate": 0.01, "backbone_rate": 1.0, "warmup_epochs": 0.5},
+        "run": {"epochs": 2, "batch_size": 4, "image_size": 32},
+    }
+    for name, table in changes.items():
+        all_tables[name] = {**all_tables.get(name, {}), **table}
+    return all_tables
+
+
+def config(folder, **changes):
+    """The run, with the preset that lies in the folder."""
+    told = tables(**changes)
+    if told["model"].get("preset") == "tiny":
+        told["model"]["preset"] = str(folder / "tiny")
+    return TrainingConfig.from_dict(told)
+
+
+def tiny_model():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((32, 32, 3))
+    local = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(image)
+    local = keras.layers.BatchNormalization(name="bn1")(local)
+    deep = keras.layers.Conv2D(8, 3, strides=2, name="conv2")(local)
+    settings = {"input_shape": (32, 32, 3), "dilation_rates": (), "hidden_dim": 8}
+    net = DOLGNet(
+        keras.Model(image, [local, deep]), config=DOLGConfig(descriptor_dim=8, **settings)
+    )
+    return DOLG(net, ImageConverter(size=(32, 32), mode="squash"))
+
+
+def write_data(folder):
+    """Five classes of six photographs: noise, of a colour that is the class's own; and a preset."""
+    rng = np.random.default_rng(0)
+    for label, colour in enumerate(rng.uniform(40, 200, (CLASSES, 3))):
+        (folder / "photos" / f"place{label}").mkdir(parents=True)
+        for number in range(IMAGES):
+            pixels = np.clip(colour + rng.normal(0, 30, (40, 40, 3)), 0, 255).astype("uint8")
+            Image.fromarray(pixels).save(folder / "photos" / f"place{label}" / f"{number}.png")
+    tiny_model().save_to_preset(folder / "tiny")
+
+
+def weights_of(preset):
+    return dolg_zoo.DOLG.from_preset(preset).get_weights()
+
+
+def largest_difference(one, other):
+    return max(np.abs(a - b).max() for a, b in zip(weights_of(one), weights_of(other), strict=True))

@@ -1,0 +1,406 @@
+"""Whole runs on a few small photographs."""
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from small_run import CLASSES, NEW, config, largest_difference
+
+import dolg_zoo
+from dolg_zoo import DOLG
+from dolg_zoo.evaluation import RetrievalScores
+from dolg_zoo.training import (
+    DataError,
+    DivergedError,
+    TrainingConfigError,
+    plan,
+    train,
+)
+from dolg_zoo.training.checkpoint import CheckpointFolder
+from dolg_zoo.training.setup import Run, load_split
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder, tmp_path_factory):
+    said = []
+    result = train(
+        config(folder), tmp_path_factory.mktemp("unbroken"), relative_to=folder, say=said.append
+    )
+    return result, said
+
+
+def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroken):
+    result, said = unbroken
+    assert [row["epoch"] for row in result.history] == [0, 1, 2]
+    assert set(result.history[0]) == {"epoch", "map", "recall_at_1"}
+    assert {"loss", "accuracy", "learning_rate", "seconds", "map"} <= set(result.history[2])
+    assert json.loads((result.preset.parent / "history.json").read_text())["history"] == (
+        result.history
+    )
+    assert said[0].startswith("epoch 0  map ")
+
+
+def test_the_preset_is_of_the_best_epoch_and_gives_the_descriptors_of_its_row(unbroken, folder):
+    result, _ = unbroken
+    best = max(result.history[1:], key=lambda row: row["map"])
+    assert result.best_epoch == best["epoch"]
+    head = dolg_zoo.DOLG.from_preset(result.preset).load_margin_head()
+    kept_back = {f"place{i}" for i in range(CLASSES)} - set(trained_on(result, folder))
+    paths = [p for name in sorted(kept_back) for p in sorted((folder / "photos" / name).iterdir())]
+    assert head.num_classes == CLASSES - len(kept_back)
+    descriptors = dolg_zoo.DOLG.from_preset(result.preset).embed(paths)
+    scores = dolg_zoo.evaluation.leave_one_out(descriptors, [p.parent.name for p in paths])
+    assert scores.map == pytest.approx(best["map"], abs=1e-6)
+
+
+def trained_on(result, folder):
+    return load_split(config(folder), folder)[0].class_names
+
+
+def test_the_preset_says_what_it_was_trained_on_and_how_well_it_does(unbroken):
+    metadata = dolg_zoo.DOLG.from_preset(unbroken[0].preset).metadata
+    assert metadata["dataset"] == "photos (18 images of 3 classes)"
+    assert metadata["provenance"].startswith("tiny, trained with dolg-zoo")
+    best = unbroken[0].history[unbroken[0].best_epoch]
+    assert [f["value"] for f in metadata["figures"]] == [best["map"], best["recall_at_1"]]
+
+
+def test_it_may_be_published_as_it_is_once_it_has_a_licence(folder, tmp_path):
+    told = {"license": "CC-BY-4.0", "description": "Finds colours."}
+    result = train(
+        config(folder, metadata=told, run={"epochs": 1}),
+        tmp_path,
+        relative_to=folder,
+        say=lambda _: None,
+    )
+    metadata = dolg_zoo.publishing.metadata.merged_metadata(
+        dolg_zoo.DOLG.from_preset(result.preset).metadata, None
+    )
+    assert metadata["description"] == "Finds colours."
+
+
+def test_the_same_run_gives_the_same_weights(unbroken, folder, tmp_path):
+    again = train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)
+    assert largest_difference(unbroken[0].preset, again.preset) == 0
+
+
+# Runs that are broken off
+
+RUN = """
+    import os, signal, sys
+    from pathlib import Path
+    from dolg_zoo.training import TrainingConfig, train
+    from dolg_zoo.training.loop import Loop
+    sys.path.insert(0, {tests!r})
+    from small_run import config
+    kill_at = {kill_at}
+    take = Loop.run
+    def run(self, batches, first, last):
+        for step in take(self, batches, first, last):
+            yield step
+            if step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    Loop.run = run
+    folder = Path({folder!r})
+    train(config(folder, **{changes!r}), {output!r}, relative_to=folder)
+"""
+
+
+def run_and_kill(folder, output, kill_at, **changes):
+    code = RUN.format(
+        tests=str(Path(__file__).parents[1]),
+        kill_at=kill_at,
+        changes=changes,
+        output=str(output),
+        folder=str(folder),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": {"checkpoint_minutes": 0}},
+        {
+            "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
+            "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
+        },
+    ],
+    ids=["sgd", "adamw, EMA, accumulation, freezing, balanced"],
+)
+def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_path, changes):
+    whole = train(
+        config(folder, **changes), tmp_path / "whole", relative_to=folder, say=lambda _: None
+    )
+    for step in (2, 6):
+        run_and_kill(folder, tmp_path / "broken", step, **changes)
+    said = []
+    broken = train(
+        config(folder, **changes), tmp_path / "broken", relative_to=folder, say=said.append
+    )
+    assert said[0] == "Going on from step 6."
+    assert largest_difference(whole.preset, broken.preset) < 1e-6
+    for one, other in zip(whole.history, broken.history, strict=True):
+        assert one["map"] == pytest.approx(other["map"], abs=1e-6)
+        assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-5)
+
+
+def test_a_finished_run_is_not_run_again(unbroken, folder):
+    result, _ = unbroken
+    said = []
+    again = train(config(folder), result.preset.parent, relative_to=folder, say=said.append)
+    assert said[0] == "Going on from step 8."
+    assert again.history == result.history
+
+
+def test_a_checkpoint_of_other_settings_is_refused(unbroken, folder):
+    with pytest.raises(TrainingConfigError, match=r"other settings: \[run\] was .*'epochs': 2"):
+        train(config(folder, run={"epochs": 3}), unbroken[0].preset.parent, relative_to=folder)
+
+
+def copy_without(folder, to, name, content=None):
+    """The photographs but those of a name, or with those holding something else."""
+    for path in sorted((folder / "photos").rglob("*.png")):
+        target = to / "photos" / path.relative_to(folder / "photos")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.match(name):
+            if content is not None:
+                target.write_bytes(content)
+        else:
+            target.write_bytes(path.read_bytes())
+    return to
+
+
+def test_a_checkpoint_of_other_images_is_refused(unbroken, folder, tmp_path):
+    other = copy_without(folder, tmp_path, "0.png")
+    with pytest.raises(TrainingConfigError, match=r"\[images\] was .*'count': 18"):
+        train(config(folder), unbroken[0].preset.parent, relative_to=other)
+
+
+def test_a_damaged_checkpoint_is_passed_over(folder, tmp_path):
+    train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)
+    newest = tmp_path / "checkpoints" / "step_000000008" / "state.weights.h5"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    said = []
+    train(config(folder), tmp_path, relative_to=folder, say=said.append)
+    assert said[0] == "Going on from step 4."
+
+
+def test_if_no_checkpoint_is_whole_it_says_so(folder, tmp_path):
+    train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=lambda _: None)
+    (tmp_path / "checkpoints" / "step_000000004" / "state.json").write_text("{")
+    with pytest.raises(TrainingConfigError, match="None of the 1 checkpoints"):
+        train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder)
+
+
+# Bad luck
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(folder, tmp_path):
+    wild = {"learning_rate": 1e30, "clip_norm": 0, "warmup_epochs": 1.25}
+    with pytest.raises(DivergedError, match=r"by step \d+, at a learning rate of .*Lower"):
+        train(config(folder, optimizer=wild, run={"epochs": 3}), tmp_path, relative_to=folder)
+    for state in (tmp_path / "checkpoints").glob("step_*/state.json"):
+        assert json.loads(state.read_text())["step"] < 8
+
+
+def test_unreadable_images_are_counted_and_left_out(folder, tmp_path):
+    copy = copy_without(folder, tmp_path / "copy", "3.png", b"no image")
+    result = train(config(folder), tmp_path / "out", relative_to=copy, say=lambda _: None)
+    assert {Path(name).name for name in result.skipped} == {"3.png"}
+    assert len(result.skipped) == CLASSES
+
+
+def test_a_full_disk_costs_the_checkpoint_but_not_the_run(folder, tmp_path, monkeypatch):
+    save, calls = CheckpointFolder.save, []
+
+    def full_at_first(self, step, progress):
+        calls.append(step)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        save(self, step, progress)
+
+    monkeypatch.setattr(CheckpointFolder, "save", full_at_first)
+    said = []
+    result = train(config(folder), tmp_path, relative_to=folder, say=said.append)
+    assert any("checkpoint of step 4 could not be written: [Errno 28]" in line for line in said)
+    assert [p.name for p in (result.preset.parent / "checkpoints").iterdir()] == ["step_000000008"]
+
+
+def test_a_disk_full_to_the_end_is_an_error_that_names_the_last_good_checkpoint(
+    folder, tmp_path, monkeypatch
+):
+    save = CheckpointFolder.save
+
+    def full_at_last(self, step, progress):
+        if step > 4:
+            raise OSError(28, "No space left on device")
+        save(self, step, progress)
+
+    monkeypatch.setattr(CheckpointFolder, "save", full_at_last)
+    with pytest.raises(OSError, match=r"No space left.*step_000000004"):
+        train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)
+
+
+def test_images_of_which_none_can_be_read_are_an_error(folder, tmp_path):
+    copy_without(folder, tmp_path, "*.png", b"no image")
+    with pytest.raises(DataError, match="in a row cannot be read"):
+        train(config(folder, split={"by": "none"}), tmp_path / "out", relative_to=tmp_path)
+
+
+# Settings
+
+
+def test_without_validation_the_preset_is_of_the_last_epoch(folder, tmp_path):
+    result = train(
+        config(folder, split={"by": "none"}), tmp_path, relative_to=folder, say=lambda _: None
+    )
+    assert result.best_epoch == 2
+    assert [row["epoch"] for row in result.history] == [1, 2]
+
+
+def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypatch):
+    module = importlib.import_module("dolg_zoo.training.train")
+    maps = iter([0.1, 0.5, 0.4, 0.3, 0.9])
+    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(maps), 0.0, 1), {}))
+    said = []
+    result = train(
+        config(folder, run={"epochs": 9, "early_stop_epochs": 2}),
+        tmp_path,
+        relative_to=folder,
+        say=said.append,
+    )
+    assert result.best_epoch == 1
+    assert result.history[-1]["epoch"] == 3
+    assert "No better mAP for 2 epochs: this is the end." in said
+
+
+def changed_by_steps(run, first, last):
+    """Which parts of the model two steps change: backbone weights, its batch norms, the rest."""
+    variables = run.classifier.weights
+    before = [np.array(variable) for variable in variables]
+    for _ in run.loop.run(run.distributed(run.batches(first, last)), first, last):
+        pass
+    norms = {
+        id(variable)
+        for layer in run.model.net.backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.weights
+    }
+    backbone = {id(variable) for variable in run.model.net.backbone.weights} - norms
+    changed = set()
+    for variable, value in zip(variables, before, strict=True):
+        if np.any(np.array(variable) != value):
+            known = id(variable) in norms, id(variable) in backbone
+            changed.add({(True, False): "batch norm", (False, True): "backbone"}.get(known, "head"))
+    return changed
+
+
+def test_a_frozen_backbone_stays_as_it_is_until_it_is_thawed(folder):
+    run = Run(config(folder, run={"freeze_backbone_epochs": 1}), folder)
+    run.thaw(0)
+    assert changed_by_steps(run, 0, 4) == {"head"}
+    run.thaw(1)
+    assert changed_by_steps(run, 4, 8) == {"head", "backbone"}
+
+
+def test_batch_norms_of_the_backbone_are_trained_where_that_is_asked_for(folder):
+    run = Run(config(folder, run={"backbone_batch_norm": "trained"}), folder)
+    run.thaw(0)
+    assert changed_by_steps(run, 0, 4) == {"head", "backbone", "batch norm"}
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_trained_in_mixed_precision_it_is_saved_in_float32(folder, tmp_path, precision):
+    result = train(
+        config(folder, run={"precision": precision, "epochs": 1}),
+        tmp_path,
+        relative_to=folder,
+        say=lambda _: None,
+    )
+    model = dolg_zoo.DOLG.from_preset(result.preset)
+    assert {layer.compute_dtype for layer in model.net.backbone.layers} == {"float32"}
+    assert np.isfinite(result.history[1]["loss"])
+
+
+def test_tensorboard_gets_each_epoch(folder, tmp_path):
+    import tensorflow as tf
+
+    train(
+        config(folder, run={"tensorboard": True}), tmp_path, relative_to=folder, say=lambda _: None
+    )
+    found = {}
+    for file in (tmp_path / "tensorboard").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                found[event.step, value.tag] = float(tf.make_ndarray(value.tensor))
+    history = json.loads((tmp_path / "history.json").read_text())["history"]
+    assert found[2, "map"] == pytest.approx(history[2]["map"])
+    assert found[1, "loss"] == pytest.approx(history[1]["loss"])
+
+
+def test_a_preset_is_trained_on_from_where_it_is(unbroken, folder, tmp_path):
+    model = {"preset": str(unbroken[0].preset)}
+    result = train(
+        config(folder, model=model, run={"epochs": 1}),
+        tmp_path,
+        relative_to=folder,
+        say=lambda _: None,
+    )
+    assert result.history[0]["map"] == pytest.approx(
+        unbroken[0].history[unbroken[0].best_epoch]["map"], abs=1e-6
+    )
+
+
+def test_the_plan_tells_what_a_run_takes_and_writes_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = plan(config(folder), relative_to=folder)
+    assert (planned["images"], planned["validation_images"]) == (18, 12)
+    assert planned["steps"] == 8
+    assert planned["seconds_per_step"] > 0
+    assert planned["memory_gib"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": NEW | {"settings": {"descriptor_dims": 8}}},
+            r"\[model.settings\].*descriptor_dims",
+        ),
+        ({"head": {"settings": {"margins": 8}}}, r"\[head.settings\].*margins"),
+        ({"model": NEW | {"architecture": "resnet51"}}, r"architecture must be one of"),
+        ({"metadata": {"licence": "MIT"}}, r"\[metadata\].*licence"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(folder, tmp_path, changes, message):
+    with pytest.raises(TrainingConfigError, match=message):
+        train(config(folder, **changes), tmp_path, relative_to=folder)
+
+
+def test_a_new_model_is_trained_and_prepares_images_as_it_was_told(folder, tmp_path):
+    settings = {"descriptor_dim": 8, "image_converter": {"size": 48}}
+    result = train(
+        config(folder, model=NEW | {"settings": settings}, run={"epochs": 1}),
+        tmp_path,
+        relative_to=folder,
+        say=lambda _: None,
+    )
+    model = DOLG.from_preset(result.preset)
+    assert (model.descriptor_dim, model.image_converter.size) == (8, 48)
+    assert model.metadata["provenance"].startswith("efficientnet_lite_b0 with random weights")

@@ -1,0 +1,111 @@
+"""Folders as classes, and the table [data] of a plan."""
+
+import logging
+
+import pytest
+
+from dolg_zoo.training.data import DataError, from_folder, load_examples
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Two classes, one with a nested folder, and things that are no examples."""
+    for name in ("b/2.jpg", "b/deep/er/1.png", "a/9.JPG", "a/.hidden.jpg", ".git/x.jpg", "a/t.txt"):
+        path = tmp_path / "places" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "places"
+
+
+def test_a_subfolder_is_a_class(places):
+    examples = from_folder(places)
+    assert examples.class_names == ("a", "b")
+    found = {
+        (path.relative_to(places).as_posix(), examples.class_names[label])
+        for path, label in zip(examples.sources, examples.labels, strict=True)
+    }
+    assert found == {("a/9.JPG", "a"), ("b/2.jpg", "b"), ("b/deep/er/1.png", "b")}
+
+
+def test_the_order_is_that_of_the_paths(places):
+    sources = list(from_folder(places).sources)
+    assert sources == sorted(sources)
+
+
+def test_images_beside_the_subfolders_are_left_out_with_a_warning(places, caplog):
+    (places / "logo.png").touch()
+    with caplog.at_level(logging.WARNING):
+        assert len(from_folder(places)) == 3
+    assert "left out: 1 images" in caplog.text
+
+
+def test_a_folder_without_subfolders_is_refused(places):
+    with pytest.raises(DataError, match="in no subfolder; training needs a subfolder"):
+        from_folder(places / "b" / "deep" / "er")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no image in"):
+        from_folder(tmp_path)
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        from_folder(tmp_path / "nowhere")
+
+
+def test_a_table_with_a_folder(places):
+    assert len(load_examples({"folder": str(places)})) == 3
+
+
+def test_paths_are_relative_to_the_plan(places):
+    assert len(load_examples({"folder": "places"}, relative_to=places.parent)) == 3
+
+
+def test_a_table_with_a_csv_file(places):
+    (places / "my.csv").write_text("what,file\nx,a/9.JPG\ny,b/2.jpg\n")
+    table = {"csv": "places/my.csv", "images": "places", "columns": ["file", "what"]}
+    examples = load_examples(table, relative_to=places.parent)
+    assert list(examples.sources) == [places / "a/9.JPG", places / "b/2.jpg"]
+    assert examples.class_names == ("x", "y")
+
+
+def test_a_table_with_gldv2(tmp_path):
+    image = tmp_path / "train/0/1/2/0123456789abcdef.jpg"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    (tmp_path / "clean.csv").write_text(
+        "landmark_id,images\n3,0123456789abcdef\n4,0123456789abcdee\n"
+    )
+    examples = load_examples({"gldv2": "clean.csv", "images": "train"}, relative_to=tmp_path)
+    assert examples.sources[0] == image
+
+
+@pytest.mark.parametrize("table", [{}, {"folder": "a", "tfds": "mnist"}, {"split": "train"}])
+def test_one_source_is_needed(table):
+    with pytest.raises(DataError, match="one source, folder, csv, gldv2, tfds"):
+        load_examples(table)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"folder": "a", "split": "train"}, "unknown key 'split'; beside folder there may be none"),
+        ({"tfds": "mnist", "images": "a"}, "'images'; beside tfds there may be split, data_dir"),
+        ({"folder": 3}, "folder must be a text, and not empty, got 3"),
+        ({"folder": ""}, "folder must be a text"),
+        ({"csv": "a\0b"}, "csv must be a text"),
+        ({"csv": "a", "columns": ["one"]}, r"two names, .*not \['one'\]"),
+        ({"csv": "a", "columns": "ab"}, "two names, .*not 'ab'"),
+        ({"gldv2": "a"}, "gldv2 also needs images"),
+    ],
+)
+def test_a_wrong_table_is_refused_in_words(table, message):
+    with pytest.raises(DataError, match=message):
+        load_examples(table)
+
+
+def test_one_class_is_nothing_to_train_on(places):
+    (places / "a/9.JPG").unlink()
+    with pytest.raises(DataError, match="All 2 images are of one class"):
+        load_examples({"folder": str(places)})
