@@ -32,6 +32,11 @@ def place(tmp_path_factory):
         image = Image.open(path).convert("RGB")
         image.save(folder / "photos" / f"{name}.jpg")
     image.crop((40, 40, 400, 400)).save(folder / "query.jpg")  # of the rocket
+    for name in ("chelsea", "coffee", "rocket", "astronaut"):
+        (folder / "places" / name).mkdir(parents=True)
+        for size in (64, 80, 96):
+            image = Image.open(folder / "photos" / f"{name}.jpg").resize((size, size))
+            image.save(folder / "places" / name / f"{size}.jpg")
     small_model().save_to_preset(folder / "my-places")
     (folder / "about.json").write_text(json.dumps(STATED))
     return folder
@@ -83,6 +88,17 @@ def test_the_shell_commands_run(place, official_stand_in):
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (place / "descriptors.npz").is_file()
     assert (place / "found.png").is_file()
+
+
+def test_the_training_configuration_can_be_run(place, monkeypatch):
+    from dolg_zoo.training import TrainingConfig
+    from dolg_zoo.training.setup import Run
+
+    (told,) = blocks("toml")
+    (place / "run.toml").write_text(told)
+    run = Run(TrainingConfig.from_toml(place / "run.toml"), place)
+    assert run.training.class_names == ("astronaut", "chelsea")
+    assert run.classifier.head.centers_per_class == 3
 
 
 def test_the_two_commands_are_those_that_ci_runs():

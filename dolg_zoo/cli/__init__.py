@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, verify
+from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, train, verify
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
 Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
+  dolg train --data photos/ -o my-places
 
 \b
 Exit status:
@@ -55,6 +56,7 @@ for command in (
     verify.verify,
     embed.embed,
     search.search,
+    train.train,
     publish.publish,
     demo.demo,
 ):

@@ -1,0 +1,114 @@
+"""`dolg train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dolg_zoo.cli.model import import_tensorflow
+from dolg_zoo.cli.options import Json, Preset
+from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.training.config import TrainingConfig
+
+
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]", help="A TOML file that says all of a run.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Without CONFIG: photographs, a subfolder for each place or product.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Preset = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="For the preset, the curve and the checkpoints."
+        ),
+    ] = Path("my-dolg"),
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the photographs.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be done, how long it takes and how much memory."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a preset on your own photographs.
+
+    Killed, it goes on where it was when called again.
+
+    \b
+    Examples:
+      dolg train --data photos/ -o my-places
+      dolg train config.toml -o my-places --dry-run
+    """
+    if sys.stderr.isatty():
+        note("Loading TensorFlow …")
+    import_tensorflow()
+    from dolg_zoo.training.plan import plan
+    from dolg_zoo.training.train import train as run
+
+    settings, relative_to = _config(config, data, preset, epochs)
+    if dry_run:
+        planned = plan(settings, relative_to=relative_to)
+        if as_json:
+            print_json({"config": settings.to_dict(), "plan": planned})
+            return
+        for name, table in settings.to_dict().items():
+            print(f"[{name}]")
+            print_table((key, str(value)) for key, value in table.items())
+        print_table(planned.items())
+        return
+    result = run(settings, out, relative_to=relative_to, say=note)
+    if as_json:
+        print_json(
+            {
+                "preset": str(result.preset),
+                "best_epoch": result.best_epoch,
+                "history": result.history,
+                "skipped": as_list(result.skipped),
+            }
+        )
+    else:
+        print(result.preset)
+    finish(result.skipped, strict=False)
+
+
+def _config(
+    path: Path | None, data: Path | None, preset: str | None, epochs: int | None
+) -> tuple[TrainingConfig, Path]:
+    """The configuration, and the folder that its paths are relative to."""
+    from dolg_zoo.presets import DEFAULT_PRESET
+    from dolg_zoo.training.config import TrainingConfig
+
+    if (path is None) == (data is None):
+        raise typer.BadParameter("Give either CONFIG or --data DIR.")
+    if path is not None:
+        if preset is not None or epochs is not None:
+            raise typer.BadParameter("With CONFIG, preset and epochs stand in it.")
+        return TrainingConfig.from_toml(path), path.parent
+    config = TrainingConfig.from_dict(
+        {
+            "data": {"folder": str(data)},
+            "model": {"preset": preset or DEFAULT_PRESET},
+            "run": {} if epochs is None else {"epochs": epochs},
+        }
+    )
+    return config, Path()

@@ -1,0 +1,107 @@
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from writable_hub import small_model
+
+from dolg_zoo.cli.reporting import reporting_errors
+from dolg_zoo.cli.train import train
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    app = typer.Typer()
+    app.command()(reporting_errors(train))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            app()
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def place(tmp_path, rng):
+    """A preset, photographs of four classes, one of them bad, and a run.toml beside them."""
+    small_model().save_to_preset(tmp_path / "preset")
+    for label in "abcd":
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 255, (40, 40, 3)).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos" / "b" / "bad.png").write_bytes(b"no image")
+    (tmp_path / "run.toml").write_text(
+        '[data]\nfolder = "photos"\n'
+        f'[model]\npreset = "{tmp_path / "preset"}"\n'
+        '[split]\nclasses = ["c", "d"]\n'
+        "[run]\nepochs = 2\nbatch_size = 4\nimage_size = 32\n"
+    )
+    return tmp_path
+
+
+def test_it_prints_the_preset_that_it_made_and_names_bad_images(run, place, tmp_path):
+    out = tmp_path / "out"
+    code, printed, err = run(place / "run.toml", "-o", out)
+    assert (code, printed.strip()) == (0, str(out / "preset"))
+    assert (out / "preset" / "model.weights.h5").is_file()
+    assert "1 could not be read:" in err and "bad.png" in err
+
+
+def test_json_has_the_curve(run, place, tmp_path):
+    code, printed, _ = run(place / "run.toml", "-o", tmp_path / "out", "--json")
+    document = json.loads(printed)
+    assert code == 0
+    assert [row["epoch"] for row in document["history"]] == [0, 1, 2]
+    assert document["best_epoch"] in (1, 2)
+    assert [skipped["name"][-7:] for skipped in document["skipped"]] == ["bad.png"]
+
+
+def test_a_dry_run_writes_nothing_and_tells_all_settings_and_what_it_takes(
+    run, place, tmp_path, monkeypatch
+):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    code, printed, _ = run(place / "run.toml", "--dry-run")
+    assert code == 0
+    assert not list(empty.iterdir())
+    told = dict(re.findall(r"^(\w+) +(\S.*)$", printed, re.MULTILINE))
+    assert told["learning_rate"].strip() == "0.003"
+    assert told["steps"].strip() == "2"
+    assert float(told["seconds_per_step"]) > 0
+    assert np.isfinite(float(told["memory_gib"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give either CONFIG or --data DIR"),
+        (["run.toml", "--data", "photos"], "Give either CONFIG or --data DIR"),
+        (["run.toml", "--epochs", "3"], "stand in it"),
+    ],
+)
+def test_wrong_usage_is_told(run, place, monkeypatch, arguments, message):
+    monkeypatch.chdir(place)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in " ".join(err.replace("│", " ").split())
+
+
+def test_an_error_in_the_file_names_file_table_and_key(run, place):
+    (place / "run.toml").write_text('[data]\nfolder = "photos"\n[model]\npreset = 3\n')
+    code, _, err = run(place / "run.toml")
+    assert code == 1
+    assert "run.toml: [model] preset must be of type str, got 3." in err
+
+
+def test_a_folder_without_subfolders_is_an_error(run, place):
+    code, _, err = run("--data", place / "photos" / "a", "-o", place / "out")
+    assert code == 1
+    assert "training needs a subfolder for each class" in err.replace("\n", " ")
