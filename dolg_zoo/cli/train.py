@@ -21,7 +21,9 @@ def train(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG]", help="A TOML file that says all of a run.", show_default=False
+            metavar="[CONFIG]",
+            help="A TOML file that says all of a run, or a recipe.",
+            show_default=False,
         ),
     ] = None,
     data: Annotated[
@@ -58,6 +60,11 @@ def train(
     Examples:
       dolg train --data photos/ -o my-places
       dolg train config.toml -o my-places --dry-run
+      dolg train oxford_flowers102_efficientnet -o flowers
+
+    \b
+    Recipes: gldv2, gldv2_subcenter, malaria_densenet, mnist,
+    oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
@@ -97,12 +104,15 @@ def _config(
     """The configuration, and the folder that its paths are relative to."""
     from dolg_zoo.presets import DEFAULT_PRESET
     from dolg_zoo.training.config import TrainingConfig
+    from dolg_zoo.training.recipes import recipe_names, recipe_path
 
     if (path is None) == (data is None):
         raise typer.BadParameter("Give either CONFIG or --data DIR.")
     if path is not None:
         if preset is not None or epochs is not None:
             raise typer.BadParameter("With CONFIG, preset and epochs stand in it.")
+        if not path.exists() and str(path) in recipe_names():
+            return TrainingConfig.from_toml(recipe_path(str(path))), Path()
         return TrainingConfig.from_toml(path), path.parent
     config = TrainingConfig.from_dict(
         {

@@ -105,3 +105,17 @@ def test_a_folder_without_subfolders_is_an_error(run, place):
     code, _, err = run("--data", place / "photos" / "a", "-o", place / "out")
     assert code == 1
     assert "training needs a subfolder for each class" in err.replace("\n", " ")
+
+
+def test_the_help_names_every_recipe(run):
+    from dolg_zoo.training.recipes import recipe_names
+
+    _, printed, _ = run("--help")
+    assert all(name in printed for name in recipe_names())
+
+
+def test_a_recipe_is_found_by_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("gldv2", "--dry-run")
+    assert code == 1
+    assert "gldv2/train_clean.csv" in err

@@ -1,0 +1,23 @@
+"""Whole training runs that come with dolg-zoo, each a TOML file found by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def recipe_names() -> list[str]:
+    """The names, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in recipe_names():
+        raise ValueError(f"There is no recipe {name!r}; there are {', '.join(recipe_names())}.")
+    return _FOLDER / f"{name}.toml"
