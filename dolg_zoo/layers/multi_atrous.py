@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from dolg_zoo.layers._numerics import wide_dtype
+from dolg_zoo.layers.dilated_conv import DilatedConv2D
 
 
 def checked_dilations(rates) -> tuple[int, ...]:
@@ -45,14 +46,12 @@ class MultiAtrous(keras.layers.Layer):
         self.filters = filters
         self.pointwise = pointwise
         self.input_spec = keras.InputSpec(ndim=4)
-        convolution = {"filters": filters, "padding": "same", "dtype": self.dtype_policy}
+        convolution = {"filters": filters, "dtype": self.dtype_policy}
         self.average_conv = keras.layers.Conv2D(
             kernel_size=1, activation="relu", name="average_conv", **convolution
         )
         self.convs = [
-            keras.layers.Conv2D(
-                kernel_size=3, dilation_rate=rate, name=f"dilated_conv_{rate}", **convolution
-            )
+            DilatedConv2D(dilation_rate=rate, name=f"dilated_conv_{rate}", **convolution)
             for rate in self.dilation_rates
         ]
         if pointwise:

@@ -1,0 +1,60 @@
+"""A dilated convolution that reads no padding."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class DilatedConv2D(keras.layers.Conv2D):
+    """A 3×3 convolution with a dilation, as the sum of its nine taps, each a matrix product.
+
+    Equal to `keras.layers.Conv2D(filters, 3, padding="same", dilation_rate=…)` but for rounding. A
+    tap is applied only to those places that it does not shift off the map: on a map of 14×14 a
+    dilation of 12 needs 1.7 of the nine products, and one of 18 only the middle one. On CPUs the
+    convolution of TensorFlow computes all nine, and slowly where there is a dilation.
+
+    Args:
+        filters: channels of the output.
+        dilation_rate: places of the map between neighbouring taps, at least 1.
+
+    Input: (batch, height, width, channels), height and width may be unknown.
+    Output: (batch, height, width, filters).
+    """
+
+    def __init__(self, filters, dilation_rate, **kwargs):
+        fixed = {"kernel_size": 3, "padding": "same", "data_format": "channels_last"}
+        super().__init__(filters, dilation_rate=dilation_rate, **kwargs | fixed)
+
+    def convolution_op(self, inputs, kernel):
+        down, right = self.dilation_rate
+
+        def row(part, taps):
+            return _sum_of_taps(part, taps, right, 2, lambda x, tap: ops.tensordot(x, tap, axes=1))
+
+        return _sum_of_taps(inputs, kernel, down, 1, row)
+
+
+def _sum_of_taps(x, kernel, dilation, axis, apply):
+    """What three taps along an axis add up to; `apply` takes a part of the map and a tap."""
+    total = apply(x, kernel[1])
+    size = x.shape[axis]
+    if size is not None and size <= dilation:
+        return total
+    first, last = (_slice(axis, end) for end in (slice(None, -dilation), slice(dilation, None)))
+    return (
+        total
+        + _pad(apply(x[first], kernel[0]), axis, (dilation, 0), x)
+        + _pad(apply(x[last], kernel[2]), axis, (0, dilation), x)
+    )
+
+
+def _pad(part, axis, amounts, like):
+    """Zeros beside the part, so that it is as long as `like`; it may be empty."""
+    padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
+    if like.shape[axis] is None:  # where the map is shorter than the dilation
+        padded = padded[_slice(axis, slice(None, ops.shape(like)[axis]))]
+    return padded
+
+
+def _slice(axis, wanted):
+    return tuple(wanted if i == axis else slice(None) for i in range(axis + 1))
