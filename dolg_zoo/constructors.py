@@ -61,9 +61,10 @@ def _pretrained(
         tags = ", ".join(map(repr, preset_tags(architecture))) or "none so far"
         raise ValueError(
             f"There is no preset {name!r}. Tags of {architecture}: {tags}."
-            f" {_what_there_is(architecture, tag)} To make one, train dolg_{architecture}() under a"
-            " margin head (dolg_zoo.layers.CurricularFace), call save_to_preset(FOLDER), and"
-            " publish it with `dolg publish FOLDER USER/NAME`; DOLG.from_preset takes hf://USER/NAME."
+            f" {_what_there_is(architecture, tag)} To make one, train it with `dolg train"
+            f" {'gldv2' if tag == 'gldv2' else 'CONFIG'} --architecture {architecture} -o FOLDER`,"
+            " and publish it with `dolg publish FOLDER/preset USER/NAME`; DOLG.from_preset takes"
+            " hf://USER/NAME."
         )
     return DOLG.from_preset(name)
 

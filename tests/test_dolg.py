@@ -305,7 +305,8 @@ def test_a_tag_without_weights_says_what_there_is_and_how_to_make_one():
     message = str(caught.value)
     assert "No gldv2 weights have been published for efficientnet_b0" in message
     assert "there are dolg_resnet101_gldv2, dolg_resnet50_gldv2" in message
-    assert "save_to_preset(FOLDER)" in message and "`dolg publish FOLDER USER/NAME`" in message
+    assert "`dolg train gldv2 --architecture efficientnet_b0 -o FOLDER`" in message
+    assert "`dolg publish FOLDER/preset USER/NAME`" in message
 
 
 def test_who_asks_for_an_imagenet_preset_is_told_of_the_backbone_weights():

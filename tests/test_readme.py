@@ -65,6 +65,7 @@ def test_the_python_blocks_run_one_after_another(
     assert namespace["model"].metadata["license"] == "CC-BY-4.0"  # that which was published
 
 
+@pytest.mark.slow
 def test_the_shell_commands_run(place, official_stand_in):
     dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
     assert dolg, "the console script is not installed beside this Python"

@@ -35,6 +35,14 @@ def train(
         ),
     ] = None,
     preset: Preset = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With CONFIG: another backbone than the one it names, such as efficientnet_b0.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -61,6 +69,7 @@ def train(
       dolg train --data photos/ -o my-places
       dolg train config.toml -o my-places --dry-run
       dolg train oxford_flowers102_efficientnet -o flowers
+      dolg train gldv2 --architecture efficientnet_b0 -o dolg_efficientnet_b0_gldv2
 
     \b
     Recipes: gldv2, gldv2_subcenter, malaria_densenet, mnist,
@@ -72,7 +81,7 @@ def train(
     from dolg_zoo.training.plan import plan
     from dolg_zoo.training.train import train as run
 
-    settings, relative_to = _config(config, data, preset, epochs)
+    settings, relative_to = _config(config, data, preset, architecture, epochs)
     if dry_run:
         planned = plan(settings, relative_to=relative_to)
         if as_json:
@@ -99,7 +108,11 @@ def train(
 
 
 def _config(
-    path: Path | None, data: Path | None, preset: str | None, epochs: int | None
+    path: Path | None,
+    data: Path | None,
+    preset: str | None,
+    architecture: str | None,
+    epochs: int | None,
 ) -> tuple[TrainingConfig, Path]:
     """The configuration, and the folder that its paths are relative to."""
     from dolg_zoo.presets import DEFAULT_PRESET
@@ -111,9 +124,13 @@ def _config(
     if path is not None:
         if preset is not None or epochs is not None:
             raise typer.BadParameter("With CONFIG, preset and epochs stand in it.")
-        if not path.exists() and str(path) in recipe_names():
-            return TrainingConfig.from_toml(recipe_path(str(path))), Path()
-        return TrainingConfig.from_toml(path), path.parent
+        is_recipe = not path.exists() and str(path) in recipe_names()
+        config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
+        if architecture is not None:
+            config = config.with_architecture(architecture)
+        return config, Path() if is_recipe else path.parent
+    if architecture is not None:
+        raise typer.BadParameter("--architecture goes with CONFIG; --data trains a --preset on.")
     config = TrainingConfig.from_dict(
         {
             "data": {"folder": str(data)},

@@ -300,6 +300,11 @@ class TrainingConfig:
         except TrainingConfigError as error:
             raise TrainingConfigError(f"{path}: {error}") from error
 
+    def with_architecture(self, name: str) -> TrainingConfig:
+        """The same run of another backbone, a name of `dolg_zoo.BACKBONES`, with a new head."""
+        model = dataclasses.replace(self.model, preset=None, architecture=name)
+        return dataclasses.replace(self, model=model)
+
     def to_dict(self) -> dict[str, Any]:
         """The tables, with every default filled in."""
         return dataclasses.asdict(self)

@@ -119,3 +119,27 @@ def test_a_recipe_is_found_by_its_name(run, tmp_path, monkeypatch):
     code, _, err = run("gldv2", "--dry-run")
     assert code == 1
     assert "gldv2/train_clean.csv" in err
+
+
+def test_a_configuration_may_be_run_with_another_backbone(run, place):
+    arguments = [place / "run.toml", "--architecture", "mobilenet_v3_small", "--dry-run", "--json"]
+    (place / "run.toml").write_text(
+        (place / "run.toml").read_text().replace("[split]", 'backbone_weights = "random"\n[split]')
+    )
+    code, printed, err = run(*arguments)
+    assert code == 0, err
+    model = json.loads(printed)["config"]["model"]
+    assert (model["preset"], model["architecture"]) == (None, "mobilenet_v3_small")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run.toml", "--architecture", "nosuchnet"], 1, "nosuchnet"),
+        (["--data", "photos", "--architecture", "efficientnet_b0"], 2, "goes with CONFIG"),
+    ],
+)
+def test_a_backbone_that_cannot_be_is_refused(run, place, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(place)
+    exit_code, _, err = run(*arguments)
+    assert exit_code == code and message in err

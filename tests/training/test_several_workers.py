@@ -15,6 +15,8 @@ from small_run import config, weights_of
 
 from dolg_zoo.training import train
 
+pytestmark = pytest.mark.slow  # a minute and a half
+
 PLAIN = {  # each replica draws its own; a crop is drawn for each image wherever it is made
     "augmentation": {"flip": False, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
     "optimizer": {"ema": 0.9},

@@ -135,10 +135,13 @@ def run_and_kill(folder, output, kill_at, **changes):
     "changes",
     [
         {"run": {"checkpoint_minutes": 0}},
-        {
-            "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
-            "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
-        },
+        pytest.param(
+            {
+                "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
+                "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["sgd", "adamw, EMA, accumulation, freezing, balanced"],
 )
