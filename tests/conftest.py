@@ -56,7 +56,9 @@ def load_tool():
     def load(name):
         spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(ROOT / "tools")  # as when it is run as a script
+            spec.loader.exec_module(module)
         return module
 
     return load

@@ -74,8 +74,9 @@ def main():
         parser.error(f"{DIM} principal axes need more than {len(photos)} photographs")
     net = new_network(arguments.backbone)
     converter = ImageConverter(size=256, mode="short_side", multiple_of=32, interpolation="bicubic")
-    fit_head(net, *features(net, converter, photos))
-    write(net, converter, arguments.out)
+    pooled, places = features(net, converter, photos)
+    fit_head(net, pooled, places, half_whitening(pooled, DIM))
+    write(net, converter, METADATA, arguments.out)
     pin(arguments.out, arguments.manifest)
 
 
@@ -109,9 +110,9 @@ def features(net, converter, photos):
     return np.stack(pooled), places
 
 
-def fit_head(net, pooled, places):
-    project = half_whitening(pooled, DIM)
-    set_weights(net, "global_projection", *project)
+def fit_head(net, pooled, places, projection):
+    """Sets the head's weights; `projection` is the kernel and the bias of the global one."""
+    set_weights(net, "global_projection", *projection)
     round_kernels(net.get_layer("global_projection"))
     global_vectors = net.get_layer("global_projection")(pooled.astype("float32")).numpy()
 
@@ -180,7 +181,7 @@ def ridge(x, y):
 
 
 def unit(x):
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def set_weights(net, layer, kernel, bias):
@@ -194,18 +195,18 @@ def round_kernels(layer):
             weight.assign(np.asarray(weight).astype(np.float16))
 
 
-def write(net, converter, folder):
+def write(net, converter, metadata, folder):
     """The preset folder, its kernels stored in half the space."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch, DEFAULT_PRESET)
-        DOLG(net, converter, METADATA).save_to_preset(whole)
+        whole = Path(scratch, metadata["name"])
+        DOLG(net, converter, metadata).save_to_preset(whole)
         for name in ("config.json", "preprocessor.json", "metadata.json"):
             shutil.copy(whole / name, folder / name)
         compact(whole / "model.weights.h5", folder / "model.weights.h5")
-    metadata = json.loads((folder / "metadata.json").read_text())
-    metadata["sha256"]["model.weights.h5"] = sha256_of(folder / "model.weights.h5")
-    (folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
+    written = json.loads((folder / "metadata.json").read_text())
+    written["sha256"]["model.weights.h5"] = sha256_of(folder / "model.weights.h5")
+    (folder / "metadata.json").write_text(json.dumps(written, indent=1) + "\n")
     stored = read_preset(folder).net
     for ours, theirs in zip(net.weights, stored.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)

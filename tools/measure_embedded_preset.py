@@ -30,6 +30,7 @@ def main():
     own = model.image_converter
     rows = {
         "DOLG descriptor": (model, own),
+        "DOLG descriptor, no local branch": (without_local_branch(model.net), own),
         "DOLG descriptor, 224×224": (model, SQUASHED),
         "GeM of the backbone": (pooled(model, power=3.0), own),
         "GeM of the backbone, 224×224": (pooled(model, power=3.0), SQUASHED),
@@ -46,6 +47,13 @@ def pooled(model, power):
     global_map = model.net.get_layer("gem").input
     pool = GeneralizedMeanPooling2D(power, "fixed")
     return keras.Model(model.net.input, pool(global_map))
+
+
+def without_local_branch(net):
+    """The same network, but that all its local descriptors are zero."""
+    vector = net.get_layer("global_projection").output
+    fused = net.get_layer("orthogonal_fusion")([keras.ops.zeros_like(vector), vector])
+    return keras.Model(net.input, net.get_layer("descriptor")(fused))
 
 
 def mean_average_precision(network, converter, folder):
