@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, train, verify
+from dolg_zoo.cli import (
+    demo,
+    download,
+    embed,
+    info,
+    presets,
+    publish,
+    search,
+    train,
+    verify,
+    whiten,
+)
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
@@ -57,6 +68,7 @@ for command in (
     embed.embed,
     search.search,
     train.train,
+    whiten.whiten,
     publish.publish,
     demo.demo,
 ):

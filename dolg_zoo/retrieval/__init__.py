@@ -2,5 +2,7 @@
 
 from dolg_zoo.retrieval.index import Index, Match
 from dolg_zoo.retrieval.montage import Picture, montage, montage_rows
+from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.whitening import whiten
 
-__all__ = ["Index", "Match", "Picture", "montage", "montage_rows"]
+__all__ = ["Index", "Match", "Picture", "Ranking", "montage", "montage_rows", "whiten"]
