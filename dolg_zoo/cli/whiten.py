@@ -55,8 +55,10 @@ def whiten(
         raise NotADirectoryError(f"{str(output)!r} is a file; give the name of a folder to write.")
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn
+    from dolg_zoo.retrieval.whitening import check_can_whiten
 
     model = load_model(preset)
+    check_can_whiten(model, dim, power)
     index = Index.build(model, folder, scales=(1.0,), cache=True)
     whitened = learn(model, index.descriptors, dim, power=power)
     whitened.save_to_preset(output)

@@ -56,12 +56,8 @@ def whiten(
     from dolg_zoo.models import whitened_net
 
     known = model.descriptor_dim
-    if model.net.config.whitened_dim is not None:
-        raise ValueError(
-            "The model ends in a whitening already; start from the one that it was made of."
-        )
     dim = known if dim is None else dim
-    _check_settings(dim, known, power)
+    check_can_whiten(model, dim, power)
     descriptors = images if isinstance(images, np.ndarray) else _embedded(model, images, progress)
     if descriptors.ndim != 2 or descriptors.shape[1] != known:
         raise ValueError(
@@ -76,6 +72,16 @@ def whiten(
         {**model.metadata_when_changed(), "whitening": learned},
         name=model.name,
     )
+
+
+def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
+    """Raises what `whiten` would, as far as it can be told before the images are embedded."""
+    if model.net.config.whitened_dim is not None:
+        raise ValueError(
+            "The model ends in a whitening already; start from the one that it was made of."
+        )
+    known = model.descriptor_dim
+    _check_settings(known if dim is None else dim, known, power)
 
 
 def pca_whitening(
