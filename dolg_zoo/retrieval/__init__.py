@@ -1,8 +1,22 @@
 """Descriptors of many images: an index to search, and pictures of what was found."""
 
+from dolg_zoo.retrieval.extraction import ExtractionReport, extract
 from dolg_zoo.retrieval.index import Index, Match
 from dolg_zoo.retrieval.montage import Picture, montage, montage_rows
 from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.store import DescriptorStore, StoreError
 from dolg_zoo.retrieval.whitening import whiten
 
-__all__ = ["Index", "Match", "Picture", "Ranking", "montage", "montage_rows", "whiten"]
+__all__ = [
+    "DescriptorStore",
+    "ExtractionReport",
+    "Index",
+    "Match",
+    "Picture",
+    "Ranking",
+    "StoreError",
+    "extract",
+    "montage",
+    "montage_rows",
+    "whiten",
+]
