@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, train, verify
+from dolg_zoo.cli import (
+    dedupe,
+    demo,
+    download,
+    embed,
+    index,
+    info,
+    presets,
+    publish,
+    search,
+    train,
+    verify,
+)
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
@@ -55,7 +67,9 @@ for command in (
     download.download,
     verify.verify,
     embed.embed,
+    index.index,
     search.search,
+    dedupe.dedupe,
     train.train,
     publish.publish,
     demo.demo,

@@ -25,6 +25,9 @@ HNSW_UP_TO = 5_000_000
 """Rows up to which "auto" takes HNSW: beyond, its graph takes hours to build and, with the codes,
 several GB of memory; IVF-PQ takes a fifth of both."""
 
+LEAST = 256
+"""Rows below which every kind is exact: there are too few to train on, and nothing to gain."""
+
 RECALL_AT = 10
 SAMPLE = 200
 """Rows whose neighbours are sought to measure recall: 2000 neighbours, so 0.95 is known to 0.01."""
@@ -41,6 +44,8 @@ def kind_for(rows: int, kind: str) -> str:
     """
     if kind not in (*KINDS, "auto"):
         raise ValueError(f"kind must be auto, {', '.join(KINDS)}, got {kind!r}.")
+    if rows < LEAST:
+        return "exact"
     if kind != "auto":
         return kind
     return "exact" if rows <= EXACT_UP_TO else "hnsw" if rows <= HNSW_UP_TO else "ivfpq"
@@ -86,7 +91,7 @@ class Approximate:
         built.tune()
         return built
 
-    def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Approximate:
+    def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Exact | Approximate:
         """The search after some rows were removed and others added.
 
         faiss' graph cannot lose rows: those removed stay in it and are passed over, until they are
@@ -96,6 +101,8 @@ class Approximate:
             kept: the places, ascending, of the rows that stay.
             descriptors: (rows, dim): those that stay, and after them the new ones.
         """
+        if len(descriptors) < LEAST:
+            return Exact(descriptors)
         total = self.faiss_index.ntotal + len(descriptors) - len(kept)
         if len(descriptors) < total * 2 / 3:
             return Approximate.build(self.kind, descriptors, self.asked)
@@ -155,8 +162,7 @@ class Approximate:
         scores, places = self.search(self.descriptors[queries], RECALL_AT + 1)
         others = (places >= 0) & (places != queries[:, None])
         hits = (others & (scores >= wanted[:, None] - 1e-6)).sum(axis=1)
-        count = max(1, min(RECALL_AT, len(self.descriptors) - 1))
-        return float(np.minimum(hits, count).mean() / count)
+        return float(np.minimum(hits, RECALL_AT).mean() / RECALL_AT)
 
     def _shortlists(self, queries: np.ndarray, k: int) -> np.ndarray:
         import faiss
@@ -251,8 +257,7 @@ def _add(index: Any, descriptors: np.ndarray) -> None:
 def _sample(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Some places, and the cosine of each one's tenth nearest other."""
     rows = len(descriptors)
-    places = np.sort(np.random.default_rng(0).choice(rows, min(rows, SAMPLE), replace=False))
+    places = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
     scores, found = Exact(descriptors).search(descriptors[places], RECALL_AT + 1)
     others = np.where(found == places[:, None], -np.inf, scores)
-    count = max(1, min(RECALL_AT, rows - 1))
-    return places, -np.sort(-others, axis=1)[:, count - 1]
+    return places, -np.sort(-others, axis=1)[:, RECALL_AT - 1]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,40 +10,22 @@ import numpy as np
 
 from dolg_zoo.files import is_special
 from dolg_zoo.preprocessing import BadImageError
-from dolg_zoo.retrieval.approximate import Approximate, kind_for
-from dolg_zoo.retrieval.duplicates import duplicates
+from dolg_zoo.retrieval.approximate import kind_for
 from dolg_zoo.retrieval.embedding import embed_folder
 from dolg_zoo.retrieval.fingerprint import fingerprint
+from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
 from dolg_zoo.retrieval.index_contents import read_contents, write_contents
 from dolg_zoo.retrieval.index_file import read_file, write_file
 from dolg_zoo.retrieval.items import check_names, checked_metadata
-from dolg_zoo.retrieval.nearest import Exact
-from dolg_zoo.retrieval.ranking import Ranking, ranked
+from dolg_zoo.retrieval.ranking import Ranking
 from dolg_zoo.retrieval.store import DescriptorStore
-from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
+from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG, ImageSource
 
 
-@dataclass(frozen=True)
-class Match:
-    """An image that a search found.
-
-    Attributes:
-        name: its path below the indexed folder, with `/` between the parts.
-        path: where it is.
-        score: cosine of its descriptor and the query's, from -1 to 1.
-        metadata: what the index knows of it besides.
-    """
-
-    name: str
-    path: Path
-    score: float
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Index:
+class Index(Gallery):
     """The descriptors of images, searched by cosine.
 
     ```python
@@ -91,51 +71,12 @@ class Index:
         kind: str = "exact",
         recall: float = 0.95,
     ) -> None:
-        names, descriptors = list(names), np.ascontiguousarray(descriptors, np.float32)
-        if descriptors.ndim != 2 or len(names) != len(descriptors):
-            raise ValueError(f"There must be a descriptor for each of {len(names)} names.")
-        check_names(names)
-        if (place := first_not_unit(descriptors)) is not None:
-            raise ValueError(
-                f"{_name_of(model)!r} gives descriptors that are not finite or not of length 1, the"
-                f" first of them for {names[place]!r}; its weights or its dtype are at fault."
-            )
-        if not isinstance(recall, Real) or not 0 <= recall <= 1:
-            raise ValueError(f"recall must be a number from 0 to 1, got {recall!r}.")
+        super().__init__(names, descriptors, folder, metadata, kind, recall, _name_of(model))
         self.model = model
-        self.names = names
-        self.metadata = checked_metadata(
-            [{}] * len(names) if metadata is None else metadata, len(names)
-        )
-        self.folder = Path(folder)
         self.scales = _scales_of(model, scales)
         self.skipped = dict(skipped or {})
         self.model_id = fingerprint(model)
         self.reused = reused
-        kind = kind_for(len(names), kind)
-        self._nearest: Exact | Approximate = (
-            Approximate.build(kind, descriptors, float(recall))
-            if kind != "exact" and names
-            else Exact(descriptors)
-        )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def descriptors(self) -> np.ndarray:
-        """(images, dim), float32, each row of length 1, in the order of `names`."""
-        return self._nearest.descriptors
-
-    @property
-    def kind(self) -> str:
-        """How it searches: "exact", "hnsw" or "ivfpq"."""
-        return self._nearest.kind
-
-    @property
-    def recall(self) -> float:
-        """The share of the ten nearest that a search finds, as measured; 1 if it is exact."""
-        return self._nearest.recall
 
     @classmethod
     def build(
@@ -266,28 +207,6 @@ class Index:
         for name in names:
             self.skipped.pop(name, None)
 
-    def remove(self, names: Collection[str]) -> None:
-        """Removes images from the index; their files stay.
-
-        Raises:
-            KeyError: if one is not there; nothing is removed then.
-        """
-        gone = {names} if isinstance(names, str) else set(names)
-        if unknown := gone - set(self.names):
-            raise KeyError(f"There is no image {min(unknown)!r} in the index.")
-        self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [])
-
-    def _change(
-        self, gone: set[str], names: list[str], new: np.ndarray, metadata: list[dict]
-    ) -> None:
-        kept = np.array([i for i, name in enumerate(self.names) if name not in gone], np.int64)
-        descriptors = np.empty((len(kept) + len(new), new.shape[1]), np.float32)
-        np.take(self.descriptors, kept, axis=0, out=descriptors[: len(kept)])
-        descriptors[len(kept) :] = new
-        self._nearest = self._nearest.changed(kept, descriptors)
-        self.names = [self.names[place] for place in kept] + names
-        self.metadata = [self.metadata[place] for place in kept] + metadata
-
     def _embedded(
         self, names: list[str], metadata: Sequence[dict] | None
     ) -> tuple[list[str], np.ndarray, list[dict] | None]:
@@ -327,39 +246,13 @@ class Index:
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
     ) -> list[list[Match] | BadImageError]:
         """`search` for several queries at once; in place of a query that cannot be read, why."""
-        _check_k(k)
+        check_k(k)
         results = dict(self.model.embed_each(queries, scales=self.scales))
         good = [place for place, result in results.items() if isinstance(result, np.ndarray)]
         if good:
             found = self.search_descriptors(np.stack([results[i] for i in good]), k, ranking)
             results |= dict(zip(good, found, strict=True))
         return [results[place] for place in range(len(results))]
-
-    def search_descriptors(
-        self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
-    ) -> list[list[Match]]:
-        """The images most like each of some descriptors, best first.
-
-        Args:
-            descriptors: (queries, dim), finite; their lengths do not matter if they are not 0.
-            k: how many for each; fewer come if the index has fewer.
-            ranking: what to do to the ranking besides; None for nothing.
-
-        Raises:
-            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is no
-                whole number of at least 1.
-        """
-        queries = unit(descriptors, self.descriptors.shape[1])
-        _check_k(k)
-        if not len(self):
-            return [[] for _ in queries]
-        scores, places = ranked(
-            queries, self._nearest.search, self.descriptors, int(k), ranking or Ranking()
-        )
-        return [
-            [self._match(place, score) for place, score in zip(*result, strict=True) if place >= 0]
-            for result in zip(places, scores, strict=True)
-        ]
 
     def within(self, query: ImageSource, threshold: float) -> list[Match]:
         """All images whose cosine with a query is the threshold or more, best first.
@@ -370,46 +263,14 @@ class Index:
             BadImageError: if the query cannot be read.
             ValueError: if the threshold is no number from -1 to 1.
         """
-        _check_threshold(threshold)
-        queries = unit(self._descriptor_of(query), self.descriptors.shape[1])
-        scores, _, places = self._nearest.within(queries, threshold)
-        order = np.argsort(-scores, kind="stable")
-        return [self._match(places[at], scores[at]) for at in order]
-
-    def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
-        """Groups of images that are nearly the same.
-
-        Two images are in one group if their cosine is the threshold or more, or if a chain of such
-        leads from one to the other. An exact index compares every pair; an approximate one compares
-        each image with its nearest, and may miss what its `recall` lets it miss.
-
-        Returns:
-            Groups of two or more, in the order of `names`; the score is the cosine with the first.
-
-        Raises:
-            ValueError: if the threshold is no number from -1 to 1.
-        """
-        _check_threshold(threshold)
-        groups = duplicates(self._nearest, threshold)
-        return [
-            [
-                self._match(place, score)
-                for place, score in zip(
-                    group, self.descriptors[group] @ self.descriptors[group[0]], strict=True
-                )
-            ]
-            for group in groups
-        ]
+        check_threshold(threshold)
+        return self.within_descriptors(self._descriptor_of(query), threshold)[0]
 
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:
         ((_, descriptor),) = self.model.embed_each([query], scales=self.scales)
         if isinstance(descriptor, BadImageError):
             raise descriptor
         return descriptor[None]
-
-    def _match(self, place: int, score: float) -> Match:
-        name = self.names[place]
-        return Match(name, self.folder / name, float(score), self.metadata[place])
 
     def save(self, path: str | Path) -> None:
         """Writes the index to a folder, or to one file if the name ends in `.npz`.
@@ -467,16 +328,6 @@ class Index:
         )
         index._nearest = contents.get("nearest", index._nearest)
         return index
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
-
-
-def _check_threshold(threshold: float) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not -1 <= threshold <= 1:
-        raise ValueError(f"threshold must be a number from -1 to 1, got {threshold!r}.")
 
 
 def _check_model(path: str | Path, model_id: str, model_name: str, dim: int, model: DOLG) -> None:

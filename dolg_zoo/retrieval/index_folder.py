@@ -56,6 +56,21 @@ def is_index_folder(path: str | Path) -> bool:
     return (Path(path) / MANIFEST).is_file()
 
 
+def check_folder(folder: str | Path) -> None:
+    """Raises OSError if no index can be written there: to be asked before long work."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
+    if folder.is_dir() and not is_index_folder(folder) and _foreign(folder):
+        raise FileExistsError(
+            f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty folder"
+            " for the index."
+        )
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"Nothing may be written into the folder {str(there)!r}.")
+
+
 def write_folder(
     folder: str | Path, settings: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> None:
@@ -72,11 +87,7 @@ def write_folder(
     from filelock import FileLock
 
     folder = Path(folder)
-    if folder.is_dir() and not is_index_folder(folder) and _foreign(folder):
-        raise FileExistsError(
-            f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty folder"
-            " for the index."
-        )
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
         files = {role: _write_file(folder, role, write) for role, write in writers.items()}
