@@ -13,9 +13,11 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli import (
+    dedupe,
     demo,
     download,
     embed,
+    index,
     info,
     presets,
     publish,
@@ -66,7 +68,9 @@ for command in (
     download.download,
     verify.verify,
     embed.embed,
+    index.index,
     search.search,
+    dedupe.dedupe,
     train.train,
     whiten.whiten,
     publish.publish,

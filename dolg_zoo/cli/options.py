@@ -56,3 +56,37 @@ Montage = Annotated[
         help="Write a picture of what was found: .png, .jpg, .jpeg or .webp.",
     ),
 ]
+
+
+def _box(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        box = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        box = ()
+    if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        raise typer.BadParameter(
+            f"{text!r} must be x1,y1,x2,y2 in pixels, x1 less than x2 and y1 less than y2"
+        )
+    return box
+
+
+Box = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X1,Y1,X2,Y2",
+        callback=_box,
+        help="Search for this part of the query alone, in its pixels.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="DIR",
+        help="Where the images of an index are; if not given, where they were when it was made.",
+        show_default=False,
+    ),
+]

@@ -2,77 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Montage, Preset, Scales, Strict
+from dolg_zoo.cli.options import Box, Images, Json, Montage, Preset, Scales, Strict
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.where import check_where, open_where
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval import Match
 
 
 def search(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to search, subfolders included.")
+    where: Annotated[
+        Path,
+        typer.Argument(
+            metavar="WHERE", help="A folder of images, subfolders included, or an index of one."
+        ),
     ],
-    query: Annotated[
-        Path, typer.Option("--query", "-q", metavar="IMAGE", help="What to search for.")
+    queries: Annotated[
+        list[Path],
+        typer.Option("--query", "-q", metavar="IMAGE", help="What to search for; may be repeated."),
     ],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 10,
+    box: Box = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "-k", min=1, help="How many results: 10, or all with --threshold.", show_default=False
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            help="Only what is at least so alike: the cosine of two descriptors.",
+            show_default=False,
+        ),
+    ] = None,
+    expand: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Search again with the mean of the query and N results."
+        ),
+    ] = 0,
+    rerank: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Rank the first N results anew by their neighbours in common."
+        ),
+    ] = 0,
     montage: Montage = None,
+    images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Find the images of a folder that show what a query image shows.
+    """Find the images of a folder, or of an index, that show what a query image shows.
 
-    Descriptors are kept for the next search: only what is new or changed is embedded again.
+    Of a folder, descriptors are kept for the next search: only what is new or changed is embedded
+    again. `dolg index` makes an index.
 
     \b
     Example:
       dolg search photos/ --query query.jpg -k 5 --montage found.png
+      dolg search photos/ --query query.jpg --box 40,40,300,240 --expand 3
     """
-    from dolg_zoo.preprocessing import list_images, load_image
-    from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval import montage as draw_montage
+    from dolg_zoo.preprocessing import Crop
+    from dolg_zoo.retrieval.ranking import Ranking
 
+    if len(queries) > 1 and (box or montage):
+        raise typer.BadParameter("--box and --montage are for one query")
+    if threshold is not None and (expand or rerank):
+        raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
     # to fail before the model is loaded
-    list_images(folder)
-    load_image(query)
+    ranking = Ranking(expand=expand, rerank=rerank)
+    check_where(where, scales, images)
+    sources = [Crop(query, box) if box else query for query in queries]
+    unread = _unread(sources)
     if montage:
         check_picture(montage)
 
-    model = load_model(preset)
-    index = Index.build(model, folder, scales=scales, cache=True)
-    matches = index.search(query, k)
+    index = open_where(where, preset, scales, images)
+    good = [place for place in range(len(sources)) if place not in unread]
+    if threshold is None:
+        found = index.search_each([sources[place] for place in good], k or 10, ranking)
+    else:
+        found = [index.within(sources[place], threshold)[:k] for place in good]
     if montage:
-        draw_montage(query, matches, montage)
+        from dolg_zoo.retrieval import montage as draw_montage
+
+        draw_montage(sources[0], found[0], montage)
+    skipped = index.skipped | {str(queries[place]): why for place, why in unread.items()}
     if as_json:
+        results = [
+            {"query": str(queries[place]), "matches": _as_list(matches)}
+            for place, matches in zip(good, found, strict=True)
+        ]
         print_json(
             {
-                "query": str(query),
-                "folder": str(folder),
-                "preset": model.metadata["preset"],
+                **(results[0] if len(queries) == 1 else {"results": results}),
+                "folder": str(where),
+                "preset": index.model.metadata["preset"],
                 "images": len(index),
                 "from_cache": index.reused,
-                "matches": [
-                    {
-                        "rank": rank,
-                        "name": match.name,
-                        "path": str(match.path),
-                        "score": round(match.score, 6),
-                    }
-                    for rank, match in enumerate(matches, 1)
-                ],
+                "kind": index.kind,
+                "recall": index.recall,
                 "montage": montage and str(montage),
-                "skipped": as_list(index.skipped),
+                "skipped": as_list(skipped),
             }
         )
     else:
         note(f"{len(index)} images, {index.reused} of them known from before")
-        for rank, match in enumerate(matches, 1):
-            print(f"{rank:3}  {match.score:6.3f}  {shown(match.name)}")
-    finish(index.skipped, strict)
+        for place, matches in zip(good, found, strict=True):
+            if len(queries) > 1:
+                print(shown(queries[place]))
+            for rank, match in enumerate(matches, 1):
+                print(f"{rank:3}  {match.score:6.3f}  {shown(match.name)}")
+    finish(skipped, strict)
+
+
+def _unread(sources: Sequence[Any]) -> dict[int, str]:
+    """Why queries cannot be read, by their places; raises BadImageError if none can be."""
+    from dolg_zoo.preprocessing import BadImageError, load_image
+
+    unread = {}
+    for place, source in enumerate(sources):
+        try:
+            load_image(source)
+        except BadImageError as error:
+            unread[place] = error.reason
+            if len(unread) == len(sources):
+                raise
+    return unread
+
+
+def _as_list(matches: Sequence[Match]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rank": rank,
+            "name": match.name,
+            "path": str(match.path),
+            "score": round(match.score, 6),
+            **({"metadata": dict(match.metadata)} if match.metadata else {}),
+        }
+        for rank, match in enumerate(matches, 1)
+    ]

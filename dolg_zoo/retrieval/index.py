@@ -1,64 +1,60 @@
-"""An index: the descriptors of a folder's images, and the search among them."""
+"""An index: the descriptors of many images, and the search among them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from numbers import Integral
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dolg_zoo.files import replacing
-from dolg_zoo.preprocessing import BadImageError, list_images
-from dolg_zoo.progress import track
-from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
+from dolg_zoo.files import is_special
+from dolg_zoo.preprocessing import BadImageError
+from dolg_zoo.retrieval.approximate import kind_for
+from dolg_zoo.retrieval.embedding import embed_folder
 from dolg_zoo.retrieval.fingerprint import fingerprint
+from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
+from dolg_zoo.retrieval.index_contents import read_contents, write_contents
+from dolg_zoo.retrieval.index_file import read_file, write_file
+from dolg_zoo.retrieval.items import check_names, checked_metadata
+from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.store import DescriptorStore
+from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG, ImageSource
 
-KEEP_EVERY_S = 60
 
-
-@dataclass(frozen=True)
-class Match:
-    """An image that a search found.
-
-    Attributes:
-        name: its path below the indexed folder, with `/` between the parts.
-        path: where it is.
-        score: cosine of its descriptor and the query's, from -1 to 1.
-    """
-
-    name: str
-    path: Path
-    score: float
-
-
-class Index:
-    """The descriptors of a folder's images, searched exactly, by cosine.
+class Index(Gallery):
+    """The descriptors of images, searched by cosine.
 
     ```python
     index = Index.build(model, "photos/")
     index.search("query.jpg", k=10)
+    index.save("photos.index")
     ```
 
     Attributes:
         model: the model that made the descriptors and makes those of queries.
-        names: the images' paths below the folder, with `/` between the parts.
-        descriptors: (images, dim), float32, each row of length 1, in the order of `names`.
+        names: the images' paths below the folder, with `/` between the parts; each is there once.
+        descriptors: (images, dim), float32, each row of length 1, in the order of `names`; mapped
+            from its file if the index was loaded from a folder.
+        metadata: a dictionary for each image, of what JSON can hold; may be changed.
         folder: where the images are.
         scales: the scales at which images are embedded: see `DOLG.embed`.
         skipped: name to reason, for the images that could not be read.
         model_id: a hash of the model's weights and settings.
         reused: how many of the descriptors came from the cache.
 
+    Args:
+        kind: how to search: "exact"; "hnsw" or "ivfpq", which find most of what is nearest in a
+            fraction of the time; "auto" for what suits the number of images.
+        recall: the share of the ten nearest that an approximate search is to find, from 0 to 1; it
+            is measured on the descriptors themselves, and the search goes as far as it takes.
+
     Raises:
-        ValueError: if a descriptor is not finite.
+        ValueError: if a descriptor is not finite or not of length 1, a name is there twice or
+            leads out of the folder, or an argument is out of its range.
     """
 
     def __init__(
@@ -71,24 +67,16 @@ class Index:
         scales: Sequence[float] | None = None,
         skipped: Mapping[str, str] | None = None,
         reused: int = 0,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        kind: str = "exact",
+        recall: float = 0.95,
     ) -> None:
+        super().__init__(names, descriptors, folder, metadata, kind, recall, _name_of(model))
         self.model = model
-        self.names = list(names)
-        self.descriptors = np.ascontiguousarray(descriptors, np.float32)
-        self.folder = Path(folder)
         self.scales = _scales_of(model, scales)
         self.skipped = dict(skipped or {})
-        finite = np.isfinite(self.descriptors).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"{_name_of(model)!r} gives descriptors that are not finite, the first of them for"
-                f" {self.names[np.argmin(finite)]!r}; its weights or its dtype are at fault."
-            )
         self.model_id = fingerprint(model)
         self.reused = reused
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     @classmethod
     def build(
@@ -100,6 +88,8 @@ class Index:
         scales: Sequence[float] | None = None,
         progress: bool = True,
         cache: bool = False,
+        kind: str = "auto",
+        recall: float = 0.95,
     ) -> Index:
         """Embeds the images of a folder and the folders below it.
 
@@ -112,221 +102,242 @@ class Index:
             cache: whether to keep the descriptors in the user's cache folder, and to take from
                 there those of images that have not changed, by size and time. A job that was
                 interrupted then goes on where it was a minute before, at worst.
+            kind: how to search.
+            recall: of an approximate search.
 
         Raises:
             OSError: if the folder does not exist or cannot be listed.
             ValueError: if there is no image in it, or none that can be read, or if the model
                 gives descriptors that are not finite.
         """
-        folder = Path(folder)
+        kind_for(0, kind)  # to fail before the work
         scales = _scales_of(model, scales)
-        paths = list_images(folder)
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        keys = [key_of(path, name) for path, name in zip(paths, names, strict=True)]
-        file = cache_file(folder, fingerprint(model), scales) if cache else None
-        kept = read_cache(file, model.descriptor_dim) if file else {}
-        known = {key: kept[key] for key in keys if key in kept}
-        reused = len(known)
-        missing = [place for place, key in enumerate(keys) if key not in known]
-        errors: dict[str, str] = {}
-        found = model.embed_each(
-            [paths[place] for place in missing], batch_size=batch_size, scales=scales
+        found = embed_folder(
+            model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
         )
-        due = time.monotonic() + KEEP_EVERY_S
-        try:
-            for turn, result in track(found, len(missing), "Embedding") if progress else found:
-                if isinstance(result, BadImageError):
-                    errors[names[missing[turn]]] = result.reason
-                else:
-                    known[keys[missing[turn]]] = result
-                if file and time.monotonic() >= due:  # against what gives no time to clean up
-                    write_cache(file, known, quiet=True)
-                    due = time.monotonic() + KEEP_EVERY_S
-        finally:  # also after Ctrl-C: what is done is done
-            if file and known.keys() != kept.keys():
-                write_cache(file, known)
-        skipped = {name: errors[name] for name in names if name in errors}
-        if not known:
-            name, reason = next(iter(skipped.items()))
-            raise ValueError(
-                f"None of the {len(names)} images in {str(folder)!r} can be read; the first,"
-                f" {name!r}: {reason}."
-            )
-        kept_keys = [key for key in keys if key in known]
         return cls(
             model,
-            [name for name, _, _ in kept_keys],
-            np.stack([known[key] for key in kept_keys]),
+            found.names,
+            found.descriptors,
             folder=folder,
             scales=scales,
-            skipped=skipped,
-            reused=reused,
+            skipped=found.skipped,
+            reused=found.reused,
+            kind=kind,
+            recall=recall,
         )
 
-    def search(self, query: ImageSource, k: int = 10) -> list[Match]:
+    @classmethod
+    def from_store(
+        cls,
+        store: str | Path | DescriptorStore,
+        model: DOLG,
+        folder: str | Path = ".",
+        *,
+        kind: str = "auto",
+        recall: float = 0.95,
+    ) -> Index:
+        """An index of the descriptors in a store, which the model made.
+
+        Args:
+            store: the store, or its folder.
+            model: the model that made the descriptors.
+            folder: where the images are.
+            kind: how to search.
+            recall: of an approximate search.
+
+        Raises:
+            OSError: if there is no store.
+            ValueError: if it is damaged, or was made with another model.
+        """
+        if not isinstance(store, DescriptorStore):
+            store = DescriptorStore.open(store)
+        _check_model(store.folder, store.model_id, store.model_name, store.dim, model)
+        names, descriptors = store.read()
+        for start in range(0, len(names), 65536):  # float16 keeps the length to three digits
+            rows = descriptors[start : start + 65536]
+            rows[...] = unit(rows, store.dim)
+        return cls(
+            model,
+            names,
+            descriptors,
+            folder=folder,
+            scales=store.scales,
+            kind=kind,
+            recall=recall,
+        )
+
+    def add(
+        self,
+        names: Iterable[str],
+        descriptors: np.ndarray | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        """Adds images. Those whose names are there already are replaced, and keep their metadata.
+
+        Many at a time are added sooner than one by one: each call copies the descriptors, and has
+        the recall of an approximate search measured anew.
+
+        Args:
+            names: their paths below `folder`.
+            descriptors: (images, dim), finite and not zero. None: the images are read and embedded,
+                and those that cannot be read go to `skipped`.
+            metadata: a dictionary, or None, for each.
+
+        Raises:
+            ValueError: if something does not fit; nothing is added then.
+        """
+        names = list(names)
+        check_names(names)
+        if metadata is not None:
+            metadata = checked_metadata(metadata, len(names))
+        if not names:
+            return
+        if descriptors is None:
+            names, descriptors, metadata = self._embedded(names, metadata)
+            if not names:
+                return
+        new = unit(descriptors, self.descriptors.shape[1])
+        if len(new) != len(names):
+            raise ValueError(f"There are {len(new)} descriptors for {len(names)} names.")
+        known = dict(zip(self.names, self.metadata, strict=True))
+        if metadata is None:
+            metadata = [known.get(name, {}) for name in names]
+        self._change(set(names), names, new, metadata)
+        for name in names:
+            self.skipped.pop(name, None)
+
+    def _embedded(
+        self, names: list[str], metadata: Sequence[dict] | None
+    ) -> tuple[list[str], np.ndarray, list[dict] | None]:
+        """Of the images that can be read: names, descriptors and metadata."""
+        found: dict[int, np.ndarray] = {}
+        paths = [self.folder / name for name in names]
+        for place, result in self.model.embed_each(paths, scales=self.scales):
+            if isinstance(result, BadImageError):
+                self.skipped[names[place]] = result.reason
+            else:
+                found[place] = result
+        places = sorted(found)
+        return (
+            [names[place] for place in places],
+            np.array([found[place] for place in places]),
+            metadata and [metadata[place] for place in places],
+        )
+
+    def search(
+        self, query: ImageSource, k: int = 10, ranking: Ranking | None = None
+    ) -> list[Match]:
         """The images most like a query, best first.
 
         Args:
             query: a path, a PIL image, an array (height, width, 3), uint8 or float in [0, 255], or
                 a `Crop` of one of these.
             k: how many; fewer come if the index has fewer.
+            ranking: what to do to the ranking besides; None for nothing.
 
         Raises:
             BadImageError: if the query cannot be read.
             ValueError: if k is no whole number of at least 1.
         """
+        return self.search_descriptors(self._descriptor_of(query), k, ranking)[0]
+
+    def search_each(
+        self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
+    ) -> list[list[Match] | BadImageError]:
+        """`search` for several queries at once; in place of a query that cannot be read, why."""
+        check_k(k)
+        results = dict(self.model.embed_each(queries, scales=self.scales))
+        good = [place for place, result in results.items() if isinstance(result, np.ndarray)]
+        if good:
+            found = self.search_descriptors(np.stack([results[i] for i in good]), k, ranking)
+            results |= dict(zip(good, found, strict=True))
+        return [results[place] for place in range(len(results))]
+
+    def within(self, query: ImageSource, threshold: float) -> list[Match]:
+        """All images whose cosine with a query is the threshold or more, best first.
+
+        Exact whatever the kind of the index.
+
+        Raises:
+            BadImageError: if the query cannot be read.
+            ValueError: if the threshold is no number from -1 to 1.
+        """
+        check_threshold(threshold)
+        return self.within_descriptors(self._descriptor_of(query), threshold)[0]
+
+    def _descriptor_of(self, query: ImageSource) -> np.ndarray:
         ((_, descriptor),) = self.model.embed_each([query], scales=self.scales)
         if isinstance(descriptor, BadImageError):
             raise descriptor
-        return self.search_descriptors(descriptor[None], k)[0]
-
-    def search_descriptors(self, descriptors: np.ndarray, k: int = 10) -> list[list[Match]]:
-        """The images most like each of some descriptors, best first.
-
-        Args:
-            descriptors: (queries, dim), finite; their lengths do not matter if they are not 0.
-            k: how many for each; fewer come if the index has fewer.
-
-        Raises:
-            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is no
-                whole number of at least 1.
-        """
-        dim = self.descriptors.shape[1]
-        descriptors = np.asarray(descriptors, np.float64)
-        if descriptors.ndim != 2 or descriptors.shape[1] != dim:
-            raise ValueError(
-                f"The descriptors must have shape (queries, {dim}), not {descriptors.shape}."
-            )
-        if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-            raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
-        largest = np.abs(descriptors).max(axis=1, keepdims=True)
-        if not np.isfinite(largest).all() or not largest.all():
-            raise ValueError(
-                "The descriptors to search for must be finite and not zero; check the model or the"
-                " file that they come from."
-            )
-        descriptors = descriptors / largest  # else the squares of very large ones overflow
-        descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-        scores, places = self._faiss.search(descriptors.astype(np.float32), min(int(k), len(self)))
-        return [
-            [
-                Match(self.names[place], self.folder / self.names[place], float(score))
-                for score, place in zip(*result, strict=True)
-            ]
-            for result in zip(scores, places, strict=True)
-        ]
-
-    @cached_property
-    def _faiss(self) -> Any:
-        import faiss
-
-        index = faiss.IndexFlatIP(self.descriptors.shape[1])
-        index.add(self.descriptors)
-        return index
+        return descriptor[None]
 
     def save(self, path: str | Path) -> None:
-        """Writes the index to a `.npz` file, which `load` or `numpy.load` reads.
+        """Writes the index to a folder, or to one file if the name ends in `.npz`.
 
-        Its arrays: `names`, `descriptors`, `scales`, `model_id`, `model_name`, `skipped_names`
-        and `skipped_reasons`. Where the images are is not in it.
+        A folder holds all of it; an index that was there is replaced, at one moment. An `.npz` file
+        is for `numpy.load` and holds `names`, `descriptors`, `scales`, `model_id`, `model_name`,
+        `skipped_names` and `skipped_reasons`: no metadata, and `load` searches it exactly.
 
         Raises:
-            OSError: if the file cannot be written; one that was there is left as it was.
+            OSError: if it cannot be written; what was there is left as it was.
         """
-        with replacing(path) as file:
-            np.savez(
-                file,
-                names=np.array(self.names, str),
-                descriptors=self.descriptors,
-                scales=np.array(self.scales, float),
-                model_id=np.array(self.model_id),
-                model_name=np.array(_name_of(self.model)),
-                skipped_names=np.array(list(self.skipped), str),
-                skipped_reasons=np.array(list(self.skipped.values()), str),
-            )
+        contents = {
+            "names": self.names,
+            "descriptors": self.descriptors,
+            "scales": self.scales,
+            "model_id": self.model_id,
+            "model_name": _name_of(self.model),
+            "skipped": self.skipped,
+            "metadata": checked_metadata(self.metadata, len(self)),
+            "nearest": self._nearest,
+            "folder": self.folder,
+        }
+        in_a_file = Path(path).suffix == ".npz" or (is_special(path) and not Path(path).is_dir())
+        (write_file if in_a_file else write_contents)(path, contents)
 
     @classmethod
-    def load(cls, path: str | Path, model: DOLG, folder: str | Path = ".") -> Index:
-        """Reads an index that `save` wrote. Nothing in the file is executed.
+    def load(cls, path: str | Path, model: DOLG, folder: str | Path | None = None) -> Index:
+        """Reads an index that `save` wrote. Nothing in it is executed.
+
+        Of a folder, the sha256 of every file is compared, and the descriptors are mapped.
 
         Args:
-            path: the file.
+            path: the folder or the file.
             model: the model that the index was built with.
-            folder: where the images are now.
+            folder: where the images are now. None: where they were when it was built, if the index
+                is a folder and that is still there; else here.
 
         Raises:
-            OSError: if the file cannot be read.
-            ValueError: if it is no such file, or was made with another model.
+            OSError: if it cannot be read.
+            ValueError: if it is no such index, is damaged, or was made with another model.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _DTYPES}
-            _check_arrays(arrays)
-        except OSError:
-            raise
-        except Exception as error:  # NumPy and zipfile raise half a dozen types for such files
-            raise ValueError(
-                f"{str(path)!r} is no index that dolg-zoo wrote, or is damaged: {error}"
-            ) from error
+        contents = read_contents(path) if Path(path).is_dir() else read_file(path)
+        descriptors = contents["descriptors"]
+        model_id, model_name = contents["model_id"], contents["model_name"]
+        _check_model(path, model_id, model_name, descriptors.shape[1], model)
+        hint = Path(contents.get("folder", "."))
         index = cls(
             model,
-            arrays["names"].tolist(),
-            arrays["descriptors"],
-            folder=folder,
-            scales=arrays["scales"].tolist(),
-            skipped=dict(
-                zip(
-                    arrays["skipped_names"].tolist(),
-                    arrays["skipped_reasons"].tolist(),
-                    strict=True,
-                )
-            ),
+            contents["names"],
+            descriptors,
+            folder=folder if folder is not None else hint if hint.is_dir() else ".",
+            scales=contents["scales"],
+            skipped=contents["skipped"],
+            metadata=contents.get("metadata"),
         )
-        made_with = str(arrays["model_id"])
-        if made_with != index.model_id or index.descriptors.shape[1] != model.descriptor_dim:
-            raise ValueError(
-                f"{str(path)!r} was made with {str(arrays['model_name'])!r} ({made_with},"
-                f" {index.descriptors.shape[1]} dimensions), whose descriptors cannot be compared"
-                f" with those of {_name_of(model)!r} ({index.model_id}, {model.descriptor_dim}"
-                " dimensions)."
-            )
+        index._nearest = contents.get("nearest", index._nearest)
         return index
 
 
-_DTYPES = {
-    "names": "U",
-    "descriptors": "f",
-    "scales": "f",
-    "model_id": "U",
-    "model_name": "U",
-    "skipped_names": "U",
-    "skipped_reasons": "U",
-}
-
-
-def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
-    for name, kind in _DTYPES.items():
-        if arrays[name].dtype.kind != kind:
-            raise ValueError(f"{name} has the type {arrays[name].dtype}")
-    names, descriptors, scales = arrays["names"], arrays["descriptors"], arrays["scales"]
-    if descriptors.ndim != 2 or names.shape != descriptors.shape[:1]:
-        raise ValueError("there is not one descriptor for each name")
-    if not len(names):
-        raise ValueError("there is no image in it")
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(descriptors.astype(np.float32), axis=1)
-    if not (np.abs(lengths - 1) <= 1e-3).all():  # nor is a NaN
-        raise ValueError("there are descriptors whose length is not 1")
-    if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():
-        raise ValueError(f"the scales {scales.tolist()} are not numbers above 0 and up to 8")
-    if arrays["skipped_names"].ndim != 1 or (
-        arrays["skipped_names"].shape != arrays["skipped_reasons"].shape
-    ):
-        raise ValueError("there is not one reason for each image that was skipped")
-    for name in names.tolist():
-        # a stranger's file must not make a search open what lies outside the folder
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"the name {name!r} leads out of the folder")
+def _check_model(path: str | Path, model_id: str, model_name: str, dim: int, model: DOLG) -> None:
+    own_id = fingerprint(model)
+    if model_id != own_id or dim != model.descriptor_dim:
+        raise ValueError(
+            f"{str(path)!r} was made with {model_name!r} ({model_id}, {dim} dimensions), whose"
+            f" descriptors cannot be compared with those of {_name_of(model)!r} ({own_id},"
+            f" {model.descriptor_dim} dimensions)."
+        )
 
 
 def _scales_of(model: DOLG, scales: Sequence[float] | None) -> tuple[float, ...]:

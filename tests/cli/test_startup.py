@@ -14,8 +14,19 @@ import pytest
 
 from dolg_zoo.cli.model import _held_back_stderr
 
-HEAVY = ("tensorflow", "keras", "keras_cv", "torch", "numpy", "PIL", "faiss", "skimage")
-COMMANDS = ("presets", "info", "embed", "search", "demo")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "keras_cv",
+    "torch",
+    "numpy",
+    "PIL",
+    "faiss",
+    "skimage",
+    "pyarrow",
+    "scipy",
+)
+COMMANDS = ("presets", "info", "embed", "index", "search", "dedupe", "demo")
 
 
 def python(code, *arguments, **environment):

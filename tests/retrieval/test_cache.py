@@ -9,7 +9,7 @@ from PIL import Image
 from dolg_zoo import DOLG
 from dolg_zoo.retrieval import Index
 from dolg_zoo.retrieval import cache as cache_module
-from dolg_zoo.retrieval import index as index_module
+from dolg_zoo.retrieval import embedding as index_module
 from dolg_zoo.retrieval.cache import read_cache, write_cache
 
 

@@ -1,0 +1,75 @@
+"""`dolg dedupe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.options import Images, Json, Preset, Scales, Strict
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.where import check_where, open_where
+
+
+def dedupe(
+    where: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
+    ],
+    threshold: Annotated[
+        float,
+        typer.Option(min=-1, max=1, help="How alike: the cosine of two descriptors, 1 for equal."),
+    ] = 0.95,
+    images: Images = None,
+    preset: Preset = None,
+    scales: Scales = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """List groups of images that are nearly the same. Nothing is deleted.
+
+    Images are in one group if they are alike, or if a chain of alike ones joins them. Groups stand
+    apart; beside each image is its cosine with the first of its group.
+
+    \b
+    Example:
+      dolg dedupe photos/ --threshold 0.9
+    """
+    check_where(where, scales, images)
+    index = open_where(where, preset, scales, images)
+    groups = index.duplicates(threshold)
+    if as_json:
+        print_json(
+            {
+                "folder": str(where),
+                "preset": index.model.metadata["preset"],
+                "images": len(index),
+                "threshold": threshold,
+                "kind": index.kind,
+                "recall": index.recall,
+                "groups": [
+                    [
+                        {
+                            "name": match.name,
+                            "path": str(match.path),
+                            "score": round(match.score, 6),
+                        }
+                        for match in group
+                    ]
+                    for group in groups
+                ],
+                "skipped": as_list(index.skipped),
+            }
+        )
+    else:
+        more = sum(map(len, groups)) - len(groups)
+        note(f"{len(index)} images, {len(groups)} groups: {more} could go")
+        print(
+            "\n\n".join(
+                "\n".join(f"{match.score:6.3f}  {shown(match.name)}" for match in group)
+                for group in groups
+            ),
+            end="\n" if groups else "",
+        )
+    finish(index.skipped, strict)

@@ -1,0 +1,150 @@
+"""`dolg index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Json, Preset, Scales, Strict
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.where import open_index
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval import Index
+
+KINDS = ("auto", "exact", "hnsw", "ivfpq")
+
+
+def _kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise typer.BadParameter(f"{kind!r} must be one of {', '.join(KINDS)}")
+    return kind
+
+
+def index(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of images, subfolders included, or a store of descriptors.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="INDEX", help="The folder to write.")
+    ] = ...,
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            callback=_kind,
+            help="exact; hnsw or ivfpq, approximate and faster; auto for what suits the number.",
+        ),
+    ] = "auto",
+    recall: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="What share of the ten nearest an approximate search is to find."
+        ),
+    ] = 0.95,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Change INDEX as SOURCE has changed, and keep the rest."),
+    ] = False,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Remove an image from INDEX; may be repeated."),
+    ] = None,
+    preset: Preset = None,
+    scales: Scales = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Make an index of a folder's images, to be searched by `dolg search`.
+
+    An approximate index says which share of the ten nearest images it finds, measured on its own
+    images, and searches as far as --recall asks for.
+
+    \b
+    Example:
+      dolg index photos/ -o photos.index
+      dolg search photos.index --query query.jpg
+
+    \b
+    After some photographs have changed:
+      dolg index photos/ -o photos.index --update
+    """
+    if (source is None) != bool(remove):
+        raise typer.BadParameter("give either a SOURCE to index or --remove NAME")
+    if (update or remove) and scales is not None:
+        raise typer.BadParameter("the index has its own scales; leave out --scales")
+    _check(source, output, update or bool(remove))
+
+    added = removed = 0
+    if remove:
+        made = open_index(output, preset)
+        removed = len(set(remove))
+        made.remove(remove)
+    elif update:
+        made = open_index(output, preset)
+        fresh = _made_of(source, made.model, made.scales, "exact", recall)
+        added, removed = made.update(fresh)
+        made.folder, made.skipped, made.reused = fresh.folder, fresh.skipped, fresh.reused
+    else:
+        made = _made_of(source, load_model(preset), scales, kind, recall)
+        added = len(made)
+    made.save(output)
+    if as_json:
+        print_json(
+            {
+                "index": str(output),
+                "folder": str(made.folder),
+                "preset": made.model.metadata["preset"],
+                "model_id": made.model_id,
+                "images": len(made),
+                "added": added,
+                "removed": removed,
+                "from_cache": made.reused,
+                "kind": made.kind,
+                "recall": made.recall,
+                "scales": made.scales,
+                "skipped": as_list(made.skipped),
+            }
+        )
+    else:
+        found = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
+        changes = f" ({added} added, {removed} removed)" if update or remove else ""
+        print(f"{len(made)} images{changes}, {made.kind}{found}: {shown(output)}")
+    if made.kind != "exact" and made.recall < made.asked_recall:
+        note(f"{made.asked_recall:.1%} were asked for; --kind exact finds all.")
+    finish(made.skipped, strict)
+
+
+def _check(source: Path | None, output: Path, there: bool) -> None:
+    """To fail before the model is loaded."""
+    from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.retrieval.index_folder import check_folder, is_index_folder
+
+    if there and not is_index_folder(output):
+        raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")
+    check_folder(output)
+    if source is not None and not _is_store(source):
+        list_images(source)
+
+
+def _made_of(
+    source: Path, model: object, scales: tuple[float, ...] | None, kind: str, recall: float
+) -> Index:
+    from dolg_zoo.retrieval import Index
+
+    if _is_store(source):
+        return Index.from_store(source, model, kind=kind, recall=recall)
+    return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
+
+
+def _is_store(source: Path) -> bool:
+    return (source / "store.json").is_file()

@@ -1,0 +1,52 @@
+"""What is searched: a folder of images, or an index of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval import Index
+
+
+def check_where(where: Path, scales: object, images: Path | None) -> None:
+    """To fail before a model is loaded: raises OSError, ValueError or BadParameter."""
+    from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.retrieval.index_folder import is_index_folder
+
+    if is_index_folder(where):
+        if scales is not None:
+            raise typer.BadParameter("an index has its own scales; leave out --scales")
+    elif images is not None:
+        raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
+    else:
+        list_images(where)
+
+
+def open_where(
+    where: Path, preset: str | None, scales: tuple[float, ...] | None, images: Path | None
+) -> Index:
+    """The index that is there, or one of the images there, known descriptors from the cache."""
+    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.index_folder import is_index_folder
+
+    if is_index_folder(where):
+        return open_index(where, preset, images)
+    return Index.build(load_model(preset), where, scales=scales, cache=True, kind="exact")
+
+
+def open_index(folder: Path, preset: str | None, images: Path | None = None) -> Index:
+    """An index, with the model of the preset, or the one it was made with if that is listed."""
+    from dolg_zoo.presets import preset_names
+    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.index_folder import read_folder
+
+    if preset is None:
+        # the list only: what a stranger's folder names is not to be fetched from anywhere
+        made_with = read_folder(folder)[0].get("model_name")
+        preset = made_with if made_with in preset_names() else None
+    return Index.load(folder, load_model(preset), images)

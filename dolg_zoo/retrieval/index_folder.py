@@ -1,0 +1,179 @@
+"""The folder of an index: `index.json`, which promises size and sha256 of each other file.
+
+Every file but `index.json` is named by its own sha256, and no file is ever written over: a change
+writes new files, then puts a new `index.json` in the old one's place, then removes what the new one
+does not name. So whenever a process is killed, the folder is the old index or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dolg_zoo.files import replacing
+from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo.weights.json_files import read_json_object
+
+MANIFEST = "index.json"
+FORMAT_VERSION = 1
+LOCK_TIMEOUT_S = 600
+
+ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
+"""What the files are for, and how their names end."""
+
+_NAME = re.compile(r"(descriptors|items|faiss)-[0-9a-f]{16}(\.npy|\.parquet|\.index)")
+_UNFINISHED = re.compile(r"\.dolg-[0-9a-f-]+\.tmp")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Writer = Callable[["Hashed"], None]
+
+
+class Hashed:
+    """A file to write to, which knows its length and sha256."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Writes bytes, or what is like bytes."""
+        self.sha256.update(data)
+        self.bytes += memoryview(data).nbytes
+        self._file.write(data)
+        return memoryview(data).nbytes
+
+
+def is_index_folder(path: str | Path) -> bool:
+    """Whether there is an index."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises OSError if no index can be written there: to be asked before long work."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
+    if folder.is_dir() and not is_index_folder(folder) and _foreign(folder):
+        raise FileExistsError(
+            f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty folder"
+            " for the index."
+        )
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"Nothing may be written into the folder {str(there)!r}.")
+
+
+def write_folder(
+    folder: str | Path, settings: Mapping[str, Any], writers: Mapping[str, Writer]
+) -> None:
+    """Makes the folder an index of these settings and files, or leaves it as it was.
+
+    Args:
+        folder: where; made if need be.
+        settings: what else `index.json` is to say.
+        writers: of each role in `ROLES` that there is, what writes its file.
+
+    Raises:
+        OSError: if it cannot be written, or holds something else.
+    """
+    from filelock import FileLock
+
+    folder = Path(folder)
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+        files = {role: _write_file(folder, role, write) for role, write in writers.items()}
+        document = {"format_version": FORMAT_VERSION, **settings, "files": files}
+        with replacing(folder / MANIFEST) as file:
+            file.write(json.dumps(document, indent=1, allow_nan=False).encode())
+        _remove_others(folder, {entry["name"] for entry in files.values()})
+
+
+def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The settings in `index.json`, and the path of each role's file, its sha256 compared.
+
+    Raises:
+        FileNotFoundError: if there is no index.
+        ValueError: if a file is not what it must be; names it.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no index in {str(folder)!r}: no file {MANIFEST}. `dolg index … -o DIR` makes"
+            " one."
+        )
+    settings = read_json_object(path)
+    version, files = settings.pop("format_version", None), settings.pop("files", None)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{str(path)!r} has the format_version {version!r}, and this dolg-zoo reads"
+            f" {FORMAT_VERSION}."
+        )
+    if not isinstance(files, dict) or not {"descriptors", "items"} <= files.keys() <= ROLES.keys():
+        raise ValueError(f"{str(path)!r} does not name the files of an index under `files`.")
+    paths = {}
+    for role, entry in files.items():
+        if not _is_entry(role, entry):
+            raise ValueError(f"{str(path)!r} has no file of an index as {role}: {entry!r:.200}.")
+        paths[role] = folder / entry["name"]
+        if fault := fault_in(paths[role], entry["sha256"], entry["bytes"]):
+            raise ValueError(
+                f"{str(paths[role])!r} is damaged: {fault}. Put it back from a copy, or make the"
+                " index anew."
+            )
+    return settings, paths
+
+
+def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
+    unfinished = folder / f".dolg-{os.getpid():x}-{secrets.token_hex(4)}.tmp"
+    try:
+        with unfinished.open("xb") as file:
+            hashed = Hashed(file)
+            write(hashed)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = hashed.sha256.hexdigest()
+        name = f"{role}-{digest[:16]}{ROLES[role]}"
+        unfinished.replace(folder / name)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+    return {"name": name, "bytes": hashed.bytes, "sha256": digest}
+
+
+def _remove_others(folder: Path, named: set[str]) -> None:
+    for path in folder.iterdir():
+        ours = _NAME.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)
+        if ours and path.name not in named:
+            with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
+                path.unlink()
+
+
+def _foreign(folder: Path) -> bool:
+    """Whether there is a file that no write of an index has left."""
+    return any(
+        entry.name[0] != "." and not _NAME.fullmatch(entry.name) for entry in folder.iterdir()
+    )
+
+
+def _is_entry(role: str, entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and bool(_NAME.fullmatch(entry["name"]))
+        and entry["name"].startswith(f"{role}-")
+        and entry["name"].endswith(ROLES[role])
+        and type(entry.get("bytes")) is int
+        and isinstance(entry.get("sha256"), str)
+        and bool(_SHA256.fullmatch(entry["sha256"]))
+    )
