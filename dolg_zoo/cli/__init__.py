@@ -24,6 +24,7 @@ from dolg_zoo.cli import (
     search,
     train,
     verify,
+    whiten,
 )
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
@@ -71,6 +72,7 @@ for command in (
     search.search,
     dedupe.dedupe,
     train.train,
+    whiten.whiten,
     publish.publish,
     demo.demo,
 ):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dolg_zoo import BadImageError
-from dolg_zoo.retrieval import DescriptorStore, Index, fingerprint
+from dolg_zoo.retrieval import DescriptorStore, Index
+from dolg_zoo.retrieval.fingerprint import fingerprint
 
 
 def unit_rows(rng, rows, dim=512):
