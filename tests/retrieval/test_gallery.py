@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from dolg_zoo.retrieval.gallery import Gallery
+from dolg_zoo.retrieval.ranking import Ranking
+
+
+def gallery(descriptors, metadata=None, kind="exact", names=None):
+    names = names or [f"{place}.jpg" for place in range(len(descriptors))]
+    return Gallery(names, descriptors, "photos", metadata, kind, 0.95, "a model")
+
+
+def unit_rows(rng, rows, dim=8):
+    descriptors = rng.standard_normal((rows, dim)).astype(np.float32)
+    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+
+
+def names_of(matches):
+    return [match.name for match in matches]
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivfpq"])
+def test_metadata_comes_with_the_match(rng, kind):
+    rows = unit_rows(rng, 300)
+    index = gallery(rows, [{"place": i} for i in range(300)], kind)
+    assert index.kind == kind
+    (match,) = index.search_descriptors(rows[17:18], 1)[0]
+    assert match.metadata == {"place": 17} and str(match.path) == "photos/17.jpg"
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivfpq"])
+def test_what_was_removed_is_not_found(rng, kind):
+    rows = unit_rows(rng, 400)
+    index = gallery(rows, [{"place": i} for i in range(400)], kind)
+    gone = [f"{place}.jpg" for place in range(0, 100, 2)]
+    index.remove(gone)
+    assert len(index) == 350 and index.descriptors.shape == (350, 8)
+    cosines = rows[:10] @ rows.T
+    cosines[:, :100:2] = -np.inf
+    expected = [f"{place}.jpg" for place in np.argmax(cosines, axis=1)]
+    found = index.search_descriptors(rows[:10], 1)
+    assert [names_of(matches)[0] for matches in found] == expected
+    assert all(f"{match.metadata['place']}.jpg" == match.name for (match,) in found)
+
+
+def test_removing_a_name_that_is_not_there_removes_nothing(rng):
+    index = gallery(unit_rows(rng, 3))
+    with pytest.raises(ValueError, match=r"'9\.jpg'"):
+        index.remove(["1.jpg", "9.jpg"])
+    assert len(index) == 3
+
+
+def test_all_images_can_be_removed(rng):
+    index = gallery(unit_rows(rng, 300), kind="hnsw")
+    index.remove(index.names)
+    assert len(index) == 0 and index.search_descriptors(np.ones((2, 8)), 3) == [[], []]
+    assert index.within_descriptors(np.ones((1, 8)), 0.5) == [[]] and index.duplicates() == []
+
+
+def test_an_update_adds_replaces_and_removes(rng):
+    rows = unit_rows(rng, 6)
+    index = gallery(rows[:4], [{"n": i} for i in range(4)], names=["a", "b", "c", "d"])
+    fresh = gallery(rows[[5, 0, 1, 4]], names=["e", "a", "b", "c"])
+    assert index.update(fresh) == (2, 1)  # e is new, c is another picture, d is gone
+    assert sorted(index.names) == ["a", "b", "c", "e"]
+    for name, place in {"a": 0, "b": 1, "c": 4, "e": 5}.items():
+        (match,) = index.search_descriptors(rows[place : place + 1], 1)[0]
+        assert match.name == name and match.score == pytest.approx(1, abs=1e-6)
+        assert match.metadata == ({"n": "abcd".index(name)} if name != "e" else {})
+    assert index.update(fresh) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+def test_within_finds_all_that_is_as_near_best_first(rng, kind):
+    rows = unit_rows(rng, 300)
+    found = gallery(rows, kind=kind).within_descriptors(rows[:2] * 3, 0.5)
+    for row, matches in zip(rows[:2], found, strict=True):
+        cosines = rows @ row
+        order = [place for place in np.argsort(-cosines) if cosines[place] >= 0.5]
+        assert len(order) > 5 and names_of(matches) == [f"{place}.jpg" for place in order]
+        np.testing.assert_allclose([m.score for m in matches], cosines[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [1.1, -2, np.nan, "0.5", None, True])
+def test_a_threshold_that_is_no_cosine_is_refused(rng, threshold):
+    index = gallery(unit_rows(rng, 3))
+    with pytest.raises(ValueError, match="threshold must be a number from -1 to 1"):
+        index.within_descriptors(np.ones((1, 8)), threshold)
+    with pytest.raises(ValueError, match="threshold"):
+        index.duplicates(threshold)
+
+
+def test_duplicates_tell_how_alike_they_are_to_the_first(rng):
+    rows = unit_rows(rng, 5, 16)
+    rows[3] = rows[1] + 0.1 * rows[0]
+    rows[3] /= np.linalg.norm(rows[3])
+    (group,) = gallery(rows).duplicates(0.9)
+    assert names_of(group) == ["1.jpg", "3.jpg"]
+    assert group[0].score == pytest.approx(1, abs=1e-6)
+    assert group[1].score == pytest.approx(float(rows[1] @ rows[3]), abs=1e-6)
+
+
+def test_expansion_searches_with_the_weighted_mean(rng):
+    rows = unit_rows(rng, 50)
+    query = unit_rows(rng, 1)[0]
+    cosines = rows @ query
+    first = np.argsort(-cosines)[:3]
+    mean = query + (np.maximum(cosines[first], 0) ** 3) @ rows[first]
+    expected = np.argsort(-(rows @ mean))[:10]
+    found = gallery(rows).search_descriptors(query[None], 10, Ranking(expand=3))[0]
+    assert names_of(found) == [f"{place}.jpg" for place in expected]
+
+
+@pytest.mark.parametrize(
+    "names, fault", [(["a", "a"], "'a' is there twice"), (["a", "../b"], "leads out")]
+)
+def test_names_that_cannot_be_are_refused(rng, names, fault):
+    with pytest.raises(ValueError, match=fault):
+        gallery(unit_rows(rng, 2), names=names)
+
+
+@pytest.mark.parametrize("metadata", [[{}], [{}, 3], [{}, {"a": {1, 2}}], [{}, {"a": np.nan}]])
+def test_metadata_that_json_cannot_hold_is_refused(rng, metadata):
+    with pytest.raises(ValueError, match="metadata"):
+        gallery(unit_rows(rng, 2), metadata)
+
+
+@pytest.mark.parametrize("recall", [-0.1, 1.1, "0.9", np.nan])
+def test_a_recall_that_is_no_share_is_refused(rng, recall):
+    with pytest.raises(ValueError, match="recall"):
+        Gallery(["a"], unit_rows(rng, 1), ".", None, "exact", recall, "a model")
