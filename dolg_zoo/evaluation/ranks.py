@@ -43,7 +43,7 @@ def ranks(
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
         scores = (gallery @ queries[chunk].T).T
-        _put_first(scores, None if first is None else first[chunk], 0)
+        put_first(scores, None if first is None else first[chunk])
         for row, score in enumerate(scores, start):
             order = np.argsort(-score, kind="stable")
             place_to_rank = np.empty(len(order), np.int64)
@@ -53,7 +53,7 @@ def ranks(
     begin = len(gallery)
     for part in _pieces(distractors, len(queries)):
         scores = np.ascontiguousarray((part @ queries.T).T)
-        _put_first(scores, first, begin)
+        put_first(scores, first, begin)
         scores.sort(axis=1)
         for row, score in enumerate(scores):
             found[row] += len(part) - np.searchsorted(score, thresholds[row], side="right")
@@ -61,8 +61,14 @@ def ranks(
     return found
 
 
-def _put_first(scores: np.ndarray, first: np.ndarray | None, begin: int) -> None:
-    """Gives what comes first scores above any cosine; `scores` are of places from `begin` on."""
+def put_first(scores: np.ndarray, first: np.ndarray | None, begin: int = 0) -> None:
+    """Gives what is to come first scores above any cosine, in its order.
+
+    Args:
+        scores: (queries, rows), of the places from `begin` on; changed in place.
+        first: as for `ranks`.
+        begin: the first of these places.
+    """
     if first is None:
         return
     places = first - begin
