@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import demo, download, embed, info, presets, publish, search, train, verify
+from dolg_zoo.cli import (
+    demo,
+    download,
+    embed,
+    evaluate,
+    info,
+    presets,
+    publish,
+    search,
+    train,
+    verify,
+)
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
@@ -20,6 +31,7 @@ Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
   dolg train --data photos/ -o my-places
+  dolg evaluate folder photos/
 
 \b
 Exit status:
@@ -61,6 +73,7 @@ for command in (
     demo.demo,
 ):
     app.command()(reporting_errors(command))
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _print_version(wanted: bool) -> None:
