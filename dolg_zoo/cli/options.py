@@ -56,3 +56,15 @@ Montage = Annotated[
         help="Write a picture of what was found: .png, .jpg, .jpeg or .webp.",
     ),
 ]
+Expand = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Expand queries by their N nearest; 0 for not.")
+]
+Alpha = Annotated[
+    float,
+    typer.Option(
+        metavar="A", min=0, help="Of --expand: the higher, the less the unlike ones count."
+    ),
+]
+Rerank = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Re-rank the first N results; 0 for not.")
+]

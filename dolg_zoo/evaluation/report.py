@@ -72,13 +72,16 @@ class Report:
 
 def settings_of_model(model: DOLG, scales: Sequence[float] | None) -> dict[str, Any]:
     """What makes a model's descriptors."""
+    converter = model.image_converter.to_config()
+    # what a preset would choose may not be what was chosen
+    of_preset = {name: converter.pop(name) for name in ("scales", "crop_queries")}
     return {
         "preset": name_of_model(model),
         "model_id": fingerprint(model),
         "dim": model.descriptor_dim,
-        "scales": list(model.image_converter.scales if scales is None else scales),
-        "image_converter": model.image_converter.to_config(),
-        "dolg_zoo": __version__,
+        "scales": list(of_preset["scales"] if scales is None else scales),
+        "image_converter": converter,
+        "dolg_zoo_version": __version__,
     }
 
 
@@ -89,7 +92,7 @@ def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
         "model_id": store.model_id,
         "dim": store.dim,
         "scales": list(store.scales),
-        "dolg_zoo": __version__,
+        "dolg_zoo_version": __version__,
     }
 
 
@@ -109,7 +112,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_text, value)) + "]"
+        return " ".join(map(_text, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

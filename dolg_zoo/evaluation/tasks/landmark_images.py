@@ -147,5 +147,5 @@ def settings_of_files(solution: str | Path, predictions: str | Path) -> dict[str
     return {
         "predictions_sha256": sha256_of(Path(predictions)),
         "solution_sha256": sha256_of(Path(solution)),
-        "dolg_zoo": __version__,
+        "dolg_zoo_version": __version__,
     }
