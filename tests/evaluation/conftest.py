@@ -1,9 +1,11 @@
 import pickle
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dolg_zoo.evaluation.ground_truth import read_ground_truth
 
@@ -43,3 +45,54 @@ def described(shared):
 
 def unit(rows):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def cache_dir(tmp_path, monkeypatch):
+    """The cache folder: never the user's own."""
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def write_images():
+    """Writes parts of photographs: of each subject its own, each from another place."""
+    from skimage import data
+
+    def write(folder, names):
+        for number, (name, subject) in enumerate(names.items()):
+            (path,) = Path(data.data_dir).glob(f"{subject}.*")
+            x, y = 10 * (number % 5), 10 * (number % 3)
+            part = Image.open(path).convert("RGB").crop((x, y, x + 200, y + 160))
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.resize((100, 80)).save(target)
+
+    return write
+
+
+@pytest.fixture
+def write_store(tmp_path):
+    """Writes descriptors as `dolg embed` does, as if a model had made them."""
+    from dolg_zoo.retrieval import DescriptorStore
+    from dolg_zoo.retrieval.fingerprint import fingerprint
+
+    def write(ids, rows, model=None, part=1000, folder="store", scales=(1.0,), **settings):
+        settings.setdefault("model_id", fingerprint(model) if model else "0" * 32)
+        settings.setdefault("model_name", "some-model")
+        store = DescriptorStore.create(
+            tmp_path / folder, dim=rows.shape[1], scales=scales, **settings
+        )
+        for start in range(0, len(ids), part):
+            store.append(ids[start : start + part], rows[start : start + part])
+        return tmp_path / folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small network with random weights; what it makes of photographs differs all the same."""
+    from small_run import tiny_model
+
+    return tiny_model()

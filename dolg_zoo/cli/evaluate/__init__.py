@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dolg_zoo.cli.evaluate.folder import folder
-from dolg_zoo.cli.evaluate.gldv2 import gldv2_recognition, gldv2_retrieval
-from dolg_zoo.cli.evaluate.revisited import revisited
+from dolg_zoo.cli.evaluate import folder, gldv2, revisited
 from dolg_zoo.cli.reporting import reporting_errors
 
 app = typer.Typer(
@@ -24,10 +22,10 @@ Descriptors are kept: an evaluation that was interrupted goes on where it was.
 )
 
 for name, command in (
-    ("roxford5k", revisited("roxford5k", "Revisited Oxford")),
-    ("rparis6k", revisited("rparis6k", "Revisited Paris")),
-    ("gldv2-retrieval", gldv2_retrieval),
-    ("gldv2-recognition", gldv2_recognition),
-    ("folder", folder),
+    ("roxford5k", revisited.revisited("roxford5k", "Revisited Oxford")),
+    ("rparis6k", revisited.revisited("rparis6k", "Revisited Paris")),
+    ("gldv2-retrieval", gldv2.gldv2_retrieval),
+    ("gldv2-recognition", gldv2.gldv2_recognition),
+    ("folder", folder.folder),
 ):
     app.command(name)(reporting_errors(command))
