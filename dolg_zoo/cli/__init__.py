@@ -17,6 +17,7 @@ from dolg_zoo.cli import (
     demo,
     download,
     embed,
+    evaluate,
     index,
     info,
     presets,
@@ -33,6 +34,7 @@ Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
   dolg train --data photos/ -o my-places
+  dolg evaluate folder photos/
 
 \b
 Exit status:
@@ -77,6 +79,7 @@ for command in (
     demo.demo,
 ):
     app.command()(reporting_errors(command))
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _print_version(wanted: bool) -> None:

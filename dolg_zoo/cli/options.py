@@ -90,3 +90,15 @@ Images = Annotated[
         show_default=False,
     ),
 ]
+Expand = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Expand queries by their N nearest; 0 for not.")
+]
+Alpha = Annotated[
+    float,
+    typer.Option(
+        metavar="A", min=0, help="Of --expand: the higher, the less the unlike ones count."
+    ),
+]
+Rerank = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Re-rank the first N results; 0 for not.")
+]

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dolg_zoo.cli.options import Box, Images, Json, Montage, Preset, Scales, Strict
+from dolg_zoo.cli.options import (
+    Alpha,
+    Box,
+    Expand,
+    Images,
+    Json,
+    Montage,
+    Preset,
+    Rerank,
+    Scales,
+    Strict,
+)
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
@@ -44,18 +55,9 @@ def search(
             show_default=False,
         ),
     ] = None,
-    expand: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Search again with the mean of the query and N results."
-        ),
-    ] = 0,
-    rerank: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Rank the first N results anew by their neighbours in common."
-        ),
-    ] = 0,
+    expand: Expand = 0,
+    alpha: Alpha = 3.0,
+    rerank: Rerank = 0,
     montage: Montage = None,
     images: Images = None,
     preset: Preset = None,
@@ -81,7 +83,7 @@ def search(
     if threshold is not None and (expand or rerank):
         raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
     # to fail before the model is loaded
-    ranking = Ranking(expand=expand, rerank=rerank)
+    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank)
     check_where(where, scales, images)
     sources = [Crop(query, box) if box else query for query in queries]
     unread = _unread(sources)

@@ -1,10 +1,43 @@
-"""How good a ranking is: average precision and recall, over a folder or a gallery."""
+"""How good a ranking is: the benchmarks of the field, and scores of a folder or a gallery."""
 
+from dolg_zoo.evaluation.gldv2 import mean_average_precision_at, micro_average_precision
+from dolg_zoo.evaluation.ground_truth import GroundTruth, GroundTruthError, read_ground_truth
 from dolg_zoo.evaluation.metrics import (
     RetrievalScores,
     average_precision,
     leave_one_out,
     query_gallery,
 )
+from dolg_zoo.evaluation.report import Report
+from dolg_zoo.evaluation.revisited import RevisitedScores, revisited_scores
+from dolg_zoo.evaluation.search import Options
+from dolg_zoo.evaluation.tasks import (
+    ClassFolder,
+    Recognition,
+    Retrieval,
+    Revisited,
+    score_recognition,
+    score_retrieval,
+)
 
-__all__ = ["RetrievalScores", "average_precision", "leave_one_out", "query_gallery"]
+__all__ = [
+    "ClassFolder",
+    "GroundTruth",
+    "GroundTruthError",
+    "Options",
+    "Recognition",
+    "Report",
+    "Retrieval",
+    "RetrievalScores",
+    "Revisited",
+    "RevisitedScores",
+    "average_precision",
+    "leave_one_out",
+    "mean_average_precision_at",
+    "micro_average_precision",
+    "query_gallery",
+    "read_ground_truth",
+    "revisited_scores",
+    "score_recognition",
+    "score_retrieval",
+]

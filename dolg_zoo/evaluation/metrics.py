@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dolg_zoo.evaluation.ranks import put_first
+
 # similarities held at a time; sorting them takes about thirty bytes each
 MAX_SIMILARITIES = 2**22
 
@@ -62,7 +64,32 @@ def leave_one_out(descriptors: np.ndarray, labels: Sequence) -> RetrievalScores:
         ValueError: if the shapes do not agree, a descriptor is not finite, or no two images have
             the same label.
     """
-    return _scores(descriptors, labels, descriptors, labels, is_same_set=True)
+    return _summary(*leave_one_out_each(descriptors, labels))
+
+
+def leave_one_out_each(
+    descriptors: np.ndarray,
+    labels: Sequence,
+    queries: np.ndarray | None = None,
+    first: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `leave_one_out` takes the mean of, image by image.
+
+    Args:
+        descriptors: (images, dim); compared by cosine.
+        labels: (images,).
+        queries: (images, dim), the images' descriptors as queries, if they are others.
+        first: (images, n), re-ranked results, which come before all others; see `ranks`.
+
+    Returns:
+        Each (images,): the average precision, and whether the first result is relevant, as 1 or 0.
+        NaN for images whose label no other has.
+
+    Raises:
+        ValueError: if the shapes do not agree, or a descriptor is not finite.
+    """
+    queries = descriptors if queries is None else queries
+    return _each(queries, labels, descriptors, labels, is_same_set=True, first=first)
 
 
 def query_gallery(
@@ -83,12 +110,17 @@ def query_gallery(
         ValueError: if the shapes do not agree, a descriptor is not finite, or no query has
             anything relevant in the gallery.
     """
-    return _scores(query_descriptors, query_labels, gallery_descriptors, gallery_labels)
+    return _summary(*_each(query_descriptors, query_labels, gallery_descriptors, gallery_labels))
 
 
-def _scores(
-    query_descriptors, query_labels, gallery_descriptors, gallery_labels, is_same_set=False
-) -> RetrievalScores:
+def _each(
+    query_descriptors,
+    query_labels,
+    gallery_descriptors,
+    gallery_labels,
+    is_same_set=False,
+    first=None,
+) -> tuple[np.ndarray, np.ndarray]:
     queries, query_labels = _checked(query_descriptors, query_labels)
     gallery, gallery_labels = _checked(gallery_descriptors, gallery_labels)
     if queries.shape[1] != gallery.shape[1]:
@@ -96,7 +128,7 @@ def _scores(
             f"Queries of dimension {queries.shape[1]} cannot be compared with a gallery of"
             f" dimension {gallery.shape[1]}."
         )
-    precisions, firsts = [], []
+    precisions, hits = np.full((2, len(queries)), np.nan)
     step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
@@ -104,22 +136,29 @@ def _scores(
         if is_same_set:
             rows = np.arange(len(similarities))
             similarities[rows, start + rows] = -np.inf  # the image itself: last, and cut off
+        put_first(similarities, None if first is None else first[chunk])
         # stable: of equally similar images the earlier comes first
         order = np.argsort(-similarities, axis=1, kind="stable")
         if is_same_set:
             order = order[:, :-1]
         relevant = gallery_labels[order] == query_labels[chunk, None]
-        relevant = relevant[relevant.any(axis=1)]
-        if len(relevant):
-            precisions.append(average_precision(relevant))
-            firsts.append(relevant[:, 0])
-    if not precisions:
+        is_query = relevant.any(axis=1)
+        if is_query.any():
+            rows = start + np.flatnonzero(is_query)
+            precisions[rows] = average_precision(relevant[is_query])
+            hits[rows] = relevant[is_query, 0]
+    return precisions, hits
+
+
+def _summary(precisions: np.ndarray, hits: np.ndarray) -> RetrievalScores:
+    is_query = ~np.isnan(precisions)
+    if not is_query.any():
         raise ValueError(
             "There is nothing to score: no query has another image of its label to find."
         )
-    precision = np.concatenate(precisions)
-    recall = np.concatenate(firsts)
-    return RetrievalScores(float(precision.mean()), float(recall.mean()), len(precision))
+    return RetrievalScores(
+        float(precisions[is_query].mean()), float(hits[is_query].mean()), int(is_query.sum())
+    )
 
 
 def _checked(descriptors, labels) -> tuple[np.ndarray, np.ndarray]:

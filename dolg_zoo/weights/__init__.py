@@ -22,7 +22,7 @@ from dolg_zoo.weights.manifest import (
     RemoteFile,
     load_manifest,
 )
-from dolg_zoo.weights.readers import read_state_dict
+from dolg_zoo.weights.readers import read_plain, read_state_dict
 
 __all__ = [
     "CheckpointEntry",
@@ -41,5 +41,6 @@ __all__ = [
     "fetch_repo",
     "load_manifest",
     "parse_hub_url",
+    "read_plain",
     "read_state_dict",
 ]

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.tables import DataError, lines, rows, stays_inside
+from dolg_zoo.gldv2 import read_landmarks
+from dolg_zoo.tables import DataError, rows, stays_inside
 from dolg_zoo.training.data.examples import Examples
-
-_GLDV2_LINES = {
-    "id,url,landmark_id": re.compile(r"(?P<ids>[0-9a-f]{16}),.*,(?P<landmark>[0-9]{1,9})\s*"),
-    "landmark_id,images": re.compile(
-        r"(?P<landmark>[0-9]{1,9}),(?P<ids>[0-9a-f]{16}(?: [0-9a-f]{16})*)\s*"
-    ),
-}
 
 
 def from_csv(
@@ -84,39 +77,11 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
             the images looked for exists.
         OSError: if the file cannot be read.
     """
-    listed = lines(path)
-    header = next(listed, "").rstrip()
-    if header not in _GLDV2_LINES:
-        raise DataError(
-            f"{path} begins with {header[:80]!r}, and the lists of GLDv2 with"
-            f" {' or '.join(map(repr, _GLDV2_LINES))}. For a CSV file of your own use csv = …"
-        )
-    landmarks, ids = [], []
-    for number, line in enumerate(listed, 2):
-        match = _GLDV2_LINES[header].fullmatch(line)
-        if match is None:
-            raise DataError(
-                f"{path}, line {number} is {line[:80]!r}, not {header} with ids of 16 hexadecimal"
-                " digits and a landmark's number; download the list again."
-            )
-        landmarks.append(int(match["landmark"]))
-        ids.append(match["ids"])
-    if not ids:
-        raise DataError(f"{path} lists no images below its header.")
-    numbers = np.frombuffer(bytes.fromhex(" ".join(ids)), ">u8")
-    ordered = np.sort(numbers)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise DataError(
-            f"{path} lists the image {twice[0]:016x} more than once, and {len(twice)} such in all;"
-            " download the list again."
-        )
-    # an id and the space behind it take 17 characters
-    images_of_line = [(len(text) + 1) // 17 for text in ids]
+    numbers, landmarks = read_landmarks(path, "For a CSV file of your own use csv = …")
     names, classes = np.unique(landmarks, return_inverse=True)
     sources = _Tree(Path(images), numbers)
     _look_for_some(sources, images)
-    return Examples(sources, np.repeat(classes, images_of_line), tuple(map(str, names)))
+    return Examples(sources, classes, tuple(map(str, names)))
 
 
 class _Files(Sequence):

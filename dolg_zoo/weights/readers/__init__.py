@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["read_state_dict"]
+__all__ = ["read_plain", "read_state_dict"]
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -47,10 +47,45 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     from dolg_zoo.weights.readers.formats import read
 
     path = Path(path)
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise CheckpointError(f"{path} is no regular file. Name the checkpoint file itself.")
+    _check_regular(path)
     try:
         return read(path)
     except FileError as fault:
         raise CheckpointError(f"{path} {fault}. {fault.remedy}") from None
+
+
+def read_plain(path: str | Path) -> Any:
+    """Read a pickle of plain values, such as the ground truth of a benchmark; nothing is run.
+
+    Args:
+        path: a regular file.
+
+    Returns:
+        None, numbers and texts of up to 64 KiB, and lists, tuples and dicts of these. What the
+        file made large, deep or endless by sharing is so still: check before walking through it.
+
+    Raises:
+        CheckpointError: it is no such file, is damaged, or could only be read by running it.
+        OSError: there is no file of that name, or it may not be read.
+    """
+    import numpy as np
+
+    from dolg_zoo.weights.readers import plain
+    from dolg_zoo.weights.readers.faults import DamagedError, FileError
+
+    path = Path(path)
+    _check_regular(path)
+    try:
+        if path.stat().st_size == 0:
+            raise DamagedError("is empty")
+        return plain.read(np.memmap(path, np.uint8, mode="r"))
+    except FileError as fault:
+        raise CheckpointError(
+            f"{path} {fault}. Nothing in it was run; fetch the file again from where it is"
+            " published."
+        ) from None
+
+
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise CheckpointError(f"{path} is no regular file. Name the file itself.")

@@ -129,9 +129,7 @@ def _push_stack_global(machine: Machine) -> None:
 
 def _look_up(machine: Machine, module: str, name: str) -> Any:
     if (module, name) not in machine.names:
-        raise RefusedError(
-            f"asks for {shown(module + '.' + name)}, which plain weights do not need"
-        )
+        raise RefusedError(f"asks for {shown(module + '.' + name)}, which plain data do not need")
     value = machine.names[module, name]
     if isinstance(value, UnsupportedError):
         raise value
@@ -198,9 +196,7 @@ def unknown(code: int) -> FileError:
     known = pickletools.code2op.get(chr(code))
     if known is None:
         return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
-    return RefusedError(
-        f"uses the pickle instruction {known.name}, which plain weights do not need"
-    )
+    return RefusedError(f"uses the pickle instruction {known.name}, which plain data do not need")
 
 
 def _instructions() -> dict[int, tuple[struct.Struct, Callable]]:

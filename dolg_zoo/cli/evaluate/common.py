@@ -1,0 +1,56 @@
+"""What the evaluations have in common: better ranking, and how figures are printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import as_list, finish, print_json
+from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.evaluation import Options, Report
+
+Dba = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Augment each image searched by its N nearest, with --alpha; 0 for not. Compares all"
+        " with all.",
+    ),
+]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown with the settings.")]
+
+
+def options_of(expand: int, alpha: float, rerank: int, dba: int = 0) -> Options:
+    """The options of better ranking, checked."""
+    from dolg_zoo.evaluation import Options
+    from dolg_zoo.retrieval.ranking import Ranking
+
+    return Options(Ranking(expand=expand, alpha=alpha, rerank=rerank), dba)
+
+
+def print_report(report: Report, markdown: bool, as_json: bool, strict: bool = False) -> None:
+    """Prints figures and what they depend on, and names what could not be read."""
+    if as_json:
+        print_json(
+            {
+                "task": report.task,
+                "scores": report.scores,
+                "settings": report.settings,
+                "notes": report.notes,
+                "skipped": as_list(report.skipped),
+            }
+        )
+    elif markdown:
+        print(report.to_markdown())
+    else:
+        print(report.task)
+        print_table(report.cells, report.header)
+        for text in report.notes:
+            print(shown(text), end="\n\n")
+        print_table(report.facts)
+    finish(report.skipped, strict)

@@ -1,0 +1,39 @@
+"""`dolg evaluate folder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales, Strict
+
+
+def folder(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Photographs, a subfolder for each class.")
+    ],
+    preset: Preset = None,
+    scales: Scales = None,
+    expand: Expand = 0,
+    alpha: Alpha = 3.0,
+    rerank: Rerank = 0,
+    markdown: Markdown = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Your own photographs: each finds the others.
+
+    \b
+    Example:
+      dolg evaluate folder photos/
+    """
+    from dolg_zoo.evaluation import ClassFolder
+
+    options = options_of(expand, alpha, rerank)
+    task = ClassFolder.find(folder)
+    report = task.evaluate(load_model(preset), scales=scales, options=options)
+    print_report(report, markdown, as_json, strict)

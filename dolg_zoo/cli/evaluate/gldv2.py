@@ -1,0 +1,149 @@
+"""`dolg evaluate gldv2-retrieval` and `dolg evaluate gldv2-recognition`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dolg_zoo.cli.evaluate.common import Dba, Markdown, options_of, print_report
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales, Strict
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+Solution = Annotated[Path, typer.Option(metavar="FILE.csv", help="What queries should find.")]
+Predictions = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Score this submission, and nothing else.",
+        show_default=False,
+    ),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="The test images, or their descriptors: a folder that `dolg embed` wrote.",
+        show_default=False,
+    ),
+]
+
+
+def gldv2_retrieval(
+    solution: Solution,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The index images, or their descriptors: a folder that `dolg embed` wrote.",
+            show_default=False,
+        ),
+    ] = None,
+    queries: Queries = None,
+    predictions: Predictions = None,
+    preset: Preset = None,
+    scales: Scales = None,
+    expand: Expand = 0,
+    alpha: Alpha = 3.0,
+    dba: Dba = 0,
+    rerank: Rerank = 0,
+    markdown: Markdown = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Google Landmarks v2, retrieval: mAP@100.
+
+    Embedding the 762,000 index images takes days without a GPU: `dolg embed` can do it elsewhere.
+
+    \b
+    Examples:
+      dolg evaluate gldv2-retrieval --solution retrieval_solution_v2.1.csv \\
+          --index index/ --queries test/ --preset dolg_resnet50_gldv2
+      dolg evaluate gldv2-retrieval --solution retrieval_solution_v2.1.csv \\
+          --predictions submission.csv
+    """
+    from dolg_zoo.evaluation import Retrieval, score_retrieval
+
+    options = options_of(expand, alpha, rerank, dba)
+    if _either(predictions, {"--index": index, "--queries": queries}):
+        print_report(score_retrieval(solution, predictions), markdown, as_json)
+        return
+    task = Retrieval.find(solution, index, queries)
+    model = _model(task.needs_model, preset)
+    report = task.evaluate(model, scales=scales, options=options)
+    print_report(report, markdown, as_json, strict)
+
+
+def gldv2_recognition(
+    solution: Solution,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="The training images' landmarks: train.csv or train_clean.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The training images, or their descriptors: a folder that `dolg embed` wrote.",
+            show_default=False,
+        ),
+    ] = None,
+    queries: Queries = None,
+    predictions: Predictions = None,
+    neighbours: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Nearest training images that vote by their similarity."
+        ),
+    ] = 5,
+    preset: Preset = None,
+    scales: Scales = None,
+    expand: Expand = 0,
+    alpha: Alpha = 3.0,
+    dba: Dba = 0,
+    rerank: Rerank = 0,
+    markdown: Markdown = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Google Landmarks v2, recognition: μAP.
+
+    \b
+    Examples:
+      dolg evaluate gldv2-recognition --solution recognition_solution_v2.1.csv \\
+          --labels train_clean.csv --train train/ --queries test/
+      dolg evaluate gldv2-recognition --solution recognition_solution_v2.1.csv \\
+          --predictions submission.csv
+    """
+    from dolg_zoo.evaluation import Recognition, score_recognition
+
+    options = options_of(expand, alpha, rerank, dba)
+    given = {"--labels": labels, "--train": train, "--queries": queries}
+    if _either(predictions, given):
+        print_report(score_recognition(solution, predictions), markdown, as_json)
+        return
+    task = Recognition.find(solution, labels, train, queries)
+    model = _model(task.needs_model, preset)
+    report = task.evaluate(model, neighbours=neighbours, scales=scales, options=options)
+    print_report(report, markdown, as_json, strict)
+
+
+def _either(predictions: Path | None, others: dict[str, Path | None]) -> bool:
+    """Whether predictions are given; if not, all the others are."""
+    given = [value is not None for value in others.values()]
+    if any(given) if predictions else not all(given):
+        raise typer.BadParameter(f"Give either --predictions, or {' and '.join(others)}.")
+    return predictions is not None
+
+
+def _model(is_needed: bool, preset: str | None) -> DOLG | None:
+    # descriptors are checked against a preset that is named, even if nothing is to be embedded
+    return load_model(preset) if is_needed or preset is not None else None

@@ -1,0 +1,79 @@
+"""`dolg evaluate roxford5k` and `dolg evaluate rparis6k`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.evaluate.common import Dba, Markdown, options_of, print_report
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales
+
+Images = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Where the images are; in folders below, too."),
+]
+GroundTruth = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.pkl",
+        help="The benchmark's ground truth; if not given, in DIR or beside it.",
+        show_default=False,
+    ),
+]
+Distractors = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="STORE",
+        help="Descriptors to search besides, of the same preset: a folder that `dolg embed` wrote.",
+        show_default=False,
+    ),
+]
+NoCrop = Annotated[
+    bool,
+    typer.Option(
+        "--no-crop", help="Take whole images as queries. The protocol crops them to the landmark."
+    ),
+]
+
+
+def revisited(benchmark: str, title: str) -> Callable[..., None]:
+    """The command for one of the two."""
+
+    def command(
+        images: Images,
+        preset: Preset = None,
+        scales: Scales = None,
+        ground_truth: GroundTruth = None,
+        distractors: Distractors = None,
+        no_crop: NoCrop = False,
+        expand: Expand = 0,
+        alpha: Alpha = 3.0,
+        dba: Dba = 0,
+        rerank: Rerank = 0,
+        markdown: Markdown = False,
+        as_json: Json = False,
+    ) -> None:
+        from dolg_zoo.evaluation import Revisited
+
+        options = options_of(expand, alpha, rerank, dba)
+        task = Revisited.find(benchmark, images, ground_truth)
+        report = task.evaluate(
+            load_model(preset),
+            crop=not no_crop,
+            scales=scales,
+            distractors=distractors,
+            options=options,
+        )
+        print_report(report, markdown, as_json)
+
+    command.__doc__ = f"""{title}: mAP and mP@k of easy, medium and hard.
+
+    \b
+    Example:
+      dolg evaluate {benchmark} --images {benchmark}/ --preset dolg_resnet50_gldv2
+    """
+    return command

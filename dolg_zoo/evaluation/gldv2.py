@@ -1,0 +1,103 @@
+"""The scores of Google Landmarks v2, by the definitions of its authors.
+
+Weyand et al., "Google Landmarks Dataset v2: A Large-Scale Benchmark for Instance-Level Recognition
+and Retrieval" (2020, arXiv 2004.01804).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+DEPTH = 100
+
+
+def mean_average_precision_at(
+    predictions: Mapping[str, Sequence[str]],
+    solution: Mapping[str, Collection[str]],
+    depth: int = DEPTH,
+) -> float:
+    """mAP@100: the mean over all queries of the solution of AP@100.
+
+    AP@100 of a query with m relevant images is the sum of the precision at each rank up to 100 at
+    which one of them stands, divided by min(m, 100).
+
+    Args:
+        predictions: query to images, best first; one that stands there again takes a rank and
+            finds nothing. A query without a prediction counts as 0.
+        solution: query to the relevant images, at least one.
+        depth: how many predictions count.
+
+    Raises:
+        ValueError: if the solution is empty.
+    """
+    if not solution:
+        raise ValueError("There is nothing to score: the solution has no query.")
+    total = 0.0
+    for query, relevant in solution.items():
+        left, found, score = set(relevant), 0, 0.0
+        for rank, image in enumerate(predictions.get(query, ())[:depth], 1):
+            if image in left:
+                left.remove(image)
+                found += 1
+                score += found / rank
+        total += score / min(len(set(relevant)), depth)
+    return total / len(solution)
+
+
+def micro_average_precision(
+    predictions: Mapping[str, tuple[int, float]], solution: Mapping[str, Collection[int]]
+) -> float:
+    """μAP, also called GAP: the average precision of all queries' predictions as one ranking.
+
+    The predictions are ranked by confidence; of equals, those of the smaller query id come first.
+    The sum of the precision at the rank of each right one is divided by the number of queries that
+    show a landmark: a landmark seen where there is none pushes what is right down.
+
+    Args:
+        predictions: query to (landmark, confidence); a query may be without. Those that the
+            solution lacks do not count.
+        solution: query to the landmarks it shows, if any.
+
+    Raises:
+        ValueError: if no query of the solution shows a landmark.
+    """
+    showing = sum(bool(landmarks) for landmarks in solution.values())
+    if not showing:
+        raise ValueError("There is nothing to score: no query of the solution shows a landmark.")
+    ranking = sorted(
+        (-confidence, query, landmark)
+        for query, (landmark, confidence) in predictions.items()
+        if query in solution
+    )
+    right = np.array([landmark in solution[query] for _, query, landmark in ranking], bool)
+    precision = right.cumsum() / np.arange(1, len(right) + 1)
+    return float(precision[right].sum() / showing)
+
+
+def recognise(
+    scores: np.ndarray, places: np.ndarray, landmarks: np.ndarray
+) -> list[tuple[int, float] | None]:
+    """The landmark that each query shows, told by its nearest neighbours.
+
+    Each neighbour votes for its landmark with its similarity; the landmark with the highest sum is
+    the prediction, and the sum its confidence. Of equals, that of the nearer neighbour.
+
+    Args:
+        scores: (queries, k), similarities of the neighbours, best first.
+        places: (queries, k), which images they are; -1 for none.
+        landmarks: (images,), what the images show.
+
+    Returns:
+        For each query (landmark, confidence); None if it has no neighbour.
+    """
+    predictions: list[tuple[int, float] | None] = []
+    for row, found in zip(scores.tolist(), places.tolist(), strict=True):
+        votes: dict[int, float] = {}
+        for score, place in zip(row, found, strict=True):
+            if place >= 0:
+                landmark = int(landmarks[place])
+                votes[landmark] = votes.get(landmark, 0.0) + score
+        predictions.append(max(votes.items(), key=lambda vote: vote[1]) if votes else None)
+    return predictions

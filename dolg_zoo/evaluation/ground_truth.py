@@ -1,0 +1,168 @@
+"""What a query of Revisited Oxford or Paris should find, as its authors published it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.weights import read_plain
+from dolg_zoo.weights.hashing import sha256_of
+
+BENCHMARKS = {"roxford5k": "ROxford5k", "rparis6k": "RParis6k"}
+
+MAX_LISTED = 10_000_000
+"""The most positives and junk over all queries; Paris has 36,000. A small file could list one long
+list any number of times."""
+
+_LISTS = ("easy", "hard", "junk")
+
+
+class GroundTruthError(ValueError):
+    """A file of ground truth is not what it must be."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """Queries, the images to search, and which of them each query should find.
+
+    Attributes:
+        gallery: names of the images to search, without their endings.
+        queries: names of the images that queries are cut from.
+        boxes: for each query (x1, y1, x2, y2), where in its image the landmark is.
+        easy: for each query the places in the gallery of images that show it clearly.
+        hard: of those that show it badly.
+        junk: of those that are neither right nor wrong.
+        sha256: of the file.
+    """
+
+    gallery: tuple[str, ...]
+    queries: tuple[str, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    easy: tuple[np.ndarray, ...]
+    hard: tuple[np.ndarray, ...]
+    junk: tuple[np.ndarray, ...]
+    sha256: str = ""
+
+
+def read_ground_truth(path: str | Path) -> GroundTruth:
+    """Reads `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, or a file like them. Nothing in it is run.
+
+    It is a pickle of {"imlist": names, "qimlist": names, "gnd": for each query {"bbx": box,
+    "easy": places, "hard": places, "junk": places}}.
+
+    Raises:
+        CheckpointError: if it is no pickle of plain values; see `read_plain`.
+        GroundTruthError: if the values are not these; names the first that is not.
+        OSError: if it cannot be read.
+    """
+    value = read_plain(path)
+    try:
+        return GroundTruth(**_fields(value), sha256=sha256_of(Path(path)))
+    except _FaultError as fault:
+        raise GroundTruthError(
+            f"{str(path)!r} is no ground truth of Revisited Oxford or Paris: {fault}."
+        ) from None
+
+
+def find_ground_truth(benchmark: str, images: str | Path) -> Path:
+    """`gnd_<benchmark>.pkl`, looked for in the folder of the images and the one around it.
+
+    Raises:
+        FileNotFoundError: if it is in neither; says where it is published.
+    """
+    name = f"gnd_{benchmark}.pkl"
+    folder = Path(images).absolute()
+    for place in (folder, folder.parent):
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(
+        f"There is no {name} in {str(folder)!r}, nor beside it. It is published with the images of"
+        f" {BENCHMARKS.get(benchmark, benchmark)} by the authors of the benchmark, in the project"
+        " “revisitop”; put it there, or name it with --ground-truth."
+    )
+
+
+class _FaultError(Exception):
+    pass
+
+
+def _fields(value: Any) -> dict[str, tuple]:
+    if not isinstance(value, dict):
+        raise _FaultError("it is no dict")
+    gallery, queries = _names(value, "imlist"), _names(value, "qimlist")
+    if len(set(gallery)) < len(gallery):
+        raise _FaultError("imlist has a name more than once")
+    truths = value.get("gnd")
+    if not isinstance(truths, list) or len(truths) != len(queries):
+        raise _FaultError(f"gnd is no list of {len(queries)} entries, one for each of qimlist")
+    left, boxes, lists = MAX_LISTED, [], {name: [] for name in _LISTS}
+    for number, truth in enumerate(truths):
+        where = f"entry {number} of gnd"
+        if not isinstance(truth, dict):
+            raise _FaultError(f"{where} is no dict")
+        boxes.append(_box(truth.get("bbx"), where))
+        for name in _LISTS:
+            places = truth.get(name)
+            left -= len(places) if isinstance(places, list) else 0
+            if left < 0:
+                raise _FaultError(f"it lists more than {MAX_LISTED} images in all")
+            lists[name].append(_places(places, len(gallery), f"{name} of {where}"))
+        listed = np.concatenate([lists[name][-1] for name in _LISTS])
+        if len(np.unique(listed)) < len(listed):
+            raise _FaultError(f"{where} lists an image more than once")
+    return {
+        "gallery": gallery,
+        "queries": queries,
+        "boxes": tuple(boxes),
+        **{name: tuple(found) for name, found in lists.items()},
+    }
+
+
+def _names(value: Mapping, key: str) -> tuple[str, ...]:
+    names = value.get(key)
+    if not isinstance(names, list) or not names:
+        raise _FaultError(f"{key} is no list of names")
+    for name in names:
+        # it becomes a part of a message, and is looked for among the files of a folder
+        if not isinstance(name, str) or not _is_file_name(name):
+            raise _FaultError(f"{key} has {_shown(name)}, which is no name of an image")
+    return tuple(names)
+
+
+def _is_file_name(name: str) -> bool:
+    is_plain = all(kind(name).name == name for kind in (PurePosixPath, PureWindowsPath))
+    return is_plain and name not in ("", "..") and name.isprintable()
+
+
+def _box(value: Any, where: str) -> tuple[float, float, float, float]:
+    numbers = value if isinstance(value, list | tuple) and len(value) == 4 else ()
+    if all(type(number) in (int, float) for number in numbers):
+        try:
+            x1, y1, x2, y2 = map(float, numbers)
+        except (ValueError, OverflowError):  # there are not four, or one is huge
+            x1 = y1 = x2 = y2 = math.nan
+        if -math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf:
+            return x1, y1, x2, y2
+    raise _FaultError(f"bbx of {where} is no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
+
+
+def _places(value: Any, size: int, where: str) -> np.ndarray:
+    if not isinstance(value, list) or not all(type(place) is int for place in value):
+        raise _FaultError(f"{where} is no list of whole numbers")
+    for place in value:
+        if not 0 <= place < size:
+            raise _FaultError(f"{where} has the place {_shown(place)}, and imlist has {size} names")
+    return np.array(value, np.int64)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return ascii(value[:80])
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a giant number"
+    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"

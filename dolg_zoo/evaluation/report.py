@@ -1,0 +1,118 @@
+"""What came of an evaluation, with all that its figures depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dolg_zoo import __version__
+from dolg_zoo.evaluation.search import Options
+from dolg_zoo.retrieval import DescriptorStore
+from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores, as a table, and what they depend on.
+
+    Attributes:
+        task: what was evaluated.
+        header: the table's titles.
+        rows: its cells; a float is a score from 0 to 1.
+        settings: all that matters, in a form that JSON can hold.
+        notes: what must be said where the figures stand.
+        skipped: name to reason, for images that could not be read.
+    """
+
+    task: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str | int | float]]
+    settings: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """The table as a dict: the first cell of a row to its other cells, by their titles."""
+        return {
+            str(name): dict(zip(self.header[1:], cells, strict=True)) for name, *cells in self.rows
+        }
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The table's cells as text, scores in per cent."""
+        return [
+            [f"{100 * cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
+            for row in self.rows
+        ]
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The settings as pairs of texts."""
+        return [(name.replace("_", " "), _text(value)) for name, value in self.settings.items()]
+
+    def to_markdown(self) -> str:
+        """A section with the table, the settings and the notes."""
+        from dolg_zoo.publishing.markdown import inline, table
+
+        return "\n\n".join(
+            [
+                f"## {inline(self.task)}",
+                table(self.header, (map(inline, row) for row in self.cells)),
+                "Scores are in per cent.",
+                *map(inline, self.notes),
+                table(("setting", "value"), (map(inline, fact) for fact in self.facts)),
+            ]
+        )
+
+
+def settings_of_model(model: DOLG, scales: Sequence[float] | None) -> dict[str, Any]:
+    """What makes a model's descriptors."""
+    converter = model.image_converter.to_config()
+    # what a preset would choose may not be what was chosen
+    of_preset = {name: converter.pop(name) for name in ("scales", "crop_queries")}
+    return {
+        "preset": name_of_model(model),
+        "model_id": fingerprint(model),
+        "dim": model.descriptor_dim,
+        "scales": list(of_preset["scales"] if scales is None else scales),
+        "image_converter": converter,
+        "dolg_zoo_version": __version__,
+    }
+
+
+def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
+    """What is known of what made the descriptors of a store."""
+    return {
+        "preset": store.model_name,
+        "model_id": store.model_id,
+        "dim": store.dim,
+        "scales": list(store.scales),
+        "dolg_zoo_version": __version__,
+    }
+
+
+def settings_of_ranking(options: Options) -> dict[str, Any]:
+    """How the ranking was made; what was not used has no settings."""
+    all_of_them = asdict(options.ranking)
+    settings = {"expand": options.ranking.expand, "dba": options.dba}
+    if options.ranking.expand or options.dba:
+        settings["alpha"] = all_of_them.pop("alpha")
+    settings["rerank"] = options.ranking.rerank
+    if options.ranking.rerank:
+        settings |= {f"rerank_{name}": all_of_them[name] for name in ("k1", "k2", "weight")}
+    return settings
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

@@ -1,0 +1,131 @@
+"""Exact search, with the options of better ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo.evaluation.collection import Collection
+from dolg_zoo.retrieval.nearest import Exact
+from dolg_zoo.retrieval.ranking import Ranking, augment_database, expand_queries, ranked
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval.ranking.weighted import Search
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done besides comparing descriptors.
+
+    Attributes:
+        ranking: expansion of queries and re-ranking.
+        dba: with how many neighbours each image of the gallery is augmented; 0 for none. Its alpha
+            is that of the expansion.
+
+    Raises:
+        ValueError: if `dba` is no whole number from 0 on.
+    """
+
+    ranking: Ranking = field(default_factory=Ranking)
+    dba: int = 0
+
+    def __post_init__(self) -> None:
+        """Check `dba`; the others are checked already."""
+        if type(self.dba) is not int or self.dba < 0:
+            raise ValueError(f"dba must be a whole number from 0 on, got {self.dba!r}.")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but comparing descriptors."""
+        return not (self.ranking.expand or self.ranking.rerank or self.dba)
+
+
+def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
+    """A search by dot product, in an array as it is.
+
+    Args:
+        gallery: (images, dim), float32.
+        leave_out_own: whether the queries are the gallery's images, all in their order, and none
+            is to find itself.
+    """
+    exact = Exact(gallery)
+
+    def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        k = min(k, len(gallery) - leave_out_own)
+        scores, places = exact.search(np.asarray(queries, np.float32), k + leave_out_own)
+        if leave_out_own:
+            is_own = places == np.arange(len(places))[:, None]
+            order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
+            scores, places = (np.take_along_axis(found, order, 1) for found in (scores, places))
+        return scores, places
+
+    return search
+
+
+def improved(
+    queries: np.ndarray, gallery: np.ndarray, options: Options, leave_one_out: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Queries and gallery as the options change them.
+
+    Args:
+        queries: (queries, dim), unit rows.
+        gallery: (images, dim), unit rows, float32.
+        options: what to do.
+        leave_one_out: whether the queries are the gallery's images, all in their order.
+
+    Returns:
+        (queries, gallery, first): `first` are the places of the re-ranked results, which come
+        before all others, (queries, `options.ranking.rerank` or fewer); None without re-ranking.
+    """
+    ranking = options.ranking
+    if options.dba:
+        gallery = augment_database(gallery, exact_search(gallery), options.dba, ranking.alpha)
+    search = exact_search(gallery, leave_one_out)
+    if ranking.expand:
+        queries = expand_queries(queries, search, gallery, ranking.expand, ranking.alpha)
+    first = None
+    if ranking.rerank:
+        options = replace(ranking, expand=0)
+        _, first = ranked(queries, search, gallery, ranking.rerank, options)
+    return queries, gallery, first
+
+
+def nearest(
+    queries: np.ndarray, collection: Collection, k: int, options: Options
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best images of a collection for each query.
+
+    With options the collection has to fit into the memory; without, one part of it.
+
+    Returns:
+        (scores, places), each (queries, k), best first; a place of -1 where there is no more.
+    """
+    if options.is_plain:
+        return _nearest_in_parts(queries, collection.parts(), k)
+    gallery = collection.read()
+    if options.dba:
+        gallery = augment_database(
+            gallery, exact_search(gallery), options.dba, options.ranking.alpha
+        )
+    return ranked(queries, exact_search(gallery), gallery, k, options.ranking)
+
+
+def _nearest_in_parts(
+    queries: np.ndarray, parts: Iterable[np.ndarray], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    places = np.full((len(queries), k), -1, np.int64)
+    start = 0
+    for part in parts:
+        if len(part):
+            new_scores, new_places = exact_search(part)(queries, k)
+            scores = np.concatenate([scores, new_scores], axis=1)
+            places = np.concatenate([places, new_places + start], axis=1)
+            # stable: of equals, those of the earlier part stay before
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            scores, places = (np.take_along_axis(found, order, 1) for found in (scores, places))
+        start += len(part)
+    return scores, places

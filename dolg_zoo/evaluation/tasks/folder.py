@@ -1,0 +1,127 @@
+"""Leave-one-out on a folder of photographs, a subfolder for each class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo.evaluation.collection import embedded
+from dolg_zoo.evaluation.metrics import leave_one_out_each
+from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
+from dolg_zoo.evaluation.search import Options, improved
+from dolg_zoo.preprocessing import list_images
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """Images in subfolders, each subfolder a class.
+
+    Attributes:
+        folder: where they are.
+        paths: the image's name, its path below the folder, to its file.
+        left_out: how many images are in no subfolder.
+    """
+
+    folder: Path
+    paths: Mapping[str, Path]
+    left_out: int
+
+    @classmethod
+    def find(cls, folder: str | Path) -> ClassFolder:
+        """Lists the images; one further below belongs to the subfolder of the first level.
+
+        Raises:
+            ValueError: if no class has two images.
+            OSError: if there is no such folder, or it cannot be read.
+        """
+        folder = Path(folder)
+        found = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
+        paths = {name: path for name, path in found.items() if "/" in name}
+        if max(Counter(map(_class, paths)).values(), default=0) < 2:
+            raise ValueError(
+                f"No subfolder of {str(folder)!r} has two images: there is nothing to find. Each"
+                " class needs a subfolder of its own."
+            )
+        return cls(folder, paths, len(found) - len(paths))
+
+    def evaluate(
+        self,
+        model: DOLG,
+        *,
+        scales: Sequence[float] | None = None,
+        options: Options | None = None,
+        progress: bool = True,
+    ) -> Report:
+        """The scores of a model: each image is searched for among all others.
+
+        Args:
+            model: what to embed with.
+            scales: as for `DOLG.embed`.
+            options: of better ranking; not database augmentation, which would put each query into
+                what it is to find.
+            progress: whether to draw a progress bar on a terminal if it takes long.
+
+        Raises:
+            ValueError: if no class has two images that can be read, or `options.dba` is not 0.
+            OSError: if something cannot be read, or the descriptors cannot be kept.
+        """
+        options = options or Options()
+        if options.dba:
+            raise ValueError(
+                "Database augmentation would put each query's descriptor into those of what it is"
+                " to find; leave it out here."
+            )
+        collection, skipped = embedded(model, self.paths, self.folder, scales, progress)
+        names = sorted(collection.names)
+        labels = np.array([_class(name) for name in names])
+        descriptors = collection.of(names)
+        queries, descriptors, first = improved(descriptors, descriptors, options, True)
+        precisions, hits = leave_one_out_each(descriptors, labels, queries, first)
+        is_query = ~np.isnan(precisions)
+        if not is_query.any():
+            raise ValueError(
+                f"No class has two images that can be read; {len(skipped)} of {len(self.paths)}"
+                " cannot."
+            )
+        rows = [(ALL, len(names), *_means(precisions, hits, is_query))]
+        for label in np.unique(labels[is_query]).tolist():
+            of_class = labels == label
+            rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
+        lone = int((~is_query).sum())
+        notes = [
+            f"{count} images {what}."
+            for count, what in (
+                (self.left_out, "in no subfolder were left out"),
+                (lone, "are the only one of their class: they are searched, but are no queries"),
+                (len(skipped), "could not be read"),
+            )
+            if count
+        ]
+        settings = {
+            **settings_of_model(model, scales),
+            "images": len(names),
+            "queries": int(is_query.sum()),
+            "classes": len(rows) - 1,
+            "skipped": len(skipped),
+            **settings_of_ranking(options),
+        }
+        header = ("", "images", "mAP", "recall@1")
+        return Report("leave-one-out", header, rows, settings, notes, skipped)
+
+
+def _class(name: str) -> str:
+    return name.split("/", 1)[0]
+
+
+def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:
+    return float(precisions[which].mean()), float(hits[which].mean())

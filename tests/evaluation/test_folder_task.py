@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from dolg_zoo.evaluation import ClassFolder, Options, leave_one_out
+from dolg_zoo.retrieval.ranking import Ranking, expand_queries
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache_dir):
+    pass
+
+
+@pytest.fixture
+def places(tmp_path, write_images):
+    folder = tmp_path / "places"
+    names = {f"{s}/{n}.jpg": s for s in ("coffee", "rocket") for n in range(3)}
+    write_images(folder, {**names, "coffee/old/a.jpg": "coffee", "lone/a.jpg": "astronaut"})
+    return folder
+
+
+def described(model, folder):
+    paths = sorted(folder.rglob("*/*.jpg"))
+    return model.embed(paths), [path.relative_to(folder).parts[0] for path in paths]
+
+
+def average_precision(ranking):
+    hits = [rank for rank, is_right in enumerate(ranking, 1) if is_right]
+    return np.mean([(number + 1) / rank for number, rank in enumerate(hits)])
+
+
+def by_hand(queries, gallery, labels):
+    """Of each query, the average precision and the class."""
+    found = {}
+    for number, query in enumerate(queries):
+        order = sorted(range(len(gallery)), key=lambda place: -(gallery[place] @ query))
+        ranking = [labels[place] == labels[number] for place in order if place != number]
+        if any(ranking):
+            found.setdefault(labels[number], []).append(average_precision(ranking))
+    return found
+
+
+def test_scores_of_each_class_and_of_all(places, model):
+    report = ClassFolder.find(places).evaluate(model)
+    descriptors, labels = described(model, places)
+    found = by_hand(descriptors, descriptors, labels)
+    assert list(report.scores) == ["all", "coffee", "rocket"]
+    for label, precisions in found.items():
+        assert report.scores[label]["mAP"] == pytest.approx(np.mean(precisions), abs=1e-6)
+    whole = leave_one_out(descriptors, labels)
+    assert report.scores["all"]["mAP"] == pytest.approx(whole.map, abs=1e-6)
+    assert report.scores["all"]["recall@1"] == whole.recall_at_1
+    assert report.settings["images"] == 8 and report.settings["queries"] == 7
+    assert report.scores["coffee"]["images"] == 4
+    assert report.notes == [
+        "1 images are the only one of their class: they are searched, but are no queries."
+    ]
+
+
+def test_queries_are_expanded_without_themselves(places, model):
+    options = Options(Ranking(expand=2))
+    report = ClassFolder.find(places).evaluate(model, options=options)
+    descriptors, labels = described(model, places)
+
+    def search(queries, k):
+        similarities = queries @ descriptors.T
+        np.fill_diagonal(similarities, -2)
+        order = np.argsort(-similarities, axis=1)[:, :k]
+        return np.take_along_axis(similarities, order, 1), order
+
+    expanded = expand_queries(descriptors, search, descriptors, 2)
+    found = by_hand(expanded, descriptors, labels)
+    for label, precisions in found.items():
+        assert report.scores[label]["mAP"] == pytest.approx(np.mean(precisions), abs=1e-6)
+
+
+def test_re_ranking_reorders_the_first_results_only(places, model):
+    task = ClassFolder.find(places)
+    plain = task.evaluate(model)
+    one = task.evaluate(model, options=Options(Ranking(rerank=1)))
+    assert one.scores == plain.scores  # one result has one order
+    ranked = task.evaluate(model, options=Options(Ranking(rerank=7, k1=3)))
+    assert ranked.settings["rerank"] == 7 and ranked.scores.keys() == plain.scores.keys()
+
+
+def test_bad_images_and_images_of_no_class_are_left_out(places, model, write_images):
+    (places / "rocket" / "0.jpg").write_bytes(b"no image")
+    write_images(places, {"beside.jpg": "coffee"})
+    report = ClassFolder.find(places).evaluate(model)
+    assert list(report.skipped) == ["rocket/0.jpg"]
+    assert report.settings["images"] == 7 and report.settings["skipped"] == 1
+    assert "1 images in no subfolder were left out." in report.notes
+    assert "1 images could not be read." in report.notes
+
+
+def test_a_folder_with_nothing_to_find_is_refused(places):
+    with pytest.raises(ValueError, match=r"No subfolder .* has two images"):
+        ClassFolder.find(places / "coffee" / "old")
+
+
+def test_database_augmentation_is_refused(places, model):
+    with pytest.raises(ValueError, match="put each query's descriptor into"):
+        ClassFolder.find(places).evaluate(model, options=Options(dba=1))
