@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolg_zoo.training.data import DataError, from_csv, from_gldv2, tables
+from dolg_zoo import tables
+from dolg_zoo.training.data import DataError, from_csv, from_gldv2
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-
-class DataError(ValueError):
-    """Training data that cannot be used."""
+from dolg_zoo.tables import DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.training.data.examples import DataError, Examples
-
-MAX_LINE = 2**21
-"""The most characters of a line, so that a file without line ends does not fill the memory. The
-clean list of GLDv2 has all images of a landmark in one line; this is a hundred thousand of them."""
+from dolg_zoo.tables import DataError, lines, rows, stays_inside
+from dolg_zoo.training.data.examples import Examples
 
 _GLDV2_LINES = {
     "id,url,landmark_id": re.compile(r"(?P<ids>[0-9a-f]{16}),.*,(?P<landmark>[0-9]{1,9})\s*"),
@@ -46,37 +41,24 @@ def from_csv(
         OSError: if the file cannot be read.
     """
     folder = Path(path).parent if images is None else Path(images)
-    is_inside = _guard(folder)
-    rows = csv.reader(_lines(path), strict=True, skipinitialspace=True)
+    is_inside = stays_inside(folder)
     first_line: dict[str, int] = {}
     labels: list[str] = []
-    try:
-        header = next(rows, [])
-        places = [_place(column, header, path) for column in columns]
-        for row in filter(None, rows):
-            where = f"{path}, line {rows.line_num}"
-            if len(row) != len(header):
-                raise DataError(
-                    f"{where} has {len(row)} values where the header has {len(header)}; put a value"
-                    " that has a comma in it in double quotes."
-                )
-            image, label = (_checked(row[place], header[place], where) for place in places)
-            image = os.path.normpath(image)
-            if not is_inside(Path(image)):
-                raise DataError(
-                    f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
-                    " that holds all images, and paths relative to it."
-                )
-            if first_line.setdefault(image, rows.line_num) != rows.line_num:
-                raise DataError(
-                    f"{where}: {image!r} is in line {first_line[image]} already; remove one."
-                )
-            labels.append(label)
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {rows.line_num}: {error}. Look for a double quote that is not closed, or"
-            " that stands inside a value and is not doubled."
-        ) from error
+    hint = "Name the columns of path and label with columns = [..., ...]. "
+    for line, row in rows(path, columns, hint=hint):
+        where = f"{path}, line {line}"
+        image, label = (row[column] for column in columns)
+        image = os.path.normpath(image)
+        if not is_inside(Path(image)):
+            raise DataError(
+                f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
+                " that holds all images, and paths relative to it."
+            )
+        if first_line.setdefault(image, line) != line:
+            raise DataError(
+                f"{where}: {image!r} is in line {first_line[image]} already; remove one."
+            )
+        labels.append(label)
     if not labels:
         raise DataError(f"{path} lists no images below its header.")
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
@@ -102,15 +84,15 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
             the images looked for exists.
         OSError: if the file cannot be read.
     """
-    lines = _lines(path)
-    header = next(lines, "").rstrip()
+    listed = lines(path)
+    header = next(listed, "").rstrip()
     if header not in _GLDV2_LINES:
         raise DataError(
             f"{path} begins with {header[:80]!r}, and the lists of GLDv2 with"
             f" {' or '.join(map(repr, _GLDV2_LINES))}. For a CSV file of your own use csv = …"
         )
     landmarks, ids = [], []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(listed, 2):
         match = _GLDV2_LINES[header].fullmatch(line)
         if match is None:
             raise DataError(
@@ -161,58 +143,6 @@ class _Tree(Sequence):
     def __getitem__(self, index: int) -> Path:
         name = f"{self._ids[index]:016x}"
         return self._folder.joinpath(*name[:3], f"{name}.jpg")
-
-
-def _lines(path: str | Path) -> Iterator[str]:
-    # what is not UTF-8 is let through, to be refused with its line if it matters
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
-            if len(line) > MAX_LINE:
-                raise DataError(
-                    f"{path}, line {number} has more than {MAX_LINE} characters, beginning with"
-                    f" {line[:40]!r}; this is no list of images."
-                )
-            yield line
-
-
-def _place(column: str, header: list[str], path: str | Path) -> int:
-    if header.count(column) != 1:
-        raise DataError(
-            f"The header of {path} must name the column {column!r} once; it has"
-            f" {', '.join(map(repr, header[:20])) or 'nothing'}. Name the columns of path and label"
-            " with columns = [..., ...], and save the file as UTF-8 with commas."
-        )
-    return header.index(column)
-
-
-def _checked(value: str, column: str, where: str) -> str:
-    try:
-        value.encode()
-        fault = "has a NUL character" if "\0" in value else "" if value.strip() else "is empty"
-    except UnicodeEncodeError:
-        fault = "is not UTF-8 text"
-    if fault:
-        raise DataError(f"{where}: {column} {fault}: {value[:80]!r}; correct or remove the line.")
-    return value
-
-
-def _guard(folder: Path) -> Callable[[Path], bool]:
-    """Tells whether a normalised path below the folder stays in it, links followed."""
-    root = Path(folder).resolve()
-
-    def leads_inside(path: Path) -> bool:
-        return path.resolve().is_relative_to(root)
-
-    # each folder once: it takes a look at every part of its path
-    folder_leads_inside = functools.lru_cache(2**12)(leads_inside)
-
-    def is_inside(path: Path) -> bool:
-        if path.is_absolute() or path.parts[:1] == ("..",):
-            return False
-        path = root / path
-        return leads_inside(path) if path.is_symlink() else folder_leads_inside(path.parent)
-
-    return is_inside
 
 
 def _look_for_some(sources: Sequence[Path], folder: str | Path) -> None:

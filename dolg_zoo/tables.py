@@ -1,0 +1,120 @@
+"""CSV files that list images; no line of them is trusted."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+MAX_LINE = 2**21
+"""The most characters of a line, so that a file without line ends does not fill the memory. The
+clean list of GLDv2 has all images of a landmark in one line; this is a hundred thousand of them."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used, such as a list of images with a faulty line."""
+
+
+def rows(
+    path: str | Path, columns: Sequence[str], optional: Sequence[str] = (), hint: str = ""
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The values of some columns of a CSV file with a header: UTF-8, with commas.
+
+    Args:
+        path: the file.
+        columns: names of columns that it must have; others are ignored.
+        optional: names of columns that it may have.
+        hint: what to do if a column is not there.
+
+    Yields:
+        (line, values): the number of the row's line, and its values by column, none of them empty.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line.
+        OSError: if the file cannot be read.
+    """
+    found = csv.reader(lines(path), strict=True, skipinitialspace=True)
+    try:
+        header = next(found, [])
+        columns = [*columns, *(column for column in optional if column in header)]
+        places = {column: _place(column, header, path, hint) for column in columns}
+        for row in filter(None, found):
+            where = f"{path}, line {found.line_num}"
+            if len(row) != len(header):
+                raise DataError(
+                    f"{where} has {len(row)} values where the header has {len(header)}; put a value"
+                    " that has a comma in it in double quotes."
+                )
+            yield (
+                found.line_num,
+                {column: checked(row[place], column, where) for column, place in places.items()},
+            )
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {found.line_num}: {error}. Look for a double quote that is not closed,"
+            " or that stands inside a value and is not doubled."
+        ) from error
+
+
+def lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file; what is no UTF-8 is in them as surrogates.
+
+    Raises:
+        DataError: if one has more than `MAX_LINE` characters.
+        OSError: if the file cannot be read.
+    """
+    # what is not UTF-8 is let through, to be refused with its line if it matters
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
+            if len(line) > MAX_LINE:
+                raise DataError(
+                    f"{path}, line {number} has more than {MAX_LINE} characters, beginning with"
+                    f" {line[:40]!r}; this is no list of images."
+                )
+            yield line
+
+
+def _place(column: str, header: list[str], path: str | Path, hint: str) -> int:
+    if header.count(column) != 1:
+        raise DataError(
+            f"The header of {path} must name the column {column!r} once; it has"
+            f" {', '.join(map(repr, header[:20])) or 'nothing'}. {hint}Save the file as UTF-8 with"
+            " commas."
+        )
+    return header.index(column)
+
+
+def checked(value: str, column: str, where: str) -> str:
+    """The value, if it is text that can stand for something.
+
+    Raises:
+        DataError: if it is empty, has a NUL character or is no UTF-8.
+    """
+    try:
+        value.encode()
+        fault = "has a NUL character" if "\0" in value else "" if value.strip() else "is empty"
+    except UnicodeEncodeError:
+        fault = "is not UTF-8 text"
+    if fault:
+        raise DataError(f"{where}: {column} {fault}: {value[:80]!r}; correct or remove the line.")
+    return value
+
+
+def stays_inside(folder: Path) -> Callable[[Path], bool]:
+    """Tells whether a normalised path below the folder stays in it, links followed."""
+    root = Path(folder).resolve()
+
+    def leads_inside(path: Path) -> bool:
+        return path.resolve().is_relative_to(root)
+
+    # each folder once: it takes a look at every part of its path
+    folder_leads_inside = functools.lru_cache(2**12)(leads_inside)
+
+    def is_inside(path: Path) -> bool:
+        if path.is_absolute() or path.parts[:1] == ("..",):
+            return False
+        path = root / path
+        return leads_inside(path) if path.is_symlink() else folder_leads_inside(path.parent)
+
+    return is_inside
