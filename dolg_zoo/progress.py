@@ -12,14 +12,16 @@ Item = TypeVar("Item")
 PATIENCE_S = 2.0
 
 
-def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
     """Yields the items, with a bar on standard error once two seconds have passed.
+
+    The bar tells how many a second, and how long it will take yet.
 
     Where standard error is no terminal, nothing is drawn.
 
     Args:
         items: the work, item by item.
-        total: how many items there will be.
+        total: how many items there will be; None if that is not known.
         what: what is being done, for the bar.
     """
     if not sys.stderr.isatty():
@@ -30,14 +32,22 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
     )
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> str:
+            speed = task.finished_speed or task.speed
+            return "" if speed is None else f"{speed:,.{speed < 10:d}f}/s"
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True)

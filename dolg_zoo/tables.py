@@ -79,7 +79,7 @@ def _place(column: str, header: list[str], path: str | Path, hint: str) -> int:
     if header.count(column) != 1:
         raise DataError(
             f"The header of {path} must name the column {column!r} once; it has"
-            f" {', '.join(map(repr, header[:20])) or 'nothing'}. {hint}Save the file as UTF-8 with"
+            f" {', '.join(map(repr, header[:20])) or 'nothing'}; {hint}save the file as UTF-8 with"
             " commas."
         )
     return header.index(column)

@@ -4,39 +4,77 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Json, Preset, Scales, Strict
 from dolg_zoo.cli.outputs import check_output, shown
-from dolg_zoo.cli.reporting import as_list, finish, print_json
+from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 
 def embed(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the images are, subfolders included.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, subfolders included; a list, .csv or .parquet, with a column image; or"
+            " images or tar files by a pattern in quotes: 'photos/**/*.jpg',"
+            " 'shard-{000000..000009}.tar'.",
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="The folder to write, or a file OUT.npz."
+        ),
     ],
     preset: Preset = None,
     scales: Scales = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
+    ] = "float32",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images that go through the network at once.")
+    ] = 16,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Of a list: the folder that its paths are relative to, if not its own.",
+            show_default=False,
+        ),
+    ] = None,
+    anywhere: Annotated[
+        bool,
+        typer.Option("--anywhere", help="Of a list: let its paths lead out of that folder."),
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make anew what is damaged of the folder OUT.")
+    ] = False,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Write the descriptors of a folder's images to a file.
+    """Write the descriptors of images to a folder or a file.
 
-    An interrupted run goes on where it was when it is started again. If OUT.npz is a pipe, such
-    as /dev/stdout, what is otherwise printed goes to standard error.
+    A folder OUT can be added to: images that are in it are passed over, so an interrupted run goes
+    on where it was when it is started again. It takes any number of images.
+
+    If OUT ends in .npz, or is a pipe such as /dev/stdout, all is written at the end, to one file,
+    and SOURCE must be a folder. What is otherwise printed goes to standard error for a pipe.
 
     \b
-    Example:
-      dolg embed photos/ -o descriptors.npz --scales 0.7071,1,1.4142
+    Examples:
+      dolg embed photos/ -o descriptors --scales 0.7071,1,1.4142
+      dolg embed 'photos/**/*.jpg' -o descriptors --dtype float16
+      dolg embed photos/ -o descriptors.npz
 
     \b
-    To read the file in Python:
+    To read the folder in Python (each part-*.parquet in it has columns id and descriptor):
+      store = dolg_zoo.retrieval.DescriptorStore.open("descriptors")
+      ids, descriptors = store.read()        # (images, dim), float32, unit length
+    the file:
       with numpy.load("descriptors.npz") as file:
           names = file["names"]              # paths below DIR
           descriptors = file["descriptors"]  # (images, dim), float32, unit length
@@ -44,22 +82,50 @@ def embed(
     or, to search:
       index = dolg_zoo.retrieval.Index.load("descriptors.npz", model, "photos/")
     """
+    from dolg_zoo.files import is_special
+
+    if output.suffix == ".npz" or is_special(output):
+        if (dtype, images, anywhere, repair) != ("float32", None, False, False):
+            raise typer.BadParameter(
+                "--dtype, --images, --anywhere and --repair are for a folder; leave out .npz."
+            )
+        skipped = _to_file(source, output, preset, scales, batch_size, as_json)
+    else:
+        skipped = _to_store(
+            source,
+            output,
+            preset,
+            as_json,
+            {"images": images, "anywhere": anywhere},
+            {"scales": scales, "dtype": dtype, "batch_size": batch_size, "repair": repair},
+        )
+    finish(skipped, strict)
+
+
+def _to_file(
+    source: str,
+    output: Path,
+    preset: str | None,
+    scales: tuple[float, ...] | None,
+    batch_size: int,
+    as_json: bool,
+) -> dict[str, str]:
     from dolg_zoo.preprocessing import list_images
 
-    list_images(folder)  # to fail before the model is loaded
+    list_images(source)  # to fail before the model is loaded
     check_output(output)
     from dolg_zoo.files import is_special
     from dolg_zoo.retrieval import Index
 
     model = load_model(preset)
-    index = Index.build(model, folder, scales=scales, cache=True)
+    index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
     index.save(output)
     # a pipe is most likely standard output, and is to hold nothing but the file
     out = sys.stderr if is_special(output) else sys.stdout
     if as_json:
         print_json(
             {
-                "folder": str(folder),
+                "folder": source,
                 "output": str(output),
                 "preset": model.metadata["preset"],
                 "model_id": index.model_id,
@@ -77,4 +143,46 @@ def embed(
             f" dimensions: {shown(output)}",
             file=out,
         )
-    finish(index.skipped, strict)
+    return index.skipped
+
+
+def _to_store(
+    source: str,
+    output: Path,
+    preset: str | None,
+    as_json: bool,
+    listing: dict[str, Any],
+    options: dict[str, Any],
+) -> dict[str, str]:
+    from dolg_zoo.retrieval.extraction import extract
+    from dolg_zoo.retrieval.sources import open_source
+
+    found = open_source(source, **listing)  # to fail before the model is loaded
+    report = extract(load_model(preset), found, output, **options)
+    store = report.store
+    if as_json:
+        print_json(
+            {
+                "source": source,
+                "output": str(output),
+                "preset": store.model_name,
+                "model_id": store.model_id,
+                "images": len(store),
+                "embedded": report.embedded,
+                "from_before": report.known,
+                "forgotten": report.forgotten,
+                "dim": store.dim,
+                "dtype": store.dtype,
+                "scales": store.scales,
+                "seconds": round(report.seconds, 3),
+                "skipped": as_list({**report.skipped, **report.faults}),
+            }
+        )
+    else:
+        for name, count in report.forgotten.items():
+            note(f"{name} was damaged; its {count} images are embedded again")
+        print(
+            f"{len(store)} images ({report.known} known from before), {store.dim} dimensions:"
+            f" {shown(output)}"
+        )
+    return {**report.skipped, **report.faults}

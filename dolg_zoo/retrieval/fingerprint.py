@@ -28,3 +28,9 @@ def fingerprint(model: DOLG) -> str:
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()[:32]
+
+
+def name_of_model(model: DOLG) -> str:
+    """What to call a model in messages."""
+    metadata = model.metadata
+    return metadata.get("preset") or metadata.get("name") or "a model without a name"

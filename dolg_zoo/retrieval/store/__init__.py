@@ -6,6 +6,7 @@ lacks that part at most. Several processes may add to one store.
 """
 
 from dolg_zoo.retrieval.store.descriptor_store import DescriptorStore
+from dolg_zoo.retrieval.store.part_file import fault_in_id
 from dolg_zoo.retrieval.store.settings import Settings, StoreError
 
-__all__ = ["DescriptorStore", "Settings", "StoreError"]
+__all__ = ["DescriptorStore", "Settings", "StoreError", "fault_in_id"]

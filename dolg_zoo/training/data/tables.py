@@ -44,7 +44,7 @@ def from_csv(
     is_inside = stays_inside(folder)
     first_line: dict[str, int] = {}
     labels: list[str] = []
-    hint = "Name the columns of path and label with columns = [..., ...]. "
+    hint = "name the columns of path and label with columns = [..., ...], and "
     for line, row in rows(path, columns, hint=hint):
         where = f"{path}, line {line}"
         image, label = (row[column] for column in columns)

@@ -1,0 +1,121 @@
+"""Images in tar files, as WebDataset writes them; nothing is unpacked to the disk."""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError
+
+SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+MAX_MEMBER_BYTES = 2**27
+"""The most bytes of an image in a shard: some dozens are held at once, on the way to a decoder."""
+
+
+class Shards:
+    """Images in tar files.
+
+    An image is a regular file in one, by the ending of its name (`IMAGE_SUFFIXES`), that does not
+    begin with a dot. Its id is the shard's name and its own: `shard-000000.tar/key.jpg`.
+
+    Attributes:
+        folder: what the names are relative to.
+        names: the tar files.
+        faults: shard to what is wrong with it, for those that `items` could not read to their
+            end; what came before it was yielded.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder = folder
+        self.names = names
+        self.faults: dict[str, str] = {}
+
+    def missing(self, known: Container[str]) -> None:
+        """None: how many images there are shows only when all is read."""
+
+    def items(self, known: Container[str] = ()) -> Iterator[tuple[str, bytes | BadImageError]]:
+        """The id and the bytes of each image that is not known yet, shard by shard.
+
+        The error in place of the bytes says why an image cannot be had.
+        """
+        self.faults.clear()
+        for name in self.names:
+            try:
+                yield from _items(self.folder / name, name, known)
+            except _ShardError as error:
+                self.faults[name] = str(error)
+
+
+class _ShardError(Exception):
+    pass
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is damaged, or a file that ends without the mark of its end, is an error.
+
+    Left to itself, tarfile takes either for the end.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error}; it is damaged or cut short") from error
+
+
+def _items(
+    path: Path, shard: str, known: Container[str]
+) -> Iterator[tuple[str, bytes | BadImageError]]:
+    members = _members(path)
+    while (found := _next(members)) is not None:
+        archive, member = found
+        name = posixpath.normpath(member.name)
+        image = f"{shard}/{name}"
+        is_image = PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+        if not is_image or posixpath.basename(name).startswith(".") or image in known:
+            continue
+        yield image, _content(archive, member, name, image)
+
+
+def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    with tarfile.open(path, tarinfo=_Header) as archive:
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # it would keep all that it has seen
+            if not member.isdir():
+                yield archive, member
+
+
+def _next(members: Iterator) -> tuple[tarfile.TarFile, tarfile.TarInfo] | None:
+    try:
+        return next(members, None)
+    except Exception as error:  # tarfile and the decompressors raise a dozen types
+        raise _ShardError(_in_words(error)) from error
+
+
+def _content(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, image: str
+) -> bytes | BadImageError:
+    if name.startswith(("/", "../")):
+        return BadImageError(image, "its name leads out of the shard")
+    if not member.isreg() or member.issparse():
+        return BadImageError(image, "it is no regular file in the shard, but a link or the like")
+    if member.size > MAX_MEMBER_BYTES:
+        return BadImageError(
+            image, f"its {member.size} bytes are more than the limit of {MAX_MEMBER_BYTES}"
+        )
+    try:
+        return archive.extractfile(member).read()
+    except Exception as error:
+        raise _ShardError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
