@@ -11,22 +11,20 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.fingerprint import fingerprint
+from dolg_zoo.retrieval.pending import Pending, Result, embed_here
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from dolg_zoo.dolg import DOLG, ImageSource
-
-    Result = tuple[str, np.ndarray | BadImageError]
+    from dolg_zoo.dolg import DOLG
 
 CHUNK_BATCHES = 8
 """Batches in a chunk: the more, the fuller they are where images differ in size, and the more is
@@ -48,12 +46,19 @@ def check_ray() -> None:
         )
 
 
+def leave_gpus_to_workers() -> None:
+    """Keeps TensorFlow in this process from taking the memory of GPUs; before a model is made."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
 def embed_on_ray(
     model: DOLG,
-    items: Iterable[tuple[str, ImageSource | bytes]],
+    items: Pending,
     *,
-    batch_size: int = 16,
-    scales: Sequence[float] | None = None,
+    batch_size: int,
+    scales: Sequence[float] | None,
     workers: int | None = None,
 ) -> Iterator[Result]:
     """Embeds images on the cluster that RAY_ADDRESS names, or else on one of this machine alone.
@@ -62,15 +67,14 @@ def embed_on_ray(
 
     Args:
         model: is sent to the workers as it is.
-        items: ids and images, as for `DOLG.embed_each`. It is sent to one of the workers and
-            iterated there, so that nothing has to pass through this process; must give the same
-            each time.
+        items: what to embed. It is iterated in a worker, so that no image passes through this
+            process; its faults come back.
         batch_size: images that go through the network at once.
         scales: as for `DOLG.embed`.
         workers: how many; None: one for each GPU, or each machine if there is no GPU.
 
     Yields:
-        (id, descriptor) or (id, error), one for each image, in any order.
+        (id, descriptor) or (id, error), one for each item, in any order.
 
     Raises:
         RayError: if Ray is missing, the cluster cannot be reached or is too small, or the workers
@@ -93,7 +97,8 @@ def embed_on_ray(
             "threads": 0 if gpus else max(1, cpus // workers),
         }
         sent = ray.put(pickle.dumps(model))  # held here, for workers that come later
-        yield from _taken_in(_handed_out(sent, items, settings, workers, 1 if gpus else 0))
+        rows = _handed_out(sent, items, settings, workers, 1 if gpus else 0)
+        items.faults = yield from _taken_in(rows)
 
 
 @contextmanager
@@ -131,7 +136,7 @@ def _cluster() -> Iterator[tuple[int, int, int]]:
 
 
 def _handed_out(
-    model: ObjectRef, items: Iterable, settings: dict[str, Any], workers: int, gpus_each: int
+    model: ObjectRef, items: Pending, settings: dict[str, Any], workers: int, gpus_each: int
 ) -> Iterator[dict[str, Any]]:
     """What the workers give back, in rows of a number and a pickled chunk."""
     import ray
@@ -143,7 +148,7 @@ def _handed_out(
         while chunk := list(islice(rest, size)):
             yield _row(number, chunk)
             number += 1
-        yield _row(number, None)  # tells that this was all
+        yield _row(number, items.faults)  # tells that this was all
 
     with warnings.catch_warnings():
         # Ray is about to give the numbers of restarts and retries other names
@@ -169,9 +174,10 @@ def _handed_out(
     return iter(dataset.iter_rows())
 
 
-def _taken_in(rows: Iterator[dict[str, Any]]) -> Iterator[Result]:
+def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, str]]:
+    """Yields what is in the rows, and returns the faults that the last of them brings."""
     seen: set[int] = set()
-    end = None
+    end, faults = None, {}
     while True:
         try:
             row = next(rows, None)
@@ -186,8 +192,8 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Iterator[Result]:
         number, found = int(row["number"]), pickle.loads(row["content"])
         if number not in seen:
             seen.add(number)
-            if found is None:
-                end = number
+            if isinstance(found, dict):
+                end, faults = number, found
             else:
                 yield from found
     if end is None or len(seen) != end + 1:
@@ -195,6 +201,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Iterator[Result]:
             f"Ray brought back {len(seen)} chunks of images and lost others; run it again for"
             " what is missing."
         )
+    return faults
 
 
 def _reason(error: BaseException) -> str:
@@ -227,9 +234,6 @@ class _Worker:
 
     def __call__(self, row: dict[str, np.ndarray]) -> dict[str, Any]:
         number, chunk = int(row["number"][0]), pickle.loads(row["content"][0])
-        return _row(number, chunk and self._embed(chunk))
-
-    def _embed(self, chunk: list[tuple[str, ImageSource | bytes]]) -> list[Result]:
-        ids, images = zip(*chunk, strict=True)
-        found = self._model.embed_each(images, **self._options)
-        return [(ids[place], result) for place, result in found]
+        if isinstance(chunk, dict):
+            return _row(number, chunk)
+        return _row(number, list(embed_here(self._model, chunk, **self._options)))
