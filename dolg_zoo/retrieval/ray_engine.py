@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import pickle
+import socket
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ done again when a worker dies."""
 
 CHUNK_RETRIES = 3
 WORKER_RESTARTS = 20
+KNOCK_S = 30
 
 
 class RayError(RuntimeError):
@@ -116,6 +118,8 @@ def _cluster() -> Iterator[tuple[int, int, int]]:
     joined = ray.is_initialized()
     if not joined:
         try:
+            if not ours:
+                _knock(os.environ["RAY_ADDRESS"])
             ray.init(
                 "local" if ours else None,  # None is what RAY_ADDRESS says
                 log_to_driver=False,
@@ -123,9 +127,13 @@ def _cluster() -> Iterator[tuple[int, int, int]]:
                 **({"include_dashboard": False} if ours else {}),
             )
         except Exception as error:  # of half a dozen types
-            where = "on this machine" if ours else f"at RAY_ADDRESS={os.environ['RAY_ADDRESS']!r}"
-            what = "started" if ours else "reached"
-            raise RayError(f"No Ray cluster could be {what} {where}: {error}") from error
+            if ours:
+                raise RayError(f"Ray could not be started on this machine: {error}") from error
+            raise RayError(
+                f"The Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']!r} could not be"
+                f" reached: {error}. If it wants a token, set RAY_AUTH_MODE=token and"
+                " RAY_AUTH_TOKEN."
+            ) from error
     try:
         given = ray.cluster_resources()
         machines = sum(node["Alive"] for node in ray.nodes())
@@ -133,6 +141,13 @@ def _cluster() -> Iterator[tuple[int, int, int]]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError if nothing listens there, which Ray takes many minutes to say."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def _handed_out(
