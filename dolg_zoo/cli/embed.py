@@ -100,7 +100,7 @@ def embed(
     """
     from dolg_zoo.files import is_special
 
-    if output.suffix == ".npz" or is_special(output):
+    if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
         for_folders = (dtype, images, anywhere, repair, engine, workers)
         if for_folders != ("float32", None, False, False, "local", None):
             raise typer.BadParameter(
