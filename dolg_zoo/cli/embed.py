@@ -53,6 +53,21 @@ def embed(
     repair: Annotated[
         bool, typer.Option("--repair", help="Make anew what is damaged of the folder OUT.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            help="local; or ray, for the cluster at $RAY_ADDRESS or all GPUs of this machine.",
+        ),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of ray: how many, if not one for each GPU, or for each machine without.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -69,6 +84,7 @@ def embed(
       dolg embed photos/ -o descriptors --scales 0.7071,1,1.4142
       dolg embed 'photos/**/*.jpg' -o descriptors --dtype float16
       dolg embed photos/ -o descriptors.npz
+      RAY_ADDRESS=10.0.0.1:6379 dolg embed /shared/photos -o descriptors --engine ray
 
     \b
     To read the folder in Python (each part-*.parquet in it has columns id and descriptor):
@@ -85,9 +101,11 @@ def embed(
     from dolg_zoo.files import is_special
 
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
-        if (dtype, images, anywhere, repair) != ("float32", None, False, False):
+        for_folders = (dtype, images, anywhere, repair, engine, workers)
+        if for_folders != ("float32", None, False, False, "local", None):
             raise typer.BadParameter(
-                "--dtype, --images, --anywhere and --repair are for a folder; leave out .npz."
+                "--dtype, --images, --anywhere, --repair, --engine and --workers are for a folder;"
+                " leave out .npz."
             )
         skipped = _to_file(source, output, preset, scales, batch_size, as_json)
     else:
@@ -97,7 +115,14 @@ def embed(
             preset,
             as_json,
             {"images": images, "anywhere": anywhere},
-            {"scales": scales, "dtype": dtype, "batch_size": batch_size, "repair": repair},
+            {
+                "scales": scales,
+                "dtype": dtype,
+                "batch_size": batch_size,
+                "repair": repair,
+                "engine": engine,
+                "workers": workers,
+            },
         )
     finish(skipped, strict)
 
@@ -154,10 +179,16 @@ def _to_store(
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> dict[str, str]:
-    from dolg_zoo.retrieval.extraction import extract
+    from dolg_zoo.retrieval.extraction import check_engine, extract
     from dolg_zoo.retrieval.sources import open_source
 
-    found = open_source(source, **listing)  # to fail before the model is loaded
+    # to fail before the model is loaded
+    check_engine(options["engine"], options["workers"])
+    found = open_source(source, **listing)
+    if options["engine"] == "ray":
+        from dolg_zoo.retrieval.ray_engine import leave_gpus_to_workers
+
+        leave_gpus_to_workers()
     report = extract(load_model(preset), found, output, **options)
     store = report.store
     if as_json:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,15 @@ import numpy as np
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.progress import track
 from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
+from dolg_zoo.retrieval.pending import Pending, Result, embed_here
+from dolg_zoo.retrieval.ray_engine import check_ray, embed_on_ray
 from dolg_zoo.retrieval.sources import Source, open_source
-from dolg_zoo.retrieval.store import DescriptorStore, fault_in_id
+from dolg_zoo.retrieval.store import DescriptorStore
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG
 
+ENGINES = ("local", "ray")
 PART_ROWS = 4096
 PART_S = 60.0
 """A part is written when it has so many rows, or so many seconds after the last: that is what a
@@ -58,6 +63,8 @@ def extract(
     scales: Sequence[float] | None = None,
     progress: bool = True,
     repair: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
 ) -> ExtractionReport:
     """Embeds the images of a source into a store, but for those that are in it by their ids.
 
@@ -73,14 +80,22 @@ def extract(
         scales: as for `DOLG.embed`.
         progress: whether to draw a progress bar on a terminal if it takes long.
         repair: whether to drop the damaged parts of the store and embed their images again.
+        engine: what does the work: "local", this process; or "ray", the workers of a cluster: see
+            `dolg_zoo.retrieval.ray_engine`. Only this process needs to see the store, and all of
+            them the images.
+        workers: how many, for "ray"; None: one for each GPU, or each machine if there is no GPU.
 
     Raises:
+        RayError: if Ray is missing, or the cluster cannot be reached or fails; what was done
+            before is kept.
         OSError: if the source cannot be read, or the store cannot be written, say because the
             disk is full. What was written before is good, and the next call goes on from there.
         StoreError: if the store was made with another model, other scales or another dtype, or
             is damaged.
-        ValueError: if there is no image in the source, or none that can be embedded.
+        ValueError: if there is no image in the source, or none that can be embedded, or there is
+            no such engine.
     """
+    check_engine(engine, workers)
     begin = time.monotonic()
     if isinstance(source, (str, Path)):
         source = open_source(source)
@@ -97,14 +112,13 @@ def extract(
     if repair:
         report.forgotten = store.forget_damaged()
     report.known = len(store)
-    ahead = _Ahead(source, store, report.skipped)
-    found = model.embed_each(ahead, batch_size=batch_size, scales=scales)
+    pending, embed = _embedder(engine, workers, model, source, store)
+    found = embed(batch_size=batch_size, scales=scales)
     if progress:
         found = track(found, source.missing(store), "Embedding")
     writer = _Writer(store)
     try:
-        for turn, result in found:
-            image = ahead.waiting.pop(turn)
+        for image, result in found:
             if isinstance(result, BadImageError):
                 report.skipped[image] = result.reason
             elif not np.isfinite(result).all():
@@ -114,36 +128,34 @@ def extract(
     finally:  # also after Ctrl-C: what is done is done
         writer.flush()
     report.embedded = len(store) - report.known
-    report.faults = dict(source.faults)
+    report.faults = pending.faults
     report.seconds = time.monotonic() - begin
     if not len(store):
         raise ValueError(_none_of(report))
     return report
 
 
-class _Ahead:
-    """The images that are not in the store, and what those are called that are on their way."""
+def check_engine(engine: str, workers: int | None) -> None:
+    """Raises ValueError if there is no such engine, RayError if what it needs is not installed."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    if engine == "ray":
+        check_ray()
+    elif workers is not None:
+        raise ValueError(f"The engine {engine!r} is one process; leave out workers={workers!r}.")
 
-    def __init__(self, source: Source, store: DescriptorStore, skipped: dict[str, str]) -> None:
-        self.waiting: dict[int, str] = {}
-        self._items = source.items(store)
-        self._skipped = skipped
 
-    def __iter__(self) -> Iterator[Path | bytes]:
-        seen: set[str] = set()
-        turn = 0
-        for image, content in self._items:
-            if image in seen:
-                self._skipped[image] = "another image of this name came before it"
-            elif isinstance(content, BadImageError):
-                self._skipped[image] = content.reason
-            elif fault := fault_in_id(image):
-                self._skipped[image] = f"its name {fault}"
-            else:
-                self.waiting[turn] = image
-                turn += 1
-                seen.add(image)
-                yield content
+def _embedder(
+    engine: str, workers: int | None, model: DOLG, source: Source, store: DescriptorStore
+) -> tuple[Pending, Callable[..., Iterator[Result]]]:
+    """What is to be embedded, and what does it."""
+    if engine == "local":
+        pending = Pending(source, store)
+        return pending, partial(embed_here, model, pending)
+    source = copy(source)
+    source.folder = source.folder.absolute()  # workers may have been started elsewhere
+    pending = Pending(source, frozenset(store.ids()))  # nor need they see the store
+    return pending, partial(embed_on_ray, model, pending, workers=workers)
 
 
 class _Writer:

@@ -1,0 +1,216 @@
+"""The engine "ray" against the local one, on a cluster of this machine's own."""
+
+import importlib.util
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dolg_zoo.retrieval import DescriptorStore, extract, ray_engine
+from dolg_zoo.retrieval.ray_engine import RayError, embed_on_ray
+
+IMAGES = 120
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs Ray Data: pip install dolg-zoo[ray]"
+)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Photographs of noise in two sizes, and one that is none."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for number in range(IMAGES):
+        size = (64, 64 if number % 3 else 96, 3)
+        pixels = rng.integers(0, 256, size, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    (folder / "060-bad.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two CPUs, as `ray start` makes one; $RAY_ADDRESS leads to it."""
+    ray = shutil.which("ray", path=str(Path(sys.executable).parent))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", "a" * 64)  # else Ray puts one into the home folder
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        options = (
+            "--num-cpus=2 --num-gpus=0 --include-dashboard=false --object-store-memory=100000000"
+        )
+        # --block: its processes are its children, and end with it
+        head = subprocess.Popen(
+            [ray, "start", "--head", "--port=0", "--block", *options.split()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            for line in head.stdout:
+                if "--address=" in line:
+                    patch.setenv("RAY_ADDRESS", line.split("--address='")[1].split("'")[0])
+                    break
+            yield head
+        finally:
+            head.terminate()
+            head.communicate(timeout=60)
+
+
+def processes(file, holding):
+    """The processes of which a file of /proc holds some bytes."""
+    found = set()
+    for path in Path("/proc").glob(f"[0-9]*/{file}"):
+        with suppress(OSError):  # it has just ended
+            if holding in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
+
+
+def test_without_ray_the_extra_is_named_before_anything_is_done(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RayError, match=r'pip install "dolg-zoo\[ray\]"'):
+        extract(None, "nowhere", tmp_path / "store", engine="ray")
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_engine_is_named(tmp_path):
+    with pytest.raises(ValueError, match="local, ray, not 'spark'"):
+        extract(None, "nowhere", tmp_path / "store", engine="spark")
+
+
+def row(number, content):
+    return {"number": number, "content": pickle.dumps(content)}
+
+
+def test_a_chunk_that_comes_twice_counts_once():
+    rows = [row(0, [("a", 1)]), row(1, [("b", 2)]), row(0, [("a", 1)]), row(2, {})]
+    assert list(ray_engine._taken_in(iter(rows))) == [("a", 1), ("b", 2)]
+
+
+@pytest.mark.parametrize("left", [[0, 2], [0, 1]])  # without one in the middle; without the end
+def test_a_chunk_that_does_not_come_is_noticed(left):
+    rows = [row(0, [("a", 1)]), row(1, [("b", 2)]), row(2, {})]
+    with pytest.raises(RayError, match="lost"):
+        list(ray_engine._taken_in(rows[place] for place in left))
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_worker_killed_in_mid_run_costs_nothing(
+    cluster, images, embedded_model, tmp_path, monkeypatch
+):
+    part = tmp_path / "part"  # what an earlier run has done
+    part.mkdir()
+    for path in sorted(images.glob("00*")):
+        (part / path.name).hardlink_to(path)
+    extract(embedded_model, part, tmp_path / "ray")
+
+    killed, before = [], processes("cmdline", b"ray::MapWorker")
+    monkeypatch.setattr(ray_engine, "CHUNK_BATCHES", 1)
+
+    def take_in(*arguments, **options):
+        for result in embed_on_ray(*arguments, **options):
+            if not killed:
+                killed.append(min(processes("cmdline", b"ray::MapWorker") - before))
+                os.kill(killed[0], signal.SIGKILL)
+            yield result
+
+    monkeypatch.setattr("dolg_zoo.retrieval.extraction.embed_on_ray", take_in)
+    report = extract(
+        embedded_model, images, tmp_path / "ray", engine="ray", workers=2, batch_size=4
+    )
+    assert killed
+    assert (report.known, report.embedded) == (10, IMAGES - 10)
+    assert list(report.skipped) == ["060-bad.png"]
+    assert_same(embedded_model, images, report.store, tmp_path)
+
+
+def assert_same(model, source, store, tmp_path):
+    """That the store holds what the local engine finds."""
+    expected = dict(zip(*extract(model, source, tmp_path / "local").store.read(), strict=True))
+    ids, rows = store.read()
+    assert sorted(ids) == sorted(expected)
+    np.testing.assert_allclose(rows, [expected[name] for name in ids], atol=2e-6)
+
+
+@pytest.mark.slow
+@needs_ray
+def test_shards_and_their_faults_come_through(cluster, images, embedded_model, tmp_path):
+    for shard in ("a.tar", "b.tar"):
+        with tarfile.open(tmp_path / shard, "w") as archive:
+            for path in sorted(images.glob("01*")):
+                archive.add(path, path.name)
+    whole = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2])
+    report = extract(embedded_model, tmp_path / "*.tar", tmp_path / "ray", engine="ray")
+    assert list(report.faults) == ["a.tar"]
+    assert 10 < len(report.store) < 20
+    assert_same(embedded_model, tmp_path / "*.tar", report.store, tmp_path)
+
+
+@pytest.mark.slow
+@needs_ray
+def test_what_kills_each_worker_ends_the_run_and_the_rest_is_kept(
+    cluster, images, embedded_model, monkeypatch
+):
+    monkeypatch.setattr(ray_engine, "CHUNK_RETRIES", 1)
+    monkeypatch.setattr(ray_engine, "CHUNK_BATCHES", 1)
+
+    class Deadly:
+        def __reduce__(self):
+            return os._exit, (9,)
+
+    class Items:  # inside of the function, so that it is sent whole
+        faults: dict = {}  # noqa: RUF012
+
+        def __iter__(self):
+            yield "a", images / "000.png"
+            yield "b", images / "001.png"
+            yield "deadly", Deadly()
+
+    done = []
+    with pytest.raises(RayError, match="gave up"):
+        for name, _ in embed_on_ray(embedded_model, Items(), batch_size=1, scales=None, workers=1):
+            done.append(name)
+    assert "a" in done and "deadly" not in done
+
+
+@pytest.mark.slow
+@needs_ray
+def test_without_a_cluster_it_starts_one_and_ends_it(images, tmp_path):
+    dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "DOLG_MARK": str(tmp_path)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [dolg, "embed", str(images / "00*.png"), "-o", "store", "--engine", "ray", "--strict"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(DescriptorStore.open(tmp_path / "store")) == 10
+    deadline = time.monotonic() + 20
+    while (left := processes("environ", bytes(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_cluster_that_cannot_be_reached_is_named(monkeypatch, embedded_model, tmp_path, images):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(RayError, match=r"RAY_ADDRESS='127\.0\.0\.1:1' could not be"):
+        extract(embedded_model, images, tmp_path / "store", engine="ray")
