@@ -52,6 +52,11 @@ def test_an_index_of_a_store(dolg, tmp_path, embedded_model, rng):
     made = ("index", tmp_path / "store", "-o", tmp_path / "index", "--kind", "hnsw", "--json")
     answer = json.loads(dolg(*made).out)
     assert (answer["images"], answer["kind"]) == (300, "hnsw") and answer["recall"] >= 0.95
+    assert dolg(*made, "--scales", "1").code == 2
+    store.append(["new.jpg"], rng.standard_normal((1, 512)))
+    answer = json.loads(dolg(*made, "--update", "--images", tmp_path).out)
+    assert (answer["images"], answer["added"], answer["kind"]) == (301, 1, "hnsw")
+    assert answer["folder"] == str(tmp_path)
 
 
 def test_an_update_follows_the_folder_and_keeps_metadata(
