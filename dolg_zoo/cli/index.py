@@ -14,7 +14,7 @@ from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval import Index
+    from dolg_zoo.dolg import DOLG
 
 KINDS = ("auto", "exact", "hnsw", "ivfpq")
 
@@ -59,6 +59,10 @@ def index(
         list[str] | None,
         typer.Option(metavar="NAME", help="Remove an image from INDEX; may be repeated."),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the images of a store are.", show_default=False),
+    ] = None,
     preset: Preset = None,
     scales: Scales = None,
     strict: Strict = False,
@@ -78,11 +82,21 @@ def index(
     After some photographs have changed:
       dolg index photos/ -o photos.index --update
     """
+    from dolg_zoo.retrieval import Index
+
     if (source is None) != bool(remove):
         raise typer.BadParameter("give either a SOURCE to index or --remove NAME")
-    if (update or remove) and scales is not None:
-        raise typer.BadParameter("the index has its own scales; leave out --scales")
-    _check(source, output, update or bool(remove))
+    is_store = source is not None and (source / "store.json").is_file()
+    if (update or remove or is_store) and scales is not None:
+        raise typer.BadParameter("what is there has its own scales; leave out --scales")
+    if images and not is_store:
+        raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
+    _check(None if is_store else source, output, update or bool(remove))
+
+    def made_of_source(model: DOLG, kind: str, scales: tuple[float, ...] | None) -> Index:
+        if is_store:
+            return Index.from_store(source, model, images or ".", kind=kind, recall=recall)
+        return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
 
     added = removed = 0
     if remove:
@@ -91,11 +105,13 @@ def index(
         made.remove(remove)
     elif update:
         made = open_index(output, preset)
-        fresh = _made_of(source, made.model, made.scales, "exact", recall)
+        fresh = made_of_source(made.model, "exact", made.scales)
         added, removed = made.update(fresh)
-        made.folder, made.skipped, made.reused = fresh.folder, fresh.skipped, fresh.reused
+        made.skipped, made.reused = fresh.skipped, fresh.reused
+        if images or not is_store:
+            made.folder = fresh.folder
     else:
-        made = _made_of(source, load_model(preset), scales, kind, recall)
+        made = made_of_source(load_model(preset), kind, scales)
         added = len(made)
     made.save(output)
     if as_json:
@@ -124,7 +140,7 @@ def index(
     finish(made.skipped, strict)
 
 
-def _check(source: Path | None, output: Path, there: bool) -> None:
+def _check(images: Path | None, output: Path, there: bool) -> None:
     """To fail before the model is loaded."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index_folder import check_folder, is_index_folder
@@ -132,19 +148,5 @@ def _check(source: Path | None, output: Path, there: bool) -> None:
     if there and not is_index_folder(output):
         raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")
     check_folder(output)
-    if source is not None and not _is_store(source):
-        list_images(source)
-
-
-def _made_of(
-    source: Path, model: object, scales: tuple[float, ...] | None, kind: str, recall: float
-) -> Index:
-    from dolg_zoo.retrieval import Index
-
-    if _is_store(source):
-        return Index.from_store(source, model, kind=kind, recall=recall)
-    return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
-
-
-def _is_store(source: Path) -> bool:
-    return (source / "store.json").is_file()
+    if images is not None:
+        list_images(images)

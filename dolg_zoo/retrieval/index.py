@@ -207,6 +207,21 @@ class Index(Gallery):
         for name in names:
             self.skipped.pop(name, None)
 
+    def update(self, fresh: Index) -> tuple[int, int]:
+        """`Gallery.update`; raises ValueError also if the other is of another model or scales."""
+        _check_model(
+            fresh.folder,
+            fresh.model_id,
+            _name_of(fresh.model),
+            fresh.descriptors.shape[1],
+            self.model,
+        )
+        if fresh.scales != self.scales:
+            raise ValueError(
+                f"Images embedded at the scales {fresh.scales} cannot join those at {self.scales}."
+            )
+        return super().update(fresh)
+
     def _embedded(
         self, names: list[str], metadata: Sequence[dict] | None
     ) -> tuple[list[str], np.ndarray, list[dict] | None]:

@@ -100,6 +100,7 @@ def test_removed_rows_are_not_found_and_new_ones_are(rng, kind):
     changed = built.changed(kept, after)
     assert changed.faiss_index is built.faiss_index
     assert changed.search(after, 1)[1][:, 0].tolist() == list(range(len(after)))
+    assert all(len(set(row)) == 20 for row in changed.search(after[:50], 20)[1])
     assert changed.recall >= 0.95
     assert recall_of(changed.search, after, np.arange(0, len(after), 5)) >= 0.93
 

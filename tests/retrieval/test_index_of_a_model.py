@@ -129,3 +129,11 @@ def test_a_folder_can_be_loaded_changed_and_saved_in_its_place(embedded_model, t
     assert back.names == [*names[20:], "new.jpg"] and back.kind == "hnsw"
     found = back.search_descriptors(rows[[0, 50]], 1)
     assert [matches[0].name for matches in found] == ["new.jpg", "50.jpg"]
+
+
+def test_an_update_of_other_scales_is_refused(embedded_model, rng):
+    rows = unit_rows(rng, 2)
+    index = Index(embedded_model, ["a"], rows[:1], scales=(1.0,))
+    with pytest.raises(ValueError, match=r"scales \(0\.5,\)"):
+        index.update(Index(embedded_model, ["b"], rows[1:], scales=(0.5,)))
+    assert index.names == ["a"]
