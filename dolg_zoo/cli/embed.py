@@ -84,7 +84,7 @@ def embed(
     """
     from dolg_zoo.files import is_special
 
-    if output.suffix == ".npz" or is_special(output):
+    if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
         if (dtype, images, anywhere, repair) != ("float32", None, False, False):
             raise typer.BadParameter(
                 "--dtype, --images, --anywhere and --repair are for a folder; leave out .npz."

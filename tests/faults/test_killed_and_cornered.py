@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from loopback_hub import Client
+from own_mounts import IN_OWN_MOUNTS, can_mount
 
 from dolg_zoo.weights.manifest import PRESET_FILES
 
@@ -33,14 +33,6 @@ CHECKPOINT = "official.pyth"
 SCRIPT = Path(__file__).with_name("ask_in_forks.py")
 KINDS = ("pinned", "branch", "checkpoint")
 KILLS = 20
-IN_OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
-
-
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    trial = [*IN_OWN_MOUNTS, "mount", "-t", "tmpfs", "none", "/tmp"]
-    return subprocess.run(trial, capture_output=True).returncode == 0
 
 
 class Asker:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from own_mounts import IN_OWN_MOUNTS, can_mount
 
 from dolg_zoo.retrieval.store import DescriptorStore, StoreError
 from dolg_zoo.retrieval.store import descriptor_store as store_module
@@ -282,6 +283,29 @@ def test_a_part_that_cannot_be_written_leaves_the_store_good(filled, folder, mon
     monkeypatch.undo()
     assert len(filled) == 5 == len(DescriptorStore.open(folder).ids())
     filled.append(["f"], np.zeros((1, 3)))
+
+
+def test_a_full_disk_costs_the_part_that_found_no_room(tmp_path):
+    if not can_mount():
+        pytest.skip("needs a user namespace to mount in")
+    code = (
+        "import sys, numpy as np\n"
+        "from dolg_zoo.retrieval.store import DescriptorStore\n"
+        "settings = dict(model_id='a', model_name='b', dim=512, scales=(1.0,))\n"
+        "store = DescriptorStore.create(sys.argv[1] + '/store', **settings)\n"
+        "try:\n"
+        "    for turn in range(100):\n"
+        "        store.append([str(turn)] , np.full((1, 512), turn))\n"
+        "except OSError as error:\n"
+        "    print(error.errno == 28, 10 < turn < 100)\n"
+        "ids, rows = DescriptorStore.open(sys.argv[1] + '/store').read()\n"
+        "print(ids == [str(n) for n in range(turn)], (rows[:, 7] == np.arange(turn)).all())\n"
+    )
+    mount = (
+        f'mount -t tmpfs -o size=128k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    )
+    done = subprocess.run([*IN_OWN_MOUNTS, "sh", "-c", mount, code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 4, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")

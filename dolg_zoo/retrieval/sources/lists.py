@@ -74,7 +74,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     number += 1
                     where = f"{path}, row {number}"
                     yield number, {name: checked(row[name] or "", name, where) for name in columns}
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # not Arrow's word for damage
+            raise
         raise DataError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 
