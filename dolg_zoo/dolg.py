@@ -126,7 +126,7 @@ class DOLG(keras.Model):
     @property
     def descriptor_dim(self) -> int:
         """The length of a descriptor."""
-        return self.net.config.descriptor_dim
+        return self.net.config.output_dim
 
     @classmethod
     def from_preset(cls, preset: str | Path | None = None) -> DOLG:
@@ -225,7 +225,12 @@ class DOLG(keras.Model):
                 layer.
             OSError: if the folder cannot be written.
         """
-        # what is true of the preset it was loaded from may not be of this model, if it was trained
+        known = self.metadata_when_changed() | dict(metadata or {})
+        preset = Preset(self.net, self.image_converter, known)
+        write_preset(folder, preset, margin_head and margin_head_of(margin_head))
+
+    def metadata_when_changed(self) -> dict[str, Any]:
+        """What of `metadata` holds for a model made from this one, by training or otherwise."""
         stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
         if preset:
             stale |= {"source", "figures", "figures_note"}
@@ -237,8 +242,7 @@ class DOLG(keras.Model):
         known = {key: value for key, value in self.metadata.items() if key not in stale}
         if theirs:
             known["derived_from"] = origin
-        preset = Preset(self.net, self.image_converter, known | dict(metadata or {}))
-        write_preset(folder, preset, margin_head and margin_head_of(margin_head))
+        return known
 
     def embed(
         self,

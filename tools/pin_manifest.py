@@ -151,7 +151,7 @@ def described(name, folder):
     dolg = read_json_object(folder / CONFIG).get("dolg")
     dolg = dolg if isinstance(dolg, dict) else {}
     check_name(name, dolg.get("backbone"))
-    return dolg["backbone"], dolg.get("descriptor_dim")
+    return dolg["backbone"], dolg.get("whitened_dim") or dolg.get("descriptor_dim")
 
 
 def check_name(name, architecture):

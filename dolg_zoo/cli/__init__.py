@@ -23,6 +23,7 @@ from dolg_zoo.cli import (
     search,
     train,
     verify,
+    whiten,
 )
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
@@ -69,6 +70,7 @@ for command in (
     embed.embed,
     search.search,
     train.train,
+    whiten.whiten,
     publish.publish,
     demo.demo,
 ):

@@ -131,7 +131,12 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
         f"dilations {dilations}; {dolg['hidden_dim']} channels, {dolg['attention_channels']} of"
         f" attention; GeM from p = {dolg['gem_p']:g} ({dolg['gem_power']})",
     )
-    yield "descriptor", f"{dolg['descriptor_dim']} dimensions"
+    whitened = dolg.get("whitened_dim")
+    yield (
+        "descriptor",
+        f"{whitened or dolg['descriptor_dim']} dimensions"
+        + (f", whitened from {dolg['descriptor_dim']}" if whitened else ""),
+    )
     yield "parameters", f"{facts['parameters']:,}"
     yield "on disk", f"{facts['bytes'] / 2**20:.1f} MiB"
     multiples = f", sides in multiples of {step}" if (step := converter["multiple_of"]) > 1 else ""

@@ -37,13 +37,14 @@ class DOLGConfig:
         attention_channels: 1, or `hidden_dim` for an attention of each channel.
         bn_epsilon: epsilon of the local branch's batch norm.
         hidden_dim: channels of the local map and of the projected global vector.
-        descriptor_dim: length of the descriptor.
+        descriptor_dim: length of the descriptor, before any whitening.
         gem_p: GeM's power, or its first value where it is learned.
         gem_power: "shared", "channel" or "fixed": see `GeneralizedMeanPooling2D`.
         gem_epsilon: GeM's lower bound.
         mean: with `std`, one number a channel: the network starts with (x / 255 − mean) / std,
             for x in [0, 255]. None: it takes x as it is.
         std: see `mean`; all greater than 0.
+        whitened_dim: length of the descriptor after whitening; None for none.
 
     Raises:
         ValueError: if a value is out of its range; the message names it.
@@ -65,6 +66,7 @@ class DOLGConfig:
     gem_epsilon: float = 1e-6
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    whitened_dim: int | None = None
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -132,6 +134,11 @@ class DOLGConfig:
             lambda v: v in ("shared", "channel", "fixed"),
             '"shared", "channel" or "fixed"',
         )
+        require(
+            "whitened_dim",
+            lambda v: v is None or (is_size(v) and v <= self.descriptor_dim),
+            f"None or an integer from 1 to descriptor_dim ({self.descriptor_dim})",
+        )
         if self.mean is not None or self.std is not None:
             channels = self.input_shape[2]
             wanted = f"{channels} numbers, one a channel, when mean or std is given"
@@ -156,7 +163,13 @@ class DOLGConfig:
             branches = (9 * dilated + 2) * 1024 + (dilated + 2) * self.hidden_dim
             channels, atrous = self.hidden_dim, branches * self.atrous_filters
         per_channel = 1024 + channels + self.attention_channels + 2 * self.descriptor_dim
-        return atrous + self.hidden_dim * per_channel
+        whitening = self.descriptor_dim * (self.whitened_dim or 0)
+        return atrous + self.hidden_dim * per_channel + whitening
+
+    @property
+    def output_dim(self) -> int:
+        """Length of what the network gives in the end."""
+        return self.whitened_dim or self.descriptor_dim
 
     @classmethod
     def official(cls, **changes) -> DOLGConfig:
@@ -183,10 +196,13 @@ class DOLGConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
-        return {
+        values = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
+        if self.whitened_dim is None:  # files and fingerprints from before there was whitening
+            del values["whitened_dim"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DOLGConfig:

@@ -27,7 +27,8 @@ class DOLGNet(keras.Model):
     Input: images (batch, height, width, channels), uint8 or float. If `config` has `mean` and
         `std` they are RGB in [0, 255] and are normalised in the graph, otherwise they are what the
         backbone takes.
-    Output: float32, (batch, descriptor_dim), not normalised; or (batch, num_classes).
+    Output: float32, (batch, descriptor_dim), not normalised; or (batch, whitened_dim), if `config`
+        has that; or (batch, num_classes).
 
     Raises:
         ValueError: if the backbone has not one input and two maps as outputs, or is not
@@ -92,12 +93,19 @@ class DOLGNet(keras.Model):
             [local_branch(local_map), global_projection(gem(global_map))]
         )
         if num_classes is None:
-            last = keras.layers.Dense(config.descriptor_dim, dtype="float32", name="descriptor")
-        else:
-            last = keras.layers.Dense(
-                num_classes, activation=activation, dtype="float32", name="classifier"
+            output = keras.layers.Dense(config.descriptor_dim, dtype="float32", name="descriptor")(
+                fused
             )
-        super().__init__(inputs=images, outputs=last(fused), name=name, **kwargs)
+            if config.whitened_dim is not None:
+                output = keras.layers.UnitNormalization(dtype="float32", name="unit")(output)
+                output = keras.layers.Dense(config.whitened_dim, dtype="float32", name="whitening")(
+                    output
+                )
+        else:
+            output = keras.layers.Dense(
+                num_classes, activation=activation, dtype="float32", name="classifier"
+            )(fused)
+        super().__init__(inputs=images, outputs=output, name=name, **kwargs)
         self.backbone = backbone
         self.num_classes = num_classes
         self.activation = activation

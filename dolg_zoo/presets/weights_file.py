@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 
+from dolg_zoo.models import normalize_by_what_was_loaded
 from dolg_zoo.presets.errors import PresetError
 
 
@@ -52,7 +53,7 @@ def load_weights(net: keras.Model, path: Path) -> None:
         if not by_name:
             net.load_weights(path)
             check_finite(net, path)
-        _normalize_by_what_was_loaded(net)
+        normalize_by_what_was_loaded(net)
     except PresetError:
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
@@ -91,15 +92,6 @@ def _by_name(
 def _place(path: str) -> tuple[str, int]:
     group, _, number = path.rpartition("/")
     return group, int(number) if number.isdigit() else -1
-
-
-def _normalize_by_what_was_loaded(model: keras.Model) -> None:
-    # Normalization computes with constants that it makes of its variables
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            _normalize_by_what_was_loaded(layer)
-        elif isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
 
 
 def check_finite(net: keras.Model, path: Path) -> None:

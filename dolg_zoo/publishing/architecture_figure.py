@@ -67,7 +67,11 @@ def architecture_figure(architecture: Architecture) -> Image.Image:
     dim = config.descriptor_dim
     page.box(MIDDLE, COLUMN, "Fully connected", f"{2 * hidden} to {dim}", FUSED)
     page.arrow(MIDDLE)
-    page.box(MIDDLE, COLUMN, "Descriptor", f"{dim} numbers, L2-normalised", PLAIN)
+    if config.whitened_dim:
+        text = f"L2-normalised, {dim} to {config.whitened_dim}"
+        page.box(MIDDLE, COLUMN, "PCA whitening", text, FUSED)
+        page.arrow(MIDDLE)
+    page.box(MIDDLE, COLUMN, "Descriptor", f"{config.output_dim} numbers, L2-normalised", PLAIN)
     return page.cut()
 
 

@@ -62,7 +62,7 @@ def model_card(
         Markdown, with a YAML header. Equal arguments give equal pages.
     """
     sections = {
-        "How to use": _use(preset, architecture.config.descriptor_dim),
+        "How to use": _use(preset, architecture.config.output_dim),
         "Architecture": _architecture(architecture, files),
         "Preprocessing": _preprocessing(architecture, converter),
         "Training data and provenance": _provenance(metadata, margin_head, report),
@@ -169,6 +169,7 @@ def _architecture(architecture: Architecture, files: Mapping[str, FileHash]) -> 
     attention = "1 (one weight a place)" if config.attention_channels == 1 else "one a channel"
     start = "fixed at" if config.gem_power == "fixed" else "learned, started from"
     learned = ", one for each channel" if config.gem_power == "channel" else ""
+    whitened = f", whitened from {config.descriptor_dim}" if config.whitened_dim else ""
     rows = [
         ("Backbone", inline(architecture.backbone)),
         ("Local map", _tap(architecture.local)),
@@ -177,7 +178,7 @@ def _architecture(architecture: Architecture, files: Mapping[str, FileHash]) -> 
         ("Channels of the local map and the global vector", config.hidden_dim),
         ("Attention", attention),
         ("GeM power p", f"{start} {config.gem_p:g}{learned}"),
-        ("Descriptor", f"{config.descriptor_dim} numbers"),
+        ("Descriptor", f"{config.output_dim} numbers{whitened}"),
         ("Parameters", f"{architecture.parameters:,}"),
         ("Size of the files", f"{sum(file.size for file in files.values()) / 2**20:.1f} MiB"),
     ]

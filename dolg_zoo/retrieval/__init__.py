@@ -3,7 +3,9 @@
 from dolg_zoo.retrieval.extraction import ExtractionReport, extract
 from dolg_zoo.retrieval.index import Index, Match
 from dolg_zoo.retrieval.montage import Picture, montage, montage_rows
+from dolg_zoo.retrieval.ranking import Ranking
 from dolg_zoo.retrieval.store import DescriptorStore, StoreError
+from dolg_zoo.retrieval.whitening import whiten
 
 __all__ = [
     "DescriptorStore",
@@ -11,8 +13,10 @@ __all__ = [
     "Index",
     "Match",
     "Picture",
+    "Ranking",
     "StoreError",
     "extract",
     "montage",
     "montage_rows",
+    "whiten",
 ]

@@ -15,7 +15,7 @@ import pytest
 from dolg_zoo.cli.model import _held_back_stderr
 
 HEAVY = ("tensorflow", "keras", "keras_cv", "torch", "numpy", "PIL", "faiss", "skimage")
-COMMANDS = ("presets", "info", "embed", "search", "demo")
+COMMANDS = ("presets", "info", "embed", "search", "evaluate", "demo")
 
 
 def python(code, *arguments, **environment):

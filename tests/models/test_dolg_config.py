@@ -10,6 +10,11 @@ def test_survives_json():
     assert DOLGConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_without_whitening_it_is_described_as_before_there_was_any():
+    assert "whitened_dim" not in DOLGConfig().to_dict()
+    assert DOLGConfig.from_dict(DOLGConfig(whitened_dim=7).to_dict()).whitened_dim == 7
+
+
 def test_refuses_a_key_it_does_not_know():
     with pytest.raises(ValueError, match="has no 'dilations'"):
         DOLGConfig.from_dict({"dilations": [1]})
@@ -40,6 +45,9 @@ def test_refuses_a_key_it_does_not_know():
         ("gem_power", "learned"),
         ("mean", (0.5, 0.5)),
         ("std", (1.0, 1.0, 0.0)),
+        ("whitened_dim", 0),
+        ("whitened_dim", 513),
+        ("whitened_dim", 1.0),
     ],
 )
 def test_names_the_value_at_fault(name, value):

@@ -10,6 +10,7 @@ CONFIGS = {
     "official": DOLGConfig.official(backbone="resnet50", mean=(0.5,) * 3, std=(0.5,) * 3),
     "paper": DOLGConfig.paper(backbone="resnet101", input_shape=(224, 224, 3)),
     "dongkyuk": DOLGConfig.dongkyuk(backbone="resnet101", mean=(0.5,) * 3, std=(0.5,) * 3),
+    "whitened": DOLGConfig(backbone="resnet50", mean=(0.5,) * 3, std=(0.5,) * 3, whitened_dim=256),
     "extreme": DOLGConfig(dilation_rates=tuple(range(1001, 1017)), gem_power="channel"),
 }
 
@@ -78,6 +79,8 @@ def test_the_variants_show_what_they_differ_in(drawn):
     assert "power p = 3, fixed" in said["dongkyuk"]
     assert "each with its weight" in said["dongkyuk"]
     assert "one weight a place" in said["paper"]
+    assert "PCA whitening / L2-normalised, 512 to 256 / " in said["whitened"]
+    assert "whitening" not in said["paper"]
 
 
 def test_it_has_a_light_page_of_its_own():

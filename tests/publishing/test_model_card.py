@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html import unescape
 
@@ -41,12 +42,12 @@ HOSTILE = (
 )
 
 
-def card(preset="hf://me/bridges", converter=None, **changes):
+def card(preset="hf://me/bridges", converter=None, architecture=None, **changes):
     arguments = {key: changes.pop(key) for key in ("margin_head", "report") if key in changes}
     return model_card(
         preset,
         {**METADATA, **changes},
-        ARCHITECTURE,
+        architecture or ARCHITECTURE,
         converter or ImageConverter(),
         FILES,
         **arguments,
@@ -167,6 +168,13 @@ def test_architecture_says_the_numbers():
         "| Size of the files | 105.9 MiB |",
     ):
         assert row in page
+
+
+def test_a_whitened_descriptor_has_its_final_length_everywhere():
+    config = dataclasses.replace(ARCHITECTURE.config, whitened_dim=200)
+    page = card(architecture=dataclasses.replace(ARCHITECTURE, config=config))
+    assert "| Descriptor | 200 numbers, whitened from 512 |" in section(page, "Architecture")
+    assert "200" in section(page, "How to use") and "512" not in section(page, "How to use")
 
 
 def test_how_to_use_names_the_preset_and_how_to_pin_it():

@@ -123,6 +123,13 @@ def test_a_published_preset_is_pinned_with_commit_sizes_and_hashes(hub, pin, man
     assert load_manifest(manifest).presets[NAME].figures[0].value == 81.2
 
 
+def test_of_a_whitened_preset_the_final_length_is_pinned(hub, pin, manifest):
+    dolg = {**CONFIG["dolg"], "whitened_dim": 64}
+    hub.commit(REPO, published(config={**CONFIG, "dolg": dolg}))
+    assert pin(NAME, f"hf://{REPO}").code == 0
+    assert entry_in(manifest)["descriptor_dim"] == 64
+
+
 def test_a_margin_head_is_pinned_too(hub, pin, manifest):
     files = published(config={**CONFIG, "margin_head": {}}, **{"margin_head.npz": b"head"})
     hub.commit(REPO, files)

@@ -12,7 +12,7 @@ from dolg_zoo.retrieval.ranking.weighted import Search, added
 ROWS = 4096  # searched for at a time
 
 
-def augment_database(gallery: Any, search: Search, n: int = 10, alpha: float = 3.0) -> np.ndarray:
+def augment_database(gallery: Any, search: Search, n: int = 5, alpha: float = 3.0) -> np.ndarray:
     """Database-side augmentation: each image's descriptor plus those of its n nearest others.
 
     The weights are those of `expand_queries`. Done once, before the gallery is indexed anew.

@@ -37,8 +37,8 @@ class Ranking:
     expand: int = 0
     alpha: float = 3.0
     rerank: int = 0
-    k1: int = 10
-    k2: int = 3
+    k1: int = 20
+    k2: int = 6
     weight: float = 0.3
 
     def __post_init__(self) -> None:

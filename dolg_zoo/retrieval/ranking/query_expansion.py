@@ -10,7 +10,7 @@ from dolg_zoo.retrieval.ranking.weighted import Search, added
 
 
 def expand_queries(
-    queries: np.ndarray, search: Search, gallery: Any, n: int = 10, alpha: float = 3.0
+    queries: np.ndarray, search: Search, gallery: Any, n: int = 5, alpha: float = 3.0
 ) -> np.ndarray:
     """α-weighted query expansion: each query plus its n nearest images.
 

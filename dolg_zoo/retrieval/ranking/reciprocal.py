@@ -12,8 +12,8 @@ def rerank(
     scores: np.ndarray,
     places: np.ndarray,
     gallery: Any,
-    k1: int = 10,
-    k2: int = 3,
+    k1: int = 20,
+    k2: int = 6,
     weight: float = 0.3,
 ) -> tuple[np.ndarray, np.ndarray]:
     """k-reciprocal re-ranking of each query's results, among these results alone.

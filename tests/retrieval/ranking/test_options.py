@@ -19,9 +19,9 @@ def test_expansion_searches_with_the_expanded_queries(queries, search, gallery):
 
 
 def test_re_ranking_brings_up_what_is_beyond_k(queries, search, gallery):
-    options = Ranking(rerank=40, k1=20, k2=6)
+    options = Ranking(rerank=40, k1=10, k2=3)
     _, places = ranked(queries, search, gallery, 12, options)
-    _, expected = rerank(queries, *search(queries, 40), gallery, 20, 6)
+    _, expected = rerank(queries, *search(queries, 40), gallery, 10, 3)
     np.testing.assert_array_equal(places, expected[:, :12])
     assert any(set(new) - set(old) for new, old in zip(places, search(queries, 12)[1], strict=True))
 

@@ -1,0 +1,83 @@
+"""`dolg whiten`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Json, Preset, Strict
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import as_list, finish, print_json
+
+
+def whiten(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Images to learn from, subfolders included.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The preset folder to write.")
+    ],
+    preset: Preset = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Length of the new descriptors; if not given, as it was.",
+            show_default=False,
+        ),
+    ] = None,
+    power: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="0.5 whitens in full, 0 only reduces; between is the safer."
+        ),
+    ] = 0.25,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Write a preset with shorter or better descriptors, learned from images without labels.
+
+    A PCA whitening. Give many images of many different things, four for each dimension or more.
+
+    \b
+    Examples:
+      dolg whiten photos/ -o my-dolg --dim 256
+      dolg search photos/ --query query.jpg --preset my-dolg
+    """
+    from dolg_zoo.preprocessing import list_images
+
+    # to fail before the model is loaded
+    list_images(folder)
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{str(output)!r} is a file; give the name of a folder to write.")
+    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval import whiten as learn
+    from dolg_zoo.retrieval.whitening import check_can_whiten
+
+    model = load_model(preset)
+    check_can_whiten(model, dim, power)
+    index = Index.build(model, folder, scales=(1.0,), cache=True)
+    whitened = learn(model, index.descriptors, dim, power=power)
+    whitened.save_to_preset(output)
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "preset": str(output),
+                "made_from": model.metadata["preset"],
+                "images": len(index),
+                "from_cache": index.reused,
+                "dim": whitened.descriptor_dim,
+                "power": power,
+                "skipped": as_list(index.skipped),
+            }
+        )
+    else:
+        print(
+            f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim} to"
+            f" {whitened.descriptor_dim} dimensions: {shown(output)}"
+        )
+    finish(index.skipped, strict)

@@ -1,0 +1,14 @@
+"""What is left to do when a network's variables have been set from elsewhere."""
+
+from __future__ import annotations
+
+import keras
+
+
+def normalize_by_what_was_loaded(model: keras.Model) -> None:
+    """Brings Normalization layers up to date: they compute with constants made of variables."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            normalize_by_what_was_loaded(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

@@ -1,0 +1,31 @@
+"""The same network with a whitening at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.models.dolg_net import DOLGNet
+from dolg_zoo.models.loaded import normalize_by_what_was_loaded
+
+
+def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
+    """A copy of a network whose L2-normalised descriptor d becomes d @ kernel + bias.
+
+    Args:
+        net: gives descriptors without a whitening; it is left as it is.
+        kernel: (descriptor_dim, whitened_dim).
+        bias: (whitened_dim,).
+    """
+    config = dataclasses.replace(net.config, whitened_dim=kernel.shape[1])
+    with to_be_filled():
+        copy = DOLGNet.from_config({**net.get_config(), "config": config.to_dict()})
+    whitening = copy.get_layer("whitening")
+    for layer in copy.layers:
+        if layer is not whitening and layer.weights:
+            layer.set_weights(net.get_layer(layer.name).get_weights())
+    whitening.set_weights([kernel, bias])
+    normalize_by_what_was_loaded(copy)
+    return copy

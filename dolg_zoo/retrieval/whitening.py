@@ -1,0 +1,173 @@
+"""PCA whitening, learned from a pile of images and made a part of the model."""
+
+from __future__ import annotations
+
+import logging
+import math
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+ROWS = 2**14  # in double precision at a time
+AMPLE = 4
+"""Images for each dimension, below which their chance likenesses show in the axes."""
+
+logger = logging.getLogger(__name__)
+
+
+def whiten(
+    model: DOLG,
+    images: str | Path | np.ndarray,
+    dim: int | None = None,
+    *,
+    power: float = 0.25,
+    progress: bool = True,
+) -> DOLG:
+    """A copy of a model that ends in a PCA whitening, to be saved as one preset.
+
+    ```python
+    whitened = dolg_zoo.retrieval.whiten(model, "photos/", dim=256)
+    whitened.save_to_preset("my-dolg")
+    ```
+
+    Choose many images of many different things: among few of the same places, what tells the
+    places apart is what a whitening takes for noise.
+
+    Args:
+        model: it is left as it is.
+        images: a folder, whose images are embedded at their own size alone (scale 1); or
+            descriptors that the model gave, (images, descriptor_dim).
+        dim: length of the new descriptors; as it was if not given.
+        power: see `pca_whitening`.
+        progress: whether to draw a progress bar on a terminal if it takes long.
+
+    Raises:
+        OSError: if the folder does not exist or cannot be listed.
+        ValueError: if there are too few images or too like ones, a descriptor is not of length 1
+            or not of this model's, `dim` or `power` is out of its range, or the model ends in a
+            whitening already.
+    """
+    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.models import whitened_net
+
+    known = model.descriptor_dim
+    dim = known if dim is None else dim
+    check_can_whiten(model, dim, power)
+    descriptors = images if isinstance(images, np.ndarray) else _embedded(model, images, progress)
+    if descriptors.ndim != 2 or descriptors.shape[1] != known:
+        raise ValueError(
+            f"The descriptors must have shape (images, {known}), as the model gives them, not"
+            f" {descriptors.shape}."
+        )
+    kernel, bias = pca_whitening(descriptors, dim, power)
+    learned = {"images": len(descriptors), "dim": int(dim), "power": float(power)}
+    return DOLG(
+        whitened_net(model.net, kernel, bias),
+        model.image_converter,
+        {**model.metadata_when_changed(), "whitening": learned},
+        name=model.name,
+    )
+
+
+def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
+    """Raises what `whiten` would, as far as it can be told before the images are embedded."""
+    if model.net.config.whitened_dim is not None:
+        raise ValueError(
+            "The model ends in a whitening already; start from the one that it was made of."
+        )
+    known = model.descriptor_dim
+    _check_settings(known if dim is None else dim, known, power)
+
+
+def pca_whitening(
+    descriptors: np.ndarray, dim: int, power: float = 0.25
+) -> tuple[np.ndarray, np.ndarray]:
+    """What makes whitened descriptors of descriptors d: d @ kernel + bias.
+
+    The `dim` axes along which the descriptors vary most, each divided by its variance to the
+    given power. Source: Jégou and Chum, "Negative evidences and co-occurrences in image
+    retrieval: the benefit of PCA and whitening" (ECCV 2012).
+
+    Args:
+        descriptors: (images, length), of length 1: an array or a memory map.
+        dim: how many axes are kept.
+        power: 0.5 whitens in full: each axis has the variance 1, and their covariance is the
+            identity; 0 only turns and shortens. What is between does half of it, and is safer
+            where there are few images for each dimension.
+
+    Returns:
+        kernel (length, dim) and bias (dim,), float32.
+
+    Raises:
+        ValueError: if there are too few images or too like ones for that many axes, a descriptor
+            is not of length 1, or `dim` or `power` is out of its range.
+    """
+    count, length = descriptors.shape
+    _check_settings(dim, length, power)
+    if count < dim + 1:
+        raise ValueError(
+            f"{count} images are too few to learn {dim} dimensions from, which takes {dim + 1} or"
+            f" better {AMPLE * dim}; give more images, or a dim of at most {max(count - 1, 1)}."
+        )
+    if count < AMPLE * dim:
+        logger.warning(
+            "%d images are few to learn %d dimensions from: the whitening may do harm on others;"
+            " better give %d, or a smaller dim",
+            count,
+            dim,
+            AMPLE * dim,
+        )
+    total = np.zeros(length)
+    for start, block in _blocks(descriptors):
+        lengths = np.linalg.norm(block, axis=1)
+        wrong = ~(np.abs(lengths - 1) <= 1e-2)  # a NaN too
+        if wrong.any():
+            place = np.argmax(wrong)
+            raise ValueError(
+                f"Descriptor {start + place} has the length {lengths[place]:g}, and those to"
+                " learn from must have length 1, as `embed` gives them."
+            )
+        total += block.sum(axis=0)
+    mean = total / count
+    covariance = np.zeros((length, length))
+    for _, block in _blocks(descriptors):
+        centred = block - mean
+        covariance += centred.T @ centred / (count - 1)
+    variances, axes = np.linalg.eigh(covariance)
+    variances, axes = variances[::-1], axes[:, ::-1]
+    # below the first bound they differ by rounding alone, below the second they would if stored
+    varied = int((variances > max(1e-12, 1e-9 * variances[0])).sum())
+    if varied < dim:
+        raise ValueError(
+            f"The {count} descriptors differ in {varied} directions only, and {dim} are to be"
+            " kept; give more images of different things"
+            + (f", or a dim of at most {varied}." if varied else ".")
+        )
+    kernel = axes[:, :dim] * variances[:dim] ** -power
+    return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
+
+
+def _blocks(descriptors: np.ndarray):
+    for start in range(0, len(descriptors), ROWS):
+        yield start, np.asarray(descriptors[start : start + ROWS], np.float64)
+
+
+def _check_settings(dim: Any, most: int, power: Any) -> None:
+    if isinstance(dim, bool) or not isinstance(dim, Integral) or not 1 <= dim <= most:
+        raise ValueError(f"dim must be a whole number from 1 to {most}, got {dim!r}.")
+    if type(power) not in (int, float) or not 0 <= power <= 1 or math.isnan(power):
+        raise ValueError(f"power must be a number from 0 to 1, got {power!r}.")
+
+
+def _embedded(model: DOLG, folder: str | Path, progress: bool) -> np.ndarray:
+    from dolg_zoo.retrieval.index import Index
+
+    index = Index.build(model, folder, scales=(1.0,), progress=progress)
+    for name, reason in index.skipped.items():
+        logger.warning("left out: %r (%s)", name, reason)
+    return index.descriptors
