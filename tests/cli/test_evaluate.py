@@ -7,6 +7,7 @@ from PIL import Image
 
 import dolg_zoo
 from dolg_zoo.cli import evaluate
+from dolg_zoo.retrieval import Ranking
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_markdown(dolg, images):
     assert lines[0] == "## RParis6k"
     assert "|  | mAP | mP@1 | mP@5 | mP@10 | queries |" in lines
     assert "| medium | 100.00 | 100.00 | 100.00 | 100.00 | 2 |" in lines
-    assert "| crop queries | yes |" in lines and "| rerank k1 | 10 |" in lines
+    assert "| crop queries | yes |" in lines and f"| rerank k1 | {Ranking().k1} |" in lines
 
 
 def test_distractors_that_dolg_embed_wrote(dolg, images, embedded_model, tmp_path):

@@ -26,7 +26,7 @@ HEAVY = (
     "pyarrow",
     "scipy",
 )
-COMMANDS = ("presets", "info", "embed", "index", "search", "dedupe", "demo")
+COMMANDS = ("presets", "info", "embed", "index", "search", "dedupe", "evaluate", "demo")
 
 
 def python(code, *arguments, **environment):
