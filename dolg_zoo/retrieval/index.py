@@ -12,7 +12,7 @@ from dolg_zoo.files import is_special
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.approximate import kind_for
 from dolg_zoo.retrieval.embedding import embed_folder
-from dolg_zoo.retrieval.fingerprint import fingerprint
+from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
 from dolg_zoo.retrieval.index_contents import read_contents, write_contents
 from dolg_zoo.retrieval.index_file import read_file, write_file
@@ -71,7 +71,7 @@ class Index(Gallery):
         kind: str = "exact",
         recall: float = 0.95,
     ) -> None:
-        super().__init__(names, descriptors, folder, metadata, kind, recall, _name_of(model))
+        super().__init__(names, descriptors, folder, metadata, kind, recall, name_of_model(model))
         self.model = model
         self.scales = _scales_of(model, scales)
         self.skipped = dict(skipped or {})
@@ -212,7 +212,7 @@ class Index(Gallery):
         _check_model(
             fresh.folder,
             fresh.model_id,
-            _name_of(fresh.model),
+            name_of_model(fresh.model),
             fresh.descriptors.shape[1],
             self.model,
         )
@@ -302,7 +302,7 @@ class Index(Gallery):
             "descriptors": self.descriptors,
             "scales": self.scales,
             "model_id": self.model_id,
-            "model_name": _name_of(self.model),
+            "model_name": name_of_model(self.model),
             "skipped": self.skipped,
             "metadata": checked_metadata(self.metadata, len(self)),
             "nearest": self._nearest,
@@ -350,15 +350,10 @@ def _check_model(path: str | Path, model_id: str, model_name: str, dim: int, mod
     if model_id != own_id or dim != model.descriptor_dim:
         raise ValueError(
             f"{str(path)!r} was made with {model_name!r} ({model_id}, {dim} dimensions), whose"
-            f" descriptors cannot be compared with those of {_name_of(model)!r} ({own_id},"
+            f" descriptors cannot be compared with those of {name_of_model(model)!r} ({own_id},"
             f" {model.descriptor_dim} dimensions)."
         )
 
 
 def _scales_of(model: DOLG, scales: Sequence[float] | None) -> tuple[float, ...]:
     return tuple(model.image_converter.scales if scales is None else scales)
-
-
-def _name_of(model: DOLG) -> str:
-    metadata = model.metadata
-    return metadata.get("preset") or metadata.get("name") or "a model without a name"
