@@ -99,6 +99,15 @@ Alpha = Annotated[
         metavar="A", min=0, help="Of --expand: the higher, the less the unlike ones count."
     ),
 ]
+Dba = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Augment each image searched by its N nearest, with --alpha; 0 for not. Compares all"
+        " with all.",
+    ),
+]
 Rerank = Annotated[
     int, typer.Option(metavar="N", min=0, help="Re-rank the first N results; 0 for not.")
 ]

@@ -11,6 +11,7 @@ import typer
 from dolg_zoo.cli.options import (
     Alpha,
     Box,
+    Dba,
     Expand,
     Images,
     Json,
@@ -57,6 +58,7 @@ def search(
     ] = None,
     expand: Expand = 0,
     alpha: Alpha = 3.0,
+    dba: Dba = 0,
     rerank: Rerank = 0,
     montage: Montage = None,
     images: Images = None,
@@ -91,6 +93,8 @@ def search(
         check_picture(montage)
 
     index = open_where(where, preset, scales, images)
+    if dba:
+        index = index.augmented(dba, alpha)
     good = [place for place in range(len(sources)) if place not in unread]
     if threshold is None:
         found = index.search_each([sources[place] for place in good], k or 10, ranking)

@@ -17,7 +17,7 @@ from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
 from dolg_zoo.retrieval.index_contents import read_contents, write_contents
 from dolg_zoo.retrieval.index_file import read_file, write_file
 from dolg_zoo.retrieval.items import check_names, checked_metadata
-from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.ranking import Ranking, augment_database
 from dolg_zoo.retrieval.store import DescriptorStore
 from dolg_zoo.retrieval.unit_rows import unit
 
@@ -238,6 +238,35 @@ class Index(Gallery):
             [names[place] for place in places],
             np.array([found[place] for place in places]),
             metadata and [metadata[place] for place in places],
+        )
+
+    def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
+        """An index of the same images after database-side augmentation, of the same kind.
+
+        Each descriptor is moved towards those of the n nearest others: see `augment_database` of
+        `dolg_zoo.retrieval.ranking`. Every image is searched for once, so exact kinds take time
+        that grows with the square of their number. Images added later are not augmented.
+
+        Args:
+            n: how many others, from 1 on.
+            alpha: from 0, the plain mean, up: the higher, the less the unlike ones count.
+
+        Raises:
+            ValueError: if n or alpha is out of its range.
+        """
+        check_k(n)
+        options = Ranking(expand=int(n), alpha=alpha)  # checks alpha
+        return Index(
+            self.model,
+            self.names,
+            augment_database(self.descriptors, self._nearest.search, options.expand, options.alpha),
+            folder=self.folder,
+            scales=self.scales,
+            skipped=self.skipped,
+            reused=self.reused,
+            metadata=self.metadata,
+            kind=self.kind,
+            recall=self.asked_recall,
         )
 
     def search(

@@ -13,15 +13,6 @@ from dolg_zoo.cli.tables import print_table
 if TYPE_CHECKING:
     from dolg_zoo.evaluation import Options, Report
 
-Dba = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=0,
-        help="Augment each image searched by its N nearest, with --alpha; 0 for not. Compares all"
-        " with all.",
-    ),
-]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown with the settings.")]
 
 

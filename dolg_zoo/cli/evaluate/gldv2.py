@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.evaluate.common import Dba, Markdown, options_of, print_report
+from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales, Strict
+from dolg_zoo.cli.options import Alpha, Dba, Expand, Json, Preset, Rerank, Scales, Strict
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.evaluate.common import Dba, Markdown, options_of, print_report
+from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales
+from dolg_zoo.cli.options import Alpha, Dba, Expand, Json, Preset, Rerank, Scales
 
 Images = Annotated[
     Path,
