@@ -186,7 +186,7 @@ def _to_store(
     check_engine(options["engine"], options["workers"])
     found = open_source(source, **listing)
     if options["engine"] == "ray":
-        from dolg_zoo.retrieval.ray_engine import leave_gpus_to_workers
+        from dolg_zoo.retrieval.ray_cluster import leave_gpus_to_workers
 
         leave_gpus_to_workers()
     report = extract(load_model(preset), found, output, **options)

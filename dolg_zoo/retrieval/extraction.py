@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,8 @@ from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.progress import track
 from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
-from dolg_zoo.retrieval.ray_engine import check_ray, embed_on_ray
+from dolg_zoo.retrieval.ray_cluster import check_ray
+from dolg_zoo.retrieval.ray_engine import embed_on_ray
 from dolg_zoo.retrieval.sources import Source, open_source
 from dolg_zoo.retrieval.store import DescriptorStore
 
@@ -113,20 +115,20 @@ def extract(
         report.forgotten = store.forget_damaged()
     report.known = len(store)
     pending, embed = _embedder(engine, workers, model, source, store)
-    found = embed(batch_size=batch_size, scales=scales)
-    if progress:
-        found = track(found, source.missing(store), "Embedding")
     writer = _Writer(store)
-    try:
-        for image, result in found:
-            if isinstance(result, BadImageError):
-                report.skipped[image] = result.reason
-            elif not np.isfinite(result).all():
-                report.skipped[image] = "the model gives it a descriptor that is not finite"
-            else:
-                writer.add(image, result)
-    finally:  # also after Ctrl-C: what is done is done
-        writer.flush()
+    # closed, since it may have started a cluster
+    with closing(embed(batch_size=batch_size, scales=scales)) as results:
+        try:
+            found = track(results, source.missing(store), "Embedding") if progress else results
+            for image, result in found:
+                if isinstance(result, BadImageError):
+                    report.skipped[image] = result.reason
+                elif not np.isfinite(result).all():
+                    report.skipped[image] = "the model gives it a descriptor that is not finite"
+                else:
+                    writer.add(image, result)
+        finally:  # also after Ctrl-C: what is done is done
+            writer.flush()
     report.embedded = len(store) - report.known
     report.faults = pending.faults
     report.seconds = time.monotonic() - begin
@@ -147,7 +149,7 @@ def check_engine(engine: str, workers: int | None) -> None:
 
 def _embedder(
     engine: str, workers: int | None, model: DOLG, source: Source, store: DescriptorStore
-) -> tuple[Pending, Callable[..., Iterator[Result]]]:
+) -> tuple[Pending, Callable[..., Generator[Result]]]:
     """What is to be embedded, and what does it."""
     if engine == "local":
         pending = Pending(source, store)

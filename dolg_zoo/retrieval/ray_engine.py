@@ -6,14 +6,9 @@ They go in numbered chunks, so that none could be lost or doubled without being 
 
 from __future__ import annotations
 
-import importlib.util
-import logging
-import os
 import pickle
-import socket
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +16,7 @@ import numpy as np
 
 from dolg_zoo.retrieval.fingerprint import fingerprint
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
+from dolg_zoo.retrieval.ray_cluster import RayError, check_ray, cluster
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -33,26 +29,6 @@ done again when a worker dies."""
 
 CHUNK_RETRIES = 3
 WORKER_RESTARTS = 20
-KNOCK_S = 30
-
-
-class RayError(RuntimeError):
-    """The cluster cannot be used, or its workers fail again and again."""
-
-
-def check_ray() -> None:
-    """Raises RayError if Ray Data is not installed: to be asked before the long work begins."""
-    if not (importlib.util.find_spec("ray") and importlib.util.find_spec("pyarrow")):
-        raise RayError(
-            'The engine "ray" needs Ray Data, which is not installed: pip install "dolg-zoo[ray]"'
-        )
-
-
-def leave_gpus_to_workers() -> None:
-    """Keeps TensorFlow in this process from taking the memory of GPUs; before a model is made."""
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
 
 
 def embed_on_ray(
@@ -83,7 +59,7 @@ def embed_on_ray(
             fail again and again.
     """
     check_ray()
-    with _cluster() as (cpus, gpus, machines):
+    with cluster() as (cpus, gpus, machines):
         import ray
 
         workers = workers or gpus or machines
@@ -103,53 +79,6 @@ def embed_on_ray(
         items.faults = yield from _taken_in(rows)
 
 
-@contextmanager
-def _cluster() -> Iterator[tuple[int, int, int]]:
-    """The CPUs, GPUs and machines of a cluster, which ends with the block if it began with it."""
-    ours = not os.environ.get("RAY_ADDRESS")
-    if ours:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # else it warns of what is taken care of; its logs are in /tmp/ray
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    joined = ray.is_initialized()
-    if not joined:
-        try:
-            if not ours:
-                _knock(os.environ["RAY_ADDRESS"])
-            ray.init(
-                "local" if ours else None,  # None is what RAY_ADDRESS says
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({"include_dashboard": False} if ours else {}),
-            )
-        except Exception as error:  # of half a dozen types
-            if ours:
-                raise RayError(f"Ray could not be started on this machine: {error}") from error
-            raise RayError(
-                f"The Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']!r} could not be"
-                f" reached: {error}. If it wants a token, set RAY_AUTH_MODE=token and"
-                " RAY_AUTH_TOKEN."
-            ) from error
-    try:
-        given = ray.cluster_resources()
-        machines = sum(node["Alive"] for node in ray.nodes())
-        yield int(given.get("CPU", 0)), int(given.get("GPU", 0)), machines
-    finally:
-        if not joined:
-            ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Raises OSError if nothing listens there, which Ray takes many minutes to say."""
-    host, _, port = address.rpartition(":")
-    if port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-
-
 def _handed_out(
     model: ObjectRef, items: Pending, settings: dict[str, Any], workers: int, gpus_each: int
 ) -> Iterator[dict[str, Any]]:
@@ -166,7 +95,7 @@ def _handed_out(
         yield _row(number, items.faults)  # tells that this was all
 
     with warnings.catch_warnings():
-        # Ray is about to give the numbers of restarts and retries other names
+        # Ray 2.64 is to take max_restarts and max_task_retries away
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
         dataset = (
             ray.data.from_items([0])

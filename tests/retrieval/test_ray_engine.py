@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from dolg_zoo.retrieval import DescriptorStore, extract, ray_engine
-from dolg_zoo.retrieval.ray_engine import RayError, embed_on_ray
+from dolg_zoo.retrieval.ray_cluster import RayError
+from dolg_zoo.retrieval.ray_engine import embed_on_ray
 
 IMAGES = 120
 needs_ray = pytest.mark.skipif(
