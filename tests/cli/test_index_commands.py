@@ -186,6 +186,15 @@ def test_expansion_and_reranking_are_those_of_the_index(dolg, photos, embedded_m
     assert names_of(json.loads(done.out)) == [match.name for match in expected]
 
 
+def test_a_folder_can_be_augmented_before_the_search(dolg, photos, embedded_model):
+    query = photos / "rocket.png"
+    found = json.loads(dolg("search", photos, "-q", query, "--dba", 2, "--json").out)["matches"]
+    expected = Index.build(embedded_model, photos).augmented(2).search(query)
+    assert [(each["name"], each["score"]) for each in found] == [
+        (match.name, pytest.approx(match.score, abs=1e-5)) for match in expected
+    ]
+
+
 def test_dedupe_lists_groups_and_deletes_nothing(dolg, photos):
     with Image.open(photos / "rocket.png") as picture:
         picture.resize((150, 150)).save(photos / "far" / "copy.png")

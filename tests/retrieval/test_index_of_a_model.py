@@ -137,3 +137,27 @@ def test_an_update_of_other_scales_is_refused(embedded_model, rng):
     with pytest.raises(ValueError, match=r"scales \(0\.5,\)"):
         index.update(Index(embedded_model, ["b"], rows[1:], scales=(0.5,)))
     assert index.names == ["a"]
+
+
+def test_an_augmented_index_has_each_descriptor_moved_to_its_nearest(embedded_model, rng):
+    rows = unit_rows(rng, 30, 512) + np.eye(1, 512, dtype="float32")  # so that none is opposite
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = Index(embedded_model, [str(i) for i in range(30)], rows, metadata=[{"n": 1}] * 30)
+    found = index.augmented(n=2, alpha=3)
+    for place, row in enumerate(rows):
+        cosines = rows @ row
+        cosines[place] = -1
+        first, second = np.argsort(-cosines)[:2]
+        moved = row + cosines[first] ** 3 * rows[first] + cosines[second] ** 3 * rows[second]
+        np.testing.assert_allclose(
+            found.descriptors[place], moved / np.linalg.norm(moved), atol=1e-5
+        )
+    assert found.names == index.names and found.metadata == index.metadata
+    np.testing.assert_array_equal(index.descriptors, rows)
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 2.5}, {"alpha": -1.0}])
+def test_says_how_an_index_cannot_be_augmented(embedded_model, rng, wrong):
+    index = Index(embedded_model, ["x"], unit_rows(rng, 1))
+    with pytest.raises(ValueError, match=f"got {next(iter(wrong.values()))}"):
+        index.augmented(**wrong)
