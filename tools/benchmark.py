@@ -221,7 +221,8 @@ def evaluate(folder):
     names = [str(i) for i in range(len(gallery))], [f"q{i}" for i in range(len(queries))]
     truth = GroundTruth(*names, [(0, 0, 1, 1)] * len(queries), **kinds, sha256="")
     begin = time.perf_counter()
-    scores = revisited_scores(truth, queries, gallery, DescriptorStore.open(folder).parts())
+    distractors = (part for _, part in DescriptorStore.open(folder).parts())
+    scores = revisited_scores(truth, queries, gallery, distractors)
     seconds = round(time.perf_counter() - begin, 1)
     found = {setup: round(score.map, 4) for setup, score in scores.items()}
     return seconds, round(peak() / 2**30, 2), found

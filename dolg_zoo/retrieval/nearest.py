@@ -17,9 +17,9 @@ QUERIES = 512
 class Exact:
     """Exact search among unit rows.
 
-    NumPy's product block by block, each block of scores going into faiss' heaps. faiss' own search
-    takes 0.7 to 10 times as long, depending on its version and how its BLAS knows the processor,
-    and a whole matrix of scores would take more memory than the descriptors.
+    NumPy's product block by block, of which only what beats the best so far is looked at. faiss'
+    own search takes 0.7 to 10 times as long, depending on its version and how its BLAS knows the
+    processor, and a whole matrix of scores would take more memory than the descriptors.
 
     Args:
         descriptors: (rows, dim), float32, each row of length 1: an array, or a memory map, of
@@ -55,19 +55,17 @@ class Exact:
         return scores, places
 
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        import faiss
-
-        heaps = faiss.ResultHeap(len(queries), k, keep_max=True)
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)  # else its threads and NumPy's take the cores from each other
-        try:
-            for first, scores in score_blocks(queries, self.descriptors):
-                # the C++ heaps themselves: `ResultHeap.add_result` wants a number for each score
-                heaps.heaps.addn(scores.shape[1], faiss.swig_ptr(scores), first)
-        finally:
-            faiss.omp_set_num_threads(threads)
-        heaps.finalize()
-        return heaps.D, heaps.I
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        places = np.full((len(queries), k), -1, np.int64)
+        found, held = [], 0
+        for first, scores in score_blocks(queries, self.descriptors):
+            row, query = _better(scores, best[:, -1], k)
+            found.append((scores[row, query], query, row + first))
+            held += len(row)
+            if held >= best.size:
+                best, places = _merged(best, places, found)
+                found, held = [], 0
+        return _merged(best, places, found)
 
     def within(
         self, queries: np.ndarray, threshold: float
@@ -86,18 +84,53 @@ class Exact:
         return tuple(map(np.concatenate, zip(empty, *found, strict=True)))
 
 
+def _better(scores: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and query of the scores in a block that may be among the k best of their query.
+
+    Args:
+        scores: (rows, queries).
+        least: (queries,), the k-th best so far.
+        k: how many are sought.
+    """
+    row, query = _where(scores > least)
+    if len(row) > 4 * k * len(least) and k < len(scores):  # as in the first block, where all are
+        row, query = _where(scores >= np.partition(scores.T, -k, axis=1)[:, -k])
+    return row, query
+
+
+def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # np.nonzero takes eight times as long where hardly anything is True
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
+
+
+def _merged(
+    best: np.ndarray, places: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of the best so far and of what was found: scores, query numbers and places.
+
+    Of equals, the one with the lower place comes first.
+    """
+    queries, k = best.shape
+    own = best.ravel(), np.repeat(np.arange(queries), k), places.ravel()
+    scores, query, place = map(np.concatenate, zip(own, *found, strict=True))
+    order = np.lexsort((place, -scores, query))
+    starts = np.searchsorted(query[order], np.arange(queries))
+    kept = order[starts[:, None] + np.arange(k)]
+    return scores[kept], place[kept]
+
+
 def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The cosines of all queries with one block of rows after another.
+    """The cosines of one block of rows after another with all queries.
 
     Yields:
-        (first, scores): the block's first row, and (queries, rows of the block) float32, which is
-        overwritten by the next.
+        (first, scores): the block's first row, and (rows of the block, queries) float32, which is
+        overwritten by the next. The product this way round takes three quarters of the time.
     """
-    buffer = np.empty(len(queries) * min(ROWS, len(rows)), np.float32)
+    buffer = np.empty((min(ROWS, len(rows)), len(queries)), np.float32)
     for first in range(0, len(rows), ROWS):
         block = rows[first : first + ROWS]
-        scores = buffer[: len(queries) * len(block)].reshape(len(queries), len(block))
-        np.matmul(queries, block.T, out=scores)
+        scores = buffer[: len(block)]
+        np.matmul(block, queries.T, out=scores)
         yield first, scores
 
 
@@ -111,5 +144,5 @@ def pairs_within(
     """
     for start in range(0, len(queries), QUERIES):
         for first, scores in score_blocks(queries[start : start + QUERIES], rows):
-            query, row = np.nonzero(scores >= threshold)
-            yield scores[query, row], query + start, row + first
+            row, query = _where(scores >= threshold)
+            yield scores[row, query], query + start, row + first

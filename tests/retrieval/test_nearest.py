@@ -35,7 +35,6 @@ def test_rows_mapped_from_a_file_are_not_copied(rng, tmp_path):
     rows = unit_rows(rng, 40_000, 64)
     np.save(tmp_path / "rows.npy", rows)
     mapped, queries = np.load(tmp_path / "rows.npy", mmap_mode="r"), rows[:4].copy()
-    Exact(mapped[:100]).search(queries, 3)  # imports faiss
     tracemalloc.start()
     places = Exact(mapped).search(queries, 3)[1]
     peak = tracemalloc.get_traced_memory()[1]
@@ -58,12 +57,20 @@ def test_within_finds_all_from_the_threshold_on(rng, small_blocks):
     np.testing.assert_allclose(scores, cosines[query, place], atol=1e-6)
 
 
-def test_a_search_leaves_faiss_its_threads(rng):
-    import faiss
+def test_rows_that_get_better_and_better_are_found(rng, small_blocks):
+    queries = unit_rows(rng, 3, 8)
+    rows = unit_rows(rng, 500, 8)
+    rows = rows[np.argsort(rows @ queries[0])]  # each block beats all before it
+    scores, places = Exact(rows).search(queries, 5)
+    assert places[0].tolist() == [499, 498, 497, 496, 495]
+    np.testing.assert_array_equal(places, np.argsort(-(queries @ rows.T), axis=1)[:, :5])
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ rows.T), axis=1)[:, :5], atol=1e-6)
 
-    before = faiss.omp_get_max_threads()
-    Exact(unit_rows(rng, 10, 4)).search(unit_rows(rng, 2, 4), 1)
-    assert faiss.omp_get_max_threads() == before
+
+def test_of_equal_rows_the_first_come_first(small_blocks):
+    rows = np.tile(np.eye(4, dtype=np.float32), (50, 1))
+    places = Exact(rows).search(np.eye(2, 4, dtype=np.float32), 6)[1]
+    assert places.tolist() == [[0, 4, 8, 12, 16, 20], [1, 5, 9, 13, 17, 21]]
 
 
 def groups_by_flooding(cosines, threshold):
