@@ -8,9 +8,14 @@ place do, in a space of 64 dimensions turned into 512. Exact search is timed bes
 What approximate search finds is counted against the exact neighbours of queries that it has not
 been tuned on. The evaluation is of synthetic descriptors in the numbers of Revisited Paris, with
 as many distractors as there are rows.
+
+With `--photos DIR` the extraction of these photographs is timed as well, from the files to the
+store, beside the bare network on the same images as arrays: what it takes more is what is not the
+network.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import resource
@@ -22,9 +27,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+import dolg_zoo
 from dolg_zoo.evaluation.ground_truth import GroundTruth
 from dolg_zoo.evaluation.revisited import revisited_scores
-from dolg_zoo.retrieval import DescriptorStore
+from dolg_zoo.preprocessing import batch_by_shape, list_images, load_image
+from dolg_zoo.retrieval import DescriptorStore, extract
 from dolg_zoo.retrieval.approximate import Approximate
 from dolg_zoo.retrieval.nearest import Exact
 
@@ -44,6 +51,7 @@ def main():
     parser.add_argument("--kinds", nargs="*", default=["hnsw", "ivfpq"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--photos", type=Path, help="a folder of JPEG files")
     arguments = parser.parse_args()
     found = {"cores": psutil.cpu_count(), "dim": DIM, "queries": QUERIES, "k": K, "sizes": []}
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,7 +63,10 @@ def main():
             if arguments.json:
                 arguments.json.write_text(json.dumps(found, indent=1) + "\n")
         found["evaluation"] = evaluation(Path(scratch), max(arguments.rows))
-    print(f"\nevaluation: {found['evaluation']}")
+        print(f"\nevaluation: {found['evaluation']}", flush=True)
+        if arguments.photos:
+            found["extraction"] = extraction(arguments.photos, Path(scratch), arguments.rounds)
+            print(f"\nextraction: {found['extraction']}")
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -226,6 +237,35 @@ def evaluate(folder):
     seconds = round(time.perf_counter() - begin, 1)
     found = {setup: round(score.map, 4) for setup, score in scores.items()}
     return seconds, round(peak() / 2**30, 2), found
+
+
+def extraction(photos, scratch, rounds):
+    """Photographs a second with the embedded preset, and the share that is not the network."""
+    model = dolg_zoo.DOLG.from_preset()
+    files = list_images(photos)
+    arrays = [(i, model.image_converter(load_image(file))) for i, file in enumerate(files)]
+    batches = [batch for _, batch in batch_by_shape(iter(arrays), 16, 64)]
+    stores = (scratch / f"store-{number}" for number in itertools.count())
+
+    def network():
+        for batch in batches:
+            model._infer(batch).numpy()
+
+    times = in_turn(
+        {
+            "network": network,
+            "files to store": lambda: extract(model, photos, next(stores), progress=False),
+        },
+        rounds,
+    )
+    network, whole = (times[side]["median"] for side in ("network", "files to store"))
+    return {
+        "photographs": len(files),
+        "a second": round(len(files) / whole, 1),
+        "a second, network alone": round(len(files) / network, 1),
+        "share that is not the network": round(1 - network / whole, 3),
+        "seconds": times,
+    }
 
 
 def markdown(found):

@@ -29,9 +29,9 @@ def test_numpy_finds_the_nearest_in_order(tool, rng):
 
 
 @pytest.mark.slow
-def test_measures_search_and_evaluation(tool, tmp_path):
-    options = ["retrieval", "--rows=1200", "--kinds=hnsw", "--rounds=2", "--json"]
-    command = [sys.executable, tool.__file__, *options, tmp_path / "found.json"]
+def test_measures_search_evaluation_and_extraction(tool, tmp_path, photos):
+    options = ["retrieval", "--rows=1200", "--kinds=hnsw", "--rounds=2", "--photos", photos]
+    command = [sys.executable, tool.__file__, *options, "--json", tmp_path / "found.json"]
     subprocess.run(command, check=True, capture_output=True)
     found = json.loads((tmp_path / "found.json").read_text())
     (size,) = found["sizes"]
@@ -42,3 +42,7 @@ def test_measures_search_and_evaluation(tool, tmp_path):
     assert size["hnsw"]["recall@10"] > 0.9
     assert found["evaluation"]["distractors"] == 1200
     assert 0 < found["evaluation"]["mAP"]["hard"] <= found["evaluation"]["mAP"]["easy"] <= 1
+    taken = found["extraction"]["seconds"]
+    share = 1 - taken["network"]["median"] / taken["files to store"]["median"]
+    assert found["extraction"]["share that is not the network"] == pytest.approx(share, abs=1e-3)
+    assert found["extraction"]["photographs"] == 4
