@@ -33,6 +33,8 @@ EPILOG = """\b
 Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
+  dolg index photos/ -o photos.index
+  dolg evaluate folder places/
   dolg train --data photos/ -o my-places
   dolg evaluate folder photos/
 
