@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from dolg_zoo.compiled import CompiledDOLG, compile_model
+from dolg_zoo.fingerprint import fingerprint
+from dolg_zoo.image_embedder import BadImagesError, ImageEmbedder, ImageSource
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
-from dolg_zoo.preprocessing import (
-    BadImageError,
-    Crop,
-    ImageConverter,
-    batch_by_shape,
-    decode_ahead,
-    list_images,
-    load_image,
-)
-from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import (
     Preset,
     PresetError,
@@ -34,48 +26,13 @@ from dolg_zoo.presets import (
     preset_names,
     write_preset,
 )
-from dolg_zoo.progress import track
+from dolg_zoo.runtimes import default_runtime
 
-ImageSource = str | Path | Image.Image | np.ndarray | Crop
-
-BATCH_PIXELS = 16 * 512 * 512
-"""The most pixels that go through the network at once, unless one image alone has more: in
-activations that is one to a few GiB, depending on the backbone."""
-
-MAX_IMAGE_PIXELS = 4096 * 4096
-"""The most pixels that one image may enter the network with, over all its scales, whatever a
-preset's converter says."""
-
-
-class BadImagesError(ValueError):
-    """Some images could not be used; the others were embedded all the same.
-
-    Attributes:
-        skipped: index of the image to what is wrong with it.
-        kept: indices of the images that were embedded, ascending.
-        descriptors: (len(kept), dim) float32, in that order.
-    """
-
-    def __init__(
-        self, skipped: dict[int, BadImageError], kept: list[int], descriptors: np.ndarray
-    ) -> None:
-        self.skipped = skipped
-        self.kept = kept
-        self.descriptors = descriptors
-        lines = "\n".join(f"  {error}" for error in skipped.values())
-        super().__init__(
-            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}"
-            + (
-                "\nThe descriptors of the others are in this error's `descriptors`, their indices"
-                " in `kept`."
-                if kept
-                else ""
-            )
-        )
+__all__ = ["DOLG", "BadImagesError", "ImageSource"]
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
-class DOLG(keras.Model):
+class DOLG(ImageEmbedder, keras.Model):
     """A DOLG retrieval model: images in, descriptors to search with out.
 
     An ordinary `keras.Model`: called on a batch of RGB images (batch, height, width, 3), uint8 or
@@ -117,6 +74,7 @@ class DOLG(keras.Model):
         self.image_converter = image_converter
         # not as an attribute of this name alone: Keras would wrap the dictionary
         self._metadata_items = tuple((metadata or {}).items())
+        self._compiled: dict[tuple[str, str, str], CompiledDOLG] = {}
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -244,136 +202,76 @@ class DOLG(keras.Model):
             known["derived_from"] = origin
         return known
 
-    def embed(
+    @property
+    def model_id(self) -> str:
+        """32 hexadecimal digits that are the same where descriptors are; from the weights."""
+        return fingerprint(self)
+
+    def compile_for_inference(
         self,
-        images: ImageSource | Iterable[ImageSource],
+        runtime: str | None = None,
+        precision: str = "float32",
         *,
-        batch_size: int = 16,
-        scales: Sequence[float] | None = None,
-        progress: bool = True,
-    ) -> np.ndarray:
-        """The descriptors of images of any kind and size.
+        calibration: Sequence[ImageSource] | None = None,
+        threads: int | None = None,
+    ) -> CompiledDOLG:
+        """The model as a runtime computes it fastest: batch norms folded, weights constant.
+
+        What was compiled is kept in the user's cache folder under the sha256 of the weights, and
+        taken from there the next time. Later training does not change it.
+
+        ```python
+        fast = model.compile_for_inference("openvino")
+        descriptors = fast.embed("photos/")
+        ```
 
         Args:
-            images: a folder (its images in sorted order); a path; a PIL image; an array
-                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
-                `Crop` of one of these; or any number of these but folders.
-            batch_size: images that go through the network at once; only images of one size do.
-            scales: the descriptor is the normalised mean of the normalised descriptors of the
-                image at each of these multiples of its size. None: those of the preset, which
-                `image_converter.scales` lists.
-            progress: whether to draw a progress bar on a terminal if it takes long.
-
-        Returns:
-            (images, dim), float32, each row of length 1.
+            runtime: as for `embed`.
+            precision: as for `embed`. A model in another precision than "float32" has a
+                `model_id` of its own, so that its descriptors are not mixed with others.
+            calibration: images to calibrate "int8" with, if that was not done before; some
+                hundred that are like those it is for.
+            threads: how many to compute with; None for one a core. Keras takes its own.
 
         Raises:
-            TypeError: at once, if something is none of these, naming its place.
-            ValueError: if `batch_size` or `scales` is out of its range.
-            BadImagesError: at the end, if some images could not be read; it carries the
-                descriptors of all others.
+            RuntimeMissingError: if that runtime, or the precision in it, cannot be had here.
+            CompilationError: if, in "float32", its descriptors are not those of Keras to 1e-4.
+            ValueError: if there is no such runtime or precision, or nothing to calibrate with.
         """
-        sources = _sources(images)
-        descriptors = np.zeros((len(sources), self.descriptor_dim), np.float32)
-        skipped: dict[int, BadImageError] = {}
-        found = self.embed_each(sources, batch_size=batch_size, scales=scales)
-        if progress:
-            found = track(found, len(sources), "Embedding")
-        for index, result in found:
-            if isinstance(result, BadImageError):
-                skipped[index] = result
-            else:
-                descriptors[index] = result
-        if skipped:
-            kept = [index for index in range(len(sources)) if index not in skipped]
-            raise BadImagesError(dict(sorted(skipped.items())), kept, descriptors[kept])
-        return descriptors
+        return compile_model(self, runtime, precision, calibration, threads)
 
-    def embed_each(
+    def routed(
         self,
-        images: Iterable[ImageSource],
-        *,
-        batch_size: int = 16,
-        scales: Sequence[float] | None = None,
-    ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
-        """Embeds a stream of images, however long, in memory that does not grow with it.
+        runtime: str | None = None,
+        precision: str = "float32",
+        calibration: Sequence[ImageSource] | None = None,
+    ) -> ImageEmbedder:
+        """What embeds by this route: this model itself, or what it is compiled to.
 
-        Args:
-            images: paths, PIL images, arrays (height, width, 3) or crops, as for `embed`.
-            batch_size: images that go through the network at once.
-            scales: as for `embed`.
-
-        Yields:
-            (index, descriptor) or (index, error), one for each image, as they are done, which is
-            not quite their order: images of one size wait for each other.
+        If no runtime is named, that is this model but for one that is of a preset: others may be
+        trained on at any moment, and to compile them each time takes longer than it saves.
         """
-        scales = _checked_scales(self.image_converter.scales if scales is None else scales)
-        if type(batch_size) is not int or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
+        if runtime is None and precision == "float32":
+            runtime = default_runtime() if "preset" in self.metadata else "keras"
+        if (runtime, precision) == ("keras", "float32"):
+            return self
+        key = (self.model_id, runtime, precision)
+        if key not in self._compiled:
+            self._compiled.clear()
+            self._compiled[key] = self.compile_for_inference(
+                runtime, precision, calibration=calibration
+            )
+        return self._compiled[key]
 
-        def work(source: ImageSource) -> list[np.ndarray]:
-            image = load_image(source)
-            sizes = (self.image_converter.target_size(*image.size, scale) for scale in scales)
-            pixels = sum(width * height for width, height in sizes)
-            if pixels > MAX_IMAGE_PIXELS:
-                raise BadImageError(
-                    name_of(source),
-                    f"it would enter the network with {pixels} pixels, and {MAX_IMAGE_PIXELS} are"
-                    " the most; choose smaller scales, fewer of them or another image converter",
-                )
-            return [self.image_converter(image, scale) for scale in scales]
-
-        errors: list[tuple[int, BadImageError]] = []
-
-        def arrays() -> Iterator[tuple[int, np.ndarray]]:
-            for index, _, result in decode_ahead(images, work, ahead=2 * batch_size):
-                if isinstance(result, BadImageError):
-                    errors.append((index, result))
-                else:
-                    yield from ((index, array) for array in result)
-
-        sums: dict[int, np.ndarray] = {}
-        missing: dict[int, int] = {}
-        batches = batch_by_shape(arrays(), batch_size, 4 * batch_size, BATCH_PIXELS)
-        for indices, batch in batches:
-            for index, descriptor in zip(indices, self._infer(batch).numpy(), strict=True):
-                sums[index] = sums.get(index, 0) + descriptor
-                missing[index] = missing.get(index, len(scales)) - 1
-                if not missing[index]:
-                    del missing[index]
-                    mean = sums.pop(index)
-                    yield index, mean / max(np.linalg.norm(mean), 1e-12)
-            yield from _drain(errors)
-        yield from _drain(errors)
+    def _infer(self, images: np.ndarray) -> np.ndarray:
+        return self._traced(images).numpy()
 
     @cached_property
-    def _infer(self) -> Callable[[np.ndarray], tf.Tensor]:
+    def _traced(self) -> Callable[[np.ndarray], tf.Tensor]:
         # `predict` traces anew for the first few shapes it meets, and a graph for one shape rounds
         # otherwise than one for all: descriptors would depend on what was embedded before.
         signature = tf.TensorSpec(self.input_shape, tf.uint8)
         return tf.function(lambda images: self(images, training=False), [signature])
-
-    def similarity(
-        self,
-        images: ImageSource | Iterable[ImageSource],
-        others: ImageSource | Iterable[ImageSource] | None = None,
-        *,
-        scales: Sequence[float] | None = None,
-    ) -> np.ndarray:
-        """How alike images are: the cosine of their descriptors, from -1 to 1.
-
-        Args:
-            images: as for `embed`.
-            others: as for `embed`; None to compare the images with each other.
-            scales: as for `embed`.
-
-        Returns:
-            (images, others), float32.
-        """
-        descriptors = self.embed(images, scales=scales)
-        return (
-            descriptors @ (descriptors if others is None else self.embed(others, scales=scales)).T
-        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, in a form that `from_config` takes."""
@@ -397,40 +295,6 @@ class DOLG(keras.Model):
         model = cls(**config)
         model.trainable = trainable
         return model
-
-
-def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
-    if isinstance(images, (str, Path)):
-        return list_images(images) if Path(images).is_dir() else [images]
-    if isinstance(images, (Image.Image, Crop)) or (
-        isinstance(images, np.ndarray) and images.ndim < 4
-    ):
-        return [images]
-    if isinstance(images, np.ndarray):
-        return images
-    wanted = "a path, a PIL image, an array, a Crop, or any number of these"
-    if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
-        raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
-    sources = list(images)
-    for index, source in enumerate(sources):
-        if not isinstance(source, ImageSource):
-            raise TypeError(f"images must be {wanted}; number {index} is {source!r}.")
-    return sources
-
-
-def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    try:
-        checked = tuple(float(scale) for scale in scales)
-    except (TypeError, ValueError):
-        checked = ()
-    if not checked or not all(scale > 0 and math.isfinite(scale) for scale in checked):
-        raise ValueError(f"scales must be one or more numbers greater than 0, got {scales!r}.")
-    return checked
-
-
-def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:
-    while errors:
-        yield errors.pop(0)
 
 
 def _check_fit(net: DOLGNet, converter: ImageConverter) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dolg_zoo.retrieval.fingerprint import fingerprint
 from dolg_zoo.retrieval.store import DescriptorStore
 
 pytestmark = pytest.mark.slow
@@ -36,7 +35,7 @@ def place(tmp_path, rng, embedded_model, monkeypatch):
     ids = [f'it\'s/{place}, "ä".jpg' for place in range(IMAGES)]  # to be quoted, all of it
     store = DescriptorStore.create(
         "store",
-        model_id=fingerprint(embedded_model),
+        model_id=embedded_model.model_id,
         model_name="dolg_efficientnet_lite_b0_imagenet",
         dim=len(query),
         scales=embedded_model.image_converter.scales,

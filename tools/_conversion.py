@@ -80,7 +80,7 @@ def convert(arguments, format, framework, reference, by_arrays):
     say = Progress(4)
     import_tensorflow()
     from dolg_zoo.presets import convert_checkpoint, write_preset
-    from dolg_zoo.presets.folder import REPORT
+    from dolg_zoo.presets.files import REPORT
 
     say(f"hashing {arguments.checkpoint}")
     source = {

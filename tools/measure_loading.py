@@ -126,6 +126,7 @@ def with_dolg_zoo(checkpoint, hashed=True):
     from dolg_zoo import DOLG
     from dolg_zoo.models import DOLGNet
     from dolg_zoo.presets import conversion, converted, registry
+    from dolg_zoo.presets import files as preset_files
     from dolg_zoo.presets import folder as presets_folder
     from dolg_zoo.weights import hashing, load_manifest
 
@@ -144,7 +145,7 @@ def with_dolg_zoo(checkpoint, hashed=True):
 
     converted.fetch = fetch
     if not hashed:
-        presets_folder.fault_in = lambda *promised: None
+        preset_files.fault_in = lambda *promised: None
     building = []
 
     def timed_net(*arguments, **options):

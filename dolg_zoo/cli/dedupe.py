@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.options import Images, Json, Preset, Scales, Strict
+from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
@@ -24,6 +24,8 @@ def dedupe(
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +39,7 @@ def dedupe(
       dolg dedupe photos/ --threshold 0.9
     """
     check_where(where, scales, images)
-    index = open_where(where, preset, scales, images)
+    index = open_where(where, preset, scales, images, runtime, precision)
     groups = index.duplicates(threshold)
     if as_json:
         print_json(

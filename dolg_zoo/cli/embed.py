@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Preset, Scales, Strict
+from dolg_zoo.cli.model import load_embedder, load_model
+from dolg_zoo.cli.options import Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval.sources import Source
+
+CALIBRATION = 128  # images
 
 
 def embed(
@@ -32,6 +39,8 @@ def embed(
     ],
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
     ] = "float32",
@@ -100,6 +109,7 @@ def embed(
     """
     from dolg_zoo.files import is_special
 
+    route = (runtime, precision)
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
         for_folders = (dtype, images, anywhere, repair, engine, workers)
         if for_folders != ("float32", None, False, False, "local", None):
@@ -107,13 +117,14 @@ def embed(
                 "--dtype, --images, --anywhere, --repair, --engine and --workers are for a folder;"
                 " leave out .npz."
             )
-        skipped = _to_file(source, output, preset, scales, batch_size, as_json)
+        skipped = _to_file(source, output, preset, scales, batch_size, as_json, route)
     else:
         skipped = _to_store(
             source,
             output,
             preset,
             as_json,
+            route,
             {"images": images, "anywhere": anywhere},
             {
                 "scales": scales,
@@ -134,15 +145,16 @@ def _to_file(
     scales: tuple[float, ...] | None,
     batch_size: int,
     as_json: bool,
+    route: tuple[str | None, str],
 ) -> dict[str, str]:
     from dolg_zoo.preprocessing import list_images
 
-    list_images(source)  # to fail before the model is loaded
+    paths = list_images(source)  # to fail before the model is loaded
     check_output(output)
     from dolg_zoo.files import is_special
     from dolg_zoo.retrieval import Index
 
-    model = load_model(preset)
+    model = load_embedder(preset, *route, lambda: paths)
     index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
     index.save(output)
     # a pipe is most likely standard output, and is to hold nothing but the file
@@ -176,6 +188,7 @@ def _to_store(
     output: Path,
     preset: str | None,
     as_json: bool,
+    route: tuple[str | None, str],
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> dict[str, str]:
@@ -189,7 +202,13 @@ def _to_store(
         from dolg_zoo.retrieval.ray_cluster import leave_gpus_to_workers
 
         leave_gpus_to_workers()
-    report = extract(load_model(preset), found, output, **options)
+    if options["engine"] == "ray":
+        if route != (None, "float32"):
+            raise typer.BadParameter("--runtime and --precision are for the local engine")
+        model = load_model(preset)
+    else:
+        model = load_embedder(preset, *route, partial(_some_of, found))
+    report = extract(model, found, output, **options)
     store = report.store
     if as_json:
         print_json(
@@ -217,3 +236,11 @@ def _to_store(
             f" {shown(output)}"
         )
     return {**report.skipped, **report.faults}
+
+
+def _some_of(source: Source) -> list[Path | bytes]:
+    """The first images of a source, to calibrate with."""
+    from dolg_zoo.preprocessing import BadImageError
+
+    contents = (content for _, content in source.items(()))
+    return list(islice((c for c in contents if not isinstance(c, BadImageError)), CALIBRATION))

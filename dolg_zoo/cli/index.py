@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Preset, Scales, Strict
+from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.options import Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 KINDS = ("auto", "exact", "hnsw", "ivfpq")
 
@@ -65,6 +66,8 @@ def index(
     ] = None,
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -82,6 +85,7 @@ def index(
     After some photographs have changed:
       dolg index photos/ -o photos.index --update
     """
+    from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
 
     if (source is None) != bool(remove):
@@ -93,25 +97,27 @@ def index(
         raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
     _check(None if is_store else source, output, update or bool(remove))
 
-    def made_of_source(model: DOLG, kind: str, scales: tuple[float, ...] | None) -> Index:
+    def made_of_source(model: ImageEmbedder, kind: str, scales: tuple[float, ...] | None) -> Index:
         if is_store:
             return Index.from_store(source, model, images or ".", kind=kind, recall=recall)
         return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
 
     added = removed = 0
     if remove:
-        made = open_index(output, preset)
+        made = open_index(output, preset, None, runtime, precision)
         removed = len(set(remove))
         made.remove(remove)
     elif update:
-        made = open_index(output, preset)
+        made = open_index(output, preset, None, runtime, precision)
         fresh = made_of_source(made.model, "exact", made.scales)
         added, removed = made.update(fresh)
         made.skipped, made.reused = fresh.skipped, fresh.reused
         if images or not is_store:
             made.folder = fresh.folder
     else:
-        made = made_of_source(load_model(preset), kind, scales)
+        sample = None if is_store else partial(list_images, source)
+        model = load_embedder(preset, runtime, precision, sample)
+        made = made_of_source(model, kind, scales)
         added = len(made)
     made.save(output)
     if as_json:

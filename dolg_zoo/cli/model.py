@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from dolg_zoo.cli.reporting import is_debugging, note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 
 
 def load_model(preset: str | None) -> DOLG:
@@ -24,6 +27,39 @@ def load_model(preset: str | None) -> DOLG:
     from dolg_zoo.dolg import DOLG
 
     return DOLG.from_preset(preset)
+
+
+def load_embedder(
+    preset: str | None,
+    runtime: str | None = None,
+    precision: str = "float32",
+    sample: Callable[[], Sequence[ImageSource]] | None = None,
+) -> ImageEmbedder:
+    """The model of a preset to embed with, by the fastest route or the one that is named.
+
+    What it was compiled to before is taken without TensorFlow.
+
+    Args:
+        preset: as for `DOLG.from_preset`.
+        runtime: as for `DOLG.embed`.
+        precision: as for `DOLG.embed`.
+        sample: gives images to calibrate "int8" with.
+    """
+    from dolg_zoo.compiled import CompiledDOLG, remember_compiled
+    from dolg_zoo.runtimes import check_route, default_runtime
+
+    check_route(runtime, precision)
+    runtime = runtime or default_runtime(precision)
+    if (runtime, precision) == ("keras", "float32"):
+        return load_model(preset)
+    found = CompiledDOLG.cached(preset, runtime, precision)
+    if found is None:
+        model = load_model(preset)
+        note(f"Compiling it for {runtime} in {precision}; the result is kept …")
+        calibration = sample() if sample and precision == "int8" else None
+        found = model.compile_for_inference(runtime, precision, calibration=calibration)
+        remember_compiled(model)
+    return found
 
 
 def import_tensorflow() -> None:

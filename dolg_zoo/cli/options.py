@@ -44,6 +44,22 @@ Scales = Annotated[
         show_default=False,
     ),
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What computes: openvino, onnx, litert or keras; if not given, the fastest that is"
+        " installed: see `dolg info --runtimes`.",
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        help="float32; or bfloat16 or int8, which are faster and change descriptors.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")

@@ -16,8 +16,10 @@ from dolg_zoo.cli.options import (
     Images,
     Json,
     Montage,
+    Precision,
     Preset,
     Rerank,
+    Runtime,
     Scales,
     Strict,
 )
@@ -64,6 +66,8 @@ def search(
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +96,7 @@ def search(
     if montage:
         check_picture(montage)
 
-    index = open_where(where, preset, scales, images)
+    index = open_where(where, preset, scales, images, runtime, precision)
     if dba:
         index = index.augmented(dba, alpha)
     good = [place for place in range(len(sources)) if place not in unread]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.model import load_embedder
 
 if TYPE_CHECKING:
     from dolg_zoo.retrieval import Index
@@ -28,18 +29,31 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
 
 
 def open_where(
-    where: Path, preset: str | None, scales: tuple[float, ...] | None, images: Path | None
+    where: Path,
+    preset: str | None,
+    scales: tuple[float, ...] | None,
+    images: Path | None,
+    runtime: str | None = None,
+    precision: str = "float32",
 ) -> Index:
     """The index that is there, or one of the images there, known descriptors from the cache."""
+    from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index_folder import is_index_folder
 
     if is_index_folder(where):
-        return open_index(where, preset, images)
-    return Index.build(load_model(preset), where, scales=scales, cache=True, kind="exact")
+        return open_index(where, preset, images, runtime, precision)
+    model = load_embedder(preset, runtime, precision, partial(list_images, where))
+    return Index.build(model, where, scales=scales, cache=True, kind="exact")
 
 
-def open_index(folder: Path, preset: str | None, images: Path | None = None) -> Index:
+def open_index(
+    folder: Path,
+    preset: str | None,
+    images: Path | None = None,
+    runtime: str | None = None,
+    precision: str = "float32",
+) -> Index:
     """An index, with the model of the preset, or the one it was made with if that is listed."""
     from dolg_zoo.presets import preset_names
     from dolg_zoo.retrieval import Index
@@ -49,4 +63,4 @@ def open_index(folder: Path, preset: str | None, images: Path | None = None) -> 
         # the list only: what a stranger's folder names is not to be fetched from anywhere
         made_with = read_folder(folder)[0].get("model_name")
         preset = made_with if made_with in preset_names() else None
-    return Index.load(folder, load_model(preset), images)
+    return Index.load(folder, load_embedder(preset, runtime, precision), images)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval import DescriptorStore, StoreError, extract
 from dolg_zoo.retrieval.cache import cache_file, key_of
-from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Collection:
 
 
 def embedded(
-    model: DOLG,
+    model: ImageEmbedder,
     images: Mapping[str, Path | Crop],
     folder: str | Path,
     scales: Sequence[float] | None = None,
@@ -102,7 +102,7 @@ def embedded(
     """
     scales = tuple(model.image_converter.scales if scales is None else scales)
     names = {_key(name, image): name for name, image in images.items()}
-    file = cache_file(Path(folder), fingerprint(model), scales)
+    file = cache_file(Path(folder), model.model_id, scales)
     if file is None:
         raise FileNotFoundError(
             "There is no folder to keep the descriptors in; name one with DOLG_ZOO_CACHE."
@@ -144,7 +144,7 @@ class _Images:
 
 
 def open_descriptors(
-    folder: str | Path, model: DOLG | None, scales: Sequence[float] | None = None
+    folder: str | Path, model: ImageEmbedder | None, scales: Sequence[float] | None = None
 ) -> DescriptorStore:
     """Opens a store that is to be compared with what a model gives.
 
@@ -161,7 +161,7 @@ def open_descriptors(
     if model is not None:
         wanted = replace(
             store.settings,
-            model_id=fingerprint(model),
+            model_id=model.model_id,
             model_name=name_of_model(model),
             dim=model.descriptor_dim,
             scales=tuple(model.image_converter.scales if scales is None else scales),

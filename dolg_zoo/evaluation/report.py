@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dolg_zoo import __version__
 from dolg_zoo.evaluation.search import Options
+from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.retrieval import DescriptorStore
-from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Report:
         )
 
 
-def settings_of_model(model: DOLG, scales: Sequence[float] | None) -> dict[str, Any]:
+def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> dict[str, Any]:
     """What makes a model's descriptors."""
     converter = model.image_converter.to_config()
     # what a preset would choose may not be what was chosen
     of_preset = {name: converter.pop(name) for name in ("scales", "crop_queries")}
     return {
         "preset": name_of_model(model),
-        "model_id": fingerprint(model),
+        "model_id": model.model_id,
         "dim": model.descriptor_dim,
         "scales": list(of_preset["scales"] if scales is None else scales),
         "image_converter": converter,

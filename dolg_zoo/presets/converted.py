@@ -16,25 +16,14 @@ from pathlib import Path
 
 from dolg_zoo.presets.conversion import convert_checkpoint
 from dolg_zoo.presets.errors import PresetError
-from dolg_zoo.presets.folder import METADATA, Preset, whole_preset, write_preset
+from dolg_zoo.presets.files import whole_preset
+from dolg_zoo.presets.folder import Preset, write_preset
 from dolg_zoo.weights import CheckpointEntry, fetch
-from dolg_zoo.weights.kept import conversion_folder
+from dolg_zoo.weights.kept import UNKEPT, conversion_folder
 
 logger = logging.getLogger(__name__)
 
 DAY_S = 24 * 60 * 60
-
-# by the checkpoint's sha256: conversions of this process, in folders that it takes with it
-_unkept: dict[str, Path] = {}
-
-
-def kept_conversion(entry: CheckpointEntry) -> Path | None:
-    """The preset folder that a checkpoint was converted to before, if it is still there."""
-    for folder in (_unkept.get(entry.file.sha256), conversion_folder(entry)):
-        # Path.is_file raises where it may not look
-        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
-            return folder
-    return None
 
 
 def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
@@ -73,7 +62,7 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
     folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     written = write(folder)
-    _unkept[entry.file.sha256] = folder
+    UNKEPT[entry.file.sha256] = folder
     return folder, written
 
 

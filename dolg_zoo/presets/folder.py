@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -20,6 +19,16 @@ from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.porting import MarginHead
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.presets.files import (
+    CONFIG,
+    METADATA,
+    PREPROCESSOR,
+    REPORT,
+    WEIGHTS,
+    check_hashes,
+    has_margin_head,
+    read_json,
+)
 from dolg_zoo.presets.margin_head import (
     describe_margin_head,
     load_margin_head,
@@ -27,13 +36,9 @@ from dolg_zoo.presets.margin_head import (
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights, save_weights
-from dolg_zoo.weights.hashing import fault_in, sha256_of
-from dolg_zoo.weights.json_files import read_json_object
-from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
-from dolg_zoo.weights.verification import stated_hashes
+from dolg_zoo.weights.hashing import sha256_of
+from dolg_zoo.weights.manifest import MARGIN_HEAD
 
-CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
-REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
 
 
@@ -111,14 +116,14 @@ def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> P
     config, converter, metadata = (
         read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
-    _check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
+    check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
     if config.get("format_version") != FORMAT_VERSION:
         raise PresetError(
             f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
             f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
         )
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
-        weights_checked = pool.submit(_check_hashes, folder, metadata, (WEIGHTS,), known or {})
+        weights_checked = pool.submit(check_hashes, folder, metadata, (WEIGHTS,), known or {})
         try:
             net = _network(config)
         except Exception as error:  # Keras raises nearly every type there is for a wrong graph
@@ -130,17 +135,6 @@ def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> P
         raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
     load_weights(net, folder / WEIGHTS)
     return Preset(net, image_converter, metadata)
-
-
-def whole_preset(folder: Path) -> Path:
-    """The folder, if its files are those that its metadata.json was written for.
-
-    Raises:
-        PresetError: if one is missing or another; names the file.
-    """
-    names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
-    _check_hashes(folder, read_json(folder / METADATA), names)
-    return folder
 
 
 def read_margin_head(folder: str | Path) -> keras.layers.Layer:
@@ -155,13 +149,8 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
             " another, put a new one of dolg_zoo.layers, such as CurricularFace, on the model."
         )
-    _check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
+    check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
     return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
-
-
-def has_margin_head(folder: Path) -> bool:
-    """Whether a preset says that it keeps the head it was trained under."""
-    return "margin_head" in read_json(folder / CONFIG)
 
 
 def _network(config: Mapping[str, Any]) -> DOLGNet:
@@ -180,27 +169,6 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
         return DOLGNet(brought, config=dolg)
 
 
-def _check_hashes(
-    folder: Path,
-    metadata: Mapping[str, Any],
-    names: tuple[str, ...],
-    known: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    try:
-        hashes = stated_hashes(metadata)
-    except ValueError as error:
-        raise PresetError(f"{folder / METADATA}: {error}.") from error
-    for name in names:
-        if name not in hashes or known.get(name) == hashes[name]:
-            continue
-        if fault := fault_in(folder / name, hashes[name]):
-            raise PresetError(
-                f"{folder / name} is not the file that {METADATA} was written for ({fault}). The"
-                f" preset was saved only in part or changed since; if you changed it yourself,"
-                f' remove "sha256" from {METADATA}.'
-            )
-
-
 def _to_json(values: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -209,20 +177,3 @@ def _to_json(values: Mapping[str, Any]) -> str:
             f"A preset's files are JSON, which cannot hold this: {error}. Plain texts, numbers,"
             " lists and dictionaries it can; nothing was written."
         ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a preset.
-
-    Raises:
-        PresetError: if the file is missing, none, too large or holds something else.
-    """
-    if not path.is_file():  # a pipe would hang, a device never end
-        raise PresetError(
-            f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
-            " save_to_preset has written."
-        )
-    try:
-        return read_json_object(path)
-    except ValueError as error:
-        raise PresetError(str(error)) from error

@@ -8,19 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import keras
-
-from dolg_zoo.presets.converted import convert_and_keep, kept_conversion, metadata_of
 from dolg_zoo.presets.errors import PresetError
-from dolg_zoo.presets.folder import (
-    Preset,
-    has_margin_head,
-    read_margin_head,
-    read_preset,
-    whole_preset,
-)
+from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, has_margin_head, whole_preset
 from dolg_zoo.weights import (
     CheckpointEntry,
     fetch_preset,
@@ -28,9 +19,15 @@ from dolg_zoo.weights import (
     load_manifest,
     parse_hub_url,
 )
-from dolg_zoo.weights.kept import EMBEDDED
+from dolg_zoo.weights.hashing import sha256_of
+from dolg_zoo.weights.kept import EMBEDDED, kept_conversion
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, PresetEntry
 from dolg_zoo.weights.verification import verify_files
+
+if TYPE_CHECKING:
+    import keras
+
+    from dolg_zoo.presets.folder import Preset
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -104,6 +101,21 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     )
 
 
+def hashes_of(located: LocatedPreset) -> dict[str, str]:
+    """The sha256 of the files that make a preset's descriptors what they are.
+
+    Raises:
+        PresetError: if one of them cannot be read.
+    """
+    try:
+        return {
+            name: located.sha256.get(name) or sha256_of(located.folder / name)
+            for name in (CONFIG, PREPROCESSOR, WEIGHTS)
+        }
+    except OSError as error:
+        raise PresetError(f"{located.name}: {error}") from error
+
+
 def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
     """A preset, and the name to call it by.
 
@@ -114,6 +126,9 @@ def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
         PresetError: as `locate_preset`, and if a file is not what it should be.
         WeightsError: if a file cannot be downloaded, or is not the one that was promised.
     """
+    from dolg_zoo.presets.converted import convert_and_keep, metadata_of
+    from dolg_zoo.presets.folder import read_preset
+
     entry = load_manifest().checkpoints.get(preset)
     if entry is not None:
         loaded = _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
@@ -134,6 +149,8 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
         PresetError: as `locate_preset`, and if the preset keeps no head.
         WeightsError: if a file cannot be downloaded, or is not the one that was promised.
     """
+    from dolg_zoo.presets.folder import read_margin_head
+
     located = locate_preset(preset)
     with _named(located):
         fetch_margin_head(located)
@@ -167,7 +184,11 @@ def _named(located: LocatedPreset) -> Iterator[None]:
 
 def _located(entry: PresetEntry | CheckpointEntry) -> LocatedPreset:
     if isinstance(entry, CheckpointEntry):
-        folder = _of_kept(entry, whole_preset) or convert_and_keep(entry)[0]
+        folder = _of_kept(entry, whole_preset)
+        if folder is None:
+            from dolg_zoo.presets.converted import convert_and_keep  # needs Keras
+
+            folder = convert_and_keep(entry)[0]
         return LocatedPreset(entry.name, folder)
     if entry.source is not None:
         snapshot = fetch_preset(entry)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dolg_zoo.presets.folder import REPORT
+from dolg_zoo.presets.files import REPORT
 from dolg_zoo.publishing.errors import PublishError
 from dolg_zoo.publishing.staging import Staged
 from dolg_zoo.weights import WeightsError, fetch_repo

@@ -13,7 +13,7 @@ import keras
 
 from dolg_zoo.dolg import DOLG
 from dolg_zoo.presets import PresetError, read_margin_head
-from dolg_zoo.presets.folder import CONFIG, METADATA, REPORT, read_json, whole_preset
+from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, read_json, whole_preset
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.errors import PublishError

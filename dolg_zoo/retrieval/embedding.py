@@ -13,10 +13,9 @@ import numpy as np
 from dolg_zoo.preprocessing import BadImageError, list_images
 from dolg_zoo.progress import track
 from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
-from dolg_zoo.retrieval.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 KEEP_EVERY_S = 60
 
@@ -39,7 +38,7 @@ class Embedded:
 
 
 def embed_folder(
-    model: DOLG,
+    model: ImageEmbedder,
     folder: str | Path,
     *,
     batch_size: int,
@@ -52,7 +51,7 @@ def embed_folder(
     paths = list_images(folder)
     names = [path.relative_to(folder).as_posix() for path in paths]
     keys = [key_of(path, name) for path, name in zip(paths, names, strict=True)]
-    file = cache_file(folder, fingerprint(model), scales) if cache else None
+    file = cache_file(folder, model.model_id, scales) if cache else None
     kept = read_cache(file, model.descriptor_dim) if file else {}
     known = {key: kept[key] for key in keys if key in kept}
     reused = len(known)

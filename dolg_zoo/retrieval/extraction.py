@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.progress import track
-from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
 from dolg_zoo.retrieval.ray_cluster import check_ray
 from dolg_zoo.retrieval.ray_engine import embed_on_ray
@@ -23,7 +23,7 @@ from dolg_zoo.retrieval.sources import Source, open_source
 from dolg_zoo.retrieval.store import DescriptorStore
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 ENGINES = ("local", "ray")
 PART_ROWS = 4096
@@ -56,7 +56,7 @@ class ExtractionReport:
 
 
 def extract(
-    model: DOLG,
+    model: ImageEmbedder,
     source: Source | str | Path,
     folder: str | Path,
     *,
@@ -98,13 +98,17 @@ def extract(
             no such engine.
     """
     check_engine(engine, workers)
+    if engine == "ray" and model is not model.routed("keras"):
+        raise ValueError(
+            "Workers of Ray compute with Keras: give it the model, not a compiled one."
+        )
     begin = time.monotonic()
     if isinstance(source, (str, Path)):
         source = open_source(source)
     scales = model.image_converter.scales if scales is None else scales
     store = DescriptorStore.create(
         folder,
-        model_id=fingerprint(model),
+        model_id=model.model_id,
         model_name=name_of_model(model),
         dim=model.descriptor_dim,
         scales=scales,
@@ -148,7 +152,7 @@ def check_engine(engine: str, workers: int | None) -> None:
 
 
 def _embedder(
-    engine: str, workers: int | None, model: DOLG, source: Source, store: DescriptorStore
+    engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: DescriptorStore
 ) -> tuple[Pending, Callable[..., Generator[Result]]]:
     """What is to be embedded, and what does it."""
     if engine == "local":

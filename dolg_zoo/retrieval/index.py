@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dolg_zoo.files import is_special
+from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.approximate import kind_for
 from dolg_zoo.retrieval.embedding import embed_folder
-from dolg_zoo.retrieval.fingerprint import fingerprint, name_of_model
 from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
 from dolg_zoo.retrieval.index_contents import read_contents, write_contents
 from dolg_zoo.retrieval.index_file import read_file, write_file
@@ -22,7 +23,7 @@ from dolg_zoo.retrieval.store import DescriptorStore
 from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG, ImageSource
+    from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 
 
 class Index(Gallery):
@@ -59,7 +60,7 @@ class Index(Gallery):
 
     def __init__(
         self,
-        model: DOLG,
+        model: ImageEmbedder,
         names: Sequence[str],
         descriptors: np.ndarray,
         *,
@@ -75,13 +76,13 @@ class Index(Gallery):
         self.model = model
         self.scales = _scales_of(model, scales)
         self.skipped = dict(skipped or {})
-        self.model_id = fingerprint(model)
+        self.model_id = model.model_id
         self.reused = reused
 
     @classmethod
     def build(
         cls,
-        model: DOLG,
+        model: ImageEmbedder,
         folder: str | Path,
         *,
         batch_size: int = 16,
@@ -131,7 +132,7 @@ class Index(Gallery):
     def from_store(
         cls,
         store: str | Path | DescriptorStore,
-        model: DOLG,
+        model: ImageEmbedder,
         folder: str | Path = ".",
         *,
         kind: str = "auto",
@@ -228,7 +229,7 @@ class Index(Gallery):
         """Of the images that can be read: names, descriptors and metadata."""
         found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
-        for place, result in self.model.embed_each(paths, scales=self.scales):
+        for place, result in self._embedder.embed_each(paths, scales=self.scales):
             if isinstance(result, BadImageError):
                 self.skipped[names[place]] = result.reason
             else:
@@ -291,7 +292,7 @@ class Index(Gallery):
     ) -> list[list[Match] | BadImageError]:
         """`search` for several queries at once; in place of a query that cannot be read, why."""
         check_k(k)
-        results = dict(self.model.embed_each(queries, scales=self.scales))
+        results = dict(self._embedder.embed_each(queries, scales=self.scales))
         good = [place for place, result in results.items() if isinstance(result, np.ndarray)]
         if good:
             found = self.search_descriptors(np.stack([results[i] for i in good]), k, ranking)
@@ -310,8 +311,12 @@ class Index(Gallery):
         check_threshold(threshold)
         return self.within_descriptors(self._descriptor_of(query), threshold)[0]
 
+    @cached_property
+    def _embedder(self) -> ImageEmbedder:
+        return self.model.routed()  # chosen once: to see whether a model has changed takes time
+
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:
-        ((_, descriptor),) = self.model.embed_each([query], scales=self.scales)
+        ((_, descriptor),) = self._embedder.embed_each([query], scales=self.scales)
         if isinstance(descriptor, BadImageError):
             raise descriptor
         return descriptor[None]
@@ -341,7 +346,9 @@ class Index(Gallery):
         (write_file if in_a_file else write_contents)(path, contents)
 
     @classmethod
-    def load(cls, path: str | Path, model: DOLG, folder: str | Path | None = None) -> Index:
+    def load(
+        cls, path: str | Path, model: ImageEmbedder, folder: str | Path | None = None
+    ) -> Index:
         """Reads an index that `save` wrote. Nothing in it is executed.
 
         Of a folder, the sha256 of every file is compared, and the descriptors are mapped.
@@ -374,8 +381,10 @@ class Index(Gallery):
         return index
 
 
-def _check_model(path: str | Path, model_id: str, model_name: str, dim: int, model: DOLG) -> None:
-    own_id = fingerprint(model)
+def _check_model(
+    path: str | Path, model_id: str, model_name: str, dim: int, model: ImageEmbedder
+) -> None:
+    own_id = model.model_id
     if model_id != own_id or dim != model.descriptor_dim:
         raise ValueError(
             f"{str(path)!r} was made with {model_name!r} ({model_id}, {dim} dimensions), whose"
@@ -384,5 +393,5 @@ def _check_model(path: str | Path, model_id: str, model_name: str, dim: int, mod
         )
 
 
-def _scales_of(model: DOLG, scales: Sequence[float] | None) -> tuple[float, ...]:
+def _scales_of(model: ImageEmbedder, scales: Sequence[float] | None) -> tuple[float, ...]:
     return tuple(model.image_converter.scales if scales is None else scales)

@@ -13,7 +13,7 @@ from dolg_zoo.retrieval.sources import Source
 from dolg_zoo.retrieval.store import fault_in_id
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 Item = tuple[str, Path | bytes | BadImageError]
 Result = tuple[str, np.ndarray | BadImageError]
@@ -45,7 +45,12 @@ class Pending:
 
 
 def embed_here(
-    model: DOLG, items: Iterable[Item], *, batch_size: int, scales: Sequence[float] | None
+    model: ImageEmbedder,
+    items: Iterable[Item],
+    *,
+    batch_size: int,
+    scales: Sequence[float] | None,
+    runtime: str | None = None,
 ) -> Iterator[Result]:
     """Embeds items in this process, in about their order.
 
@@ -65,7 +70,8 @@ def embed_here(
                 turn += 1
                 yield content
 
-    for turn, result in model.embed_each(images(), batch_size=batch_size, scales=scales):
+    found = model.embed_each(images(), batch_size=batch_size, scales=scales, runtime=runtime)
+    for turn, result in found:
         while errors:
             yield errors.pop(0)
         yield ids.pop(turn), result

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dolg_zoo.retrieval.fingerprint import fingerprint
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
 from dolg_zoo.retrieval.ray_cluster import RayError, check_ray, cluster
 
@@ -69,8 +68,9 @@ def embed_on_ray(
                 f" one of the {'GPUs' if gpus else 'CPUs'}."
             )
         settings = {
-            "model_id": fingerprint(model),
-            "embed": {"batch_size": batch_size, "scales": scales},
+            "model_id": model.model_id,
+            # Keras: workers may have GPUs, and share the cores of a machine
+            "embed": {"batch_size": batch_size, "scales": scales, "runtime": "keras"},
             # workers on one machine would each take all of it
             "threads": 0 if gpus else max(1, cpus // workers),
         }
@@ -170,7 +170,7 @@ class _Worker:
         tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
         self._model: DOLG = pickle.loads(ray.get(model))
         self._options = settings["embed"]
-        if (found := fingerprint(self._model)) != settings["model_id"]:
+        if (found := self._model.model_id) != settings["model_id"]:
             raise RayError(
                 f"The model arrived as {found} and was {settings['model_id']}; every machine needs"
                 " the same versions of dolg-zoo and Keras."

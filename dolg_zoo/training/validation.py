@@ -21,7 +21,8 @@ def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str
     """
     descriptors, labels, skipped = [], [], {}
     # in their own order, not that in which they were done: scores with ties would vary
-    for index, result in sorted(model.embed_each(examples.sources), key=lambda pair: pair[0]):
+    results = model.embed_each(examples.sources, runtime="keras")  # its weights are new each time
+    for index, result in sorted(results, key=lambda pair: pair[0]):
         if isinstance(result, BadImageError):
             skipped[examples.name(index)] = result.reason
         else:

@@ -17,6 +17,9 @@ CONVERSION = 1
 
 _, _, _METADATA, _ = PRESET_FILES
 
+UNKEPT: dict[str, Path] = {}
+"""By the checkpoint's sha256: conversions of this process, in folders that it takes with it."""
+
 
 def conversion_folder(entry: CheckpointEntry) -> Path | None:
     """Where the preset that a checkpoint is converted to is kept, be it there or not.
@@ -26,6 +29,15 @@ def conversion_folder(entry: CheckpointEntry) -> Path | None:
     """
     parent = cache_folder()
     return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
+
+
+def kept_conversion(entry: CheckpointEntry) -> Path | None:
+    """The preset folder that a checkpoint was converted to before, if it is still there."""
+    for folder in (UNKEPT.get(entry.file.sha256), conversion_folder(entry)):
+        # Path.is_file raises where it may not look
+        if folder and os.path.isfile(folder / _METADATA):  # noqa: PTH113
+            return folder
+    return None
 
 
 def state_of(entry: PresetEntry | CheckpointEntry) -> str:

@@ -8,7 +8,6 @@ from PIL import Image
 
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval import DescriptorStore, Index
-from dolg_zoo.retrieval.fingerprint import fingerprint
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_index_tells_what_it_made(dolg, photos, tmp_path, embedded_model):
     done = dolg("index", photos, "-o", tmp_path / "index", "--scales", "0.5,1", "--json")
     answer = json.loads(done.out)
     assert (answer["images"], answer["kind"], answer["scales"]) == (4, "exact", [0.5, 1.0])
-    assert answer["model_id"] == fingerprint(embedded_model)
+    assert answer["model_id"] == embedded_model.model_id
     assert [entry["name"] for entry in answer["skipped"]] == ["bad.jpg"]
     assert dolg("index", photos, "-o", tmp_path / "index", "--strict").code == 3
 
@@ -43,7 +42,7 @@ def test_index_tells_what_it_made(dolg, photos, tmp_path, embedded_model):
 def test_an_index_of_a_store(dolg, tmp_path, embedded_model, rng):
     store = DescriptorStore.create(
         tmp_path / "store",
-        model_id=fingerprint(embedded_model),
+        model_id=embedded_model.model_id,
         model_name="a model",
         dim=512,
         scales=(1.0,),
@@ -119,7 +118,7 @@ def test_an_index_of_another_model_is_refused(dolg, photos, indexed, embedded_mo
     index.model_id = "0" * 32
     index.save(indexed)
     done = dolg("search", indexed, "-q", photos / "rocket.png")
-    assert done.code == 1 and "0" * 32 in done.err and fingerprint(embedded_model) in done.err
+    assert done.code == 1 and "0" * 32 in done.err and embedded_model.model_id in done.err
 
 
 def test_the_images_of_an_index_may_have_moved(dolg, photos, indexed, tmp_path):

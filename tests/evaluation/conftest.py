@@ -75,10 +75,9 @@ def write_images():
 def write_store(tmp_path):
     """Writes descriptors as `dolg embed` does, as if a model had made them."""
     from dolg_zoo.retrieval import DescriptorStore
-    from dolg_zoo.retrieval.fingerprint import fingerprint
 
     def write(ids, rows, model=None, part=1000, folder="store", scales=(1.0,), **settings):
-        settings.setdefault("model_id", fingerprint(model) if model else "0" * 32)
+        settings.setdefault("model_id", model.model_id if model else "0" * 32)
         settings.setdefault("model_name", "some-model")
         store = DescriptorStore.create(
             tmp_path / folder, dim=rows.shape[1], scales=scales, **settings

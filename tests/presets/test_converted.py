@@ -23,7 +23,14 @@ from dolg_zoo import DOLG
 from dolg_zoo.porting import MarginHead
 from dolg_zoo.presets import PresetError, converted, preset_names, registry
 from dolg_zoo.presets.conversion import Conversion
-from dolg_zoo.weights import CheckpointEntry, CheckpointError, DownloadError, Manifest, RemoteFile
+from dolg_zoo.weights import (
+    CheckpointEntry,
+    CheckpointError,
+    DownloadError,
+    Manifest,
+    RemoteFile,
+    kept,
+)
 from dolg_zoo.weights.kept import conversion_folder
 from dolg_zoo.weights.manifest import Figure
 
@@ -101,7 +108,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    monkeypatch.setattr(converted, "_unkept", {})
+    monkeypatch.setattr(kept, "UNKEPT", {})
+    monkeypatch.setattr(converted, "UNKEPT", kept.UNKEPT)
     return tmp_path / "cache"
 
 

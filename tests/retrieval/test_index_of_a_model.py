@@ -5,7 +5,6 @@ import pytest
 
 from dolg_zoo import BadImageError
 from dolg_zoo.retrieval import DescriptorStore, Index
-from dolg_zoo.retrieval.fingerprint import fingerprint
 
 
 def unit_rows(rng, rows, dim=512):
@@ -67,7 +66,7 @@ def test_an_index_of_a_store(embedded_model, tmp_path, rng, dtype):
     rows = unit_rows(rng, 5)
     store = DescriptorStore.create(
         tmp_path / "store",
-        model_id=fingerprint(embedded_model),
+        model_id=embedded_model.model_id,
         model_name="a model",
         dim=512,
         scales=(0.5, 1.0),
@@ -88,7 +87,7 @@ def test_a_store_of_another_model_is_refused_and_both_are_named(
 ):
     DescriptorStore.create(
         tmp_path / "store",
-        model_id=model_id or fingerprint(embedded_model),
+        model_id=model_id or embedded_model.model_id,
         model_name="another model",
         dim=dim,
         scales=(1.0,),

@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Alpha, Expand, Json, Preset, Rerank, Scales, Strict
+from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.options import (
+    Alpha,
+    Expand,
+    Json,
+    Precision,
+    Preset,
+    Rerank,
+    Runtime,
+    Scales,
+    Strict,
+)
 
 
 def folder(
@@ -18,6 +28,8 @@ def folder(
     ],
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     expand: Expand = 0,
     alpha: Alpha = 3.0,
     rerank: Rerank = 0,
@@ -35,5 +47,6 @@ def folder(
 
     options = options_of(expand, alpha, rerank)
     task = ClassFolder.find(folder)
-    report = task.evaluate(load_model(preset), scales=scales, options=options)
+    model = load_embedder(preset, runtime, precision, lambda: [*task.paths.values()])
+    report = task.evaluate(model, scales=scales, options=options)
     print_report(report, markdown, as_json, strict)

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Alpha, Dba, Expand, Json, Preset, Rerank, Scales, Strict
+from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.options import (
+    Alpha,
+    Dba,
+    Expand,
+    Json,
+    Precision,
+    Preset,
+    Rerank,
+    Runtime,
+    Scales,
+    Strict,
+)
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 Solution = Annotated[Path, typer.Option(metavar="FILE.csv", help="What queries should find.")]
 Predictions = Annotated[
@@ -47,6 +58,8 @@ def gldv2_retrieval(
     predictions: Predictions = None,
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     expand: Expand = 0,
     alpha: Alpha = 3.0,
     dba: Dba = 0,
@@ -73,7 +86,7 @@ def gldv2_retrieval(
         print_report(score_retrieval(solution, predictions), markdown, as_json)
         return
     task = Retrieval.find(solution, index, queries)
-    model = _model(task.needs_model, preset)
+    model = _model(task.needs_model, preset, runtime, precision)
     report = task.evaluate(model, scales=scales, options=options)
     print_report(report, markdown, as_json, strict)
 
@@ -106,6 +119,8 @@ def gldv2_recognition(
     ] = 5,
     preset: Preset = None,
     scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
     expand: Expand = 0,
     alpha: Alpha = 3.0,
     dba: Dba = 0,
@@ -131,7 +146,7 @@ def gldv2_recognition(
         print_report(score_recognition(solution, predictions), markdown, as_json)
         return
     task = Recognition.find(solution, labels, train, queries)
-    model = _model(task.needs_model, preset)
+    model = _model(task.needs_model, preset, runtime, precision)
     report = task.evaluate(model, neighbours=neighbours, scales=scales, options=options)
     print_report(report, markdown, as_json, strict)
 
@@ -144,6 +159,10 @@ def _either(predictions: Path | None, others: dict[str, Path | None]) -> bool:
     return predictions is not None
 
 
-def _model(is_needed: bool, preset: str | None) -> DOLG | None:
+def _model(
+    is_needed: bool, preset: str | None, runtime: str | None, precision: str
+) -> ImageEmbedder | None:
     # descriptors are checked against a preset that is named, even if nothing is to be embedded
-    return load_model(preset) if is_needed or preset is not None else None
+    if not is_needed and preset is None:
+        return None
+    return load_embedder(preset, runtime, precision)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
-from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Alpha, Dba, Expand, Json, Preset, Rerank, Scales
+from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.options import (
+    Alpha,
+    Dba,
+    Expand,
+    Json,
+    Precision,
+    Preset,
+    Rerank,
+    Runtime,
+    Scales,
+)
 
 Images = Annotated[
     Path,
@@ -47,6 +58,8 @@ def revisited(benchmark: str, title: str) -> Callable[..., None]:
         images: Images,
         preset: Preset = None,
         scales: Scales = None,
+        runtime: Runtime = None,
+        precision: Precision = "float32",
         ground_truth: GroundTruth = None,
         distractors: Distractors = None,
         no_crop: NoCrop = False,
@@ -58,11 +71,12 @@ def revisited(benchmark: str, title: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         from dolg_zoo.evaluation import Revisited
+        from dolg_zoo.preprocessing import list_images
 
         options = options_of(expand, alpha, rerank, dba)
         task = Revisited.find(benchmark, images, ground_truth)
         report = task.evaluate(
-            load_model(preset),
+            load_embedder(preset, runtime, precision, partial(list_images, images)),
             crop=not no_crop,
             scales=scales,
             distractors=distractors,

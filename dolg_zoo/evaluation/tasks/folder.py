@@ -17,7 +17,7 @@ from dolg_zoo.evaluation.search import Options, improved
 from dolg_zoo.preprocessing import list_images
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 ALL = "all"
 
@@ -56,7 +56,7 @@ class ClassFolder:
 
     def evaluate(
         self,
-        model: DOLG,
+        model: ImageEmbedder,
         *,
         scales: Sequence[float] | None = None,
         options: Options | None = None,

@@ -20,7 +20,7 @@ from dolg_zoo.retrieval import DescriptorStore, StoreError
 from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Images:
         return cls(folder, paths, wanted)
 
     def described(
-        self, model: DOLG | None, scales: Sequence[float] | None, progress: bool
+        self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
         """Descriptors by id, what could not be embedded, and the store that they are from."""
         if self.paths is not None:
@@ -104,7 +104,7 @@ class Compared:
         cls,
         gallery: Images,
         queries: Images,
-        model: DOLG | None,
+        model: ImageEmbedder | None,
         scales: Sequence[float] | None,
         progress: bool,
     ) -> Compared:

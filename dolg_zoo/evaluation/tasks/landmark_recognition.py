@@ -29,7 +29,7 @@ from dolg_zoo.gldv2 import read_landmarks
 from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 NEIGHBOURS = 5
 
@@ -91,7 +91,7 @@ class Recognition:
 
     def evaluate(
         self,
-        model: DOLG | None = None,
+        model: ImageEmbedder | None = None,
         *,
         neighbours: int = NEIGHBOURS,
         scales: Sequence[float] | None = None,

@@ -26,7 +26,7 @@ from dolg_zoo.evaluation.tasks.landmark_images import (
 from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Retrieval:
 
     def evaluate(
         self,
-        model: DOLG | None = None,
+        model: ImageEmbedder | None = None,
         *,
         scales: Sequence[float] | None = None,
         options: Options | None = None,

@@ -21,7 +21,7 @@ from dolg_zoo.evaluation.search import Options, improved
 from dolg_zoo.preprocessing import Crop
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageEmbedder
 
 OVERLAP = (
     "GLDv2-clean, the training set, overlaps the test landmarks: 36 of 70 ROxford and 38 of 70"
@@ -80,7 +80,7 @@ class Revisited:
 
     def evaluate(
         self,
-        model: DOLG,
+        model: ImageEmbedder,
         *,
         crop: bool = True,
         scales: Sequence[float] | None = None,
@@ -148,7 +148,7 @@ class Revisited:
         )
 
     def _embedded(
-        self, model: DOLG, images: Mapping, scales: Sequence[float] | None, progress: bool
+        self, model: ImageEmbedder, images: Mapping, scales: Sequence[float] | None, progress: bool
     ) -> Collection:
         collection, skipped = embedded(model, images, self.folder, scales, progress)
         if skipped:
@@ -159,7 +159,7 @@ class Revisited:
             )
         return collection
 
-    def _notes(self, model: DOLG, crop: bool) -> list[str]:
+    def _notes(self, model: ImageEmbedder, crop: bool) -> list[str]:
         notes = [] if crop else [NOT_CROPPED]
         said = (
             model.metadata.get(key, "") for key in ("preset", "name", "derived_from", "dataset")

@@ -1,0 +1,208 @@
+"""A model compiled for a runtime: descriptors without Keras, from a file that is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.presets.registry import hashes_of, locate_preset
+from dolg_zoo.runtimes import check_route, default_runtime
+from dolg_zoo.runtimes.cache import (
+    compiled_folder,
+    read_compiled,
+    remember_preset,
+    remembered_model,
+    write_compiled,
+)
+from dolg_zoo.runtimes.compile import Infer, check, freeze, load, runtime_module, servable
+from dolg_zoo.weights.hashing import sha256_of
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+
+logger = logging.getLogger(__name__)
+
+
+class CompiledDOLG(ImageEmbedder):
+    """A `DOLG` compiled for a runtime, to embed with; it cannot be trained.
+
+    `DOLG.compile_for_inference` gives one. In "float32" its descriptors are those of the model to
+    1e-4, so they may be mixed; in another precision they are another model's.
+
+    Attributes:
+        runtime: what computes: "keras", "openvino", "onnx" or "litert".
+        precision: "float32", "bfloat16" or "int8".
+        record: what is known of the compilation.
+    """
+
+    def __init__(self, infer: Infer, record: Mapping[str, Any]) -> None:
+        self._compute = infer
+        self.record = dict(record)
+        self.runtime: str = record["runtime"]
+        self.precision: str = record["precision"]
+        self.image_converter = ImageConverter.from_config(record["image_converter"])
+        self.descriptor_dim: int = record["descriptor_dim"]
+        self.metadata: dict[str, Any] = dict(record["metadata"])
+        self.model_id: str = record["model_id"]
+
+    @classmethod
+    def cached(
+        cls,
+        preset: str | Path | None = None,
+        runtime: str | None = None,
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> CompiledDOLG | None:
+        """A preset as it was compiled before, without Keras; None if it was not.
+
+        Args:
+            preset: as for `DOLG.from_preset`.
+            runtime: as for `DOLG.embed`.
+            precision: as for `DOLG.embed`.
+            threads: how many to compute with; None for one a core.
+
+        Raises:
+            PresetError: as `DOLG.from_preset`.
+            WeightsError: as `DOLG.from_preset`.
+            RuntimeMissingError: if that runtime cannot be used here.
+        """
+        check_route(runtime, precision)
+        runtime = runtime or default_runtime(precision)
+        if runtime == "keras":
+            return None
+        located = locate_preset(preset)
+        model_id = remembered_model(hashes_of(located))
+        loaded = model_id and load_compiled(model_id, runtime, precision, threads)
+        if loaded:  # a copy of a preset has another name
+            loaded.metadata["preset"] = located.name
+        return loaded or None
+
+    def _infer(self, images: np.ndarray) -> np.ndarray:
+        return self._compute(images)
+
+    def routed(
+        self,
+        runtime: str | None = None,
+        precision: str | None = None,
+        calibration: Sequence[ImageSource] | None = None,
+    ) -> CompiledDOLG:
+        """This, if that is its route.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        if runtime not in (None, self.runtime) or precision not in (None, self.precision):
+            raise ValueError(
+                f"This model is compiled for {self.runtime} in {self.precision}, not for"
+                f" {runtime or self.runtime} in {precision or self.precision}; compile another"
+                " from DOLG.from_preset(…)."
+            )
+        return self
+
+
+def load_compiled(
+    model_id: str, runtime: str, precision: str, threads: int | None = None
+) -> CompiledDOLG | None:
+    """What a model was compiled to before; None if it was not, or is not to be believed."""
+    folder = compiled_folder(model_id, runtime, precision)
+    record = folder and read_compiled(folder, runtime)
+    if not record:
+        return None
+    return CompiledDOLG(load(folder, runtime, precision, threads), record)
+
+
+def compile_model(
+    model: DOLG,
+    runtime: str | None = None,
+    precision: str = "float32",
+    calibration: Sequence[ImageSource] | None = None,
+    threads: int | None = None,
+) -> CompiledDOLG:
+    """See `DOLG.compile_for_inference`."""
+    check_route(runtime, precision)
+    runtime = runtime or default_runtime(precision)
+    record = {
+        "runtime": runtime,
+        "precision": precision,
+        "image_converter": model.image_converter.to_config(),
+        "descriptor_dim": model.descriptor_dim,
+        "metadata": model.metadata,
+        "model_id": model.model_id,
+    }
+    if runtime == "keras":
+        return CompiledDOLG(freeze(model), record)
+    compiled = load_compiled(model.model_id, runtime, precision, threads)
+    if compiled is None:
+        logger.info("Compiling for %s in %s, once", runtime, precision)
+        compiled = _compile(model, record, calibration, threads)
+    compiled.metadata = dict(model.metadata)  # the same weights may go by several names
+    return compiled
+
+
+def _compile(
+    model: DOLG,
+    record: dict[str, Any],
+    calibration: Sequence[ImageSource] | None,
+    threads: int | None,
+) -> CompiledDOLG:
+    """Makes the files, keeps them if they can be kept, and loads them."""
+    runtime, precision = record["runtime"], record["precision"]
+
+    def write(folder: Path) -> None:
+        record.update(_write(model, folder, runtime, precision, calibration))
+
+    folder = compiled_folder(model.model_id, runtime, precision)
+    try:
+        if folder is None:
+            raise OSError("there is no home folder")
+        write_compiled(folder, runtime, record, write)
+        return CompiledDOLG(load(folder, runtime, precision, threads), record)
+    except OSError as error:
+        logger.warning(
+            "The model is compiled again in each process, since the result cannot be kept: %s."
+            " DOLG_ZOO_CACHE names the folder to keep it in.",
+            error,
+        )
+    with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as scratch:
+        write(Path(scratch))
+        return CompiledDOLG(load(Path(scratch), runtime, precision, threads), record)
+
+
+def _write(
+    model: DOLG,
+    folder: Path,
+    runtime: str,
+    precision: str,
+    calibration: Sequence[ImageSource] | None,
+) -> dict[str, Any]:
+    """Writes the files, and returns what is to be recorded of them."""
+    made = runtime_module(runtime)
+    made.write(servable(model), folder)
+    distance = check(load(folder, runtime, "float32"), model._infer, model)
+    if precision == "float32":
+        return {"distance": distance}
+    if precision == "int8":
+        from dolg_zoo.runtimes.quantization import quantize
+
+        quantize(folder, runtime, model.image_converter, calibration)
+    digest = hashlib.sha256(f"{model.model_id} {runtime} {precision}".encode())
+    for name in made.FILES:
+        digest.update(sha256_of(folder / name).encode())
+    return {"model_id": digest.hexdigest()[:32]}
+
+
+def remember_compiled(model: DOLG) -> None:
+    """Lets `CompiledDOLG.cached` find what a preset was compiled to by the preset's files.
+
+    Args:
+        model: as `DOLG.from_preset` gave it, not trained since.
+    """
+    remember_preset(hashes_of(locate_preset(model.metadata["preset"])), model.model_id)

@@ -1,0 +1,20 @@
+"""What computes descriptors: Keras, or a runtime that its network was compiled for."""
+
+from dolg_zoo.runtimes.errors import CompilationError, RuntimeMissingError
+from dolg_zoo.runtimes.registry import (
+    PRECISIONS,
+    RUNTIMES,
+    check_route,
+    default_runtime,
+    fault_of,
+)
+
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "CompilationError",
+    "RuntimeMissingError",
+    "check_route",
+    "default_runtime",
+    "fault_of",
+]

@@ -1,0 +1,120 @@
+"""What was compiled before, kept until anything it depends on changes.
+
+A folder for each model, runtime and precision: the runtime's files, and record.json, which says
+what they were made of and by. Another version or processor, or a file that is not the one
+recorded, and the folder is made anew. Beside them, under the sha256 of a preset's files, the name
+of the model that they hold, so that it is found without Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dolg_zoo.files import replacing
+from dolg_zoo.runtimes.compile import runtime_module
+from dolg_zoo.runtimes.cpu import cpu_id
+from dolg_zoo.runtimes.registry import RUNTIMES
+from dolg_zoo.user_cache import cache_folder
+from dolg_zoo.weights.hashing import sha256_of
+from dolg_zoo.weights.json_files import read_json_object
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+RECORD = "record.json"
+
+
+def compiled_folder(model_id: str, runtime: str, precision: str) -> Path | None:
+    """Where a compiled model is kept, be it there or not; None without a cache folder."""
+    parent = cache_folder()
+    return parent and parent / "compiled" / model_id / f"{runtime}-{precision}"
+
+
+def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
+    """What record.json says of a compiled model; None if the folder is not to be believed."""
+    if not os.path.isfile(folder / RECORD):  # noqa: PTH113 - Path.is_file raises where it may not look
+        return None
+    try:
+        record = read_json_object(folder / RECORD)
+        if record.get("made_by") != _maker(runtime):
+            logger.info("%s was compiled by another version or processor", folder)
+            return None
+        hashes = record["sha256"]
+        for name in runtime_module(runtime).FILES:
+            if sha256_of(folder / name) != hashes[name]:
+                raise ValueError(f"{name} is not the file that was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("Compiling anew, since %s is damaged: %s.", folder, error)
+        return None
+    return record
+
+
+def write_compiled(
+    folder: Path, runtime: str, record: Mapping[str, Any], write: Callable[[Path], None]
+) -> None:
+    """Has the files of a compiled model written, whole or not at all; what is there is replaced.
+
+    Raises:
+        OSError: if they cannot be.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    unfinished.mkdir()
+    try:
+        write(unfinished)
+        hashes = {name: sha256_of(unfinished / name) for name in runtime_module(runtime).FILES}
+        whole = {**record, "made_by": _maker(runtime), "sha256": hashes}
+        (unfinished / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(unfinished / "replaced")
+        with suppress(FileExistsError):  # another process was faster
+            unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
+    """Keeps which model the files of a preset hold, by their sha256."""
+    link = _link(hashes)
+    if link is None:
+        return
+    with suppress(OSError):  # it is but slower without
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(link) as file:
+            file.write(json.dumps({"model_id": model_id}).encode())
+
+
+def remembered_model(hashes: Mapping[str, str]) -> str | None:
+    """The model that the files of a preset hold, if it was kept."""
+    link = _link(hashes)
+    try:
+        model_id = link and read_json_object(link).get("model_id")
+    except (OSError, ValueError):
+        return None
+    is_hex = isinstance(model_id, str) and len(model_id) == 32 and model_id.isalnum()
+    return model_id if is_hex else None
+
+
+def _link(hashes: Mapping[str, str]) -> Path | None:
+    parent = cache_folder()
+    digest = hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
+    return parent and parent / "compiled" / "presets" / f"{digest[:32]}.json"
+
+
+def _maker(runtime: str) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "dolg_zoo": version("dolg-zoo"),
+        RUNTIMES[runtime].package: RUNTIMES[runtime].version,
+        "processor": cpu_id(),
+    }

@@ -1,0 +1,99 @@
+"""From a Keras model to the file of a runtime, and what it was compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo.runtimes.cpu import cores
+from dolg_zoo.runtimes.errors import CompilationError
+
+if TYPE_CHECKING:
+    import keras
+
+Infer = Callable[[np.ndarray], np.ndarray]
+
+TOLERANCE = 1e-4
+"""How far a descriptor in float32 may be from that of Keras, of length 1."""
+
+
+def runtime_module(runtime: str) -> ModuleType:
+    """The module with a runtime's `FILES`, `write` and `load`."""
+    return import_module(f"dolg_zoo.runtimes.{runtime}_runtime")
+
+
+def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
+    """What computes descriptors from a runtime's files; imports that runtime alone.
+
+    Args:
+        folder: where the files are.
+        runtime: that they are for.
+        precision: that they were made for.
+        threads: how many to use; None for one a core.
+    """
+    return runtime_module(runtime).load(folder, precision, threads or cores())
+
+
+def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
+    """The model with uint8 images as its input, whose descriptors are its output.
+
+    Args:
+        model: from (batch, height, width, 3) to (batch, dim).
+        size: height and width; None for the model's own, which may be any.
+    """
+    import keras
+
+    height, width = size or model.input_shape[1:3]
+    images = keras.Input((height, width, 3), dtype="uint8", name="images")
+    return keras.Model(images, model(images), name="dolg")
+
+
+def freeze(model: keras.Model) -> Infer:
+    """Keras's own computation, its weights made constants so that they are folded."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    signature = tf.TensorSpec(model.input_shape, tf.uint8)
+    traced = tf.function(lambda images: model(images, training=False), [signature])
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+    return lambda images: frozen(tf.constant(images))[0].numpy()
+
+
+def check(infer: Infer, expected: Infer, model: keras.Model) -> float:
+    """Compares two ways to compute in float32.
+
+    Returns:
+        The largest distance of a descriptor from the expected one.
+
+    Raises:
+        CompilationError: if it is above `TOLERANCE`.
+    """
+    height, width = model.input_shape[1:3]
+    sizes = [(height, width)] if height and width else [(224, 224), (192, 256)]
+    distance = max(_distance(infer, expected, pattern(*size)) for size in sizes)
+    if not distance <= TOLERANCE:  # nor if it is not a number
+        raise CompilationError(
+            f"its descriptors are {distance:.1e} from those of Keras, and {TOLERANCE:.0e} is the"
+            " most that is let pass"
+        )
+    return distance
+
+
+def pattern(height: int, width: int) -> np.ndarray:
+    """(2, height, width, 3) uint8: two images that have something of everything in them."""
+    down, right = np.mgrid[:height, :width].astype(np.float32)
+    waves = [np.sin(down / a + right / b) for a, b in ((9, 31), (40, 5), (3, -3))]
+    smooth = np.stack(waves, axis=-1) * 90 + 128
+    noise = np.random.default_rng(0).normal(0, 30, (2, height, width, 3))
+    return np.clip(smooth[None] * [[[[1.0]]], [[[0.6]]]] + noise, 0, 255).astype(np.uint8)
+
+
+def _distance(infer: Infer, expected: Infer, images: np.ndarray) -> float:
+    return float(np.linalg.norm(infer(images) - expected(images), axis=1).max())

@@ -1,0 +1,42 @@
+"""Which processor this is, and how much of it may be used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    return _fields().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_id() -> str:
+    """The same on processors of one kind with the same abilities."""
+    fields = _fields()
+    stated = "\n".join((platform.machine(), cpu_name(), fields.get("flags", "")))
+    return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+
+def has_gpu() -> bool:
+    """Whether the driver of a GPU of NVIDIA's is loaded; asked without TensorFlow."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def _fields() -> dict[str, str]:
+    """What Linux says of the first processor; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -1,0 +1,40 @@
+"""LiteRT: files made of a Keras model, and run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+FILES = ("model.tflite",)
+
+
+def write(model: keras.Model, folder: Path) -> None:
+    """Writes a model from images to descriptors as model.tflite."""
+    model.export(str(folder / FILES[0]), format="litert", verbose=False)
+
+
+def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What computes descriptors from the file, one call at a time; needs no TensorFlow."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
+    (images_in,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+    one_at_a_time = threading.Lock()
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        with one_at_a_time:
+            if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+                interpreter.resize_tensor_input(images_in["index"], images.shape)
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(images_in["index"], images)
+            interpreter.invoke()
+            return interpreter.get_tensor(out["index"])
+
+    return infer

@@ -1,0 +1,57 @@
+"""ONNX: files made of a Keras model, and run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+FILES = ("model.onnx",)
+
+
+def write(model: keras.Model, folder: Path) -> None:
+    """Writes a model from images to descriptors as model.onnx, with named axes, and checks it."""
+    import onnx
+    from onnx.tools.update_model_dims import update_inputs_outputs_dims
+
+    path = folder / FILES[0]
+    model.export(str(path), format="onnx", verbose=False)
+    network = onnx.load(path)
+    for node in network.graph.node:
+        _rename(node.input, network.graph.input[0].name, "images")
+        _rename(node.output, network.graph.output[0].name, "descriptors")
+    network.graph.input[0].name, network.graph.output[0].name = "images", "descriptors"
+    height, width = (
+        ("height", "width") if None in model.input.shape[1:3] else model.input.shape[1:3]
+    )
+    network = update_inputs_outputs_dims(
+        network,
+        {"images": ["batch", height, width, 3]},
+        {"descriptors": ["batch", model.output.shape[-1]]},
+    )
+    onnx.checker.check_model(network, full_check=True)
+    onnx.save(network, path)
+
+
+def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What computes descriptors from the file; needs no TensorFlow."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        folder / FILES[0], options, providers=["CPUExecutionProvider"]
+    )
+    return lambda images: session.run(None, {"images": images})[0]
+
+
+def _rename(names, old: str, new: str) -> None:
+    for place, name in enumerate(names):
+        if name == old:
+            names[place] = new

@@ -1,0 +1,49 @@
+"""OpenVINO: its files made of a Keras model, and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+FILES = ("model.xml", "model.bin")
+
+
+def write(model: keras.Model, folder: Path) -> None:
+    """Writes a model from images to descriptors as model.xml and model.bin."""
+    import openvino
+
+    exported = folder / "exported.xml"
+    model.export(str(exported), format="openvino", verbose=False)
+    network = openvino.Core().read_model(exported)
+    # conversion makes outputs of a few sizes that are worked out inside as well
+    network = openvino.Model([network.outputs[0]], network.get_parameters(), "dolg")
+    network.inputs[0].tensor.set_names({"images"})
+    network.outputs[0].tensor.set_names({"descriptors"})
+    openvino.save_model(network, folder / FILES[0], compress_to_fp16=False)
+    del network  # it has the exported file open
+    for file in (exported, exported.with_suffix(".bin")):
+        file.unlink()
+
+
+def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What computes descriptors from the file; needs no TensorFlow."""
+    import openvino
+
+    core = openvino.Core()
+    hint = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32
+    compiled = core.compile_model(
+        folder / FILES[0],
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        },
+    )
+    return lambda images: compiled(images)[0]

@@ -1,0 +1,124 @@
+"""Which runtimes there are, which of them are here, and which one is taken."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from dolg_zoo.runtimes.cpu import cpu_name, has_gpu
+from dolg_zoo.runtimes.errors import RuntimeMissingError
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+RUNTIME_VARIABLE = "DOLG_ZOO_RUNTIME"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Something that computes descriptors.
+
+    Attributes:
+        name: what a user calls it; the extra that installs it has this name too.
+        package: the distribution that it needs.
+        module: the module of it that is imported.
+        precisions: those that it has, on a processor that has them.
+        converters: modules that are needed besides to make its files.
+    """
+
+    name: str
+    package: str
+    module: str
+    precisions: tuple[str, ...]
+    converters: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str | None:
+        """The version that is installed; None if none is."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return None
+
+
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (  # the fastest in float32 first: see `tools/benchmark.py inference`
+        Runtime("openvino", "openvino", "openvino", PRECISIONS),
+        Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
+        Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8")),
+        Runtime("keras", "keras", "keras", ("float32",)),
+    )
+}
+
+
+def fault_of(runtime: str, precision: str = "float32") -> str | None:
+    """Why a runtime cannot be used here, with what to do about it; None if it can.
+
+    Raises:
+        ValueError: if there is no such runtime or precision.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, not {runtime!r}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    known = RUNTIMES[runtime]
+    for module in (known.module, *known.converters):
+        if find_spec(module) is None:
+            return f"{module} is not installed: pip install 'dolg-zoo[{runtime}]'"
+    if precision not in known.precisions:
+        able = [name for name, other in RUNTIMES.items() if precision in other.precisions]
+        return f"it does not compute in {precision}; {' or '.join(able)} would"
+    if precision == "bfloat16" and not _has_bfloat16():
+        return (
+            f"this processor ({cpu_name()}) does not compute in bfloat16: it has neither"
+            " avx512_bf16 nor amx_bf16"
+        )
+    return None
+
+
+def check_route(runtime: str | None, precision: str = "float32") -> None:
+    """Raises RuntimeMissingError if a runtime cannot be used here in a precision.
+
+    Raises:
+        RuntimeMissingError: says what to install, or what the processor lacks.
+        ValueError: if there is no such runtime or precision.
+    """
+    if fault := fault_of(runtime or default_runtime(precision), precision):
+        runtime = runtime or default_runtime(precision)
+        raise RuntimeMissingError(f"The runtime {runtime!r} cannot be used: {fault}.")
+
+
+def default_runtime(precision: str = "float32") -> str:
+    """What computes if no runtime is named: $DOLG_ZOO_RUNTIME, or the fastest that is here.
+
+    Beside a GPU that is Keras, since the others compute on the processor.
+
+    Raises:
+        ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
+        RuntimeMissingError: if nothing that is installed computes in that precision.
+    """
+    if own := os.environ.get(RUNTIME_VARIABLE):
+        if own not in RUNTIMES:
+            raise ValueError(
+                f"{RUNTIME_VARIABLE} must be one of {', '.join(RUNTIMES)}, not {own!r}."
+            )
+        return own
+    if precision == "float32" and has_gpu():
+        return "keras"
+    faults = {name: fault_of(name, precision) for name in RUNTIMES}
+    for name, fault in faults.items():
+        if fault is None:
+            return name
+    able = {name: why for name, why in faults.items() if precision in RUNTIMES[name].precisions}
+    raise RuntimeMissingError(
+        f"Nothing here computes in {precision}: "
+        + "; ".join(f"{name}: {fault}" for name, fault in able.items())
+        + "."
+    )
+
+
+def _has_bfloat16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
