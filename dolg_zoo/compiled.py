@@ -22,7 +22,8 @@ from dolg_zoo.runtimes.cache import (
     remembered_model,
     write_compiled,
 )
-from dolg_zoo.runtimes.compile import Infer, check, freeze, load, runtime_module, servable
+from dolg_zoo.runtimes.compile import Infer, check, freeze, load, runtime_module
+from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:

@@ -122,8 +122,12 @@ class DOLGLocalBranch(keras.layers.Layer):
         if not self.pool:
             local = wide * weights
         elif self.attention_channels == 1:
-            places = ops.cast(ops.shape(wide)[1] * ops.shape(wide)[2], weights.dtype)
-            local = ops.einsum("bhwc,bhwk->bc", wide, weights) / places
+            # a product of matrices and no einsum, which not every runtime has
+            batch, height, width, _ = ops.shape(wide)
+            places = height * width
+            flat = ops.reshape(wide, (batch, places, self.filters))
+            each = ops.reshape(weights, (batch, 1, places))
+            local = ops.squeeze(ops.matmul(each, flat), axis=1) / ops.cast(places, weights.dtype)
         else:
             local = ops.mean(wide * weights, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)

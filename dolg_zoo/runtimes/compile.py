@@ -39,20 +39,6 @@ def load(folder: Path, runtime: str, precision: str, threads: int | None = None)
     return runtime_module(runtime).load(folder, precision, threads or cores())
 
 
-def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
-    """The model with uint8 images as its input, whose descriptors are its output.
-
-    Args:
-        model: from (batch, height, width, 3) to (batch, dim).
-        size: height and width; None for the model's own, which may be any.
-    """
-    import keras
-
-    height, width = size or model.input_shape[1:3]
-    images = keras.Input((height, width, 3), dtype="uint8", name="images")
-    return keras.Model(images, model(images), name="dolg")
-
-
 def freeze(model: keras.Model) -> Infer:
     """Keras's own computation, its weights made constants so that they are folded."""
     import tensorflow as tf

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.runtimes.servable import export
+
 if TYPE_CHECKING:
     import keras
 
@@ -17,7 +19,7 @@ FILES = ("model.tflite",)
 
 def write(model: keras.Model, folder: Path) -> None:
     """Writes a model from images to descriptors as model.tflite."""
-    model.export(str(folder / FILES[0]), format="litert", verbose=False)
+    export(model, folder / FILES[0], "litert")
 
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.runtimes.servable import export
+
 if TYPE_CHECKING:
     import keras
 
@@ -20,7 +22,7 @@ def write(model: keras.Model, folder: Path) -> None:
     from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
     path = folder / FILES[0]
-    model.export(str(path), format="onnx", verbose=False)
+    export(model, path, "onnx")
     network = onnx.load(path)
     for node in network.graph.node:
         _rename(node.input, network.graph.input[0].name, "images")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.runtimes.servable import export
+
 if TYPE_CHECKING:
     import keras
 
@@ -19,7 +21,7 @@ def write(model: keras.Model, folder: Path) -> None:
     import openvino
 
     exported = folder / "exported.xml"
-    model.export(str(exported), format="openvino", verbose=False)
+    export(model, exported, "openvino")
     network = openvino.Core().read_model(exported)
     # conversion makes outputs of a few sizes that are worked out inside as well
     network = openvino.Model([network.outputs[0]], network.get_parameters(), "dolg")

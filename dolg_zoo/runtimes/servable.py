@@ -1,0 +1,31 @@
+"""A model as it is served: uint8 images in, descriptors out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
+    """The model with uint8 images as its input, whose descriptors are its output.
+
+    Args:
+        model: from (batch, height, width, 3) to (batch, dim).
+        size: height and width; None for the model's own, which may be any.
+    """
+    import keras
+
+    height, width = size or model.input_shape[1:3]
+    images = keras.Input((height, width, 3), dtype="uint8", name="images")
+    return keras.Model(images, model(images), name="dolg")
+
+
+def export(model: keras.Model, path: Path, format: str) -> None:
+    """Has Keras write a `servable` model."""
+    import keras
+
+    images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")
+    model.export(str(path), format=format, verbose=False, input_signature=[images])
