@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BadImageError": "preprocessing",
-    "BadImagesError": "dolg",
+    "BadImagesError": "image_embedder",
+    "CompilationError": "runtimes",
+    "CompiledDOLG": "compiled",
     "Crop": "preprocessing",
     "DOLG": "dolg",
     "DOLGConfig": "models",
@@ -21,6 +23,7 @@ _HOMES = {
     "ImageConverter": "preprocessing",
     "PresetError": "presets",
     "PublishError": "publishing",
+    "RuntimeMissingError": "runtimes",
     "push_to_hub": "publishing",
     "two_taps": "backbones",
 }
@@ -33,6 +36,7 @@ _MODULES = (
     "presets",
     "publishing",
     "retrieval",
+    "runtimes",
     "training",
     "weights",
 )

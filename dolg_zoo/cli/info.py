@@ -27,6 +27,10 @@ def info(
             show_default=False,
         ),
     ] = None,
+    runtimes: Annotated[
+        bool,
+        typer.Option("--runtimes", help="Show instead what can compute descriptors here."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a preset is, where it comes from and how good it is said to be.
@@ -38,7 +42,13 @@ def info(
     Examples:
       dolg info dolg_efficientnet_lite_b0_imagenet
       dolg info dolg_resnet50_gldv2
+      dolg info --runtimes
     """
+    if runtimes:
+        if preset is not None:
+            raise typer.BadParameter("--runtimes is about this machine, not about a preset")
+        _print_runtimes(as_json)
+        return
     from dolg_zoo.weights import DownloadError, load_manifest
 
     try:
@@ -57,6 +67,28 @@ def info(
     _print_figures(facts)
     for name, sha256 in sorted(facts["sha256"].items()):
         print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
+
+
+def _print_runtimes(as_json: bool) -> None:
+    from dolg_zoo.runtimes import why_default
+    from dolg_zoo.runtimes.registry import describe_runtimes
+
+    described = describe_runtimes()
+    if as_json:
+        print_json({"default": why_default()[0], "why": why_default()[1], "runtimes": described})
+        return
+    print_table(
+        (
+            (
+                runtime["name"],
+                runtime["version"] or "-",
+                [fault or precision for precision, fault in runtime["precisions"].items()],
+            )
+            for runtime in described
+        ),
+        header=("Runtime", "Version", "Precisions"),
+    )
+    print("The default is {}: {}.".format(*why_default()))
 
 
 def _print_figures(facts: dict[str, Any]) -> None:

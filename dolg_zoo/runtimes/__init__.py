@@ -7,6 +7,7 @@ from dolg_zoo.runtimes.registry import (
     check_route,
     default_runtime,
     fault_of,
+    why_default,
 )
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "check_route",
     "default_runtime",
     "fault_of",
+    "why_default",
 ]

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
 from dolg_zoo.runtimes.cpu import cpu_name, has_gpu
 from dolg_zoo.runtimes.errors import RuntimeMissingError
@@ -90,9 +91,15 @@ def check_route(runtime: str | None, precision: str = "float32") -> None:
 
 
 def default_runtime(precision: str = "float32") -> str:
-    """What computes if no runtime is named: $DOLG_ZOO_RUNTIME, or the fastest that is here.
+    """What computes if no runtime is named: see `why_default`."""
+    return why_default(precision)[0]
 
-    Beside a GPU that is Keras, since the others compute on the processor.
+
+def why_default(precision: str = "float32") -> tuple[str, str]:
+    """What computes if no runtime is named, and why.
+
+    That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
+    processor; else the fastest that can be used here.
 
     Raises:
         ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
@@ -103,19 +110,35 @@ def default_runtime(precision: str = "float32") -> str:
             raise ValueError(
                 f"{RUNTIME_VARIABLE} must be one of {', '.join(RUNTIMES)}, not {own!r}."
             )
-        return own
+        return own, f"{RUNTIME_VARIABLE} says so"
     if precision == "float32" and has_gpu():
-        return "keras"
+        return "keras", "it uses the GPU that is here"
     faults = {name: fault_of(name, precision) for name in RUNTIMES}
     for name, fault in faults.items():
         if fault is None:
-            return name
+            slower = [other for other in RUNTIMES if other != name and faults[other] is None]
+            beside = f", before {', '.join(slower)}" if slower else ""
+            return name, f"of what can be used here it is the fastest in {precision}{beside}"
     able = {name: why for name, why in faults.items() if precision in RUNTIMES[name].precisions}
     raise RuntimeMissingError(
         f"Nothing here computes in {precision}: "
         + "; ".join(f"{name}: {fault}" for name, fault in able.items())
         + "."
     )
+
+
+def describe_runtimes() -> list[dict[str, Any]]:
+    """Each runtime's name and version, and for each precision that it has what keeps it from it."""
+    return [
+        {
+            "name": name,
+            "version": runtime.version,
+            "precisions": {
+                precision: fault_of(name, precision) for precision in runtime.precisions
+            },
+        }
+        for name, runtime in RUNTIMES.items()
+    ]
 
 
 def _has_bfloat16() -> bool:
