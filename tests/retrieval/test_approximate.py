@@ -72,9 +72,20 @@ def test_a_higher_recall_searches_farther(rng, kind, monkeypatch):
     assert all(high.parameters[name] >= low.parameters[name] for name in low.parameters)
 
 
+def test_a_recall_that_may_be_the_luck_of_the_sample_is_not_enough(rng, monkeypatch):
+    """Of 200 shares half 0.9 and half 1 the mean's standard error is 0.05 / sqrt(200) = 0.0035."""
+    shares = np.repeat([0.9, 1.0], 100)
+    monkeypatch.setattr(Approximate, "_measured", lambda *_: shares)
+    rows = clustered(rng, 300)
+    enough, short = (Approximate.build("hnsw", rows, asked) for asked in (0.942, 0.944))
+    assert enough.parameters["efSearch"] == approximate._FIRST["hnsw"]["efSearch"]
+    assert short.parameters["efSearch"] >= approximate.MOST
+    assert enough.recall == short.recall == pytest.approx(0.95)
+
+
 def test_a_recall_that_cannot_be_reached_is_said(rng, monkeypatch, caplog):
     monkeypatch.setattr(approximate, "MOST", 1)
-    monkeypatch.setattr(Approximate, "_measured", lambda *_: 0.5)
+    monkeypatch.setattr(Approximate, "_measured", lambda *_: np.full(200, 0.5))
     with caplog.at_level(logging.WARNING):
         assert Approximate.build("hnsw", clustered(rng, 300), 0.9).recall == 0.5
     assert "finds 0.500" in caplog.text and "0.900" in caplog.text
