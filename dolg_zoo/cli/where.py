@@ -24,6 +24,11 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
             raise typer.BadParameter("an index has its own scales; leave out --scales")
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
+    elif not where.exists():
+        raise FileNotFoundError(
+            f"There is no folder and no index {str(where)!r}; `dolg index DIR -o {where}` makes an"
+            " index of a folder."
+        )
     else:
         list_images(where)
 

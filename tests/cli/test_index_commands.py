@@ -219,3 +219,9 @@ def test_names_in_an_index_that_would_garble_a_terminal_are_escaped(dolg, photos
     dolg("index", photos, "-o", tmp_path / "index")
     done = dolg("dedupe", tmp_path / "index")
     assert done.code == 0 and r"\x1b[31m\n.png" in done.out and "\x1b" not in done.out
+
+
+def test_an_index_that_is_not_there_is_named_with_what_makes_one(dolg, tmp_path, photos):
+    done = dolg("search", tmp_path / "no.index", "--query", photos / "coffee.png")
+    assert done.code == 1
+    assert "no.index" in done.err and "dolg index DIR" in done.err
