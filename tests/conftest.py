@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# what is no test of a runtime is not to wait for a model to be compiled
+os.environ.setdefault("DOLG_ZOO_RUNTIME", "keras")
 
 pytest_plugins = ["loopback_hub"]
 

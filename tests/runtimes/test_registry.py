@@ -1,0 +1,84 @@
+import importlib.util
+
+import pytest
+
+from dolg_zoo.runtimes import RuntimeMissingError, check_route, default_runtime, fault_of, registry
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch):
+    monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
+    monkeypatch.setattr(registry, "has_gpu", lambda: False)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    def hide(*modules):
+        find = importlib.util.find_spec
+        monkeypatch.setattr(
+            registry, "find_spec", lambda name: None if name in modules else find(name)
+        )
+
+    return hide
+
+
+def test_the_fastest_that_is_installed_is_the_default(without):
+    without("onnxruntime", "ai_edge_litert")
+    assert default_runtime() == ("openvino" if importlib.util.find_spec("openvino") else "keras")
+
+
+def test_keras_is_what_there_always_is(without):
+    without("openvino", "onnxruntime", "ai_edge_litert")
+    assert default_runtime() == "keras"
+
+
+def test_beside_a_gpu_keras_computes(monkeypatch):
+    monkeypatch.setattr(registry, "has_gpu", lambda: True)
+    assert default_runtime() == "keras"
+
+
+def test_the_environment_names_another(monkeypatch):
+    monkeypatch.setenv("DOLG_ZOO_RUNTIME", "onnx")
+    assert default_runtime() == "onnx"
+
+
+def test_the_environment_may_not_name_what_there_is_not(monkeypatch):
+    monkeypatch.setenv("DOLG_ZOO_RUNTIME", "cuda")
+    with pytest.raises(ValueError, match="DOLG_ZOO_RUNTIME must be one of .* not 'cuda'"):
+        default_runtime()
+
+
+def test_what_is_not_installed_is_named_with_its_extra(without):
+    without("openvino")
+    with pytest.raises(RuntimeMissingError, match=r"pip install 'dolg-zoo\[openvino\]'"):
+        check_route("openvino")
+
+
+def test_a_converter_that_is_missing_counts(without):
+    pytest.importorskip("onnxruntime")
+    without("tf2onnx")
+    assert "tf2onnx is not installed" in fault_of("onnx")
+
+
+def test_a_precision_that_a_runtime_has_not_is_named_with_who_has():
+    with pytest.raises(RuntimeMissingError, match="int8; openvino or onnx or litert would"):
+        check_route("keras", "int8")
+
+
+def test_a_processor_without_bfloat16_is_told_what_it_lacks(monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
+    with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor amx_bf16"):
+        check_route("openvino", "bfloat16")
+
+
+def test_nothing_for_a_precision_says_what_to_install(without):
+    without("openvino", "onnxruntime", "ai_edge_litert")
+    with pytest.raises(RuntimeMissingError, match=r"computes in int8: .*dolg-zoo\[litert\]"):
+        default_runtime("int8")
+
+
+@pytest.mark.parametrize("route", [("cuda", "float32"), ("keras", "float64")])
+def test_unknown_names_are_refused_with_the_known(route):
+    with pytest.raises(ValueError, match="must be one of"):
+        check_route(*route)

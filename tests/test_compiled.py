@@ -1,0 +1,197 @@
+"""A model compiled for a runtime gives the descriptors of Keras, and is believed only if whole."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dolg_zoo
+from dolg_zoo import CompiledDOLG, compiled
+from dolg_zoo.compiled import load_compiled, remember_compiled
+from dolg_zoo.runtimes import CompilationError, cache
+
+PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """One cache for all tests here: to compile takes seconds."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOLG_ZOO_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network of random weights, for images of any size."""
+    made = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=(2,))
+    return dolg_zoo.DOLG(made.net, dolg_zoo.ImageConverter(size=64), {"preset": "a-model"})
+
+
+@pytest.fixture
+def folder(kept, model):
+    pytest.importorskip("openvino")
+    model.compile_for_inference("openvino")
+    return kept / "compiled" / model.model_id / "openvino-float32"
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    made, write = [], compiled._write
+    monkeypatch.setattr(compiled, "_write", lambda *a: made.append(a[2]) or write(*a))
+    return made
+
+
+@pytest.mark.parametrize("runtime", [*PACKAGES, "keras"])
+def test_descriptors_are_those_of_keras_at_any_size(kept, model, rng, runtime):
+    pytest.importorskip(PACKAGES.get(runtime, "keras"))
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 64), (90, 70), (33, 64))]
+    whole = dolg_zoo.DOLG(model.net, dolg_zoo.ImageConverter(size=None, mode="original"))
+    expected = whole.embed(images, runtime="keras")
+    found = whole.embed(images, runtime=runtime)
+    assert np.linalg.norm(found - expected, axis=1).max() < 1e-4
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
+
+
+def test_it_has_the_model_id_and_the_settings_of_the_model(folder, model):
+    fast = model.compile_for_inference("openvino")
+    assert (fast.model_id, fast.runtime, fast.precision) == (
+        model.model_id,
+        "openvino",
+        "float32",
+    )
+    assert fast.image_converter == model.image_converter
+    assert fast.descriptor_dim == model.descriptor_dim
+
+
+def test_the_second_time_it_is_taken_from_the_cache(folder, model, compilations):
+    model.compile_for_inference("openvino")
+    assert compilations == []
+
+
+@pytest.mark.parametrize("file", ["model.xml", "model.bin"])
+def test_a_damaged_file_is_compiled_anew(folder, model, compilations, caplog, file):
+    data = bytearray((folder / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / file).write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        model.compile_for_inference("openvino")
+    assert compilations == ["openvino"] and f"{file} is not the file" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"made_by": 1}', "\udcff"])
+def test_a_damaged_record_is_compiled_anew(folder, model, compilations, text):
+    (folder / "record.json").write_text(text, errors="surrogateescape")
+    model.compile_for_inference("openvino")
+    assert compilations == ["openvino"]
+
+
+@pytest.mark.parametrize("what", ["dolg_zoo", "openvino", "processor"])
+def test_what_another_version_or_processor_compiled_is_not_believed(
+    folder, model, compilations, what
+):
+    record = json.loads((folder / "record.json").read_text())
+    record["made_by"][what] = "another"
+    (folder / "record.json").write_text(json.dumps(record))
+    model.compile_for_inference("openvino")
+    assert compilations == ["openvino"]
+
+
+def test_other_weights_are_compiled_by_themselves(folder, model, compilations):
+    other = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=(2,))
+    changed = dolg_zoo.DOLG(other.net, model.image_converter)
+    changed.net.get_layer("descriptor").kernel.assign_add(
+        np.ones_like(changed.net.get_layer("descriptor").kernel)
+    )
+    fast = changed.compile_for_inference("openvino")
+    assert compilations == ["openvino"] and fast.model_id != model.model_id
+
+
+def test_a_runtime_that_computes_something_else_is_refused(kept, model, monkeypatch, tmp_path):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    load = compiled.load
+    monkeypatch.setattr(
+        compiled, "load", lambda *a: lambda images: 1.001 * np.roll(load(*a)(images), 1, axis=1)
+    )
+    with pytest.raises(CompilationError, match="from those of Keras"):
+        model.compile_for_inference("openvino")
+    assert not [*tmp_path.rglob("model.*")]
+
+
+def test_without_a_folder_to_keep_it_in_it_is_compiled_all_the_same(
+    model, monkeypatch, tmp_path, caplog, rng
+):
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "file"))
+    image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    found = model.compile_for_inference("openvino").embed(image)
+    assert np.allclose(found, model.embed(image, runtime="keras"), atol=1e-4)
+    assert "DOLG_ZOO_CACHE names the folder" in caplog.text
+
+
+def test_by_default_a_model_of_no_preset_is_not_compiled(model, monkeypatch):
+    monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
+    own = dolg_zoo.DOLG(model.net, model.image_converter)
+    assert own.routed() is own
+
+
+def test_training_a_preset_on_is_seen(folder, model, monkeypatch, compilations, rng):
+    monkeypatch.setenv("DOLG_ZOO_RUNTIME", "openvino")
+    image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    before = model.embed(image)
+    bias = model.net.get_layer("descriptor").bias
+    held = bias.numpy()
+    try:
+        bias.assign_add(np.linspace(0, 1, len(held)))
+        after = model.embed(image)
+        assert np.allclose(after, model.embed(image, runtime="keras"), atol=1e-4)
+        assert not np.allclose(after, before, atol=1e-2) and compilations == ["openvino"]
+    finally:
+        bias.assign(held)
+
+
+def test_a_compiled_model_says_what_it_is_when_another_route_is_asked_for(folder, model):
+    with pytest.raises(ValueError, match="compiled for openvino in float32, not for onnx"):
+        model.compile_for_inference("openvino").embed([], runtime="onnx")
+
+
+def test_a_model_that_is_not_compiled_is_not_found(kept, model):
+    assert load_compiled("0" * 32, "openvino", "float32") is None
+
+
+@pytest.mark.slow
+def test_a_preset_is_found_without_tensorflow(kept, embedded_model, photos):
+    pytest.importorskip("openvino")
+    expected = embedded_model.compile_for_inference("openvino").embed(photos)
+    remember_compiled(embedded_model)
+    code = (
+        "import sys, numpy as np\n"
+        "from dolg_zoo import CompiledDOLG\n"
+        f"found = CompiledDOLG.cached(runtime='openvino').embed({str(photos)!r})\n"
+        "assert not {'tensorflow', 'keras'} & sys.modules.keys()\n"
+        f"np.save({str(photos.parent / 'found.npy')!r}, found)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
+    assert np.allclose(np.load(photos.parent / "found.npy"), expected, atol=1e-5)
+
+
+def test_the_link_from_a_preset_leads_to_no_file_of_its_own(kept, tmp_path):
+    hashes = {"config.json": "0" * 64}
+    link = cache._link(hashes)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    for text in ('{"model_id": "../../etc"}', "[]", "{", '{"model_id": 5}'):
+        link.write_text(text)
+        assert cache.remembered_model(hashes) is None
+    assert isinstance(link, Path)
+
+
+def test_keras_is_not_looked_for_in_the_cache(kept):
+    assert CompiledDOLG.cached(runtime="keras") is None
