@@ -243,7 +243,7 @@ class DOLG(ImageEmbedder, keras.Model):
     def routed(
         self,
         runtime: str | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """What embeds by this route: this model itself, or what it is compiled to.
@@ -251,6 +251,7 @@ class DOLG(ImageEmbedder, keras.Model):
         If no runtime is named, that is this model but for one that is of a preset: others may be
         trained on at any moment, and to compile them each time takes longer than it saves.
         """
+        precision = precision or "float32"
         if runtime is None and precision == "float32":
             runtime = default_runtime() if "preset" in self.metadata else "keras"
         if (runtime, precision) == ("keras", "float32"):
