@@ -61,9 +61,7 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
     return kept
 
 
-def quantize(
-    model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]
-) -> None:
+def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
     """Makes a runtime's float32 files int8 ones, in place.
 
     Args:
