@@ -143,8 +143,8 @@ def _compared(
     )
     if worse and not force:
         raise ExportError(
-            f"It loses more than {max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the ten nearest"
-            f" stay: {said}. Nothing was written; --force writes it all the same."
+            f"It loses more than {max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the ten"
+            f" nearest stay: {said}. Nothing was written; --force writes it all the same."
         )
     if worse:
         note(f"Written though it loses more than is let pass: {said}.")

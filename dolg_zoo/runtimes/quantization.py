@@ -119,7 +119,7 @@ def _quantize_onnx(folder: Path, images: Sequence[np.ndarray]) -> None:
         Reader(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        op_types_to_quantize=["Conv"],
+        op_types_to_quantize=["Conv", "Clip", "Relu"],  # a clipped convolution has its range
         nodes_to_exclude=[node.name for node in nodes if "/local_branch" in node.name],
     )
     prepared.unlink()
