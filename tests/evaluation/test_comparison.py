@@ -10,8 +10,8 @@ from dolg_zoo.evaluation.comparison import Comparison, compare
         ("mAP", 0.895, False),
         ("mAP", 0.88, True),
         ("mAP", float("nan"), True),
-        ("agreement", 0.75, False),
-        ("agreement", 0.6, True),
+        ("agreement", 0.85, False),
+        ("agreement", 0.75, True),
     ],
 )
 def test_what_is_too_much(measure, after, worse):
