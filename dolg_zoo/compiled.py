@@ -22,8 +22,18 @@ from dolg_zoo.runtimes.cache import (
     remembered_model,
     write_compiled,
 )
-from dolg_zoo.runtimes.compile import Infer, check, freeze, load, runtime_module
+from dolg_zoo.runtimes.compile import (
+    Infer,
+    check,
+    cosines,
+    describe,
+    freeze,
+    load,
+    runtime_module,
+)
+from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable
+from dolg_zoo.shipped_photos import shipped_photos
 from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
@@ -186,18 +196,26 @@ def _write(
 ) -> dict[str, Any]:
     """Writes the files, and returns what is to be recorded of them."""
     made = runtime_module(runtime)
-    made.write(servable(model), folder)
-    distance = check(load(folder, runtime, "float32"), model._infer, model)
+    images = None
+    if precision == "int8":  # to fail before the work
+        images = calibration_images(model.image_converter, calibration)
+    served = servable(model)
+    made.write(served, folder)
+    plain = load(folder, runtime, "float32")
+    distance = check(plain, model._infer, model)
     if precision == "float32":
         return {"distance": distance}
+    if images is None:
+        images = calibration_images(model.image_converter, calibration or shipped_photos())
+    before = describe(plain, images)
+    del plain
     if precision == "int8":
-        from dolg_zoo.runtimes.quantization import quantize
-
-        quantize(folder, runtime, model.image_converter, calibration)
+        quantize(served, folder, runtime, images)
+    changed = cosines(before, describe(load(folder, runtime, precision), images))
     digest = hashlib.sha256(f"{model.model_id} {runtime} {precision}".encode())
     for name in made.FILES:
         digest.update(sha256_of(folder / name).encode())
-    return {"model_id": digest.hexdigest()[:32]}
+    return {"model_id": digest.hexdigest()[:32], "cosine_to_float32": changed}
 
 
 def remember_compiled(model: DOLG) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,20 +16,10 @@ from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
 from dolg_zoo.preprocessing import BadImageError, list_images, load_image
 from dolg_zoo.progress import track
 from dolg_zoo.retrieval import Picture, montage_rows
+from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG, ImageSource
-
-SHIPPED = {
-    # as the docstrings of skimage.data say; photographs under other or unclear terms are left out
-    "astronaut.png": "public domain; NASA Great Images",
-    "chelsea.png": "CC0; Stefan van der Walt",
-    "coffee.png": "CC0; Rachel Michetti",
-    "hubble_deep_field.jpg": "public domain; NASA, HubbleSite",
-    "retina.jpg": "CC0; Mikael Häggström, Wikimedia Commons",
-    "rocket.jpg": "public domain; SpaceX Photos",
-}
-"""The photographs in scikit-image's wheel that the demo uses: licence and source of each."""
 
 MAX_PHOTOS = 50
 MAX_CLASS_PHOTOS = 400
@@ -83,9 +72,7 @@ def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = 
         ValueError: if it has too few photographs that can be read to search among.
     """
     if folder is None:
-        shelf = resources.files("skimage.data")
-        paths = [Path(str(shelf / name)) for name in SHIPPED]
-        return _among_altered(model, paths, "that ship with scikit-image", progress)
+        return _among_altered(model, shipped_photos(), "that ship with scikit-image", progress)
     folder = Path(folder)
     paths = list_images(folder)
     classes = _classes(folder, paths)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from dolg_zoo.compiled import CompiledDOLG, compile_model
+from dolg_zoo.exporting import export_model
 from dolg_zoo.fingerprint import fingerprint
 from dolg_zoo.image_embedder import BadImagesError, ImageEmbedder, ImageSource
 from dolg_zoo.layers import MARGIN_HEADS
@@ -243,7 +244,7 @@ class DOLG(ImageEmbedder, keras.Model):
     def routed(
         self,
         runtime: str | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """What embeds by this route: this model itself, or what it is compiled to.
@@ -251,6 +252,7 @@ class DOLG(ImageEmbedder, keras.Model):
         If no runtime is named, that is this model but for one that is of a preset: others may be
         trained on at any moment, and to compile them each time takes longer than it saves.
         """
+        precision = precision or "float32"
         if runtime is None and precision == "float32":
             runtime = default_runtime() if "preset" in self.metadata else "keras"
         if (runtime, precision) == ("keras", "float32"):
@@ -262,6 +264,69 @@ class DOLG(ImageEmbedder, keras.Model):
                 runtime, precision, calibration=calibration
             )
         return self._compiled[key]
+
+    def export(
+        self,
+        filepath: str | Path,
+        format: str = "savedmodel",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        *,
+        precision: str = "float32",
+        size: tuple[int, int] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
+        accept: Callable[[CompiledDOLG], dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any] | None:
+        """Writes the model for others to serve: RGB images, uint8, in; descriptors out.
+
+        Normalisation is inside, resizing is not: a record in the file, or beside it, says how
+        images are to be resized, as `image_converter`. It is reloaded by its own runtime and
+        compared with the model on photographs, and only then put in its place.
+
+        ```python
+        model.export("served")  # tf.saved_model.load("served")(images)
+        model.export("dolg.onnx", format="onnx")
+        ```
+
+        Args:
+            filepath: a folder for "savedmodel"; else a file whose name ends in .onnx, .xml or
+                .tflite. An export that is there is replaced.
+            format: "savedmodel", also called "tf_saved_model"; "onnx"; "openvino"; "litert".
+            verbose: whether to say where it was written, as Keras does.
+            input_signature: leaves it all to `keras.Model.export`, as another keyword of that, or
+                its format "torch", does: nothing of the above holds then.
+            precision: "float32", or "int8", which changes descriptors.
+            size: height and width, the same for all images; None for any where the network takes
+                any. "litert" needs one unless the converter makes all images the same size.
+            calibration: images to calibrate "int8" with.
+            accept: is given the export as a `CompiledDOLG` before it is put in its place; raises
+                to refuse it, and what it returns is added to what this does.
+
+        Returns:
+            What is known of it: path, format, precision, size, bytes, distance and
+            cosine_to_model.
+
+        Raises:
+            ExportError: if that cannot be written, or, in "float32", its descriptors are not the
+                model's to 1e-5; nothing is written then.
+            RuntimeMissingError: if a package is missing; names the extra.
+        """
+        if input_signature is not None or kwargs or format == "torch":
+            super().export(filepath, format, verbose, input_signature, **kwargs)
+            return None
+        facts = export_model(
+            self,
+            filepath,
+            format,
+            precision=precision,
+            size=size,
+            calibration=calibration,
+            accept=accept,
+        )
+        if verbose:
+            print(f"Saved artifact at '{filepath}'.")
+        return facts
 
     def _infer(self, images: np.ndarray) -> np.ndarray:
         return self._traced(images).numpy()

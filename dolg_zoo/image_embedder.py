@@ -77,7 +77,7 @@ class ImageEmbedder:
     def routed(
         self,
         runtime: str | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """What embeds by this route; for one who embeds often, to choose it but once.
@@ -97,7 +97,7 @@ class ImageEmbedder:
         scales: Sequence[float] | None = None,
         progress: bool = True,
         runtime: str | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
     ) -> np.ndarray:
         """The descriptors of images of any kind and size.
 
@@ -112,7 +112,8 @@ class ImageEmbedder:
             progress: whether to draw a progress bar on a terminal if it takes long.
             runtime: what computes: "keras", "openvino", "onnx" or "litert"; None for the fastest
                 that is installed: see `dolg_zoo.runtimes`.
-            precision: "float32", "bfloat16" or "int8"; the latter two change descriptors.
+            precision: "float32", "bfloat16" or "int8"; the latter two change descriptors. None for
+                "float32", or what the model is compiled for.
 
         Returns:
             (images, dim), float32, each row of length 1.
@@ -149,7 +150,7 @@ class ImageEmbedder:
         batch_size: int = 16,
         scales: Sequence[float] | None = None,
         runtime: str | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
         """Embeds a stream of images, however long, in memory that does not grow with it.
 

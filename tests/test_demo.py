@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from dolg_zoo import demo
-from dolg_zoo.demo import ALTERATIONS, SHIPPED, run_demo
+from dolg_zoo.demo import ALTERATIONS, run_demo
+from dolg_zoo.shipped_photos import SHIPPED
 
 
 @pytest.fixture(scope="module")

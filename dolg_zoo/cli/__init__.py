@@ -18,6 +18,7 @@ from dolg_zoo.cli import (
     download,
     embed,
     evaluate,
+    export,
     index,
     info,
     presets,
@@ -77,6 +78,7 @@ for command in (
     dedupe.dedupe,
     train.train,
     whiten.whiten,
+    export.export,
     publish.publish,
     demo.demo,
 ):

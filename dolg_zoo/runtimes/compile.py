@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -70,6 +70,18 @@ def check(infer: Infer, expected: Infer, model: keras.Model) -> float:
             " most that is let pass"
         )
     return distance
+
+
+def describe(infer: Infer, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The descriptors of images of any size, (height, width, 3) uint8 each: (images, dim)."""
+    return np.concatenate([infer(image[None]) for image in images])
+
+
+def cosines(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """How alike descriptors of the same images are: their mean and lowest cosine."""
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    each = (before * after).sum(axis=1) / np.maximum(lengths, 1e-12)
+    return {"mean": float(each.mean()), "lowest": float(each.min())}
 
 
 def pattern(height: int, width: int) -> np.ndarray:

@@ -25,6 +25,7 @@ class Runtime:
         module: the module of it that is imported.
         precisions: those that it has, on a processor that has them.
         converters: modules that are needed besides to make its files.
+        quantizers: modules that are needed besides to make those in int8.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Runtime:
     module: str
     precisions: tuple[str, ...]
     converters: tuple[str, ...] = ()
+    quantizers: tuple[str, ...] = ()
 
     @property
     def version(self) -> str | None:
@@ -45,7 +47,7 @@ class Runtime:
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (  # the fastest in float32 first: see `tools/benchmark.py inference`
-        Runtime("openvino", "openvino", "openvino", PRECISIONS),
+        Runtime("openvino", "openvino", "openvino", PRECISIONS, quantizers=("nncf",)),
         Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
         Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8")),
         Runtime("keras", "keras", "keras", ("float32",)),
@@ -64,7 +66,8 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}.")
     known = RUNTIMES[runtime]
-    for module in (known.module, *known.converters):
+    needed = (known.module, *known.converters)
+    for module in needed + (known.quantizers if precision == "int8" else ()):
         if find_spec(module) is None:
             return f"{module} is not installed: pip install 'dolg-zoo[{runtime}]'"
     if precision not in known.precisions:

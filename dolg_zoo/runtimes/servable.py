@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
@@ -23,9 +23,9 @@ def servable(model: keras.Model, size: tuple[int | None, int | None] | None = No
     return keras.Model(images, model(images), name="dolg")
 
 
-def export(model: keras.Model, path: Path, format: str) -> None:
-    """Has Keras write a `servable` model."""
+def export(model: keras.Model, path: Path, format: str, **options: Any) -> None:
+    """Has Keras write a `servable` model; the options are the converter's."""
     import keras
 
     images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")
-    model.export(str(path), format=format, verbose=False, input_signature=[images])
+    model.export(str(path), format=format, verbose=False, input_signature=[images], **options)

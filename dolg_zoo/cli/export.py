@@ -1,0 +1,151 @@
+"""`dolg export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Json
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import note, print_json
+from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.compiled import CompiledDOLG
+    from dolg_zoo.dolg import DOLG
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise typer.BadParameter(f"{text!r} must be HEIGHT,WIDTH in pixels: 224,224")
+    return height, width
+
+
+def export(
+    preset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PRESET",
+            help="A name, hf://user/repo or a folder; if not given, the preset that ships.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="The file or folder to write.")
+    ] = ...,
+    format: Annotated[
+        str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")
+    ] = "savedmodel",
+    precision: Annotated[str, typer.Option(metavar="TYPE", help="float32 or int8.")] = "float32",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H,W",
+            callback=_size,
+            help="The one size of images; if not given, any size where the model takes any.",
+            show_default=False,
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Images to calibrate int8 with, like those it is for.",
+            show_default=False,
+        ),
+    ] = None,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Measure on these images what is lost: mAP if each class has a subfolder.",
+            show_default=False,
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(metavar="MAP", min=0, help="Of --check: write nothing if more is lost.")
+    ] = 0.01,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it all the same, whatever is lost.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a preset as a file that others serve: images in (uint8, RGB), descriptors out.
+
+    It is reloaded and compared with the preset before it is put in its place. Resizing stays
+    outside; the file says how.
+
+    \b
+    Examples:
+      dolg export -o served --format savedmodel
+      dolg export -o dolg.xml --format openvino --precision int8 --calibration photos/ \\
+          --check places/
+    """
+    from dolg_zoo.exporting import plan_export
+    from dolg_zoo.preprocessing import ImageConverter, list_images
+
+    # what can be seen to be wrong before the model is loaded, whatever its size is
+    plan_export(output, format, precision, size, ImageConverter())
+    sample = list_images(calibration) if calibration else None
+    if precision == "int8" and not sample:
+        raise typer.BadParameter("int8 needs images to calibrate with: --calibration DIR")
+    for folder in check or ():
+        list_images(folder)
+    model = load_model(preset)
+    comparisons: list[dict[str, Any]] = []
+
+    def accept(exported: CompiledDOLG) -> dict[str, Any]:
+        comparisons.extend(_compared(model, exported, check or [], max_loss, force))
+        return {"checks": comparisons}
+
+    facts = model.export(
+        output, format, precision=precision, size=size, calibration=sample, accept=accept
+    )
+    if as_json:
+        print_json(facts)
+        return
+    cosine = facts["cosine_to_model"]
+    print(f"{shown(output)}: {facts['format']}, {precision}, {facts['bytes'] / 2**20:.1f} MiB")
+    print(f"cosine to the preset  {cosine['mean']:.6f} on average, {cosine['lowest']:.6f} at worst")
+    if comparisons:
+        rows = [[f"{row[key]:.4f}" for key in ("before", "after")] for row in comparisons]
+        named = [(row["folder"], row["measure"], *row_) for row, row_ in zip(comparisons, rows)]  # noqa: B905
+        print_table(named, header=("Checked on", "measure", "before", "after"))
+
+
+def _compared(
+    model: DOLG, exported: CompiledDOLG, folders: list[Path], max_loss: float, force: bool
+) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
+    from dolg_zoo.exporting import ExportError
+
+    # of the same images, so that what is lost is the file's doing
+    before = model
+    if exported.image_converter != model.image_converter:
+        before = DOLG(model.net, exported.image_converter, model.metadata)
+    found = [compare(before, exported, folder) for folder in folders]
+    worse = [one for one in found if one.is_worse(max_loss)]
+    said = "; ".join(
+        f"{one.measure} on {one.folder} {one.before:.4f} before, {one.after:.4f} after"
+        for one in worse
+    )
+    if worse and not force:
+        raise ExportError(
+            f"It loses more than {max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the ten"
+            f" nearest stay: {said}. Nothing was written; --force writes it all the same."
+        )
+    if worse:
+        note(f"Written though it loses more than is let pass: {said}.")
+    return [asdict(one) for one in found]

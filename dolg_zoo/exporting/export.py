@@ -1,0 +1,146 @@
+"""An export from start to end: written beside its place, reloaded, compared, and only then put."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dolg_zoo.compiled import CompiledDOLG
+from dolg_zoo.exporting import saved_model
+from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, ExportError, Plan, plan_export
+from dolg_zoo.exporting.record import write_record
+from dolg_zoo.runtimes.compile import Infer, cosines, describe, load, runtime_module
+from dolg_zoo.runtimes.quantization import calibration_images, quantize
+from dolg_zoo.runtimes.servable import servable
+from dolg_zoo.shipped_photos import shipped_photos
+
+if TYPE_CHECKING:
+    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageSource
+
+TOLERANCE = 1e-5
+"""How far a descriptor in float32 may be from the model's, of length 1."""
+
+Accept = Callable[[CompiledDOLG], dict[str, Any]]
+
+
+def export_model(
+    model: DOLG,
+    path: str | Path,
+    format: str = SAVED_MODEL,
+    *,
+    precision: str = "float32",
+    size: tuple[int, int] | None = None,
+    calibration: Sequence[ImageSource] | None = None,
+    accept: Accept | None = None,
+) -> dict[str, Any]:
+    """See `DOLG.export`.
+
+    Args:
+        model: what to export.
+        path: as for `DOLG.export`.
+        format: as for `DOLG.export`.
+        precision: as for `DOLG.export`.
+        size: as for `DOLG.export`.
+        calibration: as for `DOLG.export`.
+        accept: is shown what was exported before it is put in its place; raises to refuse it, and
+            what it returns is added to what is known of the export.
+    """
+    plan = plan_export(path, format, precision, size, model.image_converter, model.input_shape[1:3])
+    images = None
+    if precision == "int8":  # to fail before the work
+        images = calibration_images(plan.image_converter, calibration)
+    with tempfile.TemporaryDirectory(dir=plan.path.resolve().parent, prefix=".dolg-") as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        _write(model, made, plan, images)
+        infer = saved_model.load(made) if plan.format == SAVED_MODEL else None
+        infer = infer or load(made, plan.format, plan.precision)
+        facts = {
+            "path": str(plan.path),
+            "format": plan.format,
+            "precision": plan.precision,
+            "size": list(plan.size),
+            **_compared(model, infer, plan),
+        }
+        if accept:
+            facts.update(accept(_embedder(model, infer, made, plan)))
+        del infer
+        facts["bytes"] = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
+        _put(made, plan, Path(scratch))
+    return facts
+
+
+def _write(model: DOLG, folder: Path, plan: Plan, images: Sequence[np.ndarray] | None) -> None:
+    served = servable(model, plan.size)
+    if plan.format == SAVED_MODEL:
+        saved_model.write(served, folder)
+    else:
+        runtime_module(plan.format).write(served, folder)
+        if images is not None:
+            quantize(served, folder, plan.format, images)
+    known = model.metadata
+    record = {
+        "preset": known.get("preset") or known.get("name"),
+        "license": known.get("license"),
+        "sha256": known.get("sha256"),
+        "model_id": model.model_id,
+        "precision": plan.precision,
+        "input": {"name": "images", "dtype": "uint8", "shape": [None, *plan.size, 3]},
+        "output": {"name": "descriptors", "dim": model.descriptor_dim, "length": 1},
+        "image_converter": plan.image_converter.to_config(),
+        "made_by": f"dolg-zoo {version('dolg-zoo')}",
+    }
+    write_record(folder, plan.format, record)
+
+
+def _compared(model: DOLG, infer: Infer, plan: Plan) -> dict[str, Any]:
+    """How the file's descriptors of real photographs differ from the model's."""
+    photos = calibration_images(plan.image_converter, shipped_photos())
+    expected, found = describe(model._infer, photos), describe(infer, photos)
+    distance = float(np.linalg.norm(found - expected, axis=1).max())
+    if plan.precision == "float32" and not distance <= TOLERANCE:  # nor if it is not a number
+        raise ExportError(
+            f"The descriptors of what was exported are {distance:.1e} from those of the model, and"
+            f" {TOLERANCE:.0e} is the most that is let pass; nothing was written."
+        )
+    return {"distance": distance, "cosine_to_model": cosines(expected, found)}
+
+
+def _embedder(model: DOLG, infer: Infer, folder: Path, plan: Plan) -> CompiledDOLG:
+    digest = hashlib.sha256(f"{model.model_id} {plan}".encode())
+    for file in sorted(folder.rglob("*")):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return CompiledDOLG(
+        infer,
+        {
+            "runtime": plan.format,
+            "precision": plan.precision,
+            "image_converter": plan.image_converter.to_config(),
+            "descriptor_dim": model.descriptor_dim,
+            "metadata": model.metadata,
+            "model_id": digest.hexdigest()[:32],
+        },
+    )
+
+
+def _put(made: Path, plan: Plan, scratch: Path) -> None:
+    if plan.format == SAVED_MODEL:
+        if plan.path.exists():
+            plan.path.rename(scratch / "replaced")
+        made.chmod(0o755)
+        shutil.move(made, plan.path)
+        return
+    suffix = FORMATS[plan.format]
+    beside = [file for file in made.iterdir() if file.suffix != suffix]
+    if beside:  # never an old file with what belongs to a new one
+        plan.path.unlink(missing_ok=True)
+    for file in (*beside, made / f"model{suffix}"):
+        file.replace(plan.path.with_suffix(file.suffix))

@@ -1,0 +1,123 @@
+"""Which formats there are, and what can be said against an export before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dolg_zoo.exporting.record import is_ours
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.runtimes import check_route
+
+SAVED_MODEL = "savedmodel"
+FORMATS = {SAVED_MODEL: "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+"""Name to the suffix of the file; a SavedModel is a folder."""
+PRECISIONS = ("float32", "int8")
+
+
+class ExportError(ValueError):
+    """A model cannot be exported so, or what was exported is not good enough to be kept."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An export that can be begun.
+
+    Attributes:
+        path: where to.
+        format: one of `FORMATS`.
+        precision: "float32" or "int8".
+        size: height and width of the images; None in a place for any.
+        image_converter: how images are to be resized for the file.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    size: tuple[int | None, int | None]
+    image_converter: ImageConverter
+
+
+def plan_export(
+    path: str | Path,
+    format: str,
+    precision: str,
+    size: tuple[int, int] | None,
+    converter: ImageConverter,
+    own_size: tuple[int | None, int | None] = (None, None),
+) -> Plan:
+    """What is to be written; see `DOLG.export`.
+
+    Args:
+        path: where to.
+        format: one of `FORMATS`, or Keras's name of the first.
+        precision: "float32" or "int8".
+        size: height and width; None for the network's own, or any.
+        converter: of the model.
+        own_size: of the network's input.
+
+    Raises:
+        ExportError: if that cannot be, or what is at the path is no export.
+        RuntimeMissingError: if a package is missing; names the extra.
+    """
+    path = Path(path)
+    format = SAVED_MODEL if format == "tf_saved_model" else format
+    if format not in FORMATS:
+        raise ExportError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
+    if precision not in PRECISIONS:
+        hint = ""
+        if precision == "bfloat16":
+            hint = (
+                " OpenVINO computes a float32 file in bfloat16 if INFERENCE_PRECISION_HINT says so."
+            )
+        raise ExportError(
+            f"precision of a file must be one of {', '.join(PRECISIONS)}, not {precision!r}.{hint}"
+        )
+    if format == SAVED_MODEL:
+        if precision != "float32":
+            raise ExportError(
+                "A SavedModel is written in float32 only; onnx, openvino and litert have int8."
+            )
+    else:
+        check_route(format, precision)
+    _check_path(path, format)
+    size, converter = _size_of(format, size, converter, own_size)
+    return Plan(path, format, precision, size, converter)
+
+
+def _check_path(path: Path, format: str) -> None:
+    suffix = FORMATS[format]
+    others = [known for known in FORMATS.values() if known and known != suffix]
+    if (suffix and path.suffix != suffix) or path.suffix in others:
+        what = f"a file whose name ends in {suffix}" if suffix else "a folder"
+        raise ExportError(f"{format} is written to {what}, not to {str(path)!r}.")
+    if not path.resolve().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(path.resolve().parent)!r} to write into.")
+    if path.exists() and not is_ours(path, format):
+        raise ExportError(
+            f"What is at {str(path)!r} was not exported by dolg-zoo, and is not replaced; give"
+            " another path, or remove it."
+        )
+
+
+def _size_of(
+    format: str,
+    size: tuple[int, int] | None,
+    converter: ImageConverter,
+    own: tuple[int | None, int | None],
+) -> tuple[tuple[int | None, int | None], ImageConverter]:
+    if size is not None:
+        if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+            raise ExportError(f"size must be (height, width) in pixels, not {size!r}.")
+        if None not in own and tuple(size) != tuple(own):
+            raise ExportError(f"The network takes {own[0]}×{own[1]} pixels only, not {size!r}.")
+        fixed = replace(converter, size=tuple(size), mode="squash", multiple_of=1, scales=(1.0,))
+        return tuple(size), fixed
+    if None in own and format == "litert":
+        if converter.mode != "squash":
+            raise ExportError(
+                "LiteRT needs one size for all images, and this model takes any: give"
+                " --size HEIGHT,WIDTH, or size=(height, width) in Python."
+            )
+        return converter.target_size(1, 1)[::-1], replace(converter, scales=(1.0,))
+    return tuple(own), converter

@@ -1,0 +1,150 @@
+"""int8: the files of a runtime calibrated on images, by the runtime's own quantiser.
+
+What comes after the convolutions (attention, GeM's powers, fusion and normalisation) stays in
+float32: in int8 it is a small part of the time, and descriptors would not be of length 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo.preprocessing import ImageConverter, decode_ahead, load_image
+from dolg_zoo.runtimes.servable import export
+
+if TYPE_CHECKING:
+    import keras
+
+MOST_IMAGES = 128
+
+_NOT_IN_OPENVINO = [
+    *("MatMul", "Divide", "Multiply", "Add", "Subtract", "Maximum"),
+    *("Power", "Sqrt", "ReduceSum", "ReduceMean", "ReduceL2", "SoftPlus"),
+]
+
+
+def calibration_images(converter: ImageConverter, sources: Sequence | None) -> list[np.ndarray]:
+    """Images to calibrate with, as they enter the network; those that cannot be read are left out.
+
+    Args:
+        converter: resizes them.
+        sources: any number, of which `MOST_IMAGES` are taken, evenly spaced.
+
+    Returns:
+        Arrays (height, width, 3) uint8.
+
+    Raises:
+        ValueError: if there are none, or none can be read.
+    """
+    sources = [] if sources is None else list(sources)
+    how = "--calibration DIR, or calibration=[…] in Python"
+    if not sources:
+        raise ValueError(f"int8 needs some hundred images to calibrate with: {how}.")
+    places = np.linspace(0, len(sources) - 1, min(len(sources), MOST_IMAGES)).round().astype(int)
+    sample = [sources[place] for place in places]
+    found = decode_ahead(sample, lambda source: converter(load_image(source)), ahead=8)
+    results = {place: result for place, _, result in found}
+    images = [results[place] for place in sorted(results)]
+    kept = [image for image in images if isinstance(image, np.ndarray)]
+    if not kept:
+        raise ValueError(
+            f"None of the {len(images)} images to calibrate with can be read, the first because:"
+            f" {images[0]}. Give others: {how}."
+        )
+    return kept
+
+
+def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
+    """Makes a runtime's float32 files int8 ones, in place.
+
+    Args:
+        model: `servable`, that the files were made of.
+        folder: where they are.
+        runtime: that they are for.
+        images: to calibrate with, (height, width, 3) uint8 each.
+    """
+    with _nothing_on_stdout():
+        if runtime == "openvino":
+            _quantize_openvino(folder, images)
+        elif runtime == "onnx":
+            _quantize_onnx(folder, images)
+        else:
+            _quantize_litert(model, folder)
+
+
+def _quantize_openvino(folder: Path, images: Sequence[np.ndarray]) -> None:
+    import nncf
+    import openvino
+
+    path, quantized = folder / "model.xml", folder / "int8.xml"
+    network = nncf.quantize(
+        openvino.Core().read_model(path),
+        nncf.Dataset(images, lambda image: image[None]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(types=_NOT_IN_OPENVINO, validate=False),
+    )
+    openvino.save_model(network, quantized, compress_to_fp16=False)
+    del network  # it has the float32 file open
+    quantized.replace(path)
+    quantized.with_suffix(".bin").replace(path.with_suffix(".bin"))
+
+
+def _quantize_onnx(folder: Path, images: Sequence[np.ndarray]) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._left, None)
+            return None if image is None else {"images": image[None]}
+
+    path, prepared = folder / "model.onnx", folder / "prepared.onnx"
+    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    nodes = onnx.load(prepared).graph.node
+    quantize_static(
+        prepared,
+        path,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=["Conv", "Clip", "Relu"],  # a clipped convolution has its range
+        nodes_to_exclude=[node.name for node in nodes if "/local_branch" in node.name],
+    )
+    prepared.unlink()
+
+
+def _quantize_litert(model: keras.Model, folder: Path) -> None:
+    import tensorflow as tf
+
+    # Weights and the inputs of convolutions in int8, their range taken from each image: with
+    # ranges from calibration, LiteRT puts divisions into int8 too, and they divide by zero.
+    export(model, folder / "model.tflite", "litert", optimizations=[tf.lite.Optimize.DEFAULT])
+
+
+@contextlib.contextmanager
+def _nothing_on_stdout() -> Iterator[None]:
+    """Quantisers draw on standard output; a command's JSON is alone there."""
+    level = logging.root.level
+    try:
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123
+            contextlib.redirect_stdout(nowhere),
+        ):
+            logging.disable(logging.WARNING)
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        logging.root.setLevel(level)
+        sys.stdout.flush()
