@@ -14,7 +14,10 @@ from dolg_zoo.backbones.imagenet import port_keras_applications
 APPLICATIONS = [
     ("efficientnet_b0", "EfficientNetB0", "block5c_add", "top_activation"),
     ("efficientnet_v2_b0", "EfficientNetV2B0", "block5e_add", "top_activation"),
-    ("efficientnet_v2_s", "EfficientNetV2S", "block5i_add", "top_activation"),
+    pytest.param(
+        *("efficientnet_v2_s", "EfficientNetV2S", "block5i_add", "top_activation"),
+        marks=pytest.mark.slow,
+    ),
     ("mobilenet_v3_small", "MobileNetV3Small", "expanded_conv_7_add", "expanded_conv_10_add"),
     ("mobilenet_v3_large", "MobileNetV3Large", "expanded_conv_11_add", "expanded_conv_14_add"),
 ]

@@ -17,7 +17,7 @@ from dolg_zoo.backbones import build_backbone, two_taps
         ("ConvNeXtTiny", (384, 768)),
     ],
 )
-@pytest.mark.parametrize("size", [None, 128])
+@pytest.mark.parametrize("size", [None, pytest.param(128, marks=pytest.mark.slow)])
 def test_strides_are_found_in_keras_applications(application, channels, size):
     model = getattr(keras.applications, application)(
         weights=None, include_top=False, input_shape=(size, size, 3)
@@ -68,9 +68,9 @@ def test_layers_are_shared_and_not_copied():
     taps = two_taps(model, "conv4", "conv5")
     model.get_layer("conv5").bias.assign(np.full(64, 2.0))
 
-    global_ = taps.predict(image, verbose=0)[1]
+    global_ = taps(image)[1]
 
-    expected = keras.Model(model.input, model.get_layer("conv5").output).predict(image, verbose=0)
+    expected = keras.Model(model.input, model.get_layer("conv5").output)(image)
     np.testing.assert_array_equal(global_, expected)
 
 

@@ -41,7 +41,10 @@ def relative_error(got, expected):
     [
         ("r50", DOLGConfig.official(backbone="resnet50", **IMAGENET)),
         ("r50_ma", DOLGConfig.paper(backbone="resnet50", **IMAGENET)),
-        ("r101", DOLGConfig.official(backbone="resnet101", **IMAGENET)),
+        pytest.param(
+            *("r101", DOLGConfig.official(backbone="resnet101", **IMAGENET)),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_official_pytorch(golden, name, config):

@@ -24,7 +24,7 @@ def net():
 @pytest.fixture
 def as_keras_loads_it(net, path):
     keras.Model.load_weights(net, path)
-    values = [np.array(weight) for weight in net.weights]
+    values = net.get_weights()
     for weight in net.weights:
         weight.assign(weight + 1)
     return values
