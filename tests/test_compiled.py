@@ -30,7 +30,7 @@ def kept(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model():
     """A network of random weights, for images of any size."""
-    made = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=(2,))
+    made = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=())
     return dolg_zoo.DOLG(made.net, dolg_zoo.ImageConverter(size=64), {"preset": "a-model"})
 
 
@@ -104,7 +104,7 @@ def test_what_another_version_or_processor_compiled_is_not_believed(
 
 
 def test_other_weights_are_compiled_by_themselves(folder, model, compilations):
-    other = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=(2,))
+    other = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=())
     changed = dolg_zoo.DOLG(other.net, model.image_converter)
     changed.net.get_layer("descriptor").kernel.assign_add(
         np.ones_like(changed.net.get_layer("descriptor").kernel)

@@ -63,7 +63,10 @@ def check(infer: Infer, expected: Infer, model: keras.Model) -> float:
     """
     height, width = model.input_shape[1:3]
     sizes = [(height, width)] if height and width else [(224, 224), (192, 256)]
-    distance = max(_distance(infer, expected, pattern(*size)) for size in sizes)
+    try:
+        distance = max(_distance(infer, expected, pattern(*size)) for size in sizes)
+    except Exception as error:  # of the runtime's own types
+        raise CompilationError(f"it cannot be run: {error}") from error
     if not distance <= TOLERANCE:  # nor if it is not a number
         raise CompilationError(
             f"its descriptors are {distance:.1e} from those of Keras, and {TOLERANCE:.0e} is the"

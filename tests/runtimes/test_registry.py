@@ -44,7 +44,7 @@ def test_the_environment_names_another(monkeypatch):
 
 def test_the_environment_may_not_name_what_there_is_not(monkeypatch):
     monkeypatch.setenv("DOLG_ZOO_RUNTIME", "cuda")
-    with pytest.raises(ValueError, match="DOLG_ZOO_RUNTIME must be one of .* not 'cuda'"):
+    with pytest.raises(ValueError, match=r"DOLG_ZOO_RUNTIME must be one of .* not 'cuda'"):
         default_runtime()
 
 
@@ -68,7 +68,7 @@ def test_a_precision_that_a_runtime_has_not_is_named_with_who_has():
 def test_a_processor_without_bfloat16_is_told_what_it_lacks(monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
-    with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor amx_bf16"):
+    with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor"):
         check_route("openvino", "bfloat16")
 
 
