@@ -38,6 +38,7 @@ Examples:
   dolg evaluate folder places/
   dolg train --data photos/ -o my-places
   dolg evaluate folder photos/
+  dolg export -o dolg.onnx --format onnx
 
 \b
 Exit status:
@@ -50,7 +51,8 @@ Exit status:
 \b
 Environment:
   DOLG_ZOO_CACHE  folder for what is kept between calls: descriptors, converted
-                  presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+                  and compiled presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+  DOLG_ZOO_RUNTIME  what computes: see `dolg info --runtimes`
   HF_HOME         folder for what is downloaded (else ~/.cache/huggingface)
   HF_TOKEN        token for private repositories (or: hf auth login)
   HF_ENDPOINT     a mirror of the Hub
