@@ -34,7 +34,6 @@ def test_is_not_worse_than_gem_features_of_its_backbone(shared, folder):
     gem = keras.Model(model.net.input, pooled)
     squash = ImageConverter(size=224, interpolation="bicubic")
     batch = np.stack([squash(load_image(image)) for image in images])
-    gem.jit_compile = False  # to compile takes longer than the images
     theirs = mean_average_precision(gem.predict(batch, verbose=0), labels)
     assert theirs == pytest.approx({"vietnam": 0.79, "instances": 0.93}[folder], abs=0.02)
     assert ours >= theirs

@@ -75,7 +75,7 @@ def test_a_classifier_gives_probabilities_and_learns(rng):
     labels = rng.integers(0, 2, 64)
     images = rng.normal(size=(64, 16, 16, 3)) + 2 * labels[:, None, None, None]
     assert np.allclose(np.sum(net(images[:4]), axis=1), 1, atol=1e-5)
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = net.fit(images, labels, epochs=20, verbose=0)
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
 

@@ -399,15 +399,11 @@ def test_settings_that_cannot_be_are_named(folder, tmp_path, changes, message):
 def test_a_new_model_is_trained_and_prepares_images_as_it_was_told(folder, tmp_path):
     settings = {"descriptor_dim": 8, "image_converter": {"size": 48}}
     result = train(
-        config(
-            folder,
-            model=NEW | {"architecture": "mobilenet_v3_small", "settings": settings},
-            run={"epochs": 1},
-        ),
+        config(folder, model=NEW | {"settings": settings}, run={"epochs": 1}),
         tmp_path,
         relative_to=folder,
         say=lambda _: None,
     )
     model = DOLG.from_preset(result.preset)
     assert (model.descriptor_dim, model.image_converter.size) == (8, 48)
-    assert model.metadata["provenance"].startswith("mobilenet_v3_small with random weights")
+    assert model.metadata["provenance"].startswith("efficientnet_lite_b0 with random weights")
