@@ -1,6 +1,6 @@
 """dolg-zoo's own routes, as `benchmark.py` times them.
 
-Usage: python _benchmark_dolg.py prepare PRESET|embedded [STATE.pt] PHOTOS|none RUNTIME...
+Usage: python _benchmark_dolg.py prepare PRESET|embedded STATE.pt|none PHOTOS|none RUNTIME...
        python _benchmark_dolg.py serve PRESET|embedded RUNTIME THREADS
        python _benchmark_dolg.py serve-files PRESET|embedded RUNTIME THREADS
 
@@ -20,7 +20,6 @@ from _benchmark_images import images
 from dolg_zoo.compiled import CompiledDOLG, remember_compiled
 from dolg_zoo.preprocessing import ImageConverter, list_images
 from dolg_zoo.runtimes import PRECISIONS, RUNTIMES, RuntimeMissingError
-from dolg_zoo.runtimes.registry import RUNTIMES as KNOWN
 
 NAMES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime", "litert": "LiteRT", "keras": "Keras"}
 CALIBRATION = 200  # photographs at most
@@ -30,7 +29,7 @@ def routes_of(runtime):
     """Name to precision of those that a runtime may have."""
     if runtime == "keras":
         return {"Keras, tf.function": "float32", "Keras, frozen": "float32"}
-    precisions = [each for each in PRECISIONS if each in KNOWN[runtime].precisions]
+    precisions = [each for each in PRECISIONS if each in RUNTIMES[runtime].precisions]
     return {f"{NAMES[runtime]} {precision}": precision for precision in precisions}
 
 
@@ -72,7 +71,8 @@ def multiply_adds(model, *sizes):
     for size in sizes:
         signature = tf.TensorSpec((1, size, size, 3), tf.uint8)
         traced = tf.function(lambda x: model(x, training=False), [signature])
-        counts[str(size)] = sum(map(_multiply_adds, traced.get_concrete_function().graph.get_operations()))
+        graph = traced.get_concrete_function().graph
+        counts[str(size)] = sum(map(_multiply_adds, graph.get_operations()))
     return counts
 
 

@@ -208,9 +208,7 @@ def extraction(photos, scratch, rounds):
     times = in_turn(
         {
             "network": timed(network),
-            "files to store": timed(
-                lambda: extract(model, photos, next(stores), progress=False)
-            ),
+            "files to store": timed(lambda: extract(model, photos, next(stores), progress=False)),
         },
         rounds,
     )
@@ -249,4 +247,3 @@ def markdown(found):
         lines.append(line(kind, each["seconds"][kind], faster, recall, build))
     lines.append(f"\nexact: peak memory / data {exact['peak memory / data']}; {seconds}")
     return "\n".join(lines)
-

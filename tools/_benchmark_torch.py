@@ -9,9 +9,9 @@ The former writes random but fixed weights, the latter is for a `Worker`. Every 
 
 import copy
 import functools
+import importlib
 import sys
 
-import numpy as np
 import torch
 from _benchmark_common import serve
 from _benchmark_images import images
@@ -101,12 +101,13 @@ def of_the_package(model):
     return packaged.eval()
 
 
-def attempted(build, *arguments, **settings):
+def attempted(module, build, model):
     """A route, or why there is none."""
     try:
-        return route(build(*arguments), **settings)
-    except ImportError as error:
+        importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:  # the latter if built for another PyTorch
         return f"{type(error).__name__}: {error}"
+    return route(build(model))
 
 
 def gemm(size):
@@ -133,11 +134,11 @@ def main(path, threads):
             "PyTorch, bfloat16, channels-last, folded": route(
                 folded(model), dtype=torch.bfloat16, **last
             ),
-            "PyTorch, timm's ResNet-50": attempted(with_timm, model),
-            "PyPI package dolg": attempted(of_the_package, model),
+            "PyTorch, timm's ResNet-50": attempted("timm", with_timm, model),
+            "PyPI package dolg": attempted("dolg.dolg_model_pt", of_the_package, model),
             "GEMM": gemm,
         },
-        f"PyTorch {torch.__version__}, {np.__name__} {np.__version__}",
+        f"PyTorch {torch.__version__}",
     )
 
 

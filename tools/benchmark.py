@@ -35,9 +35,7 @@ def main():
     for name, part in PARTS.items():
         summary = part.__doc__.partition("\n")[0]
         part.add_arguments(
-            parts.add_parser(
-                name, help=summary, description=part.__doc__, formatter_class=layout
-            )
+            parts.add_parser(name, help=summary, description=part.__doc__, formatter_class=layout)
         )
     arguments = parser.parse_args()
     PARTS[arguments.part].run(arguments)
