@@ -2,10 +2,10 @@
 
     python tools/benchmark.py load --rounds 5 --json load.json
 
-The first is of the embedded preset, from the start of a process, by each runtime, its files compiled
-before; with the imports and `DOLG.from_preset` by themselves. The second is the peak of the resident
-memory of DOLG-R101 with random weights and one image of 1024×1024, each runtime in a process of its
-own, beside a process that has imported OpenVINO alone and runs the same file.
+The first is of the embedded preset, from the start of a process, by each runtime, its files
+compiled before; with the imports and `DOLG.from_preset` by themselves. The second is the peak of
+the resident memory of DOLG-R101 with random weights and one image of 1024×1024, each runtime in a
+process of its own, beside a process that has imported OpenVINO alone and runs the same file.
 """
 
 import json

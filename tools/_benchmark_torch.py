@@ -39,8 +39,9 @@ def make(path, kind):
 
 def prepared(batch):
     """(batch, height, width, 3) uint8 RGB to what the official network takes."""
-    x = torch.from_numpy(batch).flip(3).permute(0, 3, 1, 2).float()  # BGR
-    return (x / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    x = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
+    x = (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return x.flip(1)  # to BGR
 
 
 def route(model, dtype=torch.float32, layout=torch.contiguous_format):
@@ -92,22 +93,28 @@ def with_timm(model):
 
 def of_the_package(model):
     """The PyPI package `dolg`, with the same weights."""
-    from dolg.dolg_model_pt import DOLG as Packaged
+    from dolg import dolg_model_pt
     from dolg.resnet_pt import ResNet
 
-    packaged = Packaged(ResNet(50), with_ma=hasattr(model.localmodel.aspp, "aspp"), num_classes=0)
-    packaged.desc_cls = None  # which 0 classes still give it
+    atrous = hasattr(model.localmodel.aspp, "aspp")
+    packaged = dolg_model_pt.DOLG(ResNet(50), with_ma=atrous, num_classes=None)
     packaged.load_state_dict(model.state_dict())
     return packaged.eval()
 
 
 def attempted(module, build, model):
-    """A route, or why there is none."""
+    """A route over somebody else's network, or why there is none."""
     try:
         importlib.import_module(module)
     except (ImportError, RuntimeError) as error:  # the latter if built for another PyTorch
         return f"{type(error).__name__}: {error}"
-    return route(build(model))
+    theirs, work = route(build(model)), {"batch": 1, "size": 224}
+    cosine = float((theirs(**work) * route(model)(**work)).sum())
+    if not cosine > 1 - 1e-6:
+        return (
+            f"it is another network: with the same weights the descriptors' cosine is {cosine:.3f}"
+        )
+    return theirs
 
 
 def gemm(size):
