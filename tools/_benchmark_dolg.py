@@ -1,6 +1,7 @@
 """dolg-zoo's own routes, as `benchmark.py` times them.
 
-Usage: python _benchmark_dolg.py prepare PRESET|embedded STATE.pt|none PHOTOS|none RUNTIME...
+Usage: python _benchmark_dolg.py prepare PRESET|embedded STATE.pt|none PHOTOS|none SIZE,SIZE…
+           RUNTIME…
        python _benchmark_dolg.py serve PRESET|embedded RUNTIME THREADS
        python _benchmark_dolg.py serve-files PRESET|embedded RUNTIME THREADS
 
@@ -37,7 +38,7 @@ def name_of(preset):
     return None if preset == "embedded" else preset
 
 
-def prepare(preset, state, photos, *runtimes):
+def prepare(preset, state, photos, sizes, *runtimes):
     """Compiles a preset, made of a state dict first if one is given, for runtimes."""
     from dolg_zoo import DOLG
 
@@ -60,7 +61,8 @@ def prepare(preset, state, photos, *runtimes):
             except (RuntimeMissingError, ImportError) as error:
                 missing[name] = str(error)
     remember_compiled(model)
-    print(json.dumps({"missing": missing, "multiply-adds": multiply_adds(model, 224, 512)}))
+    counts = multiply_adds(model, *map(int, sizes.split(",")))
+    print(json.dumps({"missing": missing, "multiply-adds": counts}))
 
 
 def multiply_adds(model, *sizes):

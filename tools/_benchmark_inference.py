@@ -91,7 +91,7 @@ def network(arguments, scratch, cores):
             work = {"batch": batch, "size": size}
             times = turns(workers, arguments.rounds, {"GEMM": {"size": GEMM}}, **work)
             products = 2 * GEMM**3 / times["GEMM"]["median"]
-            adds = batch * (prepared["multiply-adds"].get(str(size)) or 0)
+            adds = batch * prepared["multiply-adds"][str(size)]
             names = [name for worker in workers for name in worker.routes if name != "GEMM"]
             found["settings"][f"{size}×{size}, batch {batch}"] = {
                 "seconds": times,
@@ -164,7 +164,8 @@ def growth(arguments, preset, cores):
 
 def prepare(preset, state, arguments):
     photos = arguments.photos or "none"
-    printed = call(OURS, "prepare", preset, state, photos, *arguments.runtimes)
+    sizes = ",".join(str(size) for size, _ in settings_of(arguments))
+    printed = call(OURS, "prepare", preset, state, photos, sizes, *arguments.runtimes)
     return json.loads(printed.splitlines()[-1])
 
 
