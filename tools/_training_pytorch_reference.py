@@ -1,16 +1,14 @@
-"""Trains DOLG-R50 with ArcFace in PyTorch: the step that measure_training.py compares with.
+"""Trains DOLG-R50 with ArcFace in PyTorch: the step that `benchmark.py training` compares with.
 
-Usage: python _training_pytorch_reference.py BATCH SIZE CLASSES DIM
-
-Says "ready" after the first steps; then takes as many steps as each line of the standard input
-says, and prints the seconds of one.
+Usage, by a `Worker` of _benchmark_common.py: python _training_pytorch_reference.py BATCH SIZE
+CLASSES DIM
 """
 
 import math
 import sys
-import time
 
 import torch
+from _benchmark_common import serve
 from _official_pytorch_reference import DOLG, MEAN, STD
 from torch import nn
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
@@ -62,16 +60,15 @@ class Step:
 
 def main(batch, size, classes, dim):
     step = Step(batch, size, classes, dim)
-    for _ in range(WARM_UP):
-        step()
-    print("ready", torch.__version__, torch.get_num_threads(), flush=True)
-    for line in sys.stdin:
-        begin = time.perf_counter()
-        for _ in range(int(line)):
+
+    def take(steps):
+        for _ in range(steps):
             loss = step()
         if not math.isfinite(loss):
             raise ArithmeticError(f"The loss became {loss}.")
-        print((time.perf_counter() - begin) / int(line), flush=True)
+
+    take(WARM_UP)
+    serve({"steps": take}, f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
 
 
 if __name__ == "__main__":

@@ -1,300 +1,44 @@
-"""How fast is the search, how much does it find, and how does it grow?
+"""How fast is dolg-zoo, how much memory does it take, and beside what?
 
+    python tools/benchmark.py inference --json docs/benchmarks/inference.json --photos PHOTOS
+    python tools/benchmark.py training --rounds 9
+    python tools/benchmark.py load --rounds 5
     python tools/benchmark.py retrieval --json retrieval.json
+    python tools/benchmark.py table docs/benchmarks/inference.json
 
-The descriptors are synthetic: groups of some twenty that lie near each other, as photographs of one
-place do, in a space of 64 dimensions turned into 512. Exact search is timed beside NumPy's own
-(a matrix product, then argpartition), in turn, and its memory measured in a process of its own.
-What approximate search finds is counted against the exact neighbours of queries that it has not
-been tuned on. The evaluation is of synthetic descriptors in the numbers of Revisited Paris, with
-as many distractors as there are rows.
-
-With `--photos DIR` the extraction of these photographs is timed as well, from the files to the
-store, beside the bare network on the same images as arrays: what it takes more is what is not the
-network.
+Whatever is compared is timed turn by turn in one run, and what other processes took of the cores
+meanwhile is written down beside it. Each part's --help says what it does; `table` prints the
+table that the README shows.
 """
 
 import argparse
-import itertools
-import json
-import multiprocessing
-import statistics
-import tempfile
-import time
-from pathlib import Path
 
-import numpy as np
-import psutil
+import _benchmark_inference
+import _benchmark_load
+import _benchmark_retrieval
+import _benchmark_table
+import _benchmark_training
 
-import dolg_zoo
-from dolg_zoo.evaluation.ground_truth import GroundTruth
-from dolg_zoo.evaluation.revisited import revisited_scores
-from dolg_zoo.preprocessing import batch_by_shape, list_images, load_image
-from dolg_zoo.retrieval import DescriptorStore, extract
-from dolg_zoo.retrieval.approximate import Approximate
-from dolg_zoo.retrieval.nearest import Exact
-
-DIM, LATENT, GROUP = 512, 64, 20
-QUERIES, K = 100, 10
-PARIS = {"queries": 70, "gallery": 6322, "easy": 98, "hard": 145, "junk": 120}
-"""Numbers of queries and images, and about how many images a query has of each kind."""
-NOISY = 0.25  # cores that other processes used, from where on a round is marked
+PARTS = {
+    "inference": _benchmark_inference,
+    "training": _benchmark_training,
+    "load": _benchmark_load,
+    "retrieval": _benchmark_retrieval,
+    "table": _benchmark_table,
+}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["retrieval"])
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--kinds", nargs="*", default=["hnsw", "ivfpq"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--photos", type=Path, help="a folder of JPEG files")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
+    parts = parser.add_subparsers(dest="part", required=True)
+    for name, part in PARTS.items():
+        summary = part.__doc__.partition("\n")[0]
+        part.add_arguments(
+            parts.add_parser(name, help=summary, description=part.__doc__, formatter_class=layout)
+        )
     arguments = parser.parse_args()
-    found = {"cores": psutil.cpu_count(), "dim": DIM, "queries": QUERIES, "k": K, "sizes": []}
-    with tempfile.TemporaryDirectory() as scratch:
-        for rows in arguments.rows:
-            file = Path(scratch, f"{rows}.npy")
-            np.save(file, synthetic(rows, seed=0))
-            found["sizes"].append(measure(file, arguments.kinds, arguments.rounds))
-            print(markdown(found["sizes"][-1]), flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-        found["evaluation"] = evaluation(Path(scratch), max(arguments.rows))
-        print(f"\nevaluation: {found['evaluation']}", flush=True)
-        if arguments.photos:
-            found["extraction"] = extraction(arguments.photos, Path(scratch), arguments.rounds)
-            print(f"\nextraction: {found['extraction']}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-
-
-def synthetic(rows, seed, dim=DIM):
-    """(rows, dim) float32, unit rows; of one distribution, whatever the seed."""
-    turn = np.linalg.qr(np.random.default_rng(99).standard_normal((dim, LATENT)))[0]
-    rng = np.random.default_rng([1, seed])
-    made = np.empty((rows, dim), np.float32)
-    for start in range(0, rows, 2**16):
-        count = min(2**16, rows - start)
-        groups = rng.standard_normal((-(-count // GROUP), LATENT))
-        latent = np.repeat(groups, GROUP, axis=0)[:count] + 0.5 * rng.standard_normal(
-            (count, LATENT)
-        )
-        part = latent @ turn.T + 0.02 * rng.standard_normal((count, dim))
-        made[start : start + count] = part / np.linalg.norm(part, axis=1, keepdims=True)
-    return made
-
-
-def near(descriptors, seed):
-    """Queries that each lie near some row."""
-    rng = np.random.default_rng([2, seed])
-    rows = descriptors[np.sort(rng.choice(len(descriptors), QUERIES, replace=False))]
-    moved = rows + 0.4 * synthetic(QUERIES, seed=1000 + seed)
-    return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
-
-
-def measure(file, kinds, rounds):
-    """All figures of one size."""
-    descriptors = np.load(file, mmap_mode="r")
-    queries = near(descriptors, seed=0)
-    exact = Exact(descriptors)
-    times = in_turn(
-        {
-            "NumPy": lambda: by_numpy(descriptors, queries),
-            "exact": lambda: exact.search(queries, K),
-            "exact, one query": lambda: exact.search(queries[:1], K),
-        },
-        rounds,
-    )
-    wanted = by_numpy(descriptors, queries)[0]
-    assert np.allclose(exact.search(queries, K)[0], wanted, atol=1e-5)
-    found = {
-        "rows": len(descriptors),
-        "exact": {
-            "seconds": times,
-            "NumPy takes times as long": ratio(times, "NumPy", "exact"),
-            "peak memory / data": in_a_process(peak_of_exact, file),
-        },
-    }
-    for kind in kinds:
-        begin = time.perf_counter()
-        index = Approximate.build(kind, descriptors, 0.95)
-        built = time.perf_counter() - begin
-        times = in_turn(
-            {
-                "exact": lambda: exact.search(queries, K),
-                kind: lambda index=index: index.search(queries, K),
-            },
-            rounds,
-        )
-        scores, _ = index.search(queries, K)
-        found[kind] = {
-            "seconds to build": round(built, 1),
-            "seconds": times,
-            "times as fast as exact": ratio(times, "exact", kind),
-            # of equally near ones any may be found
-            "recall@10": float((scores >= wanted[:, -1:] - 1e-6).mean()),
-            "recall@10 measured at build": index.recall,
-            "parameters": index.parameters,
-        }
-    return found
-
-
-def by_numpy(descriptors, queries):
-    """(scores, places) of the K nearest, best first: what one writes without a library."""
-    scores = queries @ descriptors.T
-    places = np.argpartition(scores, -K, axis=1)[:, -K:]
-    best = np.take_along_axis(scores, places, axis=1)
-    order = np.argsort(-best, axis=1)
-    return np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
-
-
-def in_turn(sides, rounds):
-    """Seconds of each side: median, least and most, and in how many rounds others were busy."""
-    taken, noisy = {name: [] for name in sides}, 0
-    for side in sides.values():
-        side()
-    for _ in range(rounds):
-        before, begin = busy(), time.perf_counter()
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            taken[name].append(time.perf_counter() - start)
-        noisy += busy() - before > NOISY * (time.perf_counter() - begin)
-    figures = {
-        name: {
-            "median": round(statistics.median(each), 5),
-            "min": round(min(each), 5),
-            "max": round(max(each), 5),
-        }
-        for name, each in taken.items()
-    }
-    return {**figures, "noisy rounds": f"{noisy} of {rounds}"}
-
-
-def busy():
-    """Seconds that processes other than this one have used of the cores."""
-    whole, own = psutil.cpu_times(), psutil.Process().cpu_times()
-    return whole.user + whole.system - own.user - own.system
-
-
-def ratio(times, slower, faster):
-    return round(times[slower]["median"] / times[faster]["median"], 2)
-
-
-def in_a_process(work, *arguments):
-    """What the function returns in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
-
-
-def peak():
-    """The most bytes of memory that this process has had; on Linux."""
-    # getrusage would do, but counts what the parent had when it made this process
-    rows = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (row for row in rows if row.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
-
-
-def peak_of_exact(file):
-    """Of a search of descriptors mapped from a file, whose pages count as they are read."""
-    descriptors = np.load(file, mmap_mode="r")
-    queries = synthetic(QUERIES, seed=3)
-    Exact(descriptors[:1]).search(queries, 1)  # with what is imported at first use
-    before = psutil.Process().memory_info().rss
-    Exact(descriptors).search(queries, K)
-    return round((peak() - before) / descriptors.nbytes, 3)
-
-
-def evaluation(folder, rows):
-    """Of synthetic descriptors in the numbers of RParis6k, with so many distractors."""
-    settings = {"model_id": "0" * 32, "model_name": "synthetic", "scales": (1.0,)}
-    store = DescriptorStore.create(folder / "distractors", dim=DIM, **settings)
-    for start in range(0, rows, 50_000):
-        count = min(50_000, rows - start)
-        names = [f"{start + i:07d}.jpg" for i in range(count)]
-        store.append(names, synthetic(count, seed=10 + start))
-    seconds, memory, scores = in_a_process(evaluate, store.folder)
-    return {"distractors": rows, "seconds": seconds, "peak GiB": memory, "mAP": scores}
-
-
-def evaluate(folder):
-    """Seconds, memory and scores of an evaluation with the distractors of a store."""
-    rng = np.random.default_rng(0)
-    queries, gallery = synthetic(PARIS["queries"], seed=4), synthetic(PARIS["gallery"], seed=5)
-    kinds = {"easy": [], "hard": [], "junk": []}
-    for row in queries:
-        counts = [PARIS[kind] for kind in kinds]
-        parts = np.split(rng.permutation(len(gallery))[: sum(counts)], np.cumsum(counts)[:-1])
-        for (kind, lists), places in zip(kinds.items(), parts, strict=True):
-            lists.append(np.sort(places))
-            gallery[places] += {"easy": 0.6, "hard": 0.3, "junk": 0.1}[kind] * row
-    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
-    names = [str(i) for i in range(len(gallery))], [f"q{i}" for i in range(len(queries))]
-    truth = GroundTruth(*names, [(0, 0, 1, 1)] * len(queries), **kinds, sha256="")
-    begin = time.perf_counter()
-    distractors = (part for _, part in DescriptorStore.open(folder).parts())
-    scores = revisited_scores(truth, queries, gallery, distractors)
-    seconds = round(time.perf_counter() - begin, 1)
-    found = {setup: round(score.map, 4) for setup, score in scores.items()}
-    return seconds, round(peak() / 2**30, 2), found
-
-
-def extraction(photos, scratch, rounds):
-    """Photographs a second with the embedded preset, and the share that is not the network."""
-    model = dolg_zoo.DOLG.from_preset()
-    files = list_images(photos)
-    arrays = [(i, model.image_converter(load_image(file))) for i, file in enumerate(files)]
-    batches = [batch for _, batch in batch_by_shape(iter(arrays), 16, 64)]
-    stores = (scratch / f"store-{number}" for number in itertools.count())
-
-    def network():
-        for batch in batches:
-            model._infer(batch).numpy()
-
-    times = in_turn(
-        {
-            "network": network,
-            "files to store": lambda: extract(model, photos, next(stores), progress=False),
-        },
-        rounds,
-    )
-    network, whole = (times[side]["median"] for side in ("network", "files to store"))
-    return {
-        "photographs": len(files),
-        "a second": round(len(files) / whole, 1),
-        "a second, network alone": round(len(files) / network, 1),
-        "share that is not the network": round(1 - network / whole, 3),
-        "seconds": times,
-    }
-
-
-def markdown(found):
-    """A few lines of a table."""
-    exact = found["exact"]
-    lines = [
-        f"\n### {found['rows']:,} × {DIM}, {QUERIES} queries\n",
-        "| | seconds (min to max) | | recall@10 | build |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-
-    def line(name, times, times_as_fast, recall="1", build=""):
-        spread = f"{times['median']:.4f} ({times['min']:.4f} to {times['max']:.4f})"
-        return f"| {name} | {spread} | {times_as_fast} | {recall} | {build} |"
-
-    seconds = exact["seconds"]
-    lines.append(line("NumPy", seconds["NumPy"], "1"))
-    faster = f"{exact['NumPy takes times as long']} × NumPy"
-    lines.append(line("exact", seconds["exact"], faster))
-    lines.append(line("exact, one query", seconds["exact, one query"], ""))
-    for kind in set(found) - {"rows", "exact"}:
-        each = found[kind]
-        faster = f"{each['times as fast as exact']} × exact"
-        recall, build = f"{each['recall@10']:.3f}", f"{each['seconds to build']} s"
-        lines.append(line(kind, each["seconds"][kind], faster, recall, build))
-    lines.append(f"\nexact: peak memory / data {exact['peak memory / data']}; {seconds}")
-    return "\n".join(lines)
+    PARTS[arguments.part].run(arguments)
 
 
 if __name__ == "__main__":

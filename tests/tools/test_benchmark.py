@@ -1,48 +1,161 @@
 import json
-import subprocess
-import sys
+import re
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "docs" / "benchmarks" / "inference.json"
 
 
 @pytest.fixture(scope="module")
-def tool(load_tool):
-    return load_tool("benchmark")
+def common(load_tool):
+    return load_tool("_benchmark_common")
 
 
-def test_rows_are_of_length_1_and_have_neighbours(tool):
-    rows = tool.synthetic(200, seed=0)
-    assert rows.shape == (200, 512) and np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    cosines = rows @ rows.T
-    assert cosines[:20, :20].min() > cosines[:20, 20:].max()  # a group, and all the others
-    assert not np.array_equal(rows, tool.synthetic(200, seed=1))
+def test_sides_are_timed_in_turn_and_a_busy_round_is_marked(common, monkeypatch):
+    order, seconds = [], iter([9, 9, 1, 4, 3, 5, 2, 9])
+    others = iter([0.0, 0.0, 0.0, 100.0, 100.0, 100.0])
+    monkeypatch.setattr(common, "busy", lambda processes: next(others))
+
+    def side(name):
+        def take():
+            order.append(name)
+            return next(seconds)
+
+        return take
+
+    found = common.in_turn({"a": side("a"), "b": side("b")}, rounds=3)
+    assert order == ["a", "b"] * 4
+    assert found["a"] == {"median": 2, "min": 1, "max": 3}  # not the first call
+    assert found["b"] == {"median": 5, "min": 4, "max": 9}
+    assert found["noisy rounds"] == "1 of 3"
+    assert common.ratio(found, "b", "a") == 2.5
 
 
-def test_numpy_finds_the_nearest_in_order(tool, rng):
-    rows = rng.standard_normal((300, 8)).astype("float32")
-    queries = rng.standard_normal((4, 8)).astype("float32")
-    scores, places = tool.by_numpy(rows, queries)
-    expected = np.argsort(-(queries @ rows.T), axis=1)[:, :10]
-    assert np.array_equal(places, expected)
-    assert np.allclose(scores, np.take_along_axis(queries @ rows.T, expected, axis=1))
+def test_the_time_of_the_processes_at_work_is_not_that_of_others(common, monkeypatch):
+    own = psutil.Process()
+    times = type("Times", (), {"user": 100.0, "system": 20.0, "steal": 3.0})
+    monkeypatch.setattr(common.psutil, "cpu_times", lambda: times)
+    used = own.cpu_times()
+    assert common.busy([own]) == pytest.approx(123 - used.user - used.system, abs=0.1)
+
+
+WORKER = """
+import sys, numpy as np
+from _benchmark_common import serve
+def twice(x):
+    print("chatter")
+    return np.array([2 * x])
+serve({"twice": twice, "none": "it is not installed"}, "1.0")
+"""
+
+
+def test_a_worker_answers_and_says_what_it_lacks(common, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tools"))
+    (tmp_path / "worker.py").write_text(WORKER)
+    with common.Worker([tmp_path / "worker.py"]) as worker:
+        assert worker.routes == ["twice"] and worker.versions == "1.0"
+        assert worker.missing == {"none": "it is not installed"}
+        assert worker.run("twice", describe=True, x=21) == [42]
+        assert 0 < worker.run("twice", seconds=0.05, x=1) < 0.05  # of one run, and many were made
+
+
+def test_a_worker_that_ends_is_named(common, tmp_path):
+    (tmp_path / "broken.py").write_text("import sys; sys.exit(3)")
+    with pytest.raises(SystemExit, match=r"broken\.py ended with status 3"):
+        common.Worker([tmp_path / "broken.py"])
+
+
+class Fixed:
+    def __init__(self, **found):
+        self.routes, self.found = list(found), found
+
+    def run(self, route, describe, **work):
+        return self.found[route]
+
+
+def test_routes_that_disagree_in_float32_are_not_timed(load_tool):
+    tool = load_tool("_benchmark_inference")
+    exact, near, far = [[1.0, 0.0]], [[1.0, 1e-5]], [[1.0, 0.01]]
+    workers = [Fixed(eager=exact), Fixed(ours=near, int8=far)]
+    assert tool.agreement(workers, "eager") == {"eager": 0, "ours": 1e-5, "int8": 0.01}
+    with pytest.raises(SystemExit, match=r"ours are 1\.0e-02 from those of eager"):
+        tool.agreement([Fixed(eager=exact, ours=far)], "eager")
+
+
+def test_multiply_adds_are_those_of_the_formulas(load_tool):
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(inputs)
+    x = keras.layers.DepthwiseConv2D(5, padding="same")(x)
+    outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
+    counts = load_tool("_benchmark_dolg").multiply_adds(keras.Model(inputs, outputs), 16, 32)
+    assert counts["16"] == 8 * 8 * 8 * 3 * 3 * 3 + 8 * 8 * 8 * 5 * 5 + 8 * 7
+    assert counts["32"] == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 25 + 8 * 7
+
+
+def test_the_table_has_a_row_for_each_route_and_for_each_that_is_missing(load_tool):
+    seconds = {"median": 0.5, "min": 0.4, "max": 0.6}
+    setting = {
+        "seconds": {"fast": seconds, "noisy rounds": "2 of 9"},
+        "times as fast": {"fast": 3.25},
+    }
+    network = {
+        "architecture": "DOLG-R50",
+        "missing": {"slow": "not\ninstalled"},
+        "settings": {"224×224, batch 8": setting},
+    }
+    found = {"network": network, "processor": "a CPU", "cores": 2, "rounds": 9}
+    lines = load_tool("_benchmark_table").markdown(found).splitlines()
+    assert lines[0] == "| DOLG-R50, random weights | 224×224, batch 8 (2 of 9 rounds noisy) |"
+    assert "| fast | 3.25×, 0.500 (0.400 to 0.600) |" in lines
+    assert "| slow | not here: not installed |" in lines
+
+
+@pytest.mark.skipif(not KEPT.is_file(), reason="no figures are kept")
+def test_the_table_of_the_readme_is_that_of_the_figures(load_tool):
+    tool = load_tool("_benchmark_table")
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(f"{tool.BEGIN}\n(.*?)\n{tool.END}", readme, re.DOTALL)
+    assert shown == tool.markdown(json.loads(KEPT.read_text()))
 
 
 @pytest.mark.slow
-def test_measures_search_evaluation_and_extraction(tool, tmp_path, photos):
-    options = ["retrieval", "--rows=1200", "--kinds=hnsw", "--rounds=2", "--photos", photos]
-    command = [sys.executable, tool.__file__, *options, "--json", tmp_path / "found.json"]
-    subprocess.run(command, check=True, capture_output=True)
-    found = json.loads((tmp_path / "found.json").read_text())
-    (size,) = found["sizes"]
-    seconds = size["exact"]["seconds"]
-    assert size["exact"]["NumPy takes times as long"] == pytest.approx(
-        seconds["NumPy"]["median"] / seconds["exact"]["median"], rel=0.1
+def test_inference_is_timed_beside_pytorch(load_tool, monkeypatch, tmp_path, photos):
+    for module in ("torch", "efficientnet_lite_pytorch", "openvino"):
+        pytest.importorskip(module)
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "unused"))
+    tool, out = load_tool("benchmark"), tmp_path / "found.json"
+    options = ["--settings=64x2", "--runtimes=openvino", "--rounds=2", "--photos", str(photos)]
+    arguments = ["benchmark.py", "inference", *options, "--json", str(out)]
+    monkeypatch.setattr("sys.argv", arguments)
+    tool.main()
+    found = json.loads(out.read_text())
+    (setting,) = found["network"]["settings"].values()
+    eager, ours = (setting["seconds"][name] for name in ("PyTorch, eager", "OpenVINO float32"))
+    assert setting["times as fast"]["OpenVINO float32"] == pytest.approx(
+        eager["median"] / ours["median"], abs=0.02
     )
-    assert size["hnsw"]["recall@10"] > 0.9
-    assert found["evaluation"]["distractors"] == 1200
-    assert 0 < found["evaluation"]["mAP"]["hard"] <= found["evaluation"]["mAP"]["easy"] <= 1
-    taken = found["extraction"]["seconds"]
-    share = 1 - taken["network"]["median"] / taken["files to store"]["median"]
-    assert found["extraction"]["share that is not the network"] == pytest.approx(share, abs=1e-3)
-    assert found["extraction"]["photographs"] == 4
+    assert np.isclose(setting["times as fast"]["PyTorch, eager"], 1)
+    assert found["end to end"]["photographs"] == 4
+    for part in found["end to end"]["settings"].values():
+        assert part["distance from the original"]["OpenVINO float32"] <= 1e-4
+
+
+@pytest.mark.slow
+def test_start_and_memory_are_measured_by_runtime(load_tool, monkeypatch, tmp_path):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "unused"))
+    options = ["--rounds=1", "--runtimes=openvino", "--size=64"]
+    options += ["--backbone=efficientnet_lite_b0", "--json", str(tmp_path / "found.json")]
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "load", *options])
+    load_tool("benchmark").main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    first = found["start"]["seconds"]["first descriptor, openvino"]["median"]
+    parts = found["start"]["least seconds of each part"]["openvino"]
+    assert sum(parts.values()) <= first + 1e-3
+    assert found["memory, MiB"]["openvino"] > 50 < found["memory, MiB"]["OpenVINO alone"]

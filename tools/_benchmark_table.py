@@ -1,0 +1,55 @@
+"""The table of the README, from what `inference --json` wrote.
+
+python tools/benchmark.py table docs/benchmarks/inference.json
+"""
+
+import json
+from pathlib import Path
+
+BEGIN, END = "<!-- benchmark inference: begin -->", "<!-- benchmark inference: end -->"
+
+
+def add_arguments(parser):
+    parser.add_argument("json", type=Path, help="what inference --json wrote")
+
+
+def run(arguments):
+    print(BEGIN, markdown(json.loads(arguments.json.read_text())), END, sep="\n")
+
+
+def markdown(found):
+    """Times as fast as PyTorch in eager mode, route by route, and what could not be had."""
+    network = found["network"]
+    parts = [table(f"{network['architecture']}, random weights", network)]
+    if "end to end" in found:
+        whole = found["end to end"]
+        title = f"embedded preset, {whole['photographs']} JPEG files to descriptors"
+        parts.append(table(title, whole))
+    parts.append(
+        f"{found['processor']}, {found['cores']} cores; medians of {found['rounds']} rounds in"
+        " turn, seconds (min to max)."
+    )
+    return "\n\n".join(parts)
+
+
+def table(title, part):
+    """One table; a column for each setting."""
+    settings = part["settings"]
+    noisy = {name: setting["seconds"]["noisy rounds"] for name, setting in settings.items()}
+    heads = [
+        name + ("" if noisy[name].startswith("0 ") else f" ({noisy[name]} rounds noisy)")
+        for name in settings
+    ]
+    lines = [f"| {title} | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
+    for route in next(iter(settings.values()))["times as fast"]:
+        cells = [cell(setting, route) for setting in settings.values()]
+        lines.append(f"| {route} | " + " | ".join(cells) + " |")
+    for route, why in part["missing"].items():
+        lines.append(f"| {route} | not here: {' '.join(why.split())} |" + " |" * (len(heads) - 1))
+    return "\n".join(lines)
+
+
+def cell(setting, route):
+    times = setting["seconds"][route]
+    spread = f"{times['median']:.3f} ({times['min']:.3f} to {times['max']:.3f})"
+    return f"{setting['times as fast'][route]:.2f}×, {spread}"
