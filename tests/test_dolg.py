@@ -12,7 +12,7 @@ from PIL import Image
 from small_run import tiny_model
 
 import dolg_zoo
-from dolg_zoo.dolg import MAX_IMAGE_PIXELS, BadImagesError
+from dolg_zoo.image_embedder import MAX_IMAGE_PIXELS, BadImagesError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.weights.kept import EMBEDDED
@@ -127,7 +127,7 @@ def test_an_image_too_large_for_the_network_is_skipped_and_said_so(model, photos
 def test_large_images_go_through_the_network_in_small_batches(photos, monkeypatch):
     net = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=8, dilation_rates=()).net
     original = dolg_zoo.DOLG(net, dolg_zoo.ImageConverter(size=None, mode="original"))
-    monkeypatch.setattr("dolg_zoo.dolg.BATCH_PIXELS", 2 * 100 * 100)
+    monkeypatch.setattr("dolg_zoo.image_embedder.BATCH_PIXELS", 2 * 100 * 100)
     sizes = []
     infer = original._infer
     monkeypatch.setitem(

@@ -144,7 +144,7 @@ def test_other_scales_are_refused_before_the_work(embedded_model, photos, out, e
 
 def test_another_model_is_refused_naming_both(embedded_model, photos, out, monkeypatch):
     first = extract(embedded_model, photos, out).store
-    monkeypatch.setattr(extraction, "fingerprint", lambda model: "another")
+    monkeypatch.setattr(DOLG, "model_id", "another")
     with pytest.raises(StoreError, match=f"model_id {first.model_id} .* there, another .* here"):
         extract(embedded_model, photos, out)
 
