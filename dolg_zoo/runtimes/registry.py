@@ -46,7 +46,7 @@ class Runtime:
 
 RUNTIMES = {
     runtime.name: runtime
-    for runtime in (  # the fastest in float32 first: see `tools/benchmark.py inference`
+    for runtime in (  # in the order in which they are taken
         Runtime("openvino", "openvino", "openvino", PRECISIONS, quantizers=("nncf",)),
         Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
         Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8")),
@@ -102,7 +102,7 @@ def why_default(precision: str = "float32") -> tuple[str, str]:
     """What computes if no runtime is named, and why.
 
     That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
-    processor; else the fastest that can be used here.
+    processor; else the first of `RUNTIMES` that can be used here.
 
     Raises:
         ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
@@ -119,9 +119,7 @@ def why_default(precision: str = "float32") -> tuple[str, str]:
     faults = {name: fault_of(name, precision) for name in RUNTIMES}
     for name, fault in faults.items():
         if fault is None:
-            slower = [other for other in RUNTIMES if other != name and faults[other] is None]
-            beside = f", before {', '.join(slower)}" if slower else ""
-            return name, f"of what can be used here it is the fastest in {precision}{beside}"
+            return name, f"it is the first of {', '.join(RUNTIMES)} that can be used here"
     able = {name: why for name, why in faults.items() if precision in RUNTIMES[name].precisions}
     raise RuntimeMissingError(
         f"Nothing here computes in {precision}: "
