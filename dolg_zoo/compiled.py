@@ -14,7 +14,7 @@ import numpy as np
 from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.registry import hashes_of, locate_preset
-from dolg_zoo.runtimes import check_route, default_runtime
+from dolg_zoo.runtimes import check_route
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
     read_compiled,
@@ -85,8 +85,7 @@ class CompiledDOLG(ImageEmbedder):
             WeightsError: as `DOLG.from_preset`.
             RuntimeMissingError: if that runtime cannot be used here.
         """
-        check_route(runtime, precision)
-        runtime = runtime or default_runtime(precision)
+        runtime = check_route(runtime, precision)
         if runtime == "keras":
             return None
         located = locate_preset(preset)
@@ -138,8 +137,7 @@ def compile_model(
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
-    check_route(runtime, precision)
-    runtime = runtime or default_runtime(precision)
+    runtime = check_route(runtime, precision)
     record = {
         "runtime": runtime,
         "precision": precision,
@@ -149,8 +147,8 @@ def compile_model(
         "model_id": model.model_id,
     }
     if runtime == "keras":
-        return CompiledDOLG(freeze(model), record)
-    compiled = load_compiled(model.model_id, runtime, precision, threads)
+        return CompiledDOLG(freeze(model._traced), record)
+    compiled = load_compiled(record["model_id"], runtime, precision, threads)
     if compiled is None:
         logger.info("Compiling for %s in %s, once", runtime, precision)
         compiled = _compile(model, record, calibration, threads)
@@ -170,7 +168,7 @@ def _compile(
     def write(folder: Path) -> None:
         record.update(_write(model, folder, runtime, precision, calibration))
 
-    folder = compiled_folder(model.model_id, runtime, precision)
+    folder = compiled_folder(record["model_id"], runtime, precision)
     try:
         if folder is None:
             raise OSError("there is no home folder")

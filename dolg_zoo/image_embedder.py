@@ -110,8 +110,8 @@ class ImageEmbedder:
                 image at each of these multiples of its size. None: those of the preset, which
                 `image_converter.scales` lists.
             progress: whether to draw a progress bar on a terminal if it takes long.
-            runtime: what computes: "keras", "openvino", "onnx" or "litert"; None for the fastest
-                that is installed: see `dolg_zoo.runtimes`.
+            runtime: what computes: "keras", "openvino", "onnx" or "litert"; None for the first
+                that can be used here: see `dolg info --runtimes`.
             precision: "float32", "bfloat16" or "int8"; the latter two change descriptors. None for
                 "float32", or what the model is compiled for.
 

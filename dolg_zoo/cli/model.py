@@ -35,7 +35,7 @@ def load_embedder(
     precision: str = "float32",
     sample: Callable[[], Sequence[ImageSource]] | None = None,
 ) -> ImageEmbedder:
-    """The model of a preset to embed with, by the fastest route or the one that is named.
+    """The model of a preset to embed with, by the default route or the one that is named.
 
     What it was compiled to before is taken without TensorFlow.
 
@@ -46,10 +46,9 @@ def load_embedder(
         sample: gives images to calibrate "int8" with.
     """
     from dolg_zoo.compiled import CompiledDOLG, remember_compiled
-    from dolg_zoo.runtimes import check_route, default_runtime
+    from dolg_zoo.runtimes import check_route
 
-    check_route(runtime, precision)
-    runtime = runtime or default_runtime(precision)
+    runtime = check_route(runtime, precision)
     if (runtime, precision) == ("keras", "float32"):
         return load_model(preset)
     found = CompiledDOLG.cached(preset, runtime, precision)

@@ -48,8 +48,8 @@ Runtime = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What computes: openvino, onnx, litert or keras; if not given, the fastest that is"
-        " installed: see `dolg info --runtimes`.",
+        help="What computes: openvino, onnx, litert or keras; if not given, the first that can"
+        " be used here: see `dolg info --runtimes`.",
         show_default=False,
     ),
 ]

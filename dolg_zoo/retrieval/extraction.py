@@ -98,10 +98,8 @@ def extract(
             no such engine.
     """
     check_engine(engine, workers)
-    if engine == "ray" and model is not model.routed("keras"):
-        raise ValueError(
-            "Workers of Ray compute with Keras: give it the model, not a compiled one."
-        )
+    if engine == "ray":
+        model.routed("keras")  # what its workers compute with; one compiled for another says so
     begin = time.monotonic()
     if isinstance(source, (str, Path)):
         source = open_source(source)

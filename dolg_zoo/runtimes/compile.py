@@ -15,6 +15,7 @@ from dolg_zoo.runtimes.errors import CompilationError
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -39,15 +40,17 @@ def load(folder: Path, runtime: str, precision: str, threads: int | None = None)
     return runtime_module(runtime).load(folder, precision, threads or cores())
 
 
-def freeze(model: keras.Model) -> Infer:
-    """Keras's own computation, its weights made constants so that they are folded."""
+def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
+    """What a traced function computes, its weights made constants so that they are folded.
+
+    Args:
+        traced: of one signature, from images to descriptors.
+    """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
 
-    signature = tf.TensorSpec(model.input_shape, tf.uint8)
-    traced = tf.function(lambda images: model(images, training=False), [signature])
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     return lambda images: frozen(tf.constant(images))[0].numpy()
 

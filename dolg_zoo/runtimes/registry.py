@@ -81,16 +81,17 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
     return None
 
 
-def check_route(runtime: str | None, precision: str = "float32") -> None:
-    """Raises RuntimeMissingError if a runtime cannot be used here in a precision.
+def check_route(runtime: str | None = None, precision: str = "float32") -> str:
+    """The runtime that is named, or the default, if it can be used here in a precision.
 
     Raises:
         RuntimeMissingError: says what to install, or what the processor lacks.
         ValueError: if there is no such runtime or precision.
     """
-    if fault := fault_of(runtime or default_runtime(precision), precision):
-        runtime = runtime or default_runtime(precision)
+    runtime = runtime or default_runtime(precision)
+    if fault := fault_of(runtime, precision):
         raise RuntimeMissingError(f"The runtime {runtime!r} cannot be used: {fault}.")
+    return runtime
 
 
 def default_runtime(precision: str = "float32") -> str:
