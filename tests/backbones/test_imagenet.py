@@ -35,9 +35,12 @@ def normalised(name, image):
 @pytest.fixture
 def float64():
     """Deep networks of random weights blow rounding errors up beyond what float32 can compare."""
+    # the policy as well: it keeps the type of the first layer that was built in this process
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture
