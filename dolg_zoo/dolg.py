@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from dolg_zoo.compiled import CompiledDOLG, compile_model
+from dolg_zoo.explaining import Explanation, explain
 from dolg_zoo.exporting import export_model
 from dolg_zoo.fingerprint import fingerprint
 from dolg_zoo.image_embedder import BadImagesError, ImageEmbedder, ImageSource
@@ -327,6 +328,29 @@ class DOLG(ImageEmbedder, keras.Model):
         if verbose:
             print(f"Saved artifact at '{filepath}'.")
         return facts
+
+    def explain(
+        self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
+    ) -> Explanation:
+        """What the local branch looks at, and which places of two images speak for their match.
+
+        ```python
+        model.explain("query.jpg", "photos/rocket.jpg").save("why.png")
+        ```
+
+        A descriptor is the sum of what the global branch says and of what each place of the local
+        map adds, so its product with another one, their cosine, is such a sum too. It is computed
+        in float64, and the parts sum to the score.
+
+        Args:
+            image: a path, a PIL image, an array or a `Crop`, as for `embed`.
+            other: one to compare it with.
+            scale: look at this multiple of the size that the image converter gives.
+
+        Raises:
+            BadImageError: if an image cannot be read.
+        """
+        return explain(self, image, other, scale=scale)
 
     def _infer(self, images: np.ndarray) -> np.ndarray:
         return self._traced(images).numpy()

@@ -3,12 +3,14 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from writable_hub import small_model
 
 import dolg_zoo
 from dolg_zoo import CompiledDOLG, compiled
@@ -20,7 +22,7 @@ PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_li
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """One cache for all tests here: to compile takes seconds."""
+    """One cache for all tests here: to compile takes a while."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOLG_ZOO_CACHE", str(folder))
@@ -29,22 +31,39 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    """A network of random weights, for images of any size."""
-    made = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=())
-    return dolg_zoo.DOLG(made.net, dolg_zoo.ImageConverter(size=64), {"preset": "a-model"})
+    """A network of random weights, for images of any size, that is compiled in a second."""
+    return small_model(preset="a-model")
 
 
-@pytest.fixture
-def folder(kept, model):
+@pytest.fixture(scope="module")
+def pristine(kept, model, tmp_path_factory):
+    """What the model was compiled to, before anything was done to it."""
     pytest.importorskip("openvino")
     model.compile_for_inference("openvino")
-    return kept / "compiled" / model.model_id / "openvino-float32"
+    compiled_to = kept / "compiled" / model.model_id / "openvino-float32"
+    return compiled_to, shutil.copytree(compiled_to, tmp_path_factory.mktemp("pristine") / "copy")
 
 
 @pytest.fixture
-def compilations(monkeypatch):
-    made, write = [], compiled._write
-    monkeypatch.setattr(compiled, "_write", lambda *a: made.append(a[2]) or write(*a))
+def folder(pristine):
+    compiled_to, copy = pristine
+    return shutil.copytree(copy, compiled_to, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def compilations(monkeypatch, model, pristine):
+    """Which runtimes are compiled for; the model of these tests is so by copying, for speed."""
+    made, write, its_id = [], compiled._write, model.model_id
+
+    def compile_or_copy(compiling, folder, runtime, *rest):
+        made.append(runtime)
+        if compiling.model_id != its_id:
+            return write(compiling, folder, runtime, *rest)
+        for name in ("model.xml", "model.bin"):
+            shutil.copy(pristine[1] / name, folder)
+        return {"distance": 0.0}
+
+    monkeypatch.setattr(compiled, "_write", compile_or_copy)
     return made
 
 
@@ -83,6 +102,7 @@ def test_a_damaged_file_is_compiled_anew(folder, model, compilations, caplog, fi
     with caplog.at_level(logging.WARNING):
         model.compile_for_inference("openvino")
     assert compilations == ["openvino"] and f"{file} is not the file" in caplog.text
+    assert (folder / file).read_bytes() != bytes(data)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"made_by": 1}', "\udcff"])
@@ -104,11 +124,9 @@ def test_what_another_version_or_processor_compiled_is_not_believed(
 
 
 def test_other_weights_are_compiled_by_themselves(folder, model, compilations):
-    other = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=16, dilation_rates=())
-    changed = dolg_zoo.DOLG(other.net, model.image_converter)
-    changed.net.get_layer("descriptor").kernel.assign_add(
-        np.ones_like(changed.net.get_layer("descriptor").kernel)
-    )
+    changed = small_model(preset="a-model")
+    kernel = changed.net.get_layer("descriptor").kernel
+    kernel.assign_add(np.ones_like(kernel))
     fast = changed.compile_for_inference("openvino")
     assert compilations == ["openvino"] and fast.model_id != model.model_id
 

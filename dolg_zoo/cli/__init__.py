@@ -18,9 +18,11 @@ from dolg_zoo.cli import (
     download,
     embed,
     evaluate,
+    explain,
     export,
     index,
     info,
+    map,
     presets,
     publish,
     search,
@@ -34,10 +36,10 @@ EPILOG = """\b
 Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
+  dolg explain query.jpg photos/rocket.jpg
   dolg index photos/ -o photos.index
   dolg evaluate folder places/
   dolg train --data photos/ -o my-places
-  dolg evaluate folder photos/
   dolg export -o dolg.onnx --format onnx
 
 \b
@@ -78,6 +80,7 @@ for command in (
     index.index,
     search.search,
     dedupe.dedupe,
+    explain.explain,
     train.train,
     whiten.whiten,
     export.export,
@@ -85,6 +88,7 @@ for command in (
     demo.demo,
 ):
     app.command()(reporting_errors(command))
+app.command("map")(reporting_errors(map.draw_map))
 app.add_typer(evaluate.app, name="evaluate")
 
 

@@ -44,7 +44,6 @@ def download(
     """
     if bool(presets) == everything:
         raise typer.BadParameter("name presets, or give --all.", param_hint="PRESET")
-    import_tensorflow()
     from dolg_zoo.presets import preset_names
 
     done, failed = [], 0
@@ -70,11 +69,16 @@ def download(
 
 def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
     from dolg_zoo.presets import fetch_margin_head, locate_preset, preset_names
+    from dolg_zoo.weights import load_manifest
+    from dolg_zoo.weights.kept import kept_conversion
     from dolg_zoo.weights.verification import verify_folder
 
     if not preset.startswith("hf://") and preset not in preset_names() and Path(preset).exists():
         raise ValueError(f"{preset!r} is here already: only names and hf://user/repo are fetched")
     begin = time.monotonic()
+    checkpoint = load_manifest().checkpoints.get(preset)
+    if checkpoint and not kept_conversion(checkpoint):
+        import_tensorflow()  # which converts it; nothing else here needs it
     located = locate_preset(preset)
     for file in verify_folder(located.folder, from_hub=True, known=located.sha256):
         if file.fault:

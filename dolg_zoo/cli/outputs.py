@@ -29,6 +29,14 @@ def check_picture(path: Path) -> None:
     check_output(path)
 
 
+def check_figure(path: Path) -> None:
+    """`check_output`, and raises ValueError if no figure can be written under that name."""
+    from dolg_zoo.figures import figure_format
+
+    figure_format(path)
+    check_output(path)
+
+
 def shown(path: Path | str) -> str:
     """A path as it can be printed."""
     from dolg_zoo.retrieval.text import printable

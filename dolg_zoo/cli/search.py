@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval import Match
+    from dolg_zoo.retrieval import Index, Match, Matches
 
 
 def search(
@@ -63,6 +64,16 @@ def search(
     dba: Dba = 0,
     rerank: Rerank = 0,
     montage: Montage = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the query shows: the montage frames results as right or wrong by it. An"
+            ' image\'s label is the "label" of its metadata, or its subfolder if all images are in'
+            " one. If not given, that of the query, if it is one of the images.",
+            show_default=False,
+        ),
+    ] = None,
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
@@ -84,6 +95,8 @@ def search(
     from dolg_zoo.preprocessing import Crop
     from dolg_zoo.retrieval.ranking import Ranking
 
+    if label and not montage:
+        raise typer.BadParameter("--label is for --montage")
     if len(queries) > 1 and (box or montage):
         raise typer.BadParameter("--box and --montage are for one query")
     if threshold is not None and (expand or rerank):
@@ -107,7 +120,8 @@ def search(
     if montage:
         from dolg_zoo.retrieval import montage as draw_montage
 
-        draw_montage(sources[0], found[0], montage)
+        relevant = _relevant(index, queries[0], found[0], label)
+        draw_montage(sources[0], found[0], montage, relevant=relevant)
     skipped = index.skipped | {str(queries[place]): why for place, why in unread.items()}
     if as_json:
         results = [
@@ -135,6 +149,21 @@ def search(
             for rank, match in enumerate(matches, 1):
                 print(f"{rank:3}  {match.score:6.3f}  {shown(match.name)}")
     finish(skipped, strict)
+
+
+def _relevant(index: Index, query: Path, matches: Matches, label: str | None) -> list[bool] | None:
+    """For each match whether it shows what the query shows; None where that is not known."""
+    from dolg_zoo.retrieval.items import folder_labels
+
+    folders = folder_labels(index.names) or [None] * len(index)
+    known = {
+        name: metadata.get("label", folder)
+        for name, metadata, folder in zip(index.names, index.metadata, folders, strict=True)
+    }
+    if label is None:
+        with suppress(ValueError):  # the query is elsewhere
+            label = known.get(query.resolve().relative_to(index.folder.resolve()).as_posix())
+    return label and [known[match.name] == label for match in matches]
 
 
 def _unread(sources: Sequence[Any]) -> dict[int, str]:

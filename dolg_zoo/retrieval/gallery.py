@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dolg_zoo.retrieval.items import check_names, checked_metadata
 from dolg_zoo.retrieval.nearest import Exact
 from dolg_zoo.retrieval.ranking import Ranking, ranked
 from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
+
+if TYPE_CHECKING:
+    from dolg_zoo.image_embedder import ImageSource
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,23 @@ class Match:
     path: Path
     score: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Matches(list[Match]):
+    """What a search found, best first: a list that a notebook shows as a picture.
+
+    Attributes:
+        query: the image that was searched for; None where only its descriptor was given.
+    """
+
+    def __init__(self, matches: Iterable[Match] = (), query: ImageSource | None = None) -> None:
+        super().__init__(matches)
+        self.query = query
+
+    def _repr_html_(self) -> str:
+        from dolg_zoo.retrieval.matches_html import matches_html
+
+        return matches_html(self)
 
 
 class Gallery:
@@ -162,7 +182,7 @@ class Gallery:
 
     def search_descriptors(
         self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
-    ) -> list[list[Match]]:
+    ) -> list[Matches]:
         """The images most like each of some descriptors, best first.
 
         Args:
@@ -177,16 +197,20 @@ class Gallery:
         queries = unit(descriptors, self.descriptors.shape[1])
         check_k(k)
         if not len(self):
-            return [[] for _ in queries]
+            return [Matches() for _ in queries]
         scores, places = ranked(
             queries, self._nearest.search, self.descriptors, int(k), ranking or Ranking()
         )
         return [
-            [self._match(place, score) for place, score in zip(*result, strict=True) if place >= 0]
+            Matches(
+                self._match(place, score)
+                for place, score in zip(*result, strict=True)
+                if place >= 0
+            )
             for result in zip(places, scores, strict=True)
         ]
 
-    def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[list[Match]]:
+    def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[Matches]:
         """For each of some descriptors all images of a cosine from the threshold on, best first.
 
         Exact whatever the kind of the index.
@@ -198,7 +222,7 @@ class Gallery:
         check_threshold(threshold)
         queries = unit(descriptors, self.descriptors.shape[1])
         scores, found_by, places = self._nearest.within(queries, threshold)
-        matches: list[list[Match]] = [[] for _ in queries]
+        matches = [Matches() for _ in queries]
         for at in np.argsort(-scores, kind="stable"):
             matches[found_by[at]].append(self._match(places[at], scores[at]))
         return matches

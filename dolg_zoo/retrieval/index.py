@@ -14,7 +14,7 @@ from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.approximate import kind_for
 from dolg_zoo.retrieval.embedding import embed_folder
-from dolg_zoo.retrieval.gallery import Gallery, Match, check_k, check_threshold
+from dolg_zoo.retrieval.gallery import Gallery, Matches, check_k, check_threshold
 from dolg_zoo.retrieval.index_contents import read_contents, write_contents
 from dolg_zoo.retrieval.index_file import read_file, write_file
 from dolg_zoo.retrieval.items import check_names, checked_metadata
@@ -270,10 +270,8 @@ class Index(Gallery):
             recall=self.asked_recall,
         )
 
-    def search(
-        self, query: ImageSource, k: int = 10, ranking: Ranking | None = None
-    ) -> list[Match]:
-        """The images most like a query, best first.
+    def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
+        """The images most like a query, best first; a notebook shows them.
 
         Args:
             query: a path, a PIL image, an array (height, width, 3), uint8 or float in [0, 255], or
@@ -285,21 +283,26 @@ class Index(Gallery):
             BadImageError: if the query cannot be read.
             ValueError: if k is no whole number of at least 1.
         """
-        return self.search_descriptors(self._descriptor_of(query), k, ranking)[0]
+        (found,) = self.search_descriptors(self._descriptor_of(query), k, ranking)
+        return Matches(found, query)
 
     def search_each(
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
-    ) -> list[list[Match] | BadImageError]:
+    ) -> list[Matches | BadImageError]:
         """`search` for several queries at once; in place of a query that cannot be read, why."""
         check_k(k)
+        queries = list(queries)
         results = dict(self._embedder.embed_each(queries, scales=self.scales))
         good = [place for place, result in results.items() if isinstance(result, np.ndarray)]
         if good:
             found = self.search_descriptors(np.stack([results[i] for i in good]), k, ranking)
-            results |= dict(zip(good, found, strict=True))
+            results |= {
+                place: Matches(matches, queries[place])
+                for place, matches in zip(good, found, strict=True)
+            }
         return [results[place] for place in range(len(results))]
 
-    def within(self, query: ImageSource, threshold: float) -> list[Match]:
+    def within(self, query: ImageSource, threshold: float) -> Matches:
         """All images whose cosine with a query is the threshold or more, best first.
 
         Exact whatever the kind of the index.
@@ -309,7 +312,8 @@ class Index(Gallery):
             ValueError: if the threshold is no number from -1 to 1.
         """
         check_threshold(threshold)
-        return self.within_descriptors(self._descriptor_of(query), threshold)[0]
+        (found,) = self.within_descriptors(self._descriptor_of(query), threshold)
+        return Matches(found, query)
 
     @cached_property
     def _embedder(self) -> ImageEmbedder:

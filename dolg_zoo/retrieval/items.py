@@ -88,3 +88,9 @@ def items_from_parquet(path: Path, rows: int) -> tuple[list[str], list[dict], np
     except (pa.ArrowException, OSError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from error
     return names, metadata, None if numbers.null_count else numbers.to_numpy()
+
+
+def folder_labels(names: Sequence[str]) -> list[str] | None:
+    """The subfolder of each image; None unless all are in one, and there are several."""
+    folders = [name.partition("/")[0] for name in names if "/" in name]
+    return folders if len(folders) == len(names) and len(set(folders)) > 1 else None

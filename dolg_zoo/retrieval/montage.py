@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE, PAGE
 from dolg_zoo.files import replacing
 from dolg_zoo.preprocessing import BadImageError, load_image
 from dolg_zoo.retrieval.text import printable
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import ImageSource
-    from dolg_zoo.retrieval.index import Match
+    from dolg_zoo.retrieval.gallery import Match
 
-PAGE, PANEL, LINE = "#ffffff", "#eceff3", "#c9d0d8"
-INK, FAINT, QUERY = "#1b1f24", "#57606a", "#0a58ca"
-RIGHT, WRONG = "#1a7f37", "#c0392b"
+PANEL = "#eceff3"
+# blue, orange and green that are told apart by those who see fewer colours
+QUERY, WRONG, RIGHT = CATEGORIES[:3]
 
 MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
 CAPTION, TEXT_SIZE = 46, 15
@@ -64,7 +65,7 @@ def montage(
         matches: what was found, best first.
         path: where to write it as well; the ending of the name decides the format: one of
             `FORMATS`.
-        relevant: for each match whether it is right, to mark it so.
+        relevant: for each match whether it is right, to frame and mark it so.
         columns: results in a line.
         height: of each image, in pixels.
 
@@ -145,17 +146,18 @@ class _Cell:
     def draw(self, page: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, room: int) -> None:
         picture, (width, height) = self.picture, self.thumbnail.size
         page.paste(self.thumbnail, (x, y))
-        box = (x, y, x + width - 1, y + height - 1)
+        colour = INK
         if self.rank is None:
-            outside = (x - FRAME - 2, y - FRAME - 2, x + width + FRAME + 1, y + height + FRAME + 1)
-            draw.rectangle(outside, outline=QUERY, width=FRAME)
             heading, colour = "Query", QUERY
+            _frame(draw, x, y, width, height, QUERY)
         else:
-            draw.rectangle(box, outline=LINE)
-            heading, colour = f"{self.rank}", INK
+            heading = f"{self.rank}"
             if picture.score is not None:
                 heading += f"   {picture.score:.3f}"
+            if picture.relevant is None:
+                draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
         if picture.relevant is not None:
+            _frame(draw, x, y, width, height, RIGHT if picture.relevant else WRONG)
             mark = _mark(picture.relevant)
             page.paste(mark, (x + 6, y + 6), mark)
         draw.text((x, y + height + 8), heading, colour, _font())
@@ -163,6 +165,11 @@ class _Cell:
         font = _font(plain=name.isascii())
         name = _elided(name, room, font)
         draw.text((x, y + height + 27), name, FAINT, font)
+
+
+def _frame(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: int, colour: str) -> None:
+    outside = (x - FRAME - 2, y - FRAME - 2, x + width + FRAME + 1, y + height + FRAME + 1)
+    draw.rectangle(outside, outline=colour, width=FRAME)
 
 
 def _thumbnail(image: ImageSource, height: int) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from dolg_zoo.training.checks import TrainingConfigError
 from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.curves import draw_curves
 from dolg_zoo.training.data import DataError
 from dolg_zoo.training.distribution import WorkerLostError
 from dolg_zoo.training.loop import DivergedError
@@ -15,6 +16,7 @@ __all__ = [
     "TrainingConfigError",
     "TrainingResult",
     "WorkerLostError",
+    "draw_curves",
     "plan",
     "train",
 ]

@@ -11,10 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from dolg_zoo.figures import save_figure
 from dolg_zoo.files import replacing
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.checks import TrainingConfigError
 from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.curves import draw_curves
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
 from dolg_zoo.training.metadata import describe
 from dolg_zoo.training.optimizers import moving_average
@@ -22,6 +24,7 @@ from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
 PRESET, CHECKPOINTS, HISTORY, TENSORBOARD = "preset", "checkpoints", "history.json", "tensorboard"
+CURVES = "curves.png"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +217,7 @@ class _Training:
         with replacing(self.output / HISTORY) as file:
             told = {"config": self.config.to_dict(), "history": self.history}
             file.write(json.dumps(told, indent=1).encode())
+        save_figure(draw_curves(self.history), self.output / CURVES)
         if self.config.run.tensorboard:
             with tf.summary.create_file_writer(str(self.output / TENSORBOARD)).as_default():
                 for name, value in row.items():

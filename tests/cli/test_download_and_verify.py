@@ -110,6 +110,12 @@ def test_what_was_downloaded_is_verified_bytes_in_a_folder(dolg, files):
     assert found == files
 
 
+def test_to_download_takes_no_tensorflow(dolg, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
+    done = dolg("download", NAME, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert done.returncode == 0, done.stderr
+
+
 def test_all_is_what_the_manifest_lists(dolg, hub):
     done = dolg("download", "--all")
     assert done.returncode == 0, done.stderr

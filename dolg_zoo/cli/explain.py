@@ -1,0 +1,76 @@
+"""`dolg explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Json, Preset
+from dolg_zoo.cli.outputs import check_figure, shown
+from dolg_zoo.cli.reporting import print_json
+
+if TYPE_CHECKING:
+    from dolg_zoo.explaining import Explanation
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph.")],
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="IMAGE2", help="One to compare it with.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
+        ),
+    ] = Path("explanation.png"),
+    scale: Annotated[
+        float, typer.Option(min=0.1, max=8, help="Look at this multiple of the preset's size.")
+    ] = 1.0,
+    preset: Preset = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the model looks at in a photograph, and what of two speaks for their match.
+
+    The score of two photographs is a sum: of what each place of one of them adds, and of what its
+    global branch adds. It is not an estimate; the parts sum to the score.
+
+    \b
+    Examples:
+      dolg explain query.jpg
+      dolg explain query.jpg photos/rocket.jpg -o why.svg
+    """
+    check_figure(output)  # to fail before the model is loaded
+    from dolg_zoo.preprocessing import load_image
+
+    for path in filter(None, (image, other)):
+        load_image(path)
+    explanation = load_model(preset).explain(image, other, scale=scale)
+    explanation.save(output)
+    if as_json:
+        print_json(_as_dict(explanation, output))
+        return
+    if explanation.score is not None:
+        print(f"cosine {explanation.score:.4f}")
+        for side in explanation.sides:
+            local = side.places.sum()
+            print(f"  {shown(side.name)}: local {local:+.4f}, global {side.global_part:+.4f}")
+    print(f"written to {shown(output)}")
+
+
+def _as_dict(explanation: Explanation, output: Path) -> dict[str, Any]:
+    sides = []
+    for side in explanation.sides:
+        sides.append({"image": side.name, "attention": side.attention.tolist()})
+        if side.places is not None:
+            sides[-1] |= {"global": side.global_part, "places": side.places.tolist()}
+    return {
+        "preset": explanation.model,
+        "score": explanation.score,
+        "picture": str(output),
+        "sides": sides,
+    }

@@ -1,0 +1,56 @@
+"""`dolg map`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.outputs import check_figure, shown
+from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.where import check_where, open_where
+
+
+def draw_map(
+    where: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
+        ),
+    ] = Path("map.png"),
+    images: Images = None,
+    preset: Preset = None,
+    scales: Scales = None,
+    runtime: Runtime = None,
+    precision: Precision = "float32",
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a map of a folder: images that are alike lie near each other.
+
+    Where every image is in a subfolder, colours and marks tell the subfolders apart. As many
+    thumbnails are drawn as have room; the other images are marks.
+
+    \b
+    Example:
+      dolg map photos/ -o map.svg
+    """
+    check_figure(output)
+    check_where(where, scales, images)
+    index = open_where(where, preset, scales, images, runtime, precision)
+    from dolg_zoo.figures import save_figure
+    from dolg_zoo.retrieval.folder_map import draw_map, positions
+
+    note(f"{len(index)} images, {index.reused} of them known from before")
+    save_figure(draw_map(index), output)
+    if as_json:
+        places = dict(zip(index.names, positions(index.descriptors).round(4).tolist(), strict=True))
+        print_json({"picture": str(output), "places": places, "skipped": as_list(index.skipped)})
+    else:
+        print(f"written to {shown(output)}")
+    finish(index.skipped, strict)

@@ -1,0 +1,105 @@
+"""What a model looks at in a photograph, and what of it speaks for another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from dolg_zoo.preprocessing import load_image
+from dolg_zoo.preprocessing.decode import name_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.image_embedder import ImageSource
+
+
+@dataclass(frozen=True)
+class Side:
+    """A photograph of an explanation.
+
+    Attributes:
+        name: to call it by.
+        image: as it is on the disk, or the part of it that was asked for.
+        attention: (height, width) of the local map: the weight of each place, 0 or more.
+        global_part: what the global branch adds to the score; None without another photograph.
+        places: (height, width), what each place of the local map adds to the score, for the match
+            where it is above 0 and against it below; None without another photograph.
+    """
+
+    name: str
+    image: Image.Image
+    attention: np.ndarray
+    global_part: float | None = None
+    places: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model sees in one photograph, or in two that it compares.
+
+    Attributes:
+        sides: the photograph, or the two. Of each, `global_part + places.sum()` is the score.
+        score: the cosine of the two descriptors, from -1 to 1; None of one photograph.
+        model: the name of the model.
+    """
+
+    sides: tuple[Side, ...]
+    score: float | None
+    model: str
+
+    def figure(self) -> Figure:
+        """A picture of it, to be shown or changed with Matplotlib."""
+        from dolg_zoo.explaining.figure import draw
+
+        return draw(self)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the picture.
+
+        Args:
+            path: the ending says how: .png, .svg, .jpg, .jpeg or .webp.
+
+        Raises:
+            ValueError: if it has another ending.
+            OSError: if it cannot be written.
+        """
+        from dolg_zoo.figures import save_figure
+
+        save_figure(self.figure(), path)
+
+    def _repr_html_(self) -> str:
+        from dolg_zoo.figures import figure_html
+
+        text = f"Explanation by {self.model}"
+        return figure_html(self.figure(), text)
+
+
+def explain(
+    model: DOLG, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
+) -> Explanation:
+    """See `DOLG.explain`."""
+    from dolg_zoo.explaining.decomposition import decompose
+    from dolg_zoo.fingerprint import name_of_model
+
+    sources = [image] if other is None else [image, other]
+    photos = [load_image(source) for source in sources]
+    parts = [decompose(model.net, model.image_converter(photo, scale)) for photo in photos]
+    names = [name_of(source) for source in sources]
+    described = name_of_model(model)
+    if other is None:
+        sides = [Side(names[0], photos[0], parts[0].attention)]
+        return Explanation(tuple(sides), None, described)
+    sides = [
+        Side(name, photo, mine.attention, float(mine.base @ theirs), mine.places @ theirs)
+        for name, photo, mine, theirs in zip(
+            names, photos, parts, [part.descriptor for part in reversed(parts)], strict=True
+        )
+    ]
+    score = float(parts[0].descriptor @ parts[1].descriptor)
+    return Explanation(tuple(sides), score, described)

@@ -1,0 +1,143 @@
+"""A map of an index: images that are alike lie near each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE
+from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.retrieval.items import folder_labels
+from dolg_zoo.retrieval.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dolg_zoo.retrieval.gallery import Gallery
+
+SIDE = 12.0  # inches
+THUMBNAIL = 0.5  # inches
+PIXELS = 96  # of a thumbnail's longer side
+MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
+MOST_LABELS = len(MARKERS) * len(CATEGORIES)
+
+
+def positions(descriptors: np.ndarray) -> np.ndarray:
+    """Places of descriptors on a plane, those of like ones near each other.
+
+    t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008) of scikit-learn over
+    their distances, which begins with the first two principal components; the same descriptors
+    always give the same places. Three or fewer lie along their principal component.
+
+    Args:
+        descriptors: (images, dim), each row of length 1.
+
+    Returns:
+        (images, 2), float64, each coordinate from 0 to 1.
+    """
+    if len(descriptors) > 3:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(descriptors) - 1) / 3)
+        found = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(descriptors)
+    else:
+        centred = descriptors - descriptors.mean(axis=0)
+        left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+        along = left[:, :1] * lengths[:1]
+        found = np.concatenate([along, np.zeros_like(along)], axis=1)
+    found = found.astype(np.float64) - found.min(axis=0)
+    return np.where(np.ptp(found, axis=0) > 0, found / np.maximum(np.ptp(found, axis=0), 1e-9), 0.5)
+
+
+def draw_map(gallery: Gallery, labels: Sequence[str] | None = None) -> Figure:
+    """A map of the images of a gallery, with as many thumbnails as have room.
+
+    Args:
+        gallery: an `Index`, say.
+        labels: of each image, to tell them apart by colours and marks. None for the subfolders,
+            if all images are in one and they are not too many.
+
+    Raises:
+        ValueError: if the gallery is empty, or there is not a label for each image.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(gallery):
+        raise ValueError("There is no image to be drawn on a map.")
+    if labels is None:
+        labels = folder_labels(gallery.names)
+        if labels and len(set(labels)) > MOST_LABELS:
+            labels = None
+    elif len(labels) != len(gallery):
+        raise ValueError(f"There are {len(labels)} labels for {len(gallery)} images.")
+    figure = Figure(figsize=(SIDE, SIDE), layout="constrained")
+    panel = figure.subplots()
+    panel.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+    panel.set_axis_off()
+    places = positions(gallery.descriptors)
+    styles = _styles(labels)
+    for label, (colour, marker) in styles.items():
+        mine = places if labels is None else places[[each == label for each in labels]]
+        panel.scatter(*mine.T, s=22, c=colour, marker=marker, label=label, linewidths=0)
+    for place in _spread(places, THUMBNAIL / SIDE * 1.08):
+        colour = LINE if labels is None else styles[labels[place]][0]
+        _thumbnail(panel, gallery.folder / gallery.names[place], places[place], colour)
+    if labels is not None:
+        _legend(figure, styles)
+    figure.suptitle(f"{len(gallery)} images, the alike near each other", fontsize=11, color=FAINT)
+    return figure
+
+
+def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
+    each = ["images"] if labels is None else sorted(set(labels))
+    return {
+        label: (CATEGORIES[n % len(CATEGORIES)], MARKERS[n // len(CATEGORIES) % len(MARKERS)])
+        for n, label in enumerate(each)
+    }
+
+
+def _spread(places: np.ndarray, distance: float) -> list[int]:
+    """As many places as can be kept so that none is nearer to another one in both directions."""
+    kept: dict[tuple[int, int], list[int]] = {}
+    for number, place in enumerate(places):
+        column, row = (int(part // distance) for part in place)
+        near = [
+            other
+            for x in (column - 1, column, column + 1)
+            for y in (row - 1, row, row + 1)
+            for other in kept.get((x, y), ())
+        ]
+        if all(np.abs(places[other] - place).max() >= distance for other in near):
+            kept.setdefault((column, row), []).append(number)
+    return sorted(number for cell in kept.values() for number in cell)
+
+
+def _thumbnail(panel: Axes, path, place: np.ndarray, colour: str) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    try:
+        image = load_image(path)
+    except BadImageError:  # it has gone since it was embedded: its mark stays
+        return
+    image.thumbnail((PIXELS, PIXELS), reducing_gap=2)
+    # 72 points to an inch, whatever the resolution
+    shown = OffsetImage(np.asarray(image), zoom=THUMBNAIL * 72 / PIXELS, dpi_cor=True)
+    frame = {"edgecolor": colour, "linewidth": 1.6, "boxstyle": "square,pad=0"}
+    panel.add_artist(AnnotationBbox(shown, place, pad=0, bboxprops=frame))
+
+
+def _legend(figure: Figure, styles: dict[str, tuple[str, str]]) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", label=printable(label))
+        for label, (colour, marker) in styles.items()
+    ]
+    legend = figure.legend(
+        handles=marks, loc="outside lower center", ncols=5, frameon=False, labelcolor=INK
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
