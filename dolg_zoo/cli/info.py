@@ -10,7 +10,7 @@ import typer
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import print_json
+from dolg_zoo.cli.reporting import note, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def info(
         bool,
         typer.Option("--runtimes", help="Show instead what can compute descriptors here."),
     ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="With --runtimes: compile the preset for each and time them; the fastest is the"
+            " default from then on.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a preset is, where it comes from and how good it is said to be.
@@ -42,12 +50,14 @@ def info(
     Examples:
       dolg info dolg_efficientnet_lite_b0_imagenet
       dolg info dolg_resnet50_gldv2
-      dolg info --runtimes
+      dolg info --runtimes --measure
     """
+    if measure and not runtimes:
+        raise typer.BadParameter("--measure is for --runtimes")
     if runtimes:
-        if preset is not None:
+        if preset is not None and not measure:
             raise typer.BadParameter("--runtimes is about this machine, not about a preset")
-        _print_runtimes(as_json)
+        _print_runtimes(preset, measure, as_json)
         return
     from dolg_zoo.weights import DownloadError, load_manifest
 
@@ -69,26 +79,32 @@ def info(
         print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
 
 
-def _print_runtimes(as_json: bool) -> None:
+def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
     from dolg_zoo.runtimes import why_default
+    from dolg_zoo.runtimes.measured import measure_runtimes, remembered_speeds
     from dolg_zoo.runtimes.registry import describe_runtimes
 
+    speeds = measure_runtimes(load_model(preset), note) if measure else remembered_speeds()
     described = describe_runtimes()
+    name, why = why_default()
     if as_json:
-        print_json({"default": why_default()[0], "why": why_default()[1], "runtimes": described})
+        print_json(
+            {"default": name, "why": why, "runtimes": described, "images_per_second": speeds}
+        )
         return
     print_table(
         (
             (
                 runtime["name"],
                 runtime["version"] or "-",
+                f"{speeds[runtime['name']]:.3g}" if runtime["name"] in speeds else "-",
                 [fault or precision for precision, fault in runtime["precisions"].items()],
             )
             for runtime in described
         ),
-        header=("Runtime", "Version", "Precisions"),
+        header=("Runtime", "Version", "Images/s", "Precisions"),
     )
-    print("The default is {}: {}.".format(*why_default()))
+    print(f"The default is {name}: {why}.")
 
 
 def _print_figures(facts: dict[str, Any]) -> None:

@@ -14,8 +14,10 @@ from PIL import Image
 from dolg_zoo.explaining.explanation import Explanation, Side
 from dolg_zoo.figures import FAINT, INK
 
-SIDE = 3.4  # inches of a photograph's longer side
-LONGEST = 800  # pixels of it, at most
+WIDTH = 3.4  # inches of a photograph
+TITLE, BAR = 0.3, 0.9  # inches above a photograph, and of the colour bars below all
+TALLEST = 2.0  # height to width beyond which a photograph is drawn narrower
+LONGEST = 800  # pixels of a photograph, at most
 ATTENTION, SPEAKS = "viridis", "PuOr_r"  # the latter is purple below 0 and orange above
 
 
@@ -23,30 +25,28 @@ def draw(explanation: Explanation) -> Figure:
     """A line for each photograph: as it is, its attention, and what of it speaks for the match."""
     sides = explanation.sides
     columns = 2 if explanation.score is None else 3
-    figure = Figure(figsize=(SIDE * columns, (SIDE + 0.5) * len(sides)), layout="constrained")
-    panels = figure.subplots(len(sides), columns, squeeze=False)
-    for panel in panels.flat:
-        panel.set_axis_off()
+    heights = [WIDTH * min(side.image.height / side.image.width, TALLEST) for side in sides]
+    total = sum(heights) + TITLE * (len(sides) + 1) + BAR
+    figure = Figure(figsize=(WIDTH * columns, total), layout="constrained")
+    grid = figure.add_gridspec(len(sides) + 1, columns, height_ratios=[*heights, 0.12])
     weights = [side.attention for side in sides]
-    attention = Normalize(min(map(np.min, weights)), max(map(np.max, weights)))
-    for row, side in zip(panels, sides, strict=True):
-        row[0].imshow(_small(side.image))
-        _title(row[0], PurePath(side.name).name)
-        _over(row[1], side, side.attention, ATTENTION, attention)
-        _title(row[1], "attention of the local branch")
+    attention = Normalize(0, max(map(np.max, weights)))
+    for row, side in enumerate(sides):
+        photo, attended = (figure.add_subplot(grid[row, column]) for column in (0, 1))
+        photo.imshow(_small(side.image))
+        _dress(photo, PurePath(side.name).name)
+        _over(attended, side, side.attention, ATTENTION, attention)
+        _dress(attended, "attention of the local branch")
+    _bar(figure.add_subplot(grid[-1, 1]), ATTENTION, attention, "weight of a place")
     if explanation.score is not None:
         _title_of_match(figure, explanation)
         most = max(np.abs(side.places).max() for side in sides) or 1.0
-        for row, side in zip(panels, sides, strict=True):
-            # nothing is laid over what does not count
-            opacity = np.abs(side.places) / most
-            _over(row[2], side, side.places, SPEAKS, Normalize(-most, most), opacity)
-            _title(
-                row[2],
-                f"local {side.places.sum():+.3f}, global {side.global_part:+.3f}",
-            )
-        _bar(figure, panels[:, 2], SPEAKS, Normalize(-most, most), "against the match … for it")
-    _bar(figure, panels[:, 1], ATTENTION, attention, "weight of a place")
+        scale = Normalize(-most, most)
+        for row, side in enumerate(sides):
+            speaks = figure.add_subplot(grid[row, 2])
+            _over(speaks, side, side.places, SPEAKS, scale)
+            _dress(speaks, f"local {side.places.sum():+.3f}, global {side.global_part:+.3f}")
+        _bar(figure.add_subplot(grid[-1, 2]), SPEAKS, scale, "against the match … for it")
     return figure
 
 
@@ -59,28 +59,19 @@ def _title_of_match(figure: Figure, explanation: Explanation) -> None:
     )
 
 
-def _title(panel: Axes, text: str) -> None:
+def _dress(panel: Axes, title: str) -> None:
+    panel.set_axis_off()
     # a name may have a dollar in it, which is no formula
-    panel.set_title(text[-48:], fontsize=9, color=FAINT, parse_math=False)
+    panel.set_title(title[-48:], fontsize=9, color=FAINT, parse_math=False)
 
 
-def _over(
-    panel: Axes,
-    side: Side,
-    values: np.ndarray,
-    colours: str,
-    scale: Normalize,
-    opacity: np.ndarray | float = 0.6,
-) -> None:
-    """Values of places, laid over the grey photograph that they are of."""
+def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Normalize) -> None:
+    """Values of places, laid over the grey photograph that they are of, the higher the thicker."""
     photo = _small(side.image)
     panel.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
-    extent = (-0.5, photo.width - 0.5, photo.height - 0.5, -0.5)
-    if isinstance(opacity, np.ndarray):
-        opacity = _enlarged(opacity, photo.size).clip(0, 1) ** 0.5
-    panel.imshow(
-        _enlarged(values, photo.size), cmap=colours, norm=scale, alpha=opacity, extent=extent
-    )
+    enlarged = _enlarged(values, photo.size)
+    opacity = 0.85 * np.clip(np.abs(enlarged) / (scale.vmax or 1.0), 0, 1) ** 0.5
+    panel.imshow(enlarged, cmap=colours, norm=scale, alpha=opacity)
 
 
 def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -95,14 +86,12 @@ def _small(image: Image.Image) -> Image.Image:
     return copy
 
 
-def _bar(figure: Figure, panels: np.ndarray, colours: str, scale: Normalize, label: str) -> None:
-    bar = figure.colorbar(
-        ScalarMappable(scale, colours),
-        ax=list(panels),
-        location="bottom",
-        fraction=0.05,
-        pad=0.02,
-    )
+def _bar(panel: Axes, colours: str, scale: Normalize, label: str) -> None:
+    bar = panel.figure.colorbar(ScalarMappable(scale, colours), cax=panel, orientation="horizontal")
+    ends = [scale.vmin, scale.vmax]
+    bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
+    for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
+        text.set_horizontalalignment(side)  # so that it does not move the photographs apart
     bar.set_label(label, fontsize=9, color=FAINT)
     bar.ax.tick_params(labelsize=8, colors=FAINT)
     bar.outline.set_visible(False)

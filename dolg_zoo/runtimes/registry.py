@@ -46,13 +46,21 @@ class Runtime:
 
 RUNTIMES = {
     runtime.name: runtime
-    for runtime in (  # in the order in which they are taken
+    for runtime in (
         Runtime("openvino", "openvino", "openvino", PRECISIONS, quantizers=("nncf",)),
         Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
         Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8")),
         Runtime("keras", "keras", "keras", ("float32",)),
     )
 }
+
+ORDER = {
+    "float32": ("litert", "openvino", "onnx", "keras"),
+    "bfloat16": ("openvino",),
+    "int8": ("openvino", "onnx", "litert"),
+}
+"""Where nothing was measured, the first that can be used is taken: the fastest of DOLG-R50 and of
+the embedded preset in docs/benchmarks/inference.json."""
 
 
 def fault_of(runtime: str, precision: str = "float32") -> str | None:
@@ -103,12 +111,15 @@ def why_default(precision: str = "float32") -> tuple[str, str]:
     """What computes if no runtime is named, and why.
 
     That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
-    processor; else the first of `RUNTIMES` that can be used here.
+    processor; else the fastest, if it was measured here; else the first of `ORDER` that can be
+    used here.
 
     Raises:
         ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
         RuntimeMissingError: if nothing that is installed computes in that precision.
     """
+    from dolg_zoo.runtimes.measured import remembered_speeds
+
     if own := os.environ.get(RUNTIME_VARIABLE):
         if own not in RUNTIMES:
             raise ValueError(
@@ -117,14 +128,20 @@ def why_default(precision: str = "float32") -> tuple[str, str]:
         return own, f"{RUNTIME_VARIABLE} says so"
     if precision == "float32" and has_gpu():
         return "keras", "it uses the GPU that is here"
-    faults = {name: fault_of(name, precision) for name in RUNTIMES}
-    for name, fault in faults.items():
-        if fault is None:
-            return name, f"it is the first of {', '.join(RUNTIMES)} that can be used here"
-    able = {name: why for name, why in faults.items() if precision in RUNTIMES[name].precisions}
+    faults = {name: fault_of(name, precision) for name in ORDER.get(precision, RUNTIMES)}
+    usable = [name for name, fault in faults.items() if fault is None]
+    speeds = remembered_speeds() if precision == "float32" else {}
+    for name, speed in speeds.items():
+        if name in usable:
+            return name, f"it was the fastest here when measured, {speed:.3g} images a second"
+    if usable:
+        return usable[0], (
+            f"it is the first of {', '.join(faults)} that can be used here"
+            + ("; --measure finds the fastest" if len(usable) > 2 else "")
+        )
     raise RuntimeMissingError(
         f"Nothing here computes in {precision}: "
-        + "; ".join(f"{name}: {fault}" for name, fault in able.items())
+        + "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         + "."
     )
 

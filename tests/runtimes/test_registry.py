@@ -6,8 +6,9 @@ from dolg_zoo.runtimes import RuntimeMissingError, check_route, default_runtime,
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch):
+def nothing_said_nor_measured(monkeypatch, tmp_path):
     monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
     monkeypatch.setattr(registry, "has_gpu", lambda: False)
 
 
@@ -22,9 +23,23 @@ def without(monkeypatch):
     return hide
 
 
-def test_the_fastest_that_is_installed_is_the_default(without):
-    without("onnxruntime", "ai_edge_litert")
-    assert default_runtime() == ("openvino" if importlib.util.find_spec("openvino") else "keras")
+@pytest.mark.parametrize(
+    ("precision", "hidden", "expected"),
+    [
+        ("float32", [], "litert"),
+        ("float32", ["ai_edge_litert"], "openvino"),
+        ("float32", ["ai_edge_litert", "openvino"], "onnx"),
+        ("int8", [], "openvino"),
+        ("int8", ["nncf"], "onnx"),
+    ],
+)
+def test_the_first_of_the_order_that_is_installed_is_the_default(
+    without, precision, hidden, expected
+):
+    for module in ("openvino", "nncf", "onnxruntime", "tf2onnx", "ai_edge_litert"):
+        pytest.importorskip(module)
+    without(*hidden)
+    assert default_runtime(precision) == expected
 
 
 def test_keras_is_what_there_always_is(without):
