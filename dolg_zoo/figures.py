@@ -12,6 +12,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from dolg_zoo.files import replacing
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ def figure_html(figure: Figure, description: str) -> str:
     held = io.BytesIO()
     _write(figure, held, "png")
     return image_html(held.getvalue(), "png", description)
+
+
+def figure_image(figure: Figure) -> Image.Image:
+    """A figure as a picture."""
+    held = io.BytesIO()
+    _write(figure, held, "png")
+    return Image.open(held).convert("RGB")
 
 
 def image_html(data: bytes, kind: str, description: str) -> str:

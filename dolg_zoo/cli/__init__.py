@@ -26,6 +26,7 @@ from dolg_zoo.cli import (
     presets,
     publish,
     search,
+    serve,
     train,
     verify,
     whiten,
@@ -37,6 +38,7 @@ Examples:
   dolg search photos/ --query query.jpg --montage found.png
   dolg search photos/ --query query.jpg --preset dolg_resnet50_gldv2
   dolg explain query.jpg photos/rocket.jpg
+  dolg serve photos/
   dolg index photos/ -o photos.index
   dolg evaluate folder places/
   dolg train --data photos/ -o my-places
@@ -79,6 +81,7 @@ for command in (
     embed.embed,
     index.index,
     search.search,
+    serve.serve,
     dedupe.dedupe,
     explain.explain,
     train.train,

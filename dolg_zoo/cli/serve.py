@@ -1,0 +1,87 @@
+"""`dolg serve`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import Images, Preset, Runtime
+from dolg_zoo.cli.reporting import note
+from dolg_zoo.cli.where import check_where, open_where
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    where: Annotated[
+        Path,
+        typer.Argument(
+            metavar="WHERE", help="A folder of images, subfolders included, or an index of one."
+        ),
+    ],
+    preset: Preset = None,
+    images: Images = None,
+    runtime: Runtime = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; 0.0.0.0 lets others in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 for the first that is free from 7860 on.")
+    ] = 7860,
+    add: Annotated[
+        bool | None,
+        typer.Option(
+            "--add/--no-add",
+            help="Whether visitors may add images to the folder; if not given, only where no"
+            " others can come.",
+            show_default=False,
+        ),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
+) -> None:
+    """Search a folder from a page in the browser: drop a photograph, draw a box, see why.
+
+    The page is for this machine alone unless --host says otherwise; there is no password on it.
+    Ctrl-C ends it.
+
+    \b
+    Example:
+      dolg serve photos/
+    """
+    if find_spec("gradio") is None:
+        raise ModuleNotFoundError("gradio is not installed: pip install 'dolg-zoo[demo]'")
+    check_where(where, None, images)
+    from dolg_zoo.serving import SearchDesk
+    from dolg_zoo.serving.launch import start
+
+    note(f"Opening {where} …")
+    desk = SearchDesk(
+        lambda chosen: open_where(where, chosen, None, images, runtime),
+        load_model,
+        _presets(where, preset),
+    )
+    may_add = host in LOOPBACK if add is None else add
+    page = start(
+        desk, where.resolve().name, host, port or None, may_add=may_add, open_browser=open_browser
+    )
+    note(f"The page is at {page.local_url} ; Ctrl-C ends it.")
+    page.block_thread()
+
+
+def _presets(where: Path, preset: str | None) -> list[str | None]:
+    """Those to choose among: of an index that which made it, else all that are here."""
+    from dolg_zoo.presets.registry import DEFAULT_PRESET
+    from dolg_zoo.retrieval.index_folder import is_index_folder
+    from dolg_zoo.weights import load_manifest
+    from dolg_zoo.weights.kept import state_of
+
+    if is_index_folder(where):
+        return [preset]
+    here = [n for n, entry in load_manifest().entries.items() if state_of(entry) != "not cached"]
+    return list(dict.fromkeys([preset or DEFAULT_PRESET, *here]))

@@ -1,0 +1,335 @@
+"""The page: what is on it, and what happens when something is clicked.
+
+A visitor gets pictures that were drawn here, thumbnails among them, and never a file by its path.
+Files that a visitor sends are read by `load_image` alone, which knows a fixed list of formats.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+# before Gradio is imported, which otherwise tells its makers of each start
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+from dolg_zoo.figures import CATEGORIES, figure_image
+from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.retrieval.text import printable
+from dolg_zoo.serving.desk import MAX_ADDED, MAX_BYTES, RANKINGS, SearchDesk
+
+RESULTS = 12
+SHOWN, THUMBNAIL = 900, 320  # pixels of the longer side
+WAITING = 100  # requests that may wait; 50 at once are answered
+KEPT = 3600  # seconds that what a visitor sent is kept
+FONTS = ["system-ui", "sans-serif"]  # of the visitor's own: none is fetched
+STYLE = """
+.gradio-container {max-width: 1200px !important; margin: auto}
+#status textarea {font-weight: 600; field-sizing: content}
+#matches .caption-label {
+  font-size: .8rem; left: 0; right: 0; bottom: 0; max-width: 100%; border-radius: 0;
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding: 2px 6px
+}
+@media (max-width: 640px) {
+  #matches .grid-container {grid-template-columns: repeat(2, 1fr) !important}
+}
+"""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a visitor searches for.
+
+    Attributes:
+        path: of the photograph, as this program opened or kept it.
+        name: what to call it.
+        corner: the first corner of a box that is being drawn.
+        box: (x1, y1, x2, y2) in pixels of the photograph.
+        found: names in the index of what was found for it, best first.
+        chosen: the one that was clicked.
+    """
+
+    path: Path
+    name: str
+    corner: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    found: tuple[str, ...] = ()
+    chosen: str | None = None
+
+
+class Page:
+    """The page of a desk."""
+
+    def __init__(self, desk: SearchDesk, title: str) -> None:
+        self.desk, self.title = desk, title
+
+    def blocks(self, may_add: bool = True) -> gr.Blocks:
+        """The page as Gradio's blocks.
+
+        Args:
+            may_add: whether visitors may add images to the index.
+        """
+        with gr.Blocks(
+            title=self.title, analytics_enabled=False, delete_cache=(KEPT, KEPT)
+        ) as page:
+            query = gr.State(None)
+            gr.Markdown(f"# {_plain(self.title)}")
+            status = gr.Textbox(
+                f"{len(self.desk.index(self.desk.presets[0]))} images. Drop a photograph to begin.",
+                label="What is going on",
+                lines=2,
+                interactive=False,
+                elem_id="status",
+            )
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    dropped = gr.File(
+                        label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
+                        file_types=["image"],
+                        height=120,
+                        elem_id="dropped",
+                    )
+                    gr.Markdown("Click two corners to search for what is between them:")
+                    shown = gr.Image(
+                        show_label=False,
+                        alt_text="the query, with the box that is searched for",
+                        interactive=False,
+                        buttons=[],
+                        elem_id="query",
+                    )
+                    box = gr.Textbox(
+                        label="Box: left, top, right, bottom in pixels; empty for all of it",
+                        placeholder="40, 40, 300, 240",
+                        elem_id="box",
+                    )
+                    preset = gr.Dropdown(
+                        [(name or "the preset in the package", name) for name in self.desk.presets],
+                        value=self.desk.presets[0],
+                        label="Preset",
+                        visible=len(self.desk.presets) > 1,
+                        elem_id="preset",
+                    )
+                    ranking = gr.Dropdown(
+                        list(RANKINGS),
+                        value=next(iter(RANKINGS)),
+                        label="Ranking",
+                        elem_id="ranking",
+                    )
+                    search = gr.Button("Search", variant="primary", elem_id="search")
+                with gr.Column(min_width=300, scale=2):
+                    gr.Markdown("What is most like it, best first; choose one to see why:")
+                    matches = gr.Gallery(
+                        show_label=False,
+                        columns=4,
+                        height="auto",
+                        object_fit="contain",
+                        allow_preview=False,
+                        buttons=[],
+                        elem_id="matches",
+                    )
+                    onward = gr.Button(
+                        "Search for the chosen one", interactive=False, elem_id="onward"
+                    )
+                    gr.Markdown("What both look at, and which places speak for the match:")
+                    why = gr.Image(
+                        show_label=False,
+                        alt_text="attention of both photographs, and what speaks for their match",
+                        interactive=False,
+                        buttons=["fullscreen"],
+                        elem_id="why",
+                    )
+            if may_add:
+                with gr.Accordion("Add photographs to the index", open=False):
+                    files = gr.File(
+                        label=f"Up to {MAX_ADDED} at once; they are kept in the indexed folder",
+                        file_types=["image"],
+                        file_count="multiple",
+                        elem_id="files",
+                    )
+                    add = gr.Button("Add them", elem_id="add")
+                _on(add.click, self._add, [preset, files], [status])
+
+            found = [query, status, shown, box, matches, onward, why]
+            chosen = [preset, ranking]
+            _on(dropped.upload, self._drop, [dropped, *chosen], found)
+            _on(shown.select, self._corner, [query, *chosen], found)
+            for event in (search.click, box.submit):
+                _on(event, self._search_box, [query, box, *chosen], found)
+            for event in (preset.change, ranking.change):
+                _on(event, self._search_again, [query, *chosen], found)
+            _on(onward.click, self._onward, [query, *chosen], found)
+            _on(matches.select, self._choose, [query, preset], [query, status, onward, why])
+        return page
+
+    # What happens. Each returns what `_on` was told to put it into.
+
+    def _drop(self, file: str | None, preset: str | None, ranking: str) -> tuple:
+        if not file:
+            raise gr.Error("There is no file.")
+        query = Query(Path(file), Path(file).name)
+        return self._found(query, preset, ranking)
+
+    def _corner(
+        self, query: Query | None, preset: str | None, ranking: str, click: gr.SelectData
+    ) -> tuple:
+        query = _there(query)
+        photo = load_image(query.path)
+        scale = max(photo.size) / min(SHOWN, max(photo.size))
+        corner = tuple(round(part * scale) for part in click.index)
+        if query.corner is None:
+            query = replace(query, corner=corner, box=None)
+            drawn = _drawn(photo, query)
+            return query, "Now the corner across from it.", drawn, "", *[gr.skip()] * 3
+        (x1, x2), (y1, y2) = (sorted(pair) for pair in zip(query.corner, corner, strict=True))
+        if x1 == x2 or y1 == y2:
+            raise gr.Error("That box is empty: click two corners that are apart.")
+        return self._found(replace(query, corner=None, box=(x1, y1, x2, y2)), preset, ranking)
+
+    def _search_box(
+        self, query: Query | None, text: str, preset: str | None, ranking: str
+    ) -> tuple:
+        query = replace(_there(query), corner=None, box=_box(text))
+        return self._found(query, preset, ranking)
+
+    def _search_again(self, query: Query | None, preset: str | None, ranking: str) -> tuple:
+        if query is None:  # a preset is chosen before a photograph: it is made ready
+            return None, f"{len(self.desk.index(preset))} images.", *[gr.skip()] * 5
+        return self._found(query, preset, ranking)
+
+    def _onward(self, query: Query | None, preset: str | None, ranking: str) -> tuple:
+        name = _there(query).chosen
+        if name is None:
+            raise gr.Error("Choose one of the results first.")
+        return self._found(Query(self.desk.photo(preset, name), name), preset, ranking)
+
+    def _found(self, query: Query, preset: str | None, ranking: str) -> tuple:
+        photo = load_image(query.path)
+        matches = self.desk.search(preset, query.path, query.box, RESULTS, ranking)
+        query = replace(query, found=tuple(match.name for match in matches), chosen=None)
+        cards = [
+            (_thumbnail(match.path), f"{rank} · {match.score:.3f} · {_short(match.name)}")
+            for rank, match in enumerate(matches, 1)
+        ]
+        of_what = "the box in " if query.box else ""
+        said = (
+            f"{len(cards)} of {len(self.desk.index(preset))} images, the most like"
+            f" {of_what}{printable(query.name)} first."
+        )
+        text = ", ".join(map(str, query.box)) if query.box else ""
+        return (
+            query,
+            said,
+            _drawn(photo, query),
+            text,
+            gr.Gallery(cards, selected_index=None),
+            gr.Button(interactive=False),
+            None,
+        )
+
+    def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> tuple:
+        query = _there(query)
+        if not 0 <= click.index < len(query.found):
+            raise gr.Error("That result is no longer there: search again.")
+        name = query.found[click.index]
+        explanation = self.desk.explain(preset, query.path, name, query.box)
+        local = explanation.sides[0].places.sum()
+        said = (
+            f"{printable(name)}: cosine {explanation.score:.3f}, of which"
+            f" {local:+.3f} come from places and {explanation.sides[0].global_part:+.3f} from the"
+            " whole."
+        )
+        query = replace(query, chosen=name)
+        return query, said, gr.Button(interactive=True), figure_image(explanation.figure())
+
+    def _add(self, preset: str | None, files: list[str] | None) -> str:
+        if not files:
+            raise gr.Error("There are no files to add.")
+        added = self.desk.add(preset, [Path(file) for file in files])
+        said = f"{len(added.names)} of {len(files)} files are in the index now."
+        for name, why in added.refused.items():
+            said += f"\n{printable(name)} was refused: {why}."
+        return said
+
+
+def _on(event: Callable, act: Callable, inputs: list, outputs: list) -> None:
+    """Ties what happens to what is clicked; what goes wrong is said and changes nothing."""
+
+    @functools.wraps(act)  # Gradio looks for a parameter of the type SelectData
+    def acting(*given: Any) -> Any:
+        try:
+            return act(*given)
+        except (BadImageError, ValueError, OSError) as error:
+            raise gr.Error(_reason(error), print_exception=False) from error
+
+    event(acting, inputs, outputs, api_visibility="private", concurrency_id="desk")
+
+
+def _reason(error: Exception) -> str:
+    """What to tell a visitor, who is to learn of no path here."""
+    if isinstance(error, BadImageError):
+        return f"That cannot be used as an image: {error.reason}."
+    if isinstance(error, OSError):
+        return "That file is no longer here: drop it again."
+    return str(error)
+
+
+def _there(query: Query | None) -> Query:
+    if query is None:
+        raise gr.Error("Drop a photograph first.", print_exception=False)
+    return query
+
+
+def _box(text: str) -> tuple[int, int, int, int] | None:
+    if not text.strip():
+        return None
+    try:
+        x1, y1, x2, y2 = (round(float(part)) for part in text.split(","))
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"A box is four numbers, left, top, right, bottom; not {text[:40]!r}."
+        ) from None
+    return x1, y1, x2, y2
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    try:
+        image = load_image(path)
+    except BadImageError:  # gone since it was indexed
+        return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "#8c959f")
+    image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2)
+    return image
+
+
+def _drawn(photo: Image.Image, query: Query) -> Image.Image:
+    """The query as it is shown, with the box or its first corner."""
+    scale = min(SHOWN, max(photo.size)) / max(photo.size)
+    small = photo.copy()
+    small.thumbnail((SHOWN, SHOWN), reducing_gap=2)
+    draw = ImageDraw.Draw(small)
+    if query.box:
+        x1, y1, x2, y2 = (part * scale for part in query.box)
+        draw.rectangle((x1 - 2, y1 - 2, x2 + 2, y2 + 2), outline="white", width=6)
+        draw.rectangle((x1, y1, x2, y2), outline=CATEGORIES[0], width=3)
+    if query.corner:
+        x, y = (part * scale for part in query.corner)
+        draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=CATEGORIES[0], outline="white", width=3)
+    return small
+
+
+def _short(name: str) -> str:
+    """The last part of a name: the whole of it is said when it is chosen."""
+    return printable(name.rpartition("/")[2])
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that says the same."""
+    return "".join(
+        f"\\{letter}" if letter in "\\`*_{}[]<>()#+-.!|~$" else letter for letter in text
+    )

@@ -1,0 +1,199 @@
+"""The page over HTTP, as one would talk to it who does not use a browser."""
+
+import json
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+pytest.importorskip("gradio")
+httpx = pytest.importorskip("httpx")
+
+PRESET, RANKING = "a-preset", "by similarity"
+
+
+class Visitor:
+    """Someone with a session."""
+
+    def __init__(self, page):
+        self.page, self.url = page, page.local_url.rstrip("/") + "/gradio_api"
+        self.session = uuid.uuid4().hex
+        self.http = httpx.Client(timeout=120, trust_env=False)
+
+    def get(self, path):
+        return self.http.get(f"{self.url}/{path}")
+
+    def upload(self, content, name="photo.png"):
+        return self.http.post(f"{self.url}/upload", files={"files": (name, content)})
+
+    def file(self, content, name="photo.png"):
+        [path] = self.upload(content, name).json()
+        return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+    def call(self, what, *given):
+        """What comes of clicking: (whether it went well, what was answered)."""
+        number = next(n for n, fn in self.page.fns.items() if fn.name == what)
+        asked = {"fn_index": number, "data": [*given], "session_hash": self.session}
+        joined = self.http.post(f"{self.url}/queue/join", json=asked)
+        if joined.status_code != 200:
+            return False, joined.text
+        stream = f"{self.url}/queue/data?session_hash={self.session}"
+        with self.http.stream("GET", stream) as lines:
+            for line in lines.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "process_completed":
+                    return message["success"], message["output"]
+        raise AssertionError("the page did not answer")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two photographs of 160×160 pixels; beside their folder lies what is nobody's business."""
+    around = tmp_path_factory.mktemp("page")
+    (around / "secret.txt").write_text("secret")
+    (around / "photos" / "far").mkdir(parents=True)
+    for name in ("rocket", "far/chelsea"):
+        (path,) = Path(data.data_dir).glob(f"{Path(name).name}.*")
+        square = Image.open(path).convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
+        square.save(around / "photos" / f"{name}.png")
+    return around / "photos"
+
+
+@pytest.fixture(scope="module")
+def page(desk_of, folder):
+    from dolg_zoo.serving.launch import start
+
+    page = start(desk_of(folder), "a *title*")
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def visitor(page):
+    return Visitor(page)
+
+
+@pytest.fixture
+def rocket(folder):
+    return (folder / "rocket.png").read_bytes()
+
+
+def test_a_photograph_is_found(visitor, rocket):
+    good, output = visitor.call("_drop", visitor.file(rocket), PRESET, RANKING)
+    assert good and "2 of 2 images" in json.dumps(output)
+    captions = [card["caption"] for card in output["data"][4]["value"]]
+    assert captions[0] == "1 · 1.000 · rocket.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bad.png", b"no image at all"),
+        ("evil.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        ("bomb.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        ("empty.png", b""),
+    ],
+)
+def test_what_is_no_image_is_refused_in_words(visitor, name, content, folder):
+    good, output = visitor.call("_drop", visitor.file(content, name), PRESET, RANKING)
+    assert not good
+    assert "image" in output["error"] and str(folder.parent) not in json.dumps(output)
+
+
+def test_a_file_over_the_size_is_refused_when_it_is_sent(visitor):
+    answer = visitor.upload(b"\0" * (20 * 2**20 + 1))
+    assert answer.status_code == 413
+
+
+def test_no_file_is_served_by_its_path(visitor, folder):
+    for path in (
+        "/etc/passwd",
+        folder.parent / "secret.txt",
+        folder / "rocket.png",
+        folder / ".." / "secret.txt",
+        "/proc/self/environ",
+    ):
+        answer = visitor.get(f"file={path}")
+        assert answer.status_code in (403, 404), path
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{photos}/rocket.png"])
+def test_a_file_that_was_not_sent_is_not_read(visitor, folder, path):
+    file = {"path": path.format(photos=folder), "meta": {"_type": "gradio.FileData"}}
+    good, output = visitor.call("_drop", file, PRESET, RANKING)
+    assert not good and "rocket.png ·" not in json.dumps(output)
+
+
+def test_the_page_does_not_fetch_what_a_visitor_names(visitor):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_one_request(self):
+            asked.append(self.rfile.readline())
+            self.close_connection = True
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/inside.png"
+        for file in ({"path": url}, {"path": "x.png", "url": url}):
+            file["meta"] = {"_type": "gradio.FileData"}
+            good, _ = visitor.call("_drop", file, PRESET, RANKING)
+            assert not good
+    finally:
+        server.shutdown()
+    assert asked == []
+
+
+def test_too_many_files_to_add_are_refused(visitor, rocket, folder):
+    files = [visitor.file(rocket)] * 51
+    good, output = visitor.call("_add", PRESET, files)
+    assert not good and "51 files at once are too many" in output["error"]
+    assert not (folder / "added").exists()
+
+
+def test_where_visitors_may_not_add_they_cannot(desk):
+    from dolg_zoo.serving.page import Page
+
+    assert "_add" not in {fn.name for fn in Page(desk, "t").blocks(may_add=False).fns.values()}
+
+
+@pytest.mark.parametrize(
+    ("what", "given", "said"),
+    [
+        ("_search_box", ["", PRESET, RANKING], "Drop a photograph first"),
+        ("_onward", [PRESET, RANKING], "Drop a photograph first"),
+    ],
+)
+def test_nothing_to_do_it_with_is_said(visitor, what, given, said):
+    good, output = visitor.call(what, None, *given)
+    assert not good and said in output["error"]
+
+
+@pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "9,9,1,1", "nan,0,1,1", "500,500,600,600"])
+def test_a_box_that_is_none_is_said(visitor, rocket, box):
+    visitor.call("_drop", visitor.file(rocket), PRESET, RANKING)
+    good, output = visitor.call("_search_box", None, box, PRESET, RANKING)
+    assert not good and "ox" in output["error"]
+
+
+def test_a_preset_of_a_visitors_own_is_not_loaded(visitor, rocket):
+    good, output = visitor.call("_drop", visitor.file(rocket), "hf://some/body", RANKING)
+    assert not good and "hf://some/body" in output["error"]
+
+
+def test_fifty_at_once_are_answered_and_the_page_is_still_there(page, rocket):
+    visitors = [Visitor(page) for _ in range(50)]
+
+    def ask(visitor):
+        return visitor.call("_drop", visitor.file(rocket), PRESET, RANKING)
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(ask, visitors))
+    assert all(good for good, _ in answers)
+    assert httpx.get(page.local_url, trust_env=False).status_code == 200
