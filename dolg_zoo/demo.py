@@ -41,7 +41,7 @@ class DemoResult:
         queries: how many images were searched for.
         gallery: how many images they were searched in; where they are classes, each query in all
             but itself.
-        montage: a picture of some queries and their first results.
+        rows: some queries and their first results.
         skipped: path to reason, for images that could not be read.
     """
 
@@ -50,8 +50,12 @@ class DemoResult:
     map: float
     queries: int
     gallery: int
-    montage: Image.Image
+    rows: Sequence[tuple[Picture, Sequence[Picture]]]
     skipped: dict[str, str]
+
+    def draw(self, path: str | Path | None = None) -> Image.Image:
+        """A picture of `rows`; see `montage` for the path."""
+        return montage_rows(self.rows, path, columns=SHOWN_RESULTS, height=140)
 
 
 def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = True) -> DemoResult:
@@ -198,7 +202,7 @@ def _result(
         map=scores.map,
         queries=scores.queries,
         gallery=gallery,
-        montage=montage_rows(rows, columns=SHOWN_RESULTS, height=140),
+        rows=rows,
         skipped=skipped,
     )
 

@@ -29,7 +29,7 @@ def test_the_originals_are_not_in_the_gallery(shipped):
 def test_the_same_again(shipped, embedded_model):
     again = run_demo(embedded_model)
     assert (again.map, again.recall_at_1) == (shipped.map, shipped.recall_at_1)
-    np.testing.assert_array_equal(np.asarray(again.montage), np.asarray(shipped.montage))
+    np.testing.assert_array_equal(np.asarray(again.draw()), np.asarray(shipped.draw()))
 
 
 def test_the_numbers_are_those_of_the_model(shipped, embedded_model, monkeypatch):

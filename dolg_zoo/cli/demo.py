@@ -43,11 +43,10 @@ def demo(
         check_picture(montage)
     model = load_model(preset)
     from dolg_zoo.demo import run_demo
-    from dolg_zoo.retrieval.montage import save_picture
 
     result = run_demo(model, folder)
     if montage:
-        save_picture(result.montage, montage)
+        result.draw(montage)
     if as_json:
         print_json(
             {

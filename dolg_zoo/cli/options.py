@@ -69,7 +69,7 @@ Montage = Annotated[
     typer.Option(
         "--montage",
         metavar="OUT.png",
-        help="Write a picture of what was found: .png, .jpg, .jpeg or .webp.",
+        help="Write a picture of what was found: .png, .svg, .jpg or .webp.",
     ),
 ]
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE, PAGE
 from dolg_zoo.files import replacing
 from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.retrieval.svg_page import SvgPage
 from dolg_zoo.retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
 CAPTION, TEXT_SIZE = 46, 15
 # sides of a thumbnail, width to height; beyond them it stands on a panel
 NARROWEST, WIDEST = 0.7, 1.8
-FORMATS = {"": "PNG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+FORMATS = {
+    "": "PNG",
+    ".png": "PNG",
+    ".svg": "SVG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+}
 SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc")
 
 
@@ -108,26 +116,32 @@ def montage_rows(
     ]
     line_height = height + CAPTION + LINE_GAP
     divider = 2 * GAP  # between the query and its results
-    page = Image.new(
-        "RGB",
-        (
-            2 * MARGIN + sum(width_of) + GAP * (len(width_of) - 1) + divider - GAP,
-            2 * MARGIN + line_height * len(lines) - LINE_GAP,
-        ),
-        PAGE,
+    size = (
+        2 * MARGIN + sum(width_of) + GAP * (len(width_of) - 1) + divider - GAP,
+        2 * MARGIN + line_height * len(lines) - LINE_GAP,
     )
-    draw = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        x, y = MARGIN, MARGIN + number * line_height
-        if number and line[0]:
-            above = y - LINE_GAP // 2 - FRAME
-            draw.line((MARGIN, above, page.width - MARGIN, above), LINE)
-        for place, cell in enumerate(line):
-            if cell:
-                cell.draw(page, draw, x, y, width_of[place])
-            x += width_of[place] + (GAP if place else divider)
-    if path is not None:
-        save_picture(page, path)
+
+    def draw_on(page: Image.Image | SvgPage, draw: ImageDraw.ImageDraw | SvgPage) -> None:
+        for number, line in enumerate(lines):
+            x, y = MARGIN, MARGIN + number * line_height
+            if number and line[0]:
+                above = y - LINE_GAP // 2 - FRAME
+                draw.line((MARGIN, above, page.width - MARGIN, above), LINE)
+            for place, cell in enumerate(line):
+                if cell:
+                    cell.draw(page, draw, x, y, width_of[place])
+                x += width_of[place] + (GAP if place else divider)
+
+    page = Image.new("RGB", size, PAGE)
+    draw_on(page, ImageDraw.Draw(page))
+    if path is not None and picture_format(path) == "SVG":
+        svg = SvgPage(size, TEXT_SIZE)
+        draw_on(svg, svg)
+        with replacing(path) as file:
+            file.write(svg.document().encode())
+    elif path is not None:
+        with replacing(path) as file:
+            page.save(file, picture_format(path))
     return page
 
 
@@ -143,7 +157,14 @@ class _Cell:
         self.rank = rank
         self.thumbnail = _thumbnail(picture.image, height)
 
-    def draw(self, page: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, room: int) -> None:
+    def draw(
+        self,
+        page: Image.Image | SvgPage,
+        draw: ImageDraw.ImageDraw | SvgPage,
+        x: int,
+        y: int,
+        room: int,
+    ) -> None:
         picture, (width, height) = self.picture, self.thumbnail.size
         page.paste(self.thumbnail, (x, y))
         colour = INK
@@ -218,13 +239,6 @@ def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Imag
         if font.getlength(short) <= width:
             return short
     return "…"
-
-
-def save_picture(page: Image.Image, path: str | Path) -> None:
-    """Writes a picture whole or not at all, in the format that the name's ending says."""
-    kind = picture_format(path)
-    with replacing(path) as file:
-        page.save(file, kind)
 
 
 def picture_format(path: str | Path) -> str:

@@ -1,10 +1,12 @@
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
 from dolg_zoo import BadImageError
 from dolg_zoo.retrieval import Match, Picture, montage, montage_rows
-from dolg_zoo.retrieval.montage import PAGE, QUERY
+from dolg_zoo.retrieval.montage import PAGE, QUERY, RIGHT, WRONG
 
 
 @pytest.fixture
@@ -29,6 +31,18 @@ def test_the_name_decides_the_format(photos, matches, tmp_path):
     assert Image.open(tmp_path / "found.JPG").format == "JPEG"
 
 
+def test_as_svg_it_says_and_shows_the_same(photos, matches, tmp_path):
+    page = montage(photos / "rocket.png", matches, tmp_path / "found.svg", relevant=[True] * 3)
+    found = ElementTree.parse(tmp_path / "found.svg").getroot()
+    parts = [part.tag.rpartition("}")[2] for part in found]
+    assert (found.get("width"), found.get("height")) == (str(page.width), str(page.height))
+    assert parts.count("image") == 4 + 3  # photographs, marks
+    said = [part.text for part in found if part.tag.endswith("text")]
+    assert said[:4] == ["Query", "rocket.png", "1   0.900", "astronaut.png"]
+    frames = [part.get("stroke") for part in found if part.get("stroke-width") == "4"]
+    assert frames == [QUERY, RIGHT, RIGHT, RIGHT]
+
+
 def test_square_images_side_by_side_have_the_size_one_expects(photos, matches):
     page = montage(photos / "rocket.png", matches, height=100)
     assert page.width > 4 * 100 and page.width < 4 * 100 + 150
@@ -50,6 +64,14 @@ def test_only_the_query_is_framed(photos, matches):
     # all of the frame's long sides lie about the first image
     columns = np.flatnonzero(framed.sum(axis=0) > 100)
     assert len(columns) >= 2 and columns.max() < 20 + 100 + 20
+
+
+def test_what_is_right_and_what_is_wrong_is_framed_so(photos, matches):
+    page = montage(photos / "rocket.png", matches, relevant=[True, False, True], height=100)
+    for colour, count in ((RIGHT, 2), (WRONG, 1), (QUERY, 1)):
+        # a frame of 112×112 pixels has two long sides, four pixels thick each
+        columns = np.flatnonzero(has_colour(page, colour).sum(axis=0) >= 112)
+        assert len(columns) == 2 * 4 * count
 
 
 def test_right_and_wrong_differ_in_shape_and_not_in_colour_alone(photos, matches):

@@ -41,6 +41,7 @@ def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroke
     assert [row["epoch"] for row in result.history] == [0, 1, 2]
     assert set(result.history[0]) == {"epoch", "map", "recall_at_1"}
     assert {"loss", "accuracy", "learning_rate", "seconds", "map"} <= set(result.history[2])
+    assert (result.preset.parent / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((result.preset.parent / "history.json").read_text())["history"] == (
         result.history
     )

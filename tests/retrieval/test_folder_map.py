@@ -1,0 +1,93 @@
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dolg_zoo.figures import save_figure
+from dolg_zoo.retrieval.folder_map import draw_map, positions
+from dolg_zoo.retrieval.items import folder_labels
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def clusters(rng):
+    """Three groups of descriptors, far apart."""
+    middles = np.eye(3, 16).repeat(12, axis=0)
+    return unit(middles + rng.normal(0, 0.05, middles.shape)).astype("float32")
+
+
+class Gallery(SimpleNamespace):
+    def __len__(self):
+        return len(self.names)
+
+
+def test_the_alike_lie_near_each_other(clusters):
+    places = positions(clusters).reshape(3, 12, 2)
+    middles = places.mean(axis=1)
+    within = np.linalg.norm(places - middles[:, None], axis=-1).max()
+    between = min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert between > 2 * within
+
+
+def test_the_same_descriptors_have_the_same_places(clusters):
+    np.testing.assert_array_equal(positions(clusters), positions(clusters))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_few_have_places_too(clusters, count):
+    places = positions(clusters[::7][:count])
+    assert places.shape == (count, 2) and np.isfinite(places).all()
+    assert places.min() >= 0 and places.max() <= 1
+
+
+def test_of_three_in_a_line_the_middle_one_is_in_the_middle():
+    angles = np.array([0.0, 0.2, 0.4])
+    places = positions(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    assert sorted(places[[0, 2], 0]) == [0, 1] and 0.4 < places[1, 0] < 0.6
+
+
+def test_equal_descriptors_lie_in_one_place():
+    places = positions(np.tile(np.eye(1, 8), (3, 1)))
+    np.testing.assert_array_equal(places, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a/1.png", "b/x/2.png"], ["a", "b"]),
+        (["a/1.png", "a/2.png"], None),
+        (["a/1.png", "2.png"], None),
+        ([], None),
+    ],
+)
+def test_labels_are_the_subfolders_where_all_are_in_one_of_several(names, expected):
+    assert folder_labels(names) == expected
+
+
+def test_the_map_names_its_labels_and_shows_thumbnails(clusters, tmp_path):
+    names = [f"{'abc'[n // 12]}$x/{n}.png" for n in range(36)]
+    for name in names[::2]:  # the others have gone since
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 20), "red").save(tmp_path / name)
+    figure = draw_map(Gallery(names=names, descriptors=clusters, folder=tmp_path))
+    save_figure(figure, tmp_path / "map.svg")
+    text = (tmp_path / "map.svg").read_text()
+    said = re.findall(r"<text[^>]*>([^<]*)</text>", text)
+    assert {"a$x", "b$x", "c$x"} <= set(said) and "36 images, the alike near each other" in said
+    assert 3 <= text.count("<image") <= 18
+
+
+def test_labels_must_be_as_many_as_the_images(clusters, tmp_path):
+    several = Gallery(names=["1.png", "2.png"], descriptors=clusters[:2], folder=tmp_path)
+    with pytest.raises(ValueError, match="There are 1 labels for 2 images"):
+        draw_map(several, ["one"])
+
+
+def test_of_nothing_there_is_no_map(tmp_path):
+    with pytest.raises(ValueError, match="no image"):
+        draw_map(Gallery(names=[], descriptors=np.zeros((0, 4)), folder=tmp_path))
