@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from importlib import import_module
+from types import FunctionType
 
 from mkdocs.structure.files import File
 
@@ -90,22 +90,32 @@ def _figures(figures) -> str:
             row["note"] = inline(figure.note)
     return table(
         ("measured on", "metric", *map(inline, sources), *(["note"] if notes else [])),
-        ((inline(dataset), inline(metric), *row.values()) for (dataset, metric), row in rows.items()),
+        (
+            (inline(dataset), inline(metric), *row.values())
+            for (dataset, metric), row in rows.items()
+        ),
     )
 
 
 def reference() -> str:
     """Every public name, for mkdocstrings to take its docstring."""
-    homes = {
-        name: f"dolg_zoo.{home}.{name}" for name, home in dolg_zoo._HOMES.items()
-    }
-    sections = ["## dolg_zoo", *(f"::: {homes[name]}" for name in homes)]
-    for module in DOCUMENTED:
-        names = import_module(f"dolg_zoo.{module}").__all__
-        known = {path.rsplit(".", 1)[1] for path in homes.values() if f".{module}." in path}
-        sections.append(f"## dolg_zoo.{module}")
-        sections += [f"::: dolg_zoo.{module}.{name}" for name in names if name not in known]
+    sections, listed = [], set()
+    for module in (dolg_zoo, *(getattr(dolg_zoo, name) for name in DOCUMENTED)):
+        sections.append(f"## {module.__name__}")
+        names = dolg_zoo._HOMES if module is dolg_zoo else module.__all__
+        for path in (_path(module, name) for name in names):
+            if path not in listed:
+                sections.append(f"::: {path}")
+                listed.add(path)
     return "\n\n".join(sections)
+
+
+def _path(module, name: str) -> str:
+    """Where a name is defined: what is imported when it is first used cannot be seen from outside."""
+    value = getattr(module, name)
+    if isinstance(value, type | FunctionType):
+        return f"{value.__module__}.{value.__qualname__}"
+    return f"{module.__name__}.{name}"
 
 
 def constructors() -> str:
@@ -113,6 +123,4 @@ def constructors() -> str:
     return ", ".join(code(name) for name in dolg_zoo._CONSTRUCTORS)
 
 
-MAKERS = {
-    made.__name__: made for made in (presets_table, presets_figures, reference, constructors)
-}
+MAKERS = {made.__name__: made for made in (presets_table, presets_figures, reference, constructors)}
