@@ -111,7 +111,7 @@ def reference() -> str:
 
 
 def _path(module, name: str) -> str:
-    """Where a name is defined: what is imported when it is first used cannot be seen from outside."""
+    """Where a name is defined: griffe does not see what is imported when it is first used."""
     value = getattr(module, name)
     if isinstance(value, type | FunctionType):
         return f"{value.__module__}.{value.__qualname__}"
