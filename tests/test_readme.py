@@ -1,47 +1,26 @@
 """Every block of the README is run, and the two set-up commands are those that CI runs."""
 
-import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from writable_hub import STATED, log_in, serving, small_model
+from documents import ROOT, blocks_of, lay_out, run_dolg
+from writable_hub import log_in, serving
 
-from dolg_zoo.cli import main
-
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [block.text for block in blocks_of(README, language)]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with photos/, query.jpg and a preset to publish, as the README assumes."""
-    skimage_data = pytest.importorskip("skimage.data")
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "photos").mkdir()
-    for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        (path,) = Path(skimage_data.data_dir).glob(f"{name}.*")
-        image = Image.open(path).convert("RGB")
-        image.save(folder / "photos" / f"{name}.jpg")
-    image.crop((40, 40, 400, 400)).save(folder / "query.jpg")  # of the rocket
-    for name in ("chelsea", "coffee", "rocket", "astronaut"):
-        (folder / "places" / name).mkdir(parents=True)
-        for size in (64, 80, 96):
-            image = Image.open(folder / "photos" / f"{name}.jpg").resize((size, size))
-            image.save(folder / "places" / name / f"{size}.jpg")
-    small_model().save_to_preset(folder / "my-places")
-    (folder / "about.json").write_text(json.dumps(STATED))
-    return folder
+    return lay_out(tmp_path_factory.mktemp("readme"))
 
 
 @pytest.fixture
@@ -76,20 +55,10 @@ def test_the_shell_commands_run(place, official_stand_in, monkeypatch, capfd):
     cache = shutil.copytree(official_stand_in, place / "cache")
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(cache))
     monkeypatch.chdir(place)
-    commands = [
-        line.removeprefix("$ ")
-        for block in blocks("console")
-        for line in block.splitlines()
-        if line.startswith("$ ")
-    ]
+    commands = [command for block in blocks_of(README, "console") for command in block.commands]
     assert len(commands) >= 5
     for command in commands:
-        name, *arguments = shlex.split(command)
-        assert name == "dolg"
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with pytest.raises(SystemExit) as end:  # here, for a process each would import TensorFlow
-            main()
-        assert end.value.code == 0, f"{command}\n{capfd.readouterr().err}"
+        run_dolg(command, monkeypatch, capfd)
     assert (place / "descriptors.npz").is_file()
     assert (place / "found.png").is_file()
 
