@@ -30,7 +30,6 @@ RUN = [
 ]
 ASSIGNMENT = re.compile(r"\w+=\S*")
 SMALL = "my-dolg"
-PLANNED = {"serve"}  # spoken of before it is there
 
 
 def resolved(arguments):
@@ -70,16 +69,12 @@ def test_what_a_sentence_names_of_dolg_exists(page):
     )
     for span in spans:
         words = shlex.split(span)
-        if words[0] in PLANNED or not words[0].islower():
+        if not words[0].islower():
             continue
         command, _, rest = resolved(words)
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         named = {word for word in rest if word.startswith("-")}
         assert named <= known, f"`dolg {span}` names {named - known}"
-
-
-def test_what_is_planned_is_not_there_yet():
-    assert not PLANNED & DOLG.commands.keys()
 
 
 def test_the_tools_that_are_named_exist_and_have_those_options():

@@ -31,6 +31,7 @@ def hub(monkeypatch, tmp_path):
         yield hub
 
 
+@pytest.mark.slow
 def test_the_python_blocks_run_one_after_another(
     place, official_stand_in, hub, monkeypatch, capsys
 ):

@@ -52,10 +52,8 @@ def test_a_recipe_that_is_not_there_is_named():
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_datasets") is None, reason="needs tensorflow-datasets"
 )
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "mnist" else pytest.param(name, marks=pytest.mark.slow) for name in TFDS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TFDS)
 def test_it_runs_from_the_data_set_to_the_preset(name, tmp_path):
     from tensorflow_datasets.testing import mock_data
 

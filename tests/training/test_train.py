@@ -132,17 +132,15 @@ def run_and_kill(folder, output, kill_at, **changes):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"run": {"checkpoint_minutes": 0}},
-        pytest.param(
-            {
-                "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
-                "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
-            },
-            marks=pytest.mark.slow,
-        ),
+        {
+            "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
+            "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
+        },
     ],
     ids=["sgd", "adamw, EMA, accumulation, freezing, balanced"],
 )
