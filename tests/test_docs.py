@@ -253,3 +253,13 @@ def test_the_built_pages_have_the_pictures_of_the_networks(site):
         picture = site / "images" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.name in (site / "architecture" / "index.html").read_text()
+
+
+@pytest.mark.slow
+def test_every_preset_has_its_model_card(site):
+    entries = json.loads((ROOT / "weights_manifest.json").read_text())
+    for name, entry in (entries["presets"] | entries["checkpoints"]).items():
+        page = (site / "cards" / name / "index.html").read_text()
+        files = entry.get("files") or {entry["file"]["path"]: entry["file"]}
+        assert all(file["sha256"] in page for file in files.values())
+        assert "Training data and provenance" in page and entry["license"] in page

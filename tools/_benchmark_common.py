@@ -63,9 +63,10 @@ def summary(taken):
 
 
 def busy(processes):
-    """Seconds that all but these processes have used of the cores, or were kept from them."""
+    """Seconds that all but these and their children have used of the cores, or were kept from them."""
     whole = psutil.cpu_times()
-    own = sum(sum(process.cpu_times()[:2]) for process in processes)
+    # user, system, and both of the children that have ended
+    own = sum(sum(process.cpu_times()[:4]) for process in processes)
     return whole.user + whole.system + getattr(whole, "steal", 0.0) - own
 
 

@@ -24,9 +24,11 @@ DRAWN = ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_imagenet")
 
 
 def on_files(files, config):
-    """Adds the pictures."""
+    """Adds the pictures, and a page for each preset."""
     for name in DRAWN:
         files.append(File.generated(config, f"images/{name}.png", content=picture(name)))
+    for name in load_manifest().entries:
+        files.append(File.generated(config, f"cards/{name}.md", content=card(name)))
     return files
 
 
@@ -38,17 +40,48 @@ def on_page_markdown(markdown, **_):
 @functools.cache
 def picture(preset: str) -> bytes:
     """A PNG of a preset's network, drawn from its configuration; no weights are fetched for it."""
+    from dolg_zoo.publishing import architecture_figure
+
+    held = io.BytesIO()
+    architecture_figure(architecture(preset)).save(held, "PNG")
+    return held.getvalue()
+
+
+@functools.cache
+def architecture(preset: str):
+    """What a preset's network looks like."""
     from dolg_zoo.models import DOLGConfig, DOLGNet
-    from dolg_zoo.publishing import architecture_figure, architecture_of
+    from dolg_zoo.publishing.architecture import architecture_of
 
     entry = load_manifest().entries[preset]
     if entry.source is None:
-        net = dolg_zoo.DOLG.from_preset(preset).net
-    else:
-        net = DOLGNet(config=DOLGConfig.official(backbone=entry.architecture, **IMAGENET))
-    held = io.BytesIO()
-    architecture_figure(architecture_of(net)).save(held, "PNG")
-    return held.getvalue()
+        return architecture_of(dolg_zoo.DOLG.from_preset(preset).net)
+    return architecture_of(
+        DOLGNet(config=DOLGConfig.official(backbone=entry.architecture, **IMAGENET))
+    )
+
+
+def card(preset: str) -> str:
+    """A preset's model card, as `dolg publish` writes it; of the official ones from their sources."""
+    from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
+    from dolg_zoo.presets.converted import metadata_of
+    from dolg_zoo.publishing.model_card import model_card
+    from dolg_zoo.weights.manifest import FileHash
+
+    entry = load_manifest().entries[preset]
+    if entry.source is None:
+        model = dolg_zoo.DOLG.from_preset(preset)
+        return model_card(
+            preset, model.metadata, architecture(preset), model.image_converter, entry.files
+        )
+    file = FileHash(entry.file.size, entry.file.sha256)
+    return model_card(
+        preset,
+        metadata_of(entry),
+        architecture(preset),
+        OFFICIAL_CONVERTER,
+        {entry.file.path: file},
+    )
 
 
 def presets_table() -> str:
