@@ -63,7 +63,7 @@ def summary(taken):
 
 
 def busy(processes):
-    """Seconds that all but these and their children have used of the cores, or were kept from them."""
+    """Seconds that others than these and their children have used of the cores."""
     whole = psutil.cpu_times()
     # user, system, and both of the children that have ended
     own = sum(sum(process.cpu_times()[:4]) for process in processes)

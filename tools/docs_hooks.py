@@ -62,7 +62,7 @@ def architecture(preset: str):
 
 
 def card(preset: str) -> str:
-    """A preset's model card, as `dolg publish` writes it; of the official ones from their sources."""
+    """A preset's model card, by what `dolg publish` writes one with."""
     from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
     from dolg_zoo.presets.converted import metadata_of
     from dolg_zoo.publishing.model_card import model_card

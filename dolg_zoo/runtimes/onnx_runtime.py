@@ -12,6 +12,7 @@ from dolg_zoo.runtimes.servable import export
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 FILES = ("model.onnx",)
 
@@ -28,6 +29,7 @@ def write(model: keras.Model, folder: Path) -> None:
         _rename(node.input, network.graph.input[0].name, "images")
         _rename(node.output, network.graph.output[0].name, "descriptors")
     network.graph.input[0].name, network.graph.output[0].name = "images", "descriptors"
+    _let_zeros_be_zeros(network)
     height, width = (
         ("height", "width") if None in model.input.shape[1:3] else model.input.shape[1:3]
     )
@@ -51,6 +53,19 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
         folder / FILES[0], options, providers=["CPUExecutionProvider"]
     )
     return lambda images: session.run(None, {"images": images})[0]
+
+
+def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
+    """A shape that is worked out may have a 0, of a map that is smaller than a dilation.
+
+    TensorFlow means a side of length 0 by it; ONNX, unless told so, the length that it was.
+    """
+    from onnx.helper import make_attribute
+
+    given = {constant.name for constant in network.graph.initializer}
+    for node in network.graph.node:
+        if node.op_type == "Reshape" and node.input[1] not in given:
+            node.attribute.append(make_attribute("allowzero", 1))
 
 
 def _rename(names, old: str, new: str) -> None:
