@@ -52,21 +52,21 @@ class SearchDesk:
 
     Args:
         open_index: opens the index for a preset.
-        load_model: loads a preset as a Keras model, which explains what the index finds.
+        load_model: loads a preset as a Keras model, to explain what a compiled one finds.
         presets: that can be chosen among; the first is opened at once.
     """
 
     def __init__(
         self,
         open_index: Callable[[str | None], Index],
-        load_model: Callable[[str | None], DOLG],
+        load_model: Callable[[str], DOLG],
         presets: Sequence[str | None],
     ) -> None:
         self.presets = list(presets)
         self._open_index, self._load_model = open_index, load_model
         # for each preset; they are few and stay
         self._indexes: dict[str | None, Index] = {}
-        self._models: dict[str | None, DOLG] = {}
+        self._models: dict[str, DOLG] = {}
         # the cores are few as well: requests wait for one another
         self._lock = threading.Lock()
         self.index(self.presets[0])
@@ -129,17 +129,20 @@ class SearchDesk:
             BadImageError: if one of them cannot be read.
             ValueError: if there is no image of that name in the index.
         """
-        path = self.photo(preset, name)
+        path, model = self.photo(preset, name), self.index(preset).model
         with self._lock:
-            if preset not in self._models:
-                self._models[preset] = self._load_model(preset)
-            return self._models[preset].explain(Crop(image, box) if box else image, path)
+            if not hasattr(model, "explain"):  # it is compiled, and tells a score only
+                of = model.metadata["preset"]
+                if of not in self._models:
+                    self._models[of] = self._load_model(of)
+                model = self._models[of]
+            return model.explain(Crop(image, box) if box else image, path)
 
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
         """Adds images to the indexed folder and to the index; what is no image is refused.
 
         Args:
-            preset: of the index; those of other presets find the images when opened anew.
+            preset: of the index; those of other presets are opened anew.
             files: at most `MAX_ADDED`. They are kept under their sha256 in the subfolder `added`,
                 so no name of a visitor's choosing ever names a file here.
 
@@ -159,6 +162,7 @@ class SearchDesk:
         if new:
             with self._lock:
                 index.add(new)
+                self._indexes = {preset: index}  # others are opened anew, with what is new
         return added
 
 

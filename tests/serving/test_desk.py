@@ -40,6 +40,28 @@ def test_an_explanation_sums_to_the_score_that_was_found(desk, photos):
     assert explanation.score == pytest.approx(first.score, abs=1e-5)
 
 
+def test_what_a_compiled_model_found_is_explained_by_the_preset_it_was_compiled_from(model, photos):
+    class Compiled:  # as CompiledDOLG: it embeds
+        model_id, descriptor_dim = model.model_id, model.descriptor_dim
+        image_converter, embed_each = model.image_converter, model.embed_each
+        metadata = {"preset": "the one it is of"}  # noqa: RUF012
+
+        def routed(self):
+            return self
+
+    loaded = []
+    desk = desk_module.SearchDesk(
+        lambda preset: Index.build(Compiled(), photos, progress=False),
+        lambda preset: loaded.append(preset) or model,
+        [None],
+    )
+    for _ in range(2):
+        first = desk.search(None, photos / "rocket.png")[1]
+        score = desk.explain(None, photos / "rocket.png", first.name).score
+        assert score == pytest.approx(first.score, abs=1e-5)
+    assert loaded == ["the one it is of"]
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "far/../../secret.png", "none"])
 def test_only_images_of_the_index_are_opened(desk, photos, name):
     shutil.copy(photos / "rocket.png", photos.parent / "secret.png")
@@ -64,6 +86,14 @@ def test_what_is_added_is_found_under_a_name_of_its_own(desk, photos, tmp_path):
     assert (added.names, added.refused) == ([name], {})
     assert desk.search(PRESET, new, k=1)[0].name == name
     assert (photos / name).read_bytes() == new.read_bytes()
+
+
+def test_what_is_added_is_found_with_the_other_presets_too(desk, photos, tmp_path):
+    assert len(desk.index("another")) == 4
+    with Image.open(photos / "rocket.png") as image:
+        image.rotate(7).save(tmp_path / "new.png")
+    [name] = desk.add(PRESET, [tmp_path / "new.png"]).names
+    assert desk.search("another", tmp_path / "new.png", k=1)[0].name == name
 
 
 def test_what_is_no_image_is_refused_and_the_others_are_added(desk, photos, tmp_path):

@@ -6,10 +6,13 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from skimage import data
+
+from dolg_zoo.figures import CATEGORIES
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -173,6 +176,22 @@ def test_where_visitors_may_not_add_they_cannot(desk):
 def test_nothing_to_do_it_with_is_said(visitor, what, given, said):
     good, output = visitor.call(what, None, *given)
     assert not good and said in output["error"]
+
+
+def test_two_clicks_on_a_large_photograph_are_a_box_in_its_own_pixels(desk, folder, tmp_path):
+    from dolg_zoo.serving.page import SHOWN, Page, Query
+
+    with Image.open(folder / "rocket.png") as image:
+        image.resize((1800, 1200)).save(tmp_path / "large.png")
+    page, query = Page(desk, "t"), Query(tmp_path / "large.png", "large.png")
+    # right below, then left above, in the picture of 900×600 that is shown
+    query, _, shown, *_ = page._corner(query, PRESET, RANKING, SimpleNamespace(index=[700, 500]))
+    assert shown.size == (SHOWN, SHOWN * 2 // 3) and query.corner == (1400, 1000)
+    query, _, shown, text, *_ = page._corner(
+        query, PRESET, RANKING, SimpleNamespace(index=[100, 50])
+    )
+    assert query.box == (200, 100, 1400, 1000) and text == "200, 100, 1400, 1000"
+    assert shown.getpixel((100, 300)) == ImageColor.getrgb(CATEGORIES[0])
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "9,9,1,1", "nan,0,1,1", "500,500,600,600"])
