@@ -75,6 +75,24 @@ def embedded_model():
 
 
 @pytest.fixture(scope="session")
+def model():
+    """Of random weights and few layers, but prepares images as the preset that ships does.
+
+    For tests of what is done with descriptors, whatever they are; they leave it as it is.
+    """
+    import dataclasses
+
+    from writable_hub import small_model
+
+    from dolg_zoo import DOLG, DOLGNet, ImageConverter
+
+    small = small_model(preset="small", description="a test", license="Apache-2.0")
+    config = dataclasses.replace(small.net.config, descriptor_dim=512)
+    converter = ImageConverter(size=256, mode="short_side", multiple_of=32, interpolation="bicubic")
+    return DOLG(DOLGNet(small.net.backbone, config=config), converter, small.metadata)
+
+
+@pytest.fixture(scope="session")
 def official_stand_in(tmp_path_factory):
     """A $DOLG_ZOO_CACHE as if dolg_resnet50_gldv2 had been used before; its weights are random."""
     from dolg_zoo.models import DOLGConfig, DOLGNet

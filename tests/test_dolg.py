@@ -18,11 +18,6 @@ from dolg_zoo.preprocessing import load_image
 from dolg_zoo.weights.kept import EMBEDDED
 
 
-@pytest.fixture(scope="module")
-def model(embedded_model):
-    return embedded_model
-
-
 @pytest.fixture
 def photos(tmp_path, rng):
     """Six photographs of four sizes, as files."""
@@ -288,9 +283,9 @@ def test_there_is_a_constructor_for_every_backbone():
         assert name in construct.__doc__
 
 
-def test_a_tag_gives_the_preset(model, photos):
+def test_a_tag_gives_the_preset(embedded_model, photos):
     named = dolg_zoo.dolg_efficientnet_lite_b0(pretrained="imagenet")
-    assert np.array_equal(named.embed(photos), model.embed(photos))
+    assert np.array_equal(named.embed(photos), embedded_model.embed(photos))
 
 
 def test_a_tag_that_does_not_exist_lists_those_that_do():
@@ -320,12 +315,14 @@ def test_overrides_do_not_go_with_a_preset():
         dolg_zoo.dolg_efficientnet_lite_b0(pretrained="imagenet", descriptor_dim=8)
 
 
-def test_backbone_weights_come_without_a_network_where_they_ship(model):
+def test_backbone_weights_come_without_a_network_where_they_ship(embedded_model):
     new = dolg_zoo.dolg_efficientnet_lite_b0(backbone_weights="imagenet", descriptor_dim=32)
-    for ours, theirs in zip(new.net.backbone.weights, model.net.backbone.weights, strict=True):
+    for ours, theirs in zip(
+        new.net.backbone.weights, embedded_model.net.backbone.weights, strict=True
+    ):
         assert np.array_equal(ours, theirs)
     assert new.descriptor_dim == 32
-    assert new.net.config.mean == model.net.config.mean
+    assert new.net.config.mean == embedded_model.net.config.mean
 
 
 def test_backbone_weights_without_a_source_list_those_that_have_one():

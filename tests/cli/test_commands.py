@@ -383,7 +383,7 @@ def test_a_picture_of_no_known_format_is_said_before_the_work(
 ):
     query = ("--query", photos / "rocket.png") if command == "search" else ()
     done = dolg(command, photos, *query, "--montage", tmp_path / "found.psd")
-    assert done.code == 1 and ".png, .jpg, .jpeg, .webp" in done.err
+    assert done.code == 1 and ".png, .svg, .jpg, .jpeg, .webp" in done.err
     assert embedded_images == []
 
 

@@ -14,8 +14,8 @@ from dolg_zoo.retrieval.cache import read_cache, write_cache
 
 
 @pytest.fixture
-def build(embedded_model, photos):
-    return lambda **options: Index.build(embedded_model, photos, cache=True, **options)
+def build(model, photos):
+    return lambda **options: Index.build(model, photos, cache=True, **options)
 
 
 def the_file(folder):
@@ -32,8 +32,8 @@ def test_a_second_build_embeds_nothing_and_gives_the_same(build, embedded_images
     np.testing.assert_array_equal(second.descriptors, first.descriptors)
 
 
-def test_without_cache_nothing_is_kept(embedded_model, photos, cache_dir):
-    Index.build(embedded_model, photos)
+def test_without_cache_nothing_is_kept(model, photos, cache_dir):
+    Index.build(model, photos)
     assert not cache_dir.exists()
 
 
@@ -45,14 +45,14 @@ def test_a_new_file_alone_is_embedded(build, photos, embedded_images):
     assert embedded_images == ["turned.png"]
 
 
-def test_a_changed_file_alone_is_embedded_anew(build, photos, embedded_images, embedded_model):
+def test_a_changed_file_alone_is_embedded_anew(build, photos, embedded_images, model):
     build()
     del embedded_images[:]
     Image.open(photos / "rocket.png").rotate(90).save(photos / "coffee.png")
     index = build()
     assert embedded_images == ["coffee.png"]
     np.testing.assert_allclose(
-        index.descriptors[1], embedded_model.embed(photos / "coffee.png")[0], atol=1e-5
+        index.descriptors[1], model.embed(photos / "coffee.png")[0], atol=1e-5
     )
 
 
@@ -156,7 +156,7 @@ def test_a_full_disk_costs_one_warning_and_leaves_no_rubbish(build, cache_dir, c
 
 
 def test_what_was_embedded_before_an_interruption_is_kept(
-    build, embedded_model, monkeypatch, embedded_images
+    build, model, monkeypatch, embedded_images
 ):
     embed_each = DOLG.embed_each
 

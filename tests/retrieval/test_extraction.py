@@ -35,8 +35,8 @@ def agree(found, expected):
 
 
 @pytest.fixture
-def expected(embedded_model, photos):
-    return dict(zip(NAMES, embedded_model.embed(photos), strict=True))
+def expected(model, photos):
+    return dict(zip(NAMES, model.embed(photos), strict=True))
 
 
 def tar(path, folder, names):
@@ -46,52 +46,48 @@ def tar(path, folder, names):
     return path
 
 
-def test_a_folder_becomes_a_store(embedded_model, photos, out, expected):
-    report = extract(embedded_model, photos, out)
+def test_a_folder_becomes_a_store(model, photos, out, expected):
+    report = extract(model, photos, out)
     agree(by_id(out), expected)
     assert (report.embedded, report.known, report.skipped, report.faults) == (4, 0, {}, {})
-    assert report.store.model_name == "dolg_efficientnet_lite_b0_imagenet"
+    assert report.store.model_name == "small"
 
 
-def test_a_second_run_embeds_what_is_new(embedded_model, photos, out, embedded_images):
-    extract(embedded_model, photos, out)
+def test_a_second_run_embeds_what_is_new(model, photos, out, embedded_images):
+    extract(model, photos, out)
     shutil.copy(photos / "rocket.png", photos / "new.png")
     del embedded_images[:]
-    report = extract(embedded_model, photos, out)
+    report = extract(model, photos, out)
     assert embedded_images == ["new.png"]
     assert (report.embedded, report.known, len(report.store)) == (1, 4, 5)
-    assert extract(embedded_model, photos, out).embedded == 0
+    assert extract(model, photos, out).embedded == 0
 
 
-def test_shards_give_the_same_as_files(embedded_model, photos, tmp_path, out, expected):
+def test_shards_give_the_same_as_files(model, photos, tmp_path, out, expected):
     for number in range(2):
         tar(tmp_path / f"s-{number}.tar", photos, NAMES[2 * number : 2 * number + 2])
-    extract(embedded_model, f"{tmp_path}/s-{{0..1}}.tar", out)
+    extract(model, f"{tmp_path}/s-{{0..1}}.tar", out)
     named = {f"s-{place // 2}.tar/{name}": expected[name] for place, name in enumerate(NAMES)}
     agree(by_id(out), named)
 
 
-def test_known_images_of_a_shard_are_not_decoded(
-    embedded_model, photos, tmp_path, out, embedded_images
-):
+def test_known_images_of_a_shard_are_not_decoded(model, photos, tmp_path, out, embedded_images):
     shard = tar(tmp_path / "s.tar", photos, NAMES[:2])
-    extract(embedded_model, shard, out)
+    extract(model, shard, out)
     tar(shard, photos, NAMES)
     del embedded_images[:]
-    assert extract(embedded_model, shard, out).embedded == 2
+    assert extract(model, shard, out).embedded == 2
     assert len(embedded_images) == 2
 
 
-def test_a_damaged_shard_and_a_bad_image_cost_no_more_than_themselves(
-    embedded_model, photos, tmp_path, out
-):
+def test_a_damaged_shard_and_a_bad_image_cost_no_more_than_themselves(model, photos, tmp_path, out):
     (photos / "bad.jpg").write_text("no image")
     tar(tmp_path / "s-0.tar", photos, ["coffee.png", "bad.jpg", "rocket.png"])
     data = tar(tmp_path / "s-1.tar", photos, NAMES).read_bytes()
     size = (photos / NAMES[0]).stat().st_size
     (tmp_path / "s-1.tar").write_bytes(data[: size + 2000])
     tar(tmp_path / "s-2.tar", photos, ["coffee.png"])
-    report = extract(embedded_model, f"{tmp_path}/s-*.tar", out)
+    report = extract(model, f"{tmp_path}/s-*.tar", out)
     assert sorted(by_id(out)) == [
         "s-0.tar/coffee.png", "s-0.tar/rocket.png", "s-1.tar/astronaut.png", "s-2.tar/coffee.png"
     ]  # fmt: skip
@@ -99,57 +95,57 @@ def test_a_damaged_shard_and_a_bad_image_cost_no_more_than_themselves(
     assert list(report.faults) == ["s-1.tar"]
 
 
-def test_the_second_of_one_name_in_a_shard_is_skipped(embedded_model, photos, tmp_path, out):
+def test_the_second_of_one_name_in_a_shard_is_skipped(model, photos, tmp_path, out):
     shard = tar(tmp_path / "s.tar", photos, ["coffee.png", "coffee.png", "rocket.png"])
-    report = extract(embedded_model, shard, out)
+    report = extract(model, shard, out)
     assert len(report.store) == 2
     assert report.skipped == {"s.tar/coffee.png": "another image of this name came before it"}
 
 
-def test_a_name_that_is_no_text_is_skipped(embedded_model, photos, out):
+def test_a_name_that_is_no_text_is_skipped(model, photos, out):
     name = os.fsdecode(b"\xff.png")
     shutil.copy(photos / "rocket.png", photos / name)
-    report = extract(embedded_model, photos, out)
+    report = extract(model, photos, out)
     assert len(report.store) == 4 and "UTF-8" in report.skipped[name]
 
 
-def test_several_scales_are_the_mean_of_unit_descriptors(embedded_model, photos, out):
+def test_several_scales_are_the_mean_of_unit_descriptors(model, photos, out):
     scales = (0.7071, 1.0, 1.4142)
-    extract(embedded_model, photos, out, scales=scales)
+    extract(model, photos, out, scales=scales)
     image = load_image(photos / "rocket.png")
     rows = []
     for scale in scales:
-        pixels = embedded_model.image_converter(image, scale)
-        row = np.asarray(embedded_model.net(pixels[None]))[0]
+        pixels = model.image_converter(image, scale)
+        row = np.asarray(model.net(pixels[None]))[0]
         rows.append(row / np.linalg.norm(row))
     mean = np.mean(rows, axis=0)
     np.testing.assert_allclose(by_id(out)["rocket.png"], mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_float16_keeps_the_nearest(embedded_model, photos, out, expected):
-    extract(embedded_model, photos, out, dtype="float16")
+def test_float16_keeps_the_nearest(model, photos, out, expected):
+    extract(model, photos, out, dtype="float16")
     for name, row in by_id(out).items():
         # the half of the last of eleven binary digits, of numbers below 1/2
         np.testing.assert_allclose(row, expected[name], atol=2**-13)
         np.testing.assert_array_equal(row, row.astype(np.float16))
 
 
-def test_other_scales_are_refused_before_the_work(embedded_model, photos, out, embedded_images):
-    extract(embedded_model, photos, out)
+def test_other_scales_are_refused_before_the_work(model, photos, out, embedded_images):
+    extract(model, photos, out)
     del embedded_images[:]
     with pytest.raises(StoreError, match=r"scales 1 there, 0\.5, 1 here"):
-        extract(embedded_model, photos, out, scales=(0.5, 1))
+        extract(model, photos, out, scales=(0.5, 1))
     assert embedded_images == []
 
 
-def test_another_model_is_refused_naming_both(embedded_model, photos, out, monkeypatch):
-    first = extract(embedded_model, photos, out).store
+def test_another_model_is_refused_naming_both(model, photos, out, monkeypatch):
+    first = extract(model, photos, out).store
     monkeypatch.setattr(DOLG, "model_id", "another")
     with pytest.raises(StoreError, match=f"model_id {first.model_id} .* there, another .* here"):
-        extract(embedded_model, photos, out)
+        extract(model, photos, out)
 
 
-def test_what_is_not_finite_is_skipped(embedded_model, photos, out, monkeypatch):
+def test_what_is_not_finite_is_skipped(model, photos, out, monkeypatch):
     embed_each = DOLG.embed_each
 
     def spoilt(self, images, **options):
@@ -157,35 +153,35 @@ def test_what_is_not_finite_is_skipped(embedded_model, photos, out, monkeypatch)
             yield index, row * np.nan if index == 1 else row
 
     monkeypatch.setattr(DOLG, "embed_each", spoilt)
-    report = extract(embedded_model, photos, out)
+    report = extract(model, photos, out)
     assert "coffee.png" not in by_id(out)
     assert report.skipped == {"coffee.png": "the model gives it a descriptor that is not finite"}
 
 
-def test_where_no_image_can_be_read_it_says_why(embedded_model, tmp_path, out):
+def test_where_no_image_can_be_read_it_says_why(model, tmp_path, out):
     (tmp_path / "bad.jpg").write_text("no image")
     with pytest.raises(ValueError, match=r"None of the images.*'bad\.jpg'.*formats"):
-        extract(embedded_model, tmp_path / "bad.jpg", out)
+        extract(model, tmp_path / "bad.jpg", out)
     tar(tmp_path / "s.tar", tmp_path, [])
     with pytest.raises(ValueError, match="no image in the source"):
-        extract(embedded_model, tmp_path / "s.tar", out)
+        extract(model, tmp_path / "s.tar", out)
 
 
 def test_a_damaged_part_is_made_anew_when_asked(
-    embedded_model, photos, out, expected, monkeypatch, embedded_images
+    model, photos, out, expected, monkeypatch, embedded_images
 ):
     monkeypatch.setattr(extraction, "PART_ROWS", 3)
-    extract(embedded_model, photos, out, batch_size=1)
+    extract(model, photos, out, batch_size=1)
     (out / "part-000000.parquet").write_bytes(b"rubbish")
     with pytest.raises(StoreError, match="--repair"):
-        extract(embedded_model, photos, out)
+        extract(model, photos, out)
     del embedded_images[:]
-    report = extract(embedded_model, photos, out, repair=True)
+    report = extract(model, photos, out, repair=True)
     assert report.forgotten == {"part-000000.parquet": 3} and len(embedded_images) == 3
     agree(by_id(out), expected)
 
 
-def test_ctrl_c_loses_nothing_that_is_done(embedded_model, photos, out, monkeypatch):
+def test_ctrl_c_loses_nothing_that_is_done(model, photos, out, monkeypatch):
     embed_each = DOLG.embed_each
 
     def interrupted(self, images, **options):
@@ -196,18 +192,18 @@ def test_ctrl_c_loses_nothing_that_is_done(embedded_model, photos, out, monkeypa
 
     monkeypatch.setattr(DOLG, "embed_each", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        extract(embedded_model, photos, out)
+        extract(model, photos, out)
     assert list(by_id(out)) == NAMES[:3]
 
 
-def test_parts_are_written_as_time_passes(embedded_model, photos, out, monkeypatch):
+def test_parts_are_written_as_time_passes(model, photos, out, monkeypatch):
     monkeypatch.setattr(extraction, "PART_S", 0.0)
-    report = extract(embedded_model, photos, out)
+    report = extract(model, photos, out)
     assert [len(ids) for ids, _ in report.store.parts()] == [1] * 4
 
 
 def test_a_full_disk_says_what_is_safe_and_a_rerun_goes_on(
-    embedded_model, photos, out, expected, monkeypatch, embedded_images
+    model, photos, out, expected, monkeypatch, embedded_images
 ):
     replacing, written = descriptor_store.replacing, []
 
@@ -220,11 +216,11 @@ def test_a_full_disk_says_what_is_safe_and_a_rerun_goes_on(
     monkeypatch.setattr(extraction, "PART_ROWS", 1)
     monkeypatch.setattr(descriptor_store, "replacing", filling)
     with pytest.raises(OSError, match=r"No space left.*The 2 before them are safe.*out'") as error:
-        extract(embedded_model, photos, out)
+        extract(model, photos, out)
     assert error.value.errno == 28
     monkeypatch.setattr(descriptor_store, "replacing", replacing)
     del embedded_images[:]
-    assert extract(embedded_model, photos, out).known == 2
+    assert extract(model, photos, out).known == 2
     assert len(embedded_images) == 2
     agree(by_id(out), expected)
 
@@ -254,7 +250,7 @@ extract(DOLG.from_preset(), sys.argv[1], sys.argv[2], batch_size=4)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 @pytest.mark.parametrize("when, kept", [("before", 5), ("after", 10)])
 def test_killed_it_goes_on_without_losing_or_repeating(
-    embedded_model, photos, tmp_path, out, when, kept, embedded_images
+    model, photos, tmp_path, out, when, kept, embedded_images
 ):
     for number in range(20):
         angle = Image.open(photos / NAMES[number % 4]).rotate(number)
@@ -266,16 +262,16 @@ def test_killed_it_goes_on_without_losing_or_repeating(
     done = subprocess.run([sys.executable, "-c", KILLED, pattern, str(out), when])
     assert done.returncode == -signal.SIGKILL
     assert len(DescriptorStore.open(out)) == kept
-    report = extract(embedded_model, pattern, out)
+    report = extract(model, pattern, out)
     assert (report.known, report.embedded) == (kept, 24 - kept) == (kept, len(embedded_images))
-    extract(embedded_model, pattern, tmp_path / "unbroken")
+    extract(model, pattern, tmp_path / "unbroken")
     ids = DescriptorStore.open(out).ids()
     assert len(ids) == len(set(ids)) == 24
     agree(by_id(out), by_id(tmp_path / "unbroken"))
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_images(embedded_model, photos, out):
+def test_memory_does_not_grow_with_the_images(model, photos, out):
     image = np.asarray(Image.open(photos / "rocket.png"))
 
     class Source:
@@ -292,17 +288,17 @@ def test_memory_does_not_grow_with_the_images(embedded_model, photos, out):
     peaks = []
     for count in (32, 160):
         tracemalloc.start()
-        extract(embedded_model, Source(count), out / str(count), batch_size=4)
+        extract(model, Source(count), out / str(count), batch_size=4)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # 128 images are 10 MB
     assert peaks[1] - peaks[0] < 3e6
 
 
-def test_the_command_takes_a_pattern_and_goes_on(embedded_model, photos, out, monkeypatch, capsys):
+def test_the_command_takes_a_pattern_and_goes_on(model, photos, out, monkeypatch, capsys):
     from dolg_zoo.cli import main
 
-    monkeypatch.setattr(DOLG, "from_preset", lambda *_: embedded_model)
+    monkeypatch.setattr(DOLG, "from_preset", lambda *_: model)
     monkeypatch.chdir(photos)
     (photos / "bad.png").write_text("no image")
     answers = []

@@ -130,7 +130,7 @@ def test_a_query_without_results_is_shown_alone(photos):
 def test_an_ending_of_another_format_is_refused_with_those_there_are(
     photos, matches, tmp_path, name
 ):
-    with pytest.raises(ValueError, match=rf"{name}.*\.png, \.jpg, \.jpeg, \.webp"):
+    with pytest.raises(ValueError, match=rf"{name}.*\.png, \.svg, \.jpg, \.jpeg, \.webp"):
         montage(photos / "rocket.png", matches, tmp_path / name)
     assert not (tmp_path / name).exists()
 
