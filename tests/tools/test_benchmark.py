@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +37,18 @@ def test_sides_are_timed_in_turn_and_a_busy_round_is_marked(common, monkeypatch)
     assert common.ratio(found, "b", "a") == 2.5
 
 
-def test_the_time_of_the_processes_at_work_is_not_that_of_others(common, monkeypatch):
+def test_the_time_of_the_processes_at_work_and_of_their_children_is_not_that_of_others(
+    common, monkeypatch
+):
     own = psutil.Process()
     times = type("Times", (), {"user": 100.0, "system": 20.0, "steal": 3.0})
     monkeypatch.setattr(common.psutil, "cpu_times", lambda: times)
-    used = own.cpu_times()
-    assert common.busy([own]) == pytest.approx(123 - used.user - used.system, abs=0.1)
+    before, used = common.busy([own]), own.cpu_times()
+    children = used.children_user + used.children_system
+    assert before == pytest.approx(123 - used.user - used.system - children, abs=0.1)
+    burn = "import time\nwhile time.process_time() < 1: pass"
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert before - common.busy([own]) >= 1
 
 
 WORKER = """
