@@ -6,6 +6,7 @@ returns, so that no figure, and no list of what is public, is typed twice.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import re
@@ -20,6 +21,7 @@ from dolg_zoo.weights import load_manifest
 
 MARK = re.compile(r"^<!-- made by (\w+) -->$", re.MULTILINE)
 DOCUMENTED = ("layers", "retrieval", "evaluation", "training", "runtimes")
+STATED = ("description", "dataset", "license", "license_note", "provenance", "figures_note")
 DRAWN = ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_imagenet")
 
 
@@ -71,8 +73,11 @@ def card(preset: str) -> str:
     entry = load_manifest().entries[preset]
     if entry.source is None:
         model = dolg_zoo.DOLG.from_preset(preset)
+        stated = {key: getattr(entry, key) for key in STATED}
+        stated["figures"] = [dataclasses.asdict(figure) for figure in entry.figures]
+        metadata = {**model.metadata, **stated}
         return model_card(
-            preset, model.metadata, architecture(preset), model.image_converter, entry.files
+            preset, metadata, architecture(preset), model.image_converter, entry.files
         )
     file = FileHash(entry.file.size, entry.file.sha256)
     return model_card(
