@@ -250,7 +250,7 @@ extract(DOLG.from_preset(), sys.argv[1], sys.argv[2], batch_size=4)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 @pytest.mark.parametrize("when, kept", [("before", 5), ("after", 10)])
 def test_killed_it_goes_on_without_losing_or_repeating(
-    model, photos, tmp_path, out, when, kept, embedded_images
+    embedded_model, photos, tmp_path, out, when, kept, embedded_images
 ):
     for number in range(20):
         angle = Image.open(photos / NAMES[number % 4]).rotate(number)
@@ -262,9 +262,9 @@ def test_killed_it_goes_on_without_losing_or_repeating(
     done = subprocess.run([sys.executable, "-c", KILLED, pattern, str(out), when])
     assert done.returncode == -signal.SIGKILL
     assert len(DescriptorStore.open(out)) == kept
-    report = extract(model, pattern, out)
+    report = extract(embedded_model, pattern, out)
     assert (report.known, report.embedded) == (kept, 24 - kept) == (kept, len(embedded_images))
-    extract(model, pattern, tmp_path / "unbroken")
+    extract(embedded_model, pattern, tmp_path / "unbroken")
     ids = DescriptorStore.open(out).ids()
     assert len(ids) == len(set(ids)) == 24
     agree(by_id(out), by_id(tmp_path / "unbroken"))
