@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Preset
+from dolg_zoo.cli.options import Drawing, Json, Preset
 from dolg_zoo.cli.outputs import check_figure, shown
 from dolg_zoo.cli.reporting import print_json
 
@@ -22,12 +22,7 @@ def explain(
         Path | None,
         typer.Argument(metavar="IMAGE2", help="One to compare it with.", show_default=False),
     ] = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
-        ),
-    ] = Path("explanation.png"),
+    output: Drawing = Path("explanation.png"),
     scale: Annotated[
         float, typer.Option(min=0.1, max=8, help="Look at this multiple of the preset's size.")
     ] = 1.0,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_figure, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
@@ -17,12 +17,7 @@ def draw_map(
     where: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
-        ),
-    ] = Path("map.png"),
+    output: Drawing = Path("map.png"),
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
@@ -47,10 +42,11 @@ def draw_map(
     from dolg_zoo.retrieval.folder_map import draw_map, positions
 
     note(f"{len(index)} images, {index.reused} of them known from before")
-    save_figure(draw_map(index), output)
+    places = positions(index.descriptors)
+    save_figure(draw_map(index, places=places), output)
     if as_json:
-        places = dict(zip(index.names, positions(index.descriptors).round(4).tolist(), strict=True))
-        print_json({"picture": str(output), "places": places, "skipped": as_list(index.skipped)})
+        found = dict(zip(index.names, places.round(4).tolist(), strict=True))
+        print_json({"picture": str(output), "places": found, "skipped": as_list(index.skipped)})
     else:
         print(f"written to {shown(output)}")
     finish(index.skipped, strict)

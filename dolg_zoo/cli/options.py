@@ -72,6 +72,12 @@ Montage = Annotated[
         help="Write a picture of what was found: .png, .svg, .jpg or .webp.",
     ),
 ]
+Drawing = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
+    ),
+]
 
 
 def _box(text: str | None) -> tuple[float, ...] | None:

@@ -52,13 +52,16 @@ def positions(descriptors: np.ndarray) -> np.ndarray:
     return np.where(np.ptp(found, axis=0) > 0, found / np.maximum(np.ptp(found, axis=0), 1e-9), 0.5)
 
 
-def draw_map(gallery: Gallery, labels: Sequence[str] | None = None) -> Figure:
+def draw_map(
+    gallery: Gallery, labels: Sequence[str] | None = None, places: np.ndarray | None = None
+) -> Figure:
     """A map of the images of a gallery, with as many thumbnails as have room.
 
     Args:
         gallery: an `Index`, say.
         labels: of each image, to tell them apart by colours and marks. None for the subfolders,
             if all images are in one and they are not too many.
+        places: of the images, (images, 2) from 0 to 1; None for their `positions`.
 
     Raises:
         ValueError: if the gallery is empty, or there is not a label for each image.
@@ -77,7 +80,7 @@ def draw_map(gallery: Gallery, labels: Sequence[str] | None = None) -> Figure:
     panel = figure.subplots()
     panel.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
     panel.set_axis_off()
-    places = positions(gallery.descriptors)
+    places = positions(gallery.descriptors) if places is None else places
     styles = _styles(labels)
     for label, (colour, marker) in styles.items():
         mine = places if labels is None else places[[each == label for each in labels]]

@@ -211,7 +211,7 @@ class Page:
 
     def _found(self, query: Query, preset: str | None, ranking: str) -> tuple:
         photo = load_image(query.path)
-        matches = self.desk.search(preset, query.path, query.box, RESULTS, ranking)
+        matches = self.desk.search(preset, photo, query.box, RESULTS, ranking)
         query = replace(query, found=tuple(match.name for match in matches), chosen=None)
         cards = [
             (_thumbnail(match.path), f"{rank} · {match.score:.3f} · {_short(match.name)}")
