@@ -21,35 +21,63 @@ if TYPE_CHECKING:
 SIDE = 12.0  # inches
 THUMBNAIL = 0.5  # inches
 PIXELS = 96  # of a thumbnail's longer side
+PERPLEXITY = 30  # of t-SNE: its usual one, which asks for more than three times as many images
+EQUAL = 1 - 2e-6  # cosine of one image's descriptors: sums in float32 are off by up to 3e-7
 MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
 MOST_LABELS = len(MARKERS) * len(CATEGORIES)
 
 
 def positions(descriptors: np.ndarray) -> np.ndarray:
-    """Places of descriptors on a plane, those of like ones near each other.
+    """Lays descriptors out on a plane, with similar ones near each other.
 
-    t-SNE (van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008) of scikit-learn over
-    their distances, which begins with the first two principal components; the same descriptors
-    always give the same places. Three or fewer lie along their principal component.
+    Up to 90 different descriptors are projected on their first two principal components, which
+    never moves two of them apart. More are laid out by scikit-learn's t-SNE (van der Maaten and
+    Hinton, "Visualizing Data using t-SNE", 2008), starting from the principal components.
+    Descriptors that differ by rounding alone share one position: t-SNE amplifies the smallest
+    difference, and could move a photograph and its copy to opposite corners.
 
     Args:
-        descriptors: (images, dim), each row of length 1.
+        descriptors: (images, dim), float, each row L2-normalised.
 
     Returns:
-        (images, 2), float64, each coordinate from 0 to 1.
+        (images, 2), float64, in [0, 1]. Both axes have the same scale: the longer one fills
+        [0, 1], the other one is centred.
     """
-    if len(descriptors) > 3:
+    first, group = _different(descriptors)
+    layout = descriptors[first].astype(np.float64)
+    if len(layout) <= 3 * PERPLEXITY:
+        layout = _principal_components(layout)
+    else:
         from sklearn.manifold import TSNE
 
-        perplexity = min(30.0, (len(descriptors) - 1) / 3)
-        found = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(descriptors)
-    else:
-        centred = descriptors - descriptors.mean(axis=0)
-        left, lengths, _ = np.linalg.svd(centred, full_matrices=False)
-        along = left[:, :1] * lengths[:1]
-        found = np.concatenate([along, np.zeros_like(along)], axis=1)
-    found = found.astype(np.float64) - found.min(axis=0)
-    return np.where(np.ptp(found, axis=0) > 0, found / np.maximum(np.ptp(found, axis=0), 1e-9), 0.5)
+        tsne = TSNE(perplexity=PERPLEXITY, init="pca", random_state=0)
+        layout = tsne.fit_transform(layout).astype(np.float64)
+    low, high = layout.min(axis=0), layout.max(axis=0)
+    extent = (high - low).max()
+    return (0.5 + (layout - (low + high) / 2) / (extent or 1.0))[group].clip(0, 1)
+
+
+def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each group of equal descriptors, and the group of each row."""
+    leaders = np.arange(len(descriptors))
+    for start in range(0, len(descriptors), 256):
+        equal = descriptors[start : start + 256] @ descriptors[: start + 256].T >= EQUAL
+        for row, others in enumerate(equal, start):
+            earlier = np.flatnonzero(others[:row])
+            # near a leader, not near any member: a chain of close rows is not one group
+            earlier = earlier[leaders[earlier] == earlier]
+            if len(earlier):
+                leaders[row] = earlier[0]
+    return np.unique(leaders, return_inverse=True)
+
+
+def _principal_components(rows: np.ndarray) -> np.ndarray:
+    left, scales, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    found = np.zeros((len(rows), 2))
+    found[:, : len(scales)] = left[:, :2] * scales[:2]
+    # an axis may point either way: the first row that is far from the middle lies on its left
+    far = np.abs(found) > np.abs(found).max(axis=0) / 2
+    return found * np.where(found[far.argmax(axis=0), [0, 1]] > 0, -1, 1)
 
 
 def draw_map(
