@@ -203,10 +203,10 @@ def test_half_precision_is_compared_in_full(checkpoint, run_here, small_image_on
     assert json.loads((out / "report.json").read_text())["largest_difference"] < 2e-5
 
 
-def test_a_checkpoint_of_another_upstream_is_recognised(checkpoint, run_here, tmp_path):
-    ended = run_here("dongkyuk", checkpoint("r50"), "--out", tmp_path / "out")
-    assert "tools/convert_official_pytorch.py ports those" in ended.code
-    ended = run_here("paddle", checkpoint("r50"), "--out", tmp_path / "out")
+@pytest.mark.parametrize("model", ["dongkyuk", "paddle"])
+def test_a_checkpoint_of_another_upstream_is_recognised(model, checkpoint, run_here, tmp_path):
+    needs(MODELS[model][1])
+    ended = run_here(model, checkpoint("r50"), "--out", tmp_path / "out")
     assert "tools/convert_official_pytorch.py ports those" in ended.code
 
 
