@@ -18,6 +18,7 @@ class _Rated:
         super().__init__(*args, weight_decay=None, **kwargs)
         self.decay = decay
         self.rate_of = rate_of
+        self._hooks_called: set[str] = set()
 
     def build(self, variables):
         super().build(variables)
@@ -27,14 +28,36 @@ class _Rated:
         return self.factors[self._get_variable_index(variable)]
 
     # Keras clips the gradient of each replica and sums them up then, so that the steps of two
-    # would not be those of one with the joint batch. Here the sum is clipped.
+    # would not be those of one with the joint batch. Here the sum is clipped. These two methods
+    # are private to Keras, so each step checks that Keras called them.
+
+    def apply(self, grads, trainable_variables=None):
+        self._hooks_called.clear()
+        super().apply(grads, trainable_variables)
 
     def _clip_gradients(self, grads):
+        self._hooks_called.add("_clip_gradients")
         return grads
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
+        self._hooks_called.add("_all_reduce_sum_gradients")
         grads, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
         return list(zip(super()._clip_gradients(grads), variables, strict=True))
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable.
+
+        Raises:
+            RuntimeError: if Keras did not call the methods that clip and sum gradients.
+        """
+        for hook in ("_clip_gradients", "_all_reduce_sum_gradients"):
+            if hook not in self._hooks_called:
+                raise RuntimeError(
+                    f"Keras {keras.__version__} no longer calls Optimizer.{hook}, so gradients"
+                    " would be clipped wrongly. Install a version of Keras that this version of"
+                    " dolg-zoo allows: pip install --force-reinstall dolg-zoo"
+                )
+        super().update_step(gradient, variable, learning_rate)
 
 
 class RatedSGD(_Rated, keras.optimizers.SGD):

@@ -117,3 +117,15 @@ def test_within_moving_average_the_weights_are_the_average(classifier):
 def test_accumulation_with_several_workers_is_refused(classifier):
     with pytest.raises(TrainingConfigError, match="accumulate = 2 works with one worker only"):
         build_optimizer(OptimizerPlan(accumulate=2), classifier, STEPS, EPOCHS, workers=2)
+
+
+@pytest.mark.parametrize("hook", ["_clip_gradients", "_all_reduce_sum_gradients"])
+def test_a_keras_that_calls_a_hook_no_more_is_an_error(classifier, hook, monkeypatch):
+    optimizer = built(classifier, clip_norm=1.0)
+    kind = type(optimizer)
+    monkeypatch.setattr(kind.__mro__[1], hook, getattr(keras.optimizers.Optimizer, hook))
+    variables = classifier.trainable_variables
+    before = keras.ops.convert_to_numpy(variables[0])
+    with pytest.raises(RuntimeError, match=rf"no longer calls Optimizer\.{hook}"):
+        steps_by(optimizer, variables, [0.1])
+    np.testing.assert_array_equal(variables[0], before)

@@ -24,8 +24,12 @@ def guarded_clients(described: str) -> Iterator[None]:
     """Have the Hub client's answers looked at before it acts on them.
 
     It makes a file's path of an etag and a commit, and waits for as long as a server asks it to.
+
+    Raises:
+        RuntimeError: if this version of huggingface_hub does not use the guarded client.
     """
-    from huggingface_hub import set_client_factory
+    import huggingface_hub
+    from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http
 
     # There is no public name for the factory in force, which may be the user's own. A hook on the
@@ -40,6 +44,12 @@ def guarded_clients(described: str) -> Iterator[None]:
 
         make_guarded_client.is_guarded = True
         set_client_factory(make_guarded_client)
+    if _look_at not in get_session().event_hooks["response"]:
+        raise RuntimeError(
+            f"huggingface_hub {huggingface_hub.__version__} does not use the client that checks a"
+            " server's answers, so nothing is downloaded. Install a version that this version of"
+            " dolg-zoo allows: pip install --force-reinstall dolg-zoo"
+        )
     token = _asking_for.set(described)
     try:
         yield
