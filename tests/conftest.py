@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import json
 import os
@@ -18,6 +19,12 @@ pytest_plugins = ["loopback_hub"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_finish(session):
+    # The frameworks leave some million objects behind that live as long as the process; building a
+    # network takes a fifth longer when each collection of garbage walks through them.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +128,19 @@ def official_stand_in(tmp_path_factory):
 @pytest.fixture
 def photos(tmp_path):
     """A folder with four photographs of 160×160 pixels, one of them in a folder below."""
+    return write_photos(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_photos(tmp_path_factory):
+    """As `photos`, for what a module computes once; its tests leave them as they are."""
+    return write_photos(tmp_path_factory.mktemp("module"))
+
+
+def write_photos(parent):
     from skimage import data
 
-    folder = tmp_path / "photos"
+    folder = parent / "photos"
     (folder / "far").mkdir(parents=True)
     for name in ("astronaut", "coffee", "rocket", "far/chelsea"):
         (path,) = Path(data.data_dir).glob(f"{Path(name).name}.*")

@@ -9,7 +9,7 @@ from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
 from dolg_zoo.training import TrainingConfig
 
 CLASSES, IMAGES = 5, 6
-NEW = {"preset": None, "architecture": "efficientnet_lite_b0", "backbone_weights": "random"}
+NEW = {"preset": None, "architecture": "resnet18_v1", "backbone_weights": "random"}
 
 
 def tables(**changes):

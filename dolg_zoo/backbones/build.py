@@ -9,7 +9,7 @@ import keras
 from .keras_cv import build_keras_cv
 from .registry import BACKBONES, BackboneSpec
 from .resnet import resnet
-from .taps import tap_layers
+from .taps import check_taps, tap_layers
 
 
 def build_backbone(
@@ -44,11 +44,13 @@ def build_backbone(
         raise ValueError(f"No backbone {name!r}.{hint} There are: {', '.join(BACKBONES)}.")
     spec = BACKBONES[name]
     input_shape = _checked_shape(name, spec, input_shape)
+    taps = taps or ("P4", "P5")
+    check_taps(taps)  # before the work of building
     if spec.keras_cv_class is None:
         network, levels = resnet(**spec.arguments, input_shape=input_shape)
     else:
         network, levels = build_keras_cv(spec, input_shape)
-    return tap_layers(network, taps or ("P4", "P5"), levels, name=name)
+    return tap_layers(network, taps, levels, name=name)
 
 
 def _checked_shape(name: str, spec: BackboneSpec, shape):

@@ -58,6 +58,13 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
     return tap_layers(model, names)
 
 
+def check_taps(taps: Sequence[str]) -> None:
+    """Raise a ValueError unless the taps are two names."""
+    is_sequence = isinstance(taps, Sequence) and not isinstance(taps, str)
+    if not is_sequence or len(taps) != 2 or not all(isinstance(tap, str) for tap in taps):
+        raise ValueError(f"taps={taps!r} has to be two names, for the local and the global map.")
+
+
 def tap_layers(
     model: keras.Model,
     taps: Sequence[str],
@@ -76,9 +83,7 @@ def tap_layers(
         ValueError: If there are not two, if there is no such layer, or its output is not one 4-D
             map.
     """
-    is_sequence = isinstance(taps, Sequence) and not isinstance(taps, str)
-    if not is_sequence or len(taps) != 2 or not all(isinstance(tap, str) for tap in taps):
-        raise ValueError(f"taps={taps!r} has to be two names, for the local and the global map.")
+    check_taps(taps)
     operations = {operation.name: operation for operation in model.operations}
     outputs = []
     for tap in taps:

@@ -13,13 +13,18 @@ from dolg_zoo.backbones.imagenet import port_keras_applications
 # Ours, theirs, their layers at the levels P4 and P5.
 APPLICATIONS = [
     ("efficientnet_b0", "EfficientNetB0", "block5c_add", "top_activation"),
-    ("efficientnet_v2_b0", "EfficientNetV2B0", "block5e_add", "top_activation"),
-    pytest.param(
-        *("efficientnet_v2_s", "EfficientNetV2S", "block5i_add", "top_activation"),
-        marks=pytest.mark.slow,
-    ),
     ("mobilenet_v3_small", "MobileNetV3Small", "expanded_conv_7_add", "expanded_conv_10_add"),
-    ("mobilenet_v3_large", "MobileNetV3Large", "expanded_conv_11_add", "expanded_conv_14_add"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            ("efficientnet_v2_b0", "EfficientNetV2B0", "block5e_add", "top_activation"),
+            ("efficientnet_v2_s", "EfficientNetV2S", "block5i_add", "top_activation"),
+            (
+                *("mobilenet_v3_large", "MobileNetV3Large"),
+                *("expanded_conv_11_add", "expanded_conv_14_add"),
+            ),
+        )
+    ),
 ]
 
 
@@ -111,7 +116,10 @@ def test_a_source_that_ends_too_early_is_refused():
     ("name", "keras_cv_class", "handle"),
     [
         ("resnet50_v1", "ResNetBackbone", "keras/resnetv1/keras/resnet50_imagenet/2"),
-        ("mit_b0", "MiTBackbone", "keras/mit/keras/mit_b0_imagenet/2"),
+        pytest.param(
+            *("mit_b0", "MiTBackbone", "keras/mit/keras/mit_b0_imagenet/2"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_keras_cv_preset_is_read_as_keras_cv_saves_it(

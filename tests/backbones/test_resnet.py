@@ -22,7 +22,9 @@ def official_keys(golden, model):
             yield key, shape, f"{layer}/{'kernel' if len(shape) == 4 else BATCH_NORM[kind]}"
 
 
-@pytest.mark.parametrize(("depth", "model"), [(50, "r50"), (101, "r101")])
+@pytest.mark.parametrize(
+    ("depth", "model"), [(50, "r50"), pytest.param(101, "r101", marks=pytest.mark.slow)]
+)
 def test_layer_names_are_the_official_keys(golden, depth, model):
     network, _ = resnet(depth)
 
@@ -34,7 +36,7 @@ def test_layer_names_are_the_official_keys(golden, depth, model):
     }
 
 
-@pytest.mark.parametrize("size", [(224, 224), (193, 257)])
+@pytest.mark.parametrize("size", [pytest.param((224, 224), marks=pytest.mark.slow), (193, 257)])
 def test_taps_have_the_statistics_of_the_official_model(golden, size):
     backbone = build_backbone("resnet50")
     ours = {variable.path: variable for variable in backbone.weights}

@@ -10,11 +10,11 @@ from dolg_zoo.backbones import build_backbone, two_taps
     ("application", "channels"),
     [
         ("EfficientNetB0", (672, 1280)),
-        ("EfficientNetV2B0", (672, 1280)),
-        ("ResNet50", (1024, 2048)),
-        ("DenseNet121", (512, 1024)),
         ("MobileNetV3Small", (288, 576)),
         ("ConvNeXtTiny", (384, 768)),
+        pytest.param("EfficientNetV2B0", (672, 1280), marks=pytest.mark.slow),
+        pytest.param("ResNet50", (1024, 2048), marks=pytest.mark.slow),
+        pytest.param("DenseNet121", (512, 1024), marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("size", [None, pytest.param(128, marks=pytest.mark.slow)])

@@ -1,3 +1,4 @@
+import json
 import sys
 from functools import cache
 from types import SimpleNamespace
@@ -14,10 +15,27 @@ def cache_dir(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def from_preset_once():
+def embedded_model(model):
+    """In place of the preset that ships: its name and metadata, and a network of few layers.
+
+    A command does the same with any network. tests/cli/test_startup.py, tests/test_demo.py and the
+    README's commands run on the real one.
+    """
+    from dolg_zoo import DOLG
+    from dolg_zoo.presets.registry import DEFAULT_PRESET, locate_preset
+
+    folder = locate_preset().folder
+    metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    return DOLG(model.net, model.image_converter, {**metadata, "preset": DEFAULT_PRESET})
+
+
+@pytest.fixture(scope="session")
+def from_preset_once(embedded_model):
     from dolg_zoo import DOLG
 
-    return cache(DOLG.from_preset)
+    load = cache(DOLG.from_preset)
+    names = (None, embedded_model.metadata["preset"])
+    return lambda preset=None: embedded_model if preset in names else load(preset)
 
 
 @pytest.fixture

@@ -121,7 +121,8 @@ def test_without_a_temporary_folder_the_chatter_shows_and_the_command_runs(monke
     ("command", "closed"),
     [
         *product(("presets", "presets --json"), (">&-", "2>&-", "2>&- >&-")),
-        ("info nothing", "2>&- >&-"),  # the hardest for TensorFlow, whose import takes seconds
+        # the hardest for TensorFlow, whose import takes seconds
+        pytest.param("info nothing", "2>&- >&-", marks=pytest.mark.slow),
     ],
 )
 def test_a_stream_that_is_closed_is_no_reason_to_fail(command, closed):
@@ -160,6 +161,7 @@ def test_a_signal_that_was_ignored_still_is():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_pipe_gets_the_file_alone(photos, tmp_path):
     shell = (
         f"{sys.executable} -c 'from dolg_zoo.cli import main; main()'"

@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 import sys
@@ -52,6 +53,13 @@ def test_it_prints_the_preset_that_it_made_and_names_bad_images(run, place, tmp_
     assert (code, printed.strip()) == (0, str(out / "preset"))
     assert (out / "preset" / "model.weights.h5").is_file()
     assert "1 could not be read:" in err and "bad.png" in err
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Curves take a second to draw; tests/training looks at them."""
+    module = importlib.import_module("dolg_zoo.training.train")
+    monkeypatch.setattr(module, "save_figure", lambda figure, path: None)
 
 
 def test_json_has_the_curve(run, place, tmp_path):
@@ -122,14 +130,14 @@ def test_a_recipe_is_found_by_its_name(run, tmp_path, monkeypatch):
 
 
 def test_a_configuration_may_be_run_with_another_backbone(run, place):
-    arguments = [place / "run.toml", "--architecture", "mobilenet_v3_small", "--dry-run", "--json"]
+    arguments = [place / "run.toml", "--architecture", "resnet18_v1", "--dry-run", "--json"]
     (place / "run.toml").write_text(
         (place / "run.toml").read_text().replace("[split]", 'backbone_weights = "random"\n[split]')
     )
     code, printed, err = run(*arguments)
     assert code == 0, err
     model = json.loads(printed)["config"]["model"]
-    assert (model["preset"], model["architecture"]) == (None, "mobilenet_v3_small")
+    assert (model["preset"], model["architecture"]) == (None, "resnet18_v1")
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,11 @@ def test_what_the_places_add_is_orthogonal_to_the_global_vector(rng):
     np.testing.assert_allclose(parts.places[..., 8:] @ vector, 0, atol=1e-12)
 
 
-@pytest.fixture
-def rocket(embedded_model, photos):
-    return embedded_model.explain(photos / "rocket.png", photos / "far" / "chelsea.png")
+@pytest.fixture(scope="module")
+def rocket(embedded_model, module_photos):
+    return embedded_model.explain(
+        module_photos / "rocket.png", module_photos / "far" / "chelsea.png"
+    )
 
 
 def test_both_sides_sum_to_the_score_of_the_search(rocket, embedded_model, photos):

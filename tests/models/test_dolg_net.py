@@ -76,7 +76,7 @@ def test_a_classifier_gives_probabilities_and_learns(rng):
     images = rng.normal(size=(64, 16, 16, 3)) + 2 * labels[:, None, None, None]
     assert np.allclose(np.sum(net(images[:4]), axis=1), 1, atol=1e-5)
     net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    history = net.fit(images, labels, epochs=20, verbose=0)
+    history = net.fit(images, labels, batch_size=64, epochs=40, verbose=0)
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
 
 
@@ -151,8 +151,13 @@ def seed_option_1(base, local, global_):
     ("application", "local", "global_"),
     [
         (keras.applications.EfficientNetB0, "block5c_add", "block7a_project_bn"),
-        (keras.applications.ResNet50, "conv4_block6_out", "conv5_block3_out"),
-        (keras.applications.DenseNet121, "pool4_relu", "relu"),
+        pytest.param(
+            *(keras.applications.ResNet50, "conv4_block6_out", "conv5_block3_out"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(keras.applications.DenseNet121, "pool4_relu", "relu"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_seed_option_1(rng, capsys, application, local, global_):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,20 +194,25 @@ def test_a_checkpoint_of_other_images_is_refused(unbroken, folder, tmp_path):
         train(config(folder), unbroken[0].preset.parent, relative_to=other)
 
 
-def test_a_damaged_checkpoint_is_passed_over(folder, tmp_path):
-    train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)
-    newest = tmp_path / "checkpoints" / "step_000000008" / "state.weights.h5"
+@pytest.fixture
+def done_before(unbroken, tmp_path):
+    """A copy of what the unbroken run wrote."""
+    return Path(shutil.copytree(unbroken[0].preset.parent, tmp_path / "done"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(folder, done_before):
+    newest = done_before / "checkpoints" / "step_000000008" / "state.weights.h5"
     newest.write_bytes(newest.read_bytes()[:-1])
     said = []
-    train(config(folder), tmp_path, relative_to=folder, say=said.append)
+    train(config(folder), done_before, relative_to=folder, say=said.append)
     assert said[0] == "Going on from step 4."
 
 
-def test_if_no_checkpoint_is_whole_it_says_so(folder, tmp_path):
-    train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=lambda _: None)
-    (tmp_path / "checkpoints" / "step_000000004" / "state.json").write_text("{")
-    with pytest.raises(TrainingConfigError, match="None of the 1 checkpoints"):
-        train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder)
+def test_if_no_checkpoint_is_whole_it_says_so(folder, done_before):
+    for checkpoint in (done_before / "checkpoints").iterdir():
+        (checkpoint / "state.json").write_text("{")
+    with pytest.raises(TrainingConfigError, match="None of the 2 checkpoints"):
+        train(config(folder), done_before, relative_to=folder)
 
 
 # Bad luck
@@ -405,4 +411,4 @@ def test_a_new_model_is_trained_and_prepares_images_as_it_was_told(folder, tmp_p
     )
     model = DOLG.from_preset(result.preset)
     assert (model.descriptor_dim, model.image_converter.size) == (8, 48)
-    assert model.metadata["provenance"].startswith("efficientnet_lite_b0 with random weights")
+    assert model.metadata["provenance"].startswith("resnet18_v1 with random weights")

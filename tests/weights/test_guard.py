@@ -25,6 +25,6 @@ def test_the_client_in_use_is_a_guarded_one(fresh_client):
 def test_a_hub_client_that_cannot_be_guarded_is_an_error(fresh_client, monkeypatch):
     # as if huggingface_hub had renamed the factory that it uses
     monkeypatch.setattr(huggingface_hub, "set_client_factory", lambda factory: None)
-    with pytest.raises(RuntimeError, match="does not use the client that checks"):
-        with guarded_clients("a file"):
-            raise AssertionError("it was let through")
+    unusable = pytest.raises(RuntimeError, match="does not use the client that checks")
+    with unusable, guarded_clients("a file"):
+        raise AssertionError("it was let through")
