@@ -1,6 +1,7 @@
 """A small Hub on loopback, and a client that asks it from a process of its own.
 
-huggingface_hub reads its environment when it is imported, so each call gets a fresh process.
+huggingface_hub reads its environment when it is imported, so each call gets a process that has not
+imported it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import pytest
+from run_in_forks import Script
 
 import dolg_zoo
 
@@ -223,13 +223,9 @@ class Client:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
 
-    def start(self, function: str, /, *, env: dict[str, str], **arguments: Any) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, CALL_SCRIPT, json.dumps([function, arguments])],
-            env=self.environment | env,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, function: str, /, *, env: dict[str, str], **arguments: Any) -> Script:
+        command = [CALL_SCRIPT, json.dumps([function, arguments])]
+        return Script(command, self.environment | env)
 
     def call(self, function: str, /, **arguments: Any) -> dict[str, Any]:
         """Return what the function returned, or its error's class and message."""
@@ -249,9 +245,9 @@ class Client:
         return [path for path in self.cache.glob("models--*/*/**/*") if path.is_file()]
 
 
-def finished(process: subprocess.Popen) -> dict[str, Any]:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+def finished(script: Script) -> dict[str, Any]:
+    output, errors = script.communicate(timeout=60)
+    assert script.returncode == 0, errors
     return json.loads(output)
 
 

@@ -195,12 +195,20 @@ def load_manifest(path: Path | None = None) -> Manifest:
         ManifestError: the file is missing or not JSON, or a field is missing, unknown or
             malformed; names the entry, the field and the value.
     """
-    path = _own_manifest() if path is None else path
+    return _read_own(_own_manifest()) if path is None else _read(path)
+
+
+def _read(path: Path) -> Manifest:
     try:
         content = json.loads(json_text(path), object_pairs_hook=_unique_keys)
     except (OSError, ValueError, RecursionError) as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     return parse_manifest(content, path.name)
+
+
+# Loading a preset asks twice what the project lists, and to check that takes longer than the rest
+# of finding the files.
+_read_own = functools.cache(_read)
 
 
 def parse_manifest(content: Any, name: str) -> Manifest:

@@ -4,12 +4,11 @@ import copy
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import run_in_forks
 
 from dolg_zoo.weights import load_manifest
 
@@ -76,13 +75,8 @@ def manifest(tmp_path):
 def pin(client, manifest):
     def pin(*arguments, stdin=None):
         before = manifest.read_bytes()
-        done = subprocess.run(
-            [sys.executable, TOOL, *arguments, "--manifest", manifest],
-            env=client.environment,
-            capture_output=True,
-            text=True,
-            input=stdin,
-        )
+        command = [TOOL, *arguments, "--manifest", manifest]
+        done = run_in_forks.run(command, client.environment, stdin)
         changed = manifest.read_bytes() != before
         return SimpleNamespace(
             code=done.returncode, error=done.stderr.strip().split("\n")[-1], changed=changed

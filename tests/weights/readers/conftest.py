@@ -1,3 +1,4 @@
+import os
 import runpy
 import subprocess
 import sys
@@ -5,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import run_in_forks
 
 from dolg_zoo.weights import CheckpointError, read_state_dict
 
@@ -53,3 +55,15 @@ def run_script():
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def read_within():
+    """Runs read_within.py on a file in a process of its own, and returns what it prints."""
+
+    def read(path):
+        done = run_in_forks.run([HERE / "read_within.py", path], dict(os.environ), timeout=300)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    return read
