@@ -17,8 +17,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
+
+import dolg_zoo
 
 
 class Forks:
@@ -29,6 +32,8 @@ class Forks:
             self.address = listener.getsockname()
             self.process = subprocess.Popen(
                 [sys.executable, __file__, str(listener.fileno())],
+                # the dolg_zoo under test, whether it is installed or found from the working folder
+                env={**os.environ, "PYTHONPATH": str(Path(dolg_zoo.__file__).parents[1])},
                 stdin=subprocess.PIPE,  # whose end is that of the process
                 pass_fds=[listener.fileno()],
             )
@@ -104,6 +109,23 @@ def import_what_takes_long() -> None:
         del sys.modules[name]
 
 
+def redirected(name: str, number: int):
+    """A file that takes the place of a stream, for Python and for what is written beneath it."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open for as long as the process
+    os.dup2(file.fileno(), number)
+    stream = io.TextIOWrapper(io.FileIO(number, "w", closefd=False), encoding="utf-8")
+    stream.reconfigure(write_through=True)
+    setattr(sys, name, stream)
+    return file
+
+
+def written_to(file) -> str:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file.seek(0)
+    return file.read().decode("utf-8", "surrogateescape")
+
+
 def answer(connection: socket.socket) -> None:
     with connection.makefile("rb") as question:
         asked = json.loads(question.readline())
@@ -111,10 +133,10 @@ def answer(connection: socket.socket) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
-    output, errors = sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    output, errors = redirected("stdout", 1), redirected("stderr", 2)
     sys.stdin = io.StringIO(asked["stdin"])
     script, *_ = sys.argv = asked["command"]
-    sys.path[0] = str(Path(script).parent)
+    sys.path[:1] = [str(Path(script).parent), *asked["env"].get("PYTHONPATH", "").split(os.pathsep)]
     code = 0
     try:
         runpy.run_path(script, run_name="__main__")
@@ -126,7 +148,7 @@ def answer(connection: socket.socket) -> None:
     except BaseException:
         traceback.print_exc()
         code = 1
-    said = {"code": code, "stdout": output.getvalue(), "stderr": errors.getvalue()}
+    said = {"code": code, "stdout": written_to(output), "stderr": written_to(errors)}
     connection.sendall(json.dumps(said).encode())
 
 

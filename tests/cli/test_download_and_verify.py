@@ -4,29 +4,17 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import run_in_forks
 
 from dolg_zoo.weights.kept import EMBEDDED
 
 NAME, REPO = "dolg_far_away", "someone/far-away"
 WEIGHTS = "model.weights.h5"
-# argv: the manifest to use instead of the project's own, and the command
-DOLG = """
-import sys, time
-from pathlib import Path
-from dolg_zoo.cli import main
-from dolg_zoo.weights import manifest
-
-time.sleep = lambda seconds: None  # the Hub client's pauses between its attempts
-path = Path(sys.argv.pop(1))
-manifest._own_manifest = lambda: path
-main()
-"""
+DOLG = Path(__file__).with_name("dolg_with_manifest.py")
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +55,7 @@ def manifest(hub, files, tmp_path):
 def dolg(client, manifest, tmp_path):
     def run(*arguments, **environment):
         environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), **environment}
-        return subprocess.run(
-            [sys.executable, "-c", DOLG, manifest, *arguments],
-            env=client.environment | environment,
-            capture_output=True,
-            text=True,
-        )
+        return run_in_forks.run([DOLG, manifest, *arguments], client.environment | environment)
 
     return run
 
@@ -112,7 +95,7 @@ def test_what_was_downloaded_is_verified_bytes_in_a_folder(dolg, files):
 
 def test_to_download_takes_no_tensorflow(dolg, tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
-    done = dolg("download", NAME, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    done = dolg("download", NAME, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
 
 
