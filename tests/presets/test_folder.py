@@ -9,7 +9,7 @@ import pytest
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets import Preset, PresetError, read_preset, write_preset
+from dolg_zoo.presets import Preset, PresetError, own_backbone, read_preset, write_preset
 
 FILES = ["config.json", "metadata.json", "model.weights.h5", "preprocessor.json"]
 
@@ -151,6 +151,23 @@ def test_refuses_layers_that_are_giant_together(folder):
     edit(folder, "config.json", widen)
     with pytest.raises(PresetError, match=r"config\.json: .* 2416 million weights"):
         read_preset(folder)
+
+
+def test_what_is_refused_for_its_size_takes_no_memory_later_either(folder, monkeypatch):
+    """Keras fills what was made without memory when it next computes a shape."""
+    monkeypatch.setattr(own_backbone, "MAX_WEIGHTS", 10)
+    with pytest.raises(PresetError, match="million weights"):
+        read_preset(folder)
+    draw, filled = keras.initializers.GlorotUniform.__call__, []
+
+    def noting(self, shape, **options):
+        filled.append(shape)
+        return draw(self, shape, **options)
+
+    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", noting)
+    with keras.StatelessScope():
+        pass
+    assert filled == []
 
 
 def test_a_wrong_graph_is_a_fault_of_its_file(folder):
