@@ -43,7 +43,7 @@ def test_reloads_bit_for_bit(preset, folder, rng):
 
 def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
     config = DOLGConfig(
-        backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P3", "P4")
+        backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P2", "P3")
     )
     net = DOLGNet(config=config)
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
@@ -320,11 +320,25 @@ def test_refuses_a_class_of_the_process_under_an_allowed_name(folder):
     assert not ran
 
 
-@pytest.mark.parametrize("application", ["MobileNetV3Small", "ConvNeXtTiny"])
+def small_convnext(**options):
+    """Of one block a stage: layers of its own, which are no `keras.layers`."""
+    from keras.src.applications.convnext import ConvNeXt
+
+    return ConvNeXt((1, 1, 1, 1), (8, 16, 24, 32), name="convnext", **options)
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        small_convnext,
+        pytest.param(keras.applications.MobileNetV3Small, marks=pytest.mark.slow),
+        pytest.param(keras.applications.ConvNeXtTiny, marks=pytest.mark.slow),
+    ],
+)
 def test_carries_backbones_of_keras_applications(tmp_path, application):
     from dolg_zoo.backbones import two_taps
 
-    base = getattr(keras.applications, application)(include_top=False, weights=None)
+    base = application(include_top=False, weights=None)
     net = DOLGNet(two_taps(base), config=DOLGConfig(hidden_dim=8, descriptor_dim=4))
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
     images = np.full((1, 64, 64, 3), 100, "uint8")

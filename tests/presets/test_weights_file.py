@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,19 +7,27 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.models import DOLGNet
-from dolg_zoo.presets import locate_preset, read_preset
+from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.presets import locate_preset
 from dolg_zoo.presets.weights_file import load_weights
 
 
-@pytest.fixture
-def path(tmp_path):
-    return Path(shutil.copy(locate_preset().folder / "model.weights.h5", tmp_path))
+@pytest.fixture(scope="module")
+def embedded_net():
+    """The network of the preset that ships, with other weights."""
+    config = json.loads((locate_preset().folder / "config.json").read_text())["dolg"]
+    return DOLGNet(config=DOLGConfig.from_dict(config))
+
+
+@pytest.fixture(params=["small"])
+def net(request, preset):
+    return preset.net if request.param == "small" else request.getfixturevalue("embedded_net")
 
 
 @pytest.fixture
-def net():
-    return DOLGNet(config=read_preset(locate_preset().folder).net.config)
+def path(net, preset, written, tmp_path):
+    folder = written if net is preset.net else locate_preset().folder
+    return Path(shutil.copy(folder / "model.weights.h5", tmp_path))
 
 
 @pytest.fixture
@@ -44,6 +53,7 @@ def equal(net, values):
     return all(np.array_equal(a, b) for a, b in zip(net.weights, values, strict=True))
 
 
+@pytest.mark.parametrize("net", ["small", "embedded"], indirect=True)
 def test_finds_the_tensors_by_name_as_keras_finds_them(net, path, as_keras_loads_it, keras_loads):
     load_weights(net, path)
     assert equal(net, as_keras_loads_it) and not keras_loads
