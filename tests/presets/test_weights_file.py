@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.presets import locate_preset
+from dolg_zoo.presets import locate_preset, read_preset
 from dolg_zoo.presets.weights_file import load_weights
 
 
@@ -20,13 +20,20 @@ def embedded_net():
 
 
 @pytest.fixture(params=["small"])
-def net(request, preset):
-    return preset.net if request.param == "small" else request.getfixturevalue("embedded_net")
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
-def path(net, preset, written, tmp_path):
-    folder = written if net is preset.net else locate_preset().folder
+def net(kind, written, request):
+    if kind == "embedded":
+        return request.getfixturevalue("embedded_net")
+    return read_preset(written).net  # whose layers are called as in the file
+
+
+@pytest.fixture
+def path(kind, written, tmp_path):
+    folder = locate_preset().folder if kind == "embedded" else written
     return Path(shutil.copy(folder / "model.weights.h5", tmp_path))
 
 
@@ -53,7 +60,7 @@ def equal(net, values):
     return all(np.array_equal(a, b) for a, b in zip(net.weights, values, strict=True))
 
 
-@pytest.mark.parametrize("net", ["small", "embedded"], indirect=True)
+@pytest.mark.parametrize("kind", ["small", "embedded"], indirect=True)
 def test_finds_the_tensors_by_name_as_keras_finds_them(net, path, as_keras_loads_it, keras_loads):
     load_weights(net, path)
     assert equal(net, as_keras_loads_it) and not keras_loads
