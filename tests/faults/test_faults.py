@@ -10,6 +10,7 @@ its time limits too.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import logging
 import math
 import pickle
 import re
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -422,12 +424,12 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A preset of two convolutions, of 1.5 MB."""
+    """A preset of two convolutions, of half a megabyte."""
     keras.utils.set_random_seed(1)
     images = keras.Input((None, None, 3))
     local = layers.Conv2D(32, 3, strides=4, padding="same", activation="relu")(images)
-    global_ = layers.Conv2D(512, 3, strides=2, padding="same", activation="relu")(local)
-    small = {"hidden_dim": 256, "descriptor_dim": 64, "dilation_rates": ()}
+    global_ = layers.Conv2D(256, 3, strides=2, padding="same", activation="relu")(local)
+    small = {"hidden_dim": 128, "descriptor_dim": 64, "dilation_rates": ()}
     config = DOLGConfig(**small, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     net = DOLGNet(keras.Model(images, [local, global_]), config=config)
     folder = tmp_path_factory.mktemp("preset")
@@ -439,6 +441,14 @@ def folder(tmp_path_factory):
 def each_preset_read_once():
     """What a fault may change is which bytes come to be read."""
     with reading_each_preset_once():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def certificates_read_once():
+    """Each new client reads them, though the server speaks plain HTTP."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         yield
 
 
@@ -486,7 +496,7 @@ def cache(new_cache, repository, proxy, at_endpoint, monkeypatch):
         "HF_HUB_DISABLE_TELEMETRY": True,
         "HF_HUB_DISABLE_PROGRESS_BARS": True,
         # pieces that are small against the file, or nothing would ever be resumed
-        "DOWNLOAD_CHUNK_SIZE": 1 << 16,
+        "DOWNLOAD_CHUNK_SIZE": 1 << 14,
     }
     for name, value in settings.items():
         monkeypatch.setattr(constants, name, value)
