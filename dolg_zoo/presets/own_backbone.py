@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
@@ -114,15 +115,24 @@ def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
     """
     _refuse_strangers(config)
     _refuse_giants(config)
-    with keras.StatelessScope(initialize_variables=False):  # variables take no memory in it
-        # a copy, for Keras changes what it is given
-        sketch = keras.saving.deserialize_keras_object(deepcopy(config), safe_mode=True)
-    if sketch.count_params() > MAX_WEIGHTS:
+    # Keras keeps a list for each thread of the variables that are still to be filled, and fills
+    # those when next it computes a shape: what is sketched is to be on no list but one that ends.
+    with ThreadPoolExecutor(1, "sketch") as pool:
+        weights = pool.submit(_count_weights, config).result()
+    if weights > MAX_WEIGHTS:
         raise PresetError(
-            f"the backbone would have {sketch.count_params() // 10**6} million weights, and"
+            f"the backbone would have {weights // 10**6} million weights, and"
             f" {MAX_WEIGHTS // 10**6} million are the most."
         )
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
+
+
+def _count_weights(config: dict[str, Any]) -> int:
+    with keras.StatelessScope(initialize_variables=False):  # variables take no memory in it
+        # a copy, for Keras changes what it is given
+        return keras.saving.deserialize_keras_object(
+            deepcopy(config), safe_mode=True
+        ).count_params()
 
 
 def _refuse_strangers(config: Any) -> None:

@@ -8,7 +8,6 @@ import http.client
 import importlib.util
 import itertools
 import os
-import re
 import shutil
 import socket
 import struct
@@ -95,6 +94,11 @@ class Hub:
     port: int
     mirror: Path
     repositories: dict[str, Repository] = field(default_factory=dict)
+
+    @property
+    def commits(self) -> int:
+        """How many there are in all."""
+        return sum(len(repository.commits) for repository in self.repositories.values())
 
     def repository(self, name: str) -> Repository:
         self.repositories[name] = Repository(self.mirror / "models" / name)
@@ -196,7 +200,7 @@ class Proxy:
     fault: Fault | None = None
     bytes_per_s: float = float("inf")
     requests: list[tuple[str, str]] = field(default_factory=list)  # method, file
-    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    answers: dict[tuple[int, str, str, bytes], Answer] = field(default_factory=dict)
     well_again: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -218,12 +222,11 @@ class Proxy:
         self.well_again = threading.Event()
 
     def ask_hub(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """What the Hub answers; of a commit, once and for all: olah takes its time for each."""
-        if not re.search("/resolve/[0-9a-f]{40}/", path):
-            return self.ask_anew(method, path, body, headers)
-        if (method, path) not in self.answers:
-            self.answers[method, path] = self.ask_anew(method, path, body, headers)
-        return copy.deepcopy(self.answers[method, path])
+        """What the Hub answers; until the next commit but once: olah takes its time for each."""
+        key = (self.hub.commits, method, path, body)
+        if key not in self.answers:
+            self.answers[key] = self.ask_anew(method, path, body, headers)
+        return copy.deepcopy(self.answers[key])
 
     def ask_anew(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         hub = http.client.HTTPConnection("127.0.0.1", self.hub.port, timeout=30)

@@ -200,7 +200,11 @@ def test_names_a_tensor_that_the_architecture_is_read_off(model, key, shape, sta
 # what becomes of the tensors
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    # the r101's network is dongkyuk's, and one of more blocks takes no other way
+    [pytest.param(m, marks=[pytest.mark.slow] if m in ("r101", "r152") else []) for m in MODELS],
+)
 def test_every_variable_gets_one_tensor_and_every_tensor_one_variable(model, state_of, targets_of):
     state, targets = state_of(model), targets_of(model)
 

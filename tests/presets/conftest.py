@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -18,8 +21,19 @@ def small_net():
     return DOLGNet(backbone, config=DOLGConfig(**SMALL, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)))
 
 
+@pytest.fixture(scope="session")
+def new_preset():
+    """Makes a small preset, the same each time."""
+    return drawn_preset
+
+
 @pytest.fixture
-def preset():
+def preset(new_preset):
+    """One for a test to change."""
+    return new_preset()
+
+
+def drawn_preset():
     keras.utils.set_random_seed(1)
     net = small_net()
     rng = np.random.default_rng(0)
@@ -30,7 +44,14 @@ def preset():
     return Preset(net, ImageConverter(size=32), {"name": "small", "license": "CC0-1.0"})
 
 
+@pytest.fixture(scope="session")
+def written(new_preset, tmp_path_factory):
+    """The folder of such a preset, for tests to copy."""
+    folder = tmp_path_factory.mktemp("written") / "preset"
+    write_preset(folder, new_preset())
+    return folder
+
+
 @pytest.fixture
-def folder(preset, tmp_path):
-    write_preset(tmp_path / "preset", preset)
-    return tmp_path / "preset"
+def folder(written, tmp_path):
+    return Path(shutil.copytree(written, tmp_path / "preset"))

@@ -9,7 +9,7 @@ import pytest
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets import Preset, PresetError, read_preset, write_preset
+from dolg_zoo.presets import Preset, PresetError, own_backbone, read_preset, write_preset
 
 FILES = ["config.json", "metadata.json", "model.weights.h5", "preprocessor.json"]
 
@@ -43,7 +43,7 @@ def test_reloads_bit_for_bit(preset, folder, rng):
 
 def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
     config = DOLGConfig(
-        backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P3", "P4")
+        backbone="mobilenet_v3_small", hidden_dim=8, descriptor_dim=4, taps=("P2", "P3")
     )
     net = DOLGNet(config=config)
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
@@ -151,6 +151,23 @@ def test_refuses_layers_that_are_giant_together(folder):
     edit(folder, "config.json", widen)
     with pytest.raises(PresetError, match=r"config\.json: .* 2416 million weights"):
         read_preset(folder)
+
+
+def test_what_is_refused_for_its_size_takes_no_memory_later_either(folder, monkeypatch):
+    """Keras fills what was made without memory when it next computes a shape."""
+    monkeypatch.setattr(own_backbone, "MAX_WEIGHTS", 10)
+    with pytest.raises(PresetError, match="million weights"):
+        read_preset(folder)
+    draw, filled = keras.initializers.GlorotUniform.__call__, []
+
+    def noting(self, shape, **options):
+        filled.append(shape)
+        return draw(self, shape, **options)
+
+    monkeypatch.setattr(keras.initializers.GlorotUniform, "__call__", noting)
+    with keras.StatelessScope():
+        pass
+    assert filled == []
 
 
 def test_a_wrong_graph_is_a_fault_of_its_file(folder):
@@ -303,11 +320,25 @@ def test_refuses_a_class_of_the_process_under_an_allowed_name(folder):
     assert not ran
 
 
-@pytest.mark.parametrize("application", ["MobileNetV3Small", "ConvNeXtTiny"])
+def small_convnext(**options):
+    """Of one block a stage: layers of its own, which are no `keras.layers`."""
+    from keras.src.applications.convnext import ConvNeXt
+
+    return ConvNeXt((1, 1, 1, 1), (8, 16, 24, 32), name="convnext", **options)
+
+
+@pytest.mark.parametrize(
+    "application",
+    [
+        small_convnext,
+        pytest.param(keras.applications.MobileNetV3Small, marks=pytest.mark.slow),
+        pytest.param(keras.applications.ConvNeXtTiny, marks=pytest.mark.slow),
+    ],
+)
 def test_carries_backbones_of_keras_applications(tmp_path, application):
     from dolg_zoo.backbones import two_taps
 
-    base = getattr(keras.applications, application)(include_top=False, weights=None)
+    base = application(include_top=False, weights=None)
     net = DOLGNet(two_taps(base), config=DOLGConfig(hidden_dim=8, descriptor_dim=4))
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
     images = np.full((1, 64, 64, 3), 100, "uint8")

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import shutil
 import zipfile
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -24,29 +26,39 @@ from dolg_zoo.presets import (
 CLASSES, DIM = 5, 6  # DIM is that of the preset of conftest.py
 
 
-@pytest.fixture
-def arrays(rng):
-    return {
-        "centers": rng.standard_normal((CLASSES, DIM)).astype("float32"),
-        "t": np.array(0.25, "float32"),
-    }
+@pytest.fixture(scope="module")
+def arrays():
+    centers = np.random.default_rng(0).standard_normal((CLASSES, DIM)).astype("float32")
+    return {"centers": centers, "t": np.array(0.25, "float32")}
 
 
-@pytest.fixture
-def with_head(preset, arrays, tmp_path):
-    """A preset folder with a head."""
+@pytest.fixture(scope="module")
+def written_with_head(new_preset, arrays, tmp_path_factory):
     head = MarginHead("CurricularFace", 30.0, 0.15, arrays)
-    write_preset(tmp_path / "with_head", preset, head)
-    return tmp_path / "with_head"
+    folder = tmp_path_factory.mktemp("written") / "with_head"
+    write_preset(folder, new_preset(), head)
+    return folder
 
 
 @pytest.fixture
-def with_sub_centers(preset, tmp_path):
-    """A preset folder with a head of two centers a class."""
+def with_head(written_with_head, tmp_path):
+    """A preset folder with a head."""
+    return Path(shutil.copytree(written_with_head, tmp_path / "with_head"))
+
+
+@pytest.fixture(scope="module")
+def written_with_sub_centers(new_preset, tmp_path_factory):
     layer = SubCenterArcFace(CLASSES, centers_per_class=2)
     layer.build((None, DIM))
-    write_preset(tmp_path / "with_sub_centers", preset, margin_head_of(layer))
-    return tmp_path / "with_sub_centers"
+    folder = tmp_path_factory.mktemp("written") / "with_sub_centers"
+    write_preset(folder, new_preset(), margin_head_of(layer))
+    return folder
+
+
+@pytest.fixture
+def with_sub_centers(written_with_sub_centers, tmp_path):
+    """A preset folder with a head of two centers a class."""
+    return Path(shutil.copytree(written_with_sub_centers, tmp_path / "with_sub_centers"))
 
 
 def describe(folder, **changes):

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,19 +7,34 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.models import DOLGNet
+from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.presets import locate_preset, read_preset
 from dolg_zoo.presets.weights_file import load_weights
 
 
-@pytest.fixture
-def path(tmp_path):
-    return Path(shutil.copy(locate_preset().folder / "model.weights.h5", tmp_path))
+@pytest.fixture(scope="module")
+def embedded_net():
+    """The network of the preset that ships, with other weights."""
+    config = json.loads((locate_preset().folder / "config.json").read_text())["dolg"]
+    return DOLGNet(config=DOLGConfig.from_dict(config))
+
+
+@pytest.fixture(params=["small"])
+def kind(request):
+    return request.param
 
 
 @pytest.fixture
-def net():
-    return DOLGNet(config=read_preset(locate_preset().folder).net.config)
+def net(kind, written, request):
+    if kind == "embedded":
+        return request.getfixturevalue("embedded_net")
+    return read_preset(written).net  # whose layers are called as in the file
+
+
+@pytest.fixture
+def path(kind, written, tmp_path):
+    folder = locate_preset().folder if kind == "embedded" else written
+    return Path(shutil.copy(folder / "model.weights.h5", tmp_path))
 
 
 @pytest.fixture
@@ -44,6 +60,7 @@ def equal(net, values):
     return all(np.array_equal(a, b) for a, b in zip(net.weights, values, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["small", "embedded"], indirect=True)
 def test_finds_the_tensors_by_name_as_keras_finds_them(net, path, as_keras_loads_it, keras_loads):
     load_weights(net, path)
     assert equal(net, as_keras_loads_it) and not keras_loads

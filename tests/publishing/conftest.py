@@ -1,5 +1,9 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+from read_once import reading_each_preset_once
 from writable_hub import STATED, log_in, serving, small_model
 
 from dolg_zoo.layers import CurricularFace
@@ -30,7 +34,20 @@ def margin_head():
     return head
 
 
+@pytest.fixture(scope="session")
+def written(model, tmp_path_factory):
+    """The model's folder, for tests to copy."""
+    folder = tmp_path_factory.mktemp("written") / "preset"
+    model.save_to_preset(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(model, tmp_path):
-    model.save_to_preset(tmp_path / "preset")
-    return tmp_path / "preset"
+def folder(written, tmp_path):
+    return Path(shutil.copytree(written, tmp_path / "preset"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_preset_read_once():
+    with reading_each_preset_once():
+        yield

@@ -6,33 +6,36 @@ import sys
 
 import numpy as np
 
-from dolg_zoo.presets import locate_preset
-
 REPO = "someone/their-dolg"
+# online, and then offline, with the environment read anew and no Hub where it was
 SCRIPT = """
-import json, sys
+import json, os, sys
 import numpy as np
 import dolg_zoo
 
 images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype="uint8")
-model = dolg_zoo.DOLG.from_preset(sys.argv[1])
-print(json.dumps([model.metadata["preset"], np.asarray(model(images)[0]).tolist()]))
+for settings in ({}, {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}):
+    os.environ.update(settings)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+        del sys.modules[name]
+    model = dolg_zoo.DOLG.from_preset(sys.argv[1])
+    print(json.dumps([model.metadata["preset"], np.asarray(model(images)[0]).tolist()]))
 """
 
 
-def test_a_repository_gives_its_model_also_offline(hub, client, embedded_model):
-    files = {path.name: path.read_bytes() for path in locate_preset().folder.iterdir()}
-    commit = hub.commit(REPO, files)
+def test_a_repository_gives_its_model_also_offline(hub, client, model, tmp_path):
+    model.save_to_preset(tmp_path / "preset")
+    commit = hub.commit(REPO, {p.name: p.read_bytes() for p in (tmp_path / "preset").iterdir()})
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype="uint8")
-    expected = np.asarray(embedded_model(images)[0])
-    for settings in ({}, {"HF_HUB_OFFLINE": "1"}):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, f"hf://{REPO}"],
-            env=client.environment | settings,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        preset, descriptor = json.loads(done.stdout.splitlines()[-1])
+    expected = np.asarray(model(images)[0])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, f"hf://{REPO}"],
+        env=client.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    online, offline = map(json.loads, done.stdout.splitlines()[-2:])
+    for preset, descriptor in (online, offline):
         assert preset == f"hf://{REPO}@{commit}"
         np.testing.assert_array_equal(np.float32(descriptor), expected)
