@@ -21,6 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fast", action="store_true", help="skip all that imports TensorFlow")
+
+
+def pytest_configure(config):
+    if config.getoption("--fast"):
+        sys.meta_path.insert(0, SkipsWhatNeedsTensorFlow())
+
+
+class SkipsWhatNeedsTensorFlow:
+    """Skips a test, or a module of tests, at the moment that it imports TensorFlow or Keras."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name in ("tensorflow", "keras", "keras_cv"):
+            pytest.skip(f"imports {name}, and this is a run with --fast", allow_module_level=True)
+
+
 def pytest_collection_finish(session):
     # The frameworks leave some million objects behind that live as long as the process; building a
     # network takes a fifth longer when each collection of garbage walks through them.

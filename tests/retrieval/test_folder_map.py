@@ -48,31 +48,22 @@ def pairs(rng, count, noise):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_all_lie_within_the_map_and_both_axes_have_one_scale(rng, count):
-    places = positions(pairs(rng, count, 0.02))
-    assert places.shape == (count, 2)
+def test_copies_share_a_position_the_similar_are_near_and_both_axes_have_one_scale(rng, count):
+    originals = pairs(rng, count, 0.01)
+    # rounding of float32 differs between processors, and between an image in a batch and alone
+    rounding = rng.normal(0, 3e-8, originals[:3].shape).astype("float32")
+    places = positions(np.concatenate([originals, originals[:3], originals[:3] + rounding]))
+    copied = places[: min(3, count)]
+    for copies in np.split(places[count:], 2):
+        np.testing.assert_array_equal(copies, copied)
     low, high = places.min(axis=0), places.max(axis=0)
     assert low.min() >= 0 and high.max() <= 1
-    np.testing.assert_allclose((low + high) / 2, 0.5, atol=1e-9)
+    np.testing.assert_allclose((low + high) / 2, 0.5, atol=1e-9)  # float64: off by 1e-16
     if count > 1:
         assert np.isclose((high - low).max(), 1)
-
-
-# rounding of float32 differs between processors, and between an image in a batch and alone
-@pytest.mark.parametrize("rounding", [0, 3e-8])
-@pytest.mark.parametrize("count", COUNTS[1:])
-def test_copies_share_one_position(rng, count, rounding):
-    originals = pairs(rng, count - 1, 0.02)
-    copies = originals[:3] + rng.normal(0, rounding, originals[:3].shape).astype("float32")
-    places = positions(np.concatenate([originals, copies]))
-    np.testing.assert_array_equal(places[: len(copies)], places[len(originals) :])
-
-
-@pytest.mark.parametrize("count", COUNTS[3:])
-def test_the_similar_lie_near_each_other(rng, count):
-    places = positions(pairs(rng, count, 0.01))
-    apart = np.linalg.norm(places[0 : count - 1 : 2] - places[1::2], axis=1)
-    assert apart.max() < 0.15
+    if count > 2:
+        apart = np.linalg.norm(places[0 : count - 1 : 2] - places[1:count:2], axis=1)
+        assert apart.max() < 0.15
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 10, 60])
@@ -82,6 +73,7 @@ def test_a_few_points_of_a_plane_keep_their_distances(count):
     places = positions(around)
     distances = np.linalg.norm(around[:, None] - around, axis=-1)
     drawn = np.linalg.norm(places[:, None] - places, axis=-1)
+    # float64 on every processor: errors of 1e-15 in the values, 1e-8 in small distances
     np.testing.assert_allclose(drawn * distances.max() / drawn.max(), distances, atol=1e-6)
 
 
@@ -89,6 +81,7 @@ def test_a_few_points_of_a_plane_keep_their_distances(count):
 def test_a_few_lie_at_one_place_whatever_the_rounding(rng, count):
     rows = pairs(rng, count, 0.02)
     rounded = rows + rng.normal(0, 3e-8, rows.shape).astype("float32")
+    # the directions of these rows are apart enough for rounding to turn the axes by 1e-6 at most
     np.testing.assert_allclose(positions(rows), positions(rounded), atol=1e-4)
 
 

@@ -1,0 +1,22 @@
+# `make test` and `make check` need an environment with `pip install ".[dev]"`.
+PYTHON ?= python
+
+.PHONY: check test test-fast test-slow gate
+
+check:  ## the linters
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	lint-imports
+	vermin --quiet --no-tips --eval-annotations --target=3.10- --violations dolg_zoo tools
+
+test:  ## the default tests: under five minutes on two cores
+	$(PYTHON) -m pytest
+
+test-fast:  ## the tests that need no TensorFlow: under a minute
+	$(PYTHON) -m pytest --fast
+
+test-slow:  ## the tests that the default leaves out
+	$(PYTHON) -m pytest -m slow
+
+gate:  ## all that has to pass before a change lands, on a copy of the last commit
+	.ci/run
