@@ -7,6 +7,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker for each core: more threads than that spend their time waiting for others.
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 import numpy as np
 import pytest
 from PIL import Image
