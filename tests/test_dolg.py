@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from bounds import COSINE
 from PIL import Image
 from small_run import tiny_model
 
@@ -39,7 +40,7 @@ def by_hand(model, path, scale=1.0):
 def test_embeds_photographs_of_several_sizes_in_their_order(model, photos):
     descriptors = model.embed(photos, batch_size=2)
     assert descriptors.shape == (6, 512) and descriptors.dtype == np.float32
-    assert np.allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-6)
+    assert np.allclose(np.linalg.norm(descriptors, axis=1), 1, atol=COSINE)
     for photo, descriptor in zip(photos, descriptors, strict=True):
         assert np.allclose(descriptor, by_hand(model, photo), atol=1e-5)
 
@@ -50,7 +51,7 @@ def test_a_path_a_text_an_image_and_an_array_are_the_same(model, photos):
     expected = model.embed(photos[0])
     assert expected.shape == (1, 512)
     for kind in kinds:
-        assert np.allclose(model.embed(kind), expected, atol=1e-6)
+        assert np.allclose(model.embed(kind), expected, atol=COSINE)
     assert np.allclose(model.embed(kinds), np.repeat(expected, 5, axis=0), atol=1e-5)
     assert np.allclose(model.embed(np.stack([image, image])), expected, atol=1e-5)
 
@@ -151,7 +152,7 @@ def test_a_turned_photograph_equals_its_upright_twin(model, tmp_path, rng):
     exif[0x0112] = 6  # the camera was held a quarter turn off
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     a, b = model.embed([tmp_path / "upright.png", tmp_path / "turned.png"])
-    assert np.allclose(a, b, atol=1e-6)
+    assert np.allclose(a, b, atol=COSINE)
 
 
 def test_a_stream_is_embedded_as_it_comes(model, photos):

@@ -4,6 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from bounds import COSINE
 from PIL import Image
 
 import dolg_zoo
@@ -157,7 +158,7 @@ def test_embed_takes_the_scales_of_the_preset(dolg, photos, tmp_path, embedded_m
     assert json.loads(done.out)["scales"] == [0.5, 1.0]
     with np.load(out) as file:
         assert np.allclose(
-            file["descriptors"][0], own.embed(photos / file["names"][0])[0], atol=1e-6
+            file["descriptors"][0], own.embed(photos / file["names"][0])[0], atol=COSINE
         )
 
 

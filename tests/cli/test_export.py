@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from bounds import COSINE
 from writable_hub import small_model
 
 from dolg_zoo.evaluation import comparison
@@ -23,7 +24,7 @@ def test_it_writes_and_reports_both_figures(dolg, preset, photos, tmp_path):
     assert said["distance"] < 1e-5 and (tmp_path / "served" / "saved_model.pb").is_file()
     (checked,) = said["checks"]
     assert checked["measure"] == "mAP"
-    assert checked["before"] == pytest.approx(checked["after"], abs=1e-6)
+    assert checked["before"] == pytest.approx(checked["after"], abs=COSINE)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import FLOAT64
 
 from dolg_zoo.evaluation import mean_average_precision_at, micro_average_precision
 from dolg_zoo.evaluation.gldv2 import recognise
@@ -21,7 +22,7 @@ from dolg_zoo.evaluation.gldv2 import recognise
 )
 def test_average_precision_worked_out_by_hand(predicted, relevant, expected):
     score = mean_average_precision_at({"q": predicted}, {"q": set(relevant)})
-    assert score == pytest.approx(expected, abs=1e-12)
+    assert score == pytest.approx(expected, abs=FLOAT64)
 
 
 def test_no_more_than_100_can_be_asked_for():
@@ -54,7 +55,7 @@ def test_map_at_100_is_the_formula(rng):
                 total += len(relevant & set(predicted[:rank])) / rank
         expected.append(total / min(len(relevant), 100))
     score = mean_average_precision_at(predictions, solution)
-    assert score == pytest.approx(np.mean(expected), abs=1e-12)
+    assert score == pytest.approx(np.mean(expected), abs=FLOAT64)
 
 
 def test_micro_ap_worked_out_by_hand():
@@ -93,7 +94,7 @@ def test_micro_ap_is_the_formula(rng):
             right += 1
             total += right / rank
     expected = total / sum(1 for landmarks in solution.values() if landmarks)
-    assert micro_average_precision(predictions, solution) == pytest.approx(expected, abs=1e-12)
+    assert micro_average_precision(predictions, solution) == pytest.approx(expected, abs=FLOAT64)
 
 
 def test_neighbours_vote_with_their_similarity():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.evaluation import (
     Options,
@@ -76,7 +77,7 @@ def test_retrieval_from_stores_needs_no_model(solution, write_store, rng):
     report = task.evaluate()
     for subset, relevant in RELEVANT.items():
         expected = mean_average_precision_at(ranked(queries, gallery), relevant)
-        assert report.scores[subset]["mAP@100"] == pytest.approx(expected, abs=1e-6)
+        assert report.scores[subset]["mAP@100"] == pytest.approx(expected, abs=COSINE)
     assert report.scores["Private"]["queries"] == 2
     assert report.settings["preset"] == "some-model" and report.settings["index"] == 150
 
@@ -194,7 +195,7 @@ def test_recognition_by_the_nearest_training_images(recognition, write, write_st
         predictions[name] = max(votes.items(), key=lambda vote: vote[1])
     for subset, shown in SHOWN.items():
         expected = micro_average_precision(predictions, shown)
-        assert report.scores[subset]["μAP"] == pytest.approx(expected, abs=1e-6)
+        assert report.scores[subset]["μAP"] == pytest.approx(expected, abs=COSINE)
     assert report.scores["Public"] | {"μAP": 0} == {"μAP": 0, "queries": 3, "with a landmark": 2}
     assert report.settings["train"] == len(listed) and report.settings["neighbours"] == 3
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import COSINE, FLOAT64
 
 from dolg_zoo.evaluation import RetrievalScores, average_precision, leave_one_out, query_gallery
 from dolg_zoo.evaluation import metrics as metrics_module
@@ -40,14 +41,14 @@ def scores_by_hand(queries, query_labels, gallery, gallery_labels, same=False):
     ],
 )
 def test_average_precision_of_rankings_worked_out_by_hand(ranking, expected):
-    assert average_precision(ranking) == pytest.approx(expected, abs=1e-12)
+    assert average_precision(ranking) == pytest.approx(expected, abs=FLOAT64)
 
 
 def test_average_precision_of_many_rankings_at_once(rng):
     rankings = rng.random((20, 30)) < 0.2
     rankings[:, 7] = True
     expected = [precision_by_hand(ranking.tolist()) for ranking in rankings]
-    np.testing.assert_allclose(average_precision(rankings), expected, atol=1e-12)
+    np.testing.assert_allclose(average_precision(rankings), expected, atol=FLOAT64)
 
 
 @pytest.mark.parametrize("ranking", [[], [0, 0, 0]])
@@ -61,7 +62,7 @@ def test_leave_one_out_is_the_formula(rng):
     labels = rng.integers(0, 6, 40)
     scores = leave_one_out(descriptors, labels)
     expected = scores_by_hand(descriptors, labels, descriptors, labels, same=True)
-    assert (scores.map, scores.recall_at_1, scores.queries) == pytest.approx(expected, abs=1e-6)
+    assert (scores.map, scores.recall_at_1, scores.queries) == pytest.approx(expected, abs=COSINE)
 
 
 def test_query_gallery_is_the_formula(rng):
@@ -70,7 +71,7 @@ def test_query_gallery_is_the_formula(rng):
     scores = query_gallery(queries, query_labels, gallery, gallery_labels)
     expected = scores_by_hand(queries, query_labels, gallery, gallery_labels)
     assert expected[2] < 9  # some queries have nothing to find, and are not counted
-    assert (scores.map, scores.recall_at_1, scores.queries) == pytest.approx(expected, abs=1e-6)
+    assert (scores.map, scores.recall_at_1, scores.queries) == pytest.approx(expected, abs=COSINE)
 
 
 def test_memory_is_bounded_by_chunks_that_change_nothing(rng, monkeypatch):

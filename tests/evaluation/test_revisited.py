@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import FLOAT64
 
 from dolg_zoo.evaluation.ground_truth import GroundTruth
 from dolg_zoo.evaluation.revisited import KS, revisited_scores
@@ -65,7 +66,7 @@ QUERY = np.array([[1, 0]], np.float32)
 )
 def test_average_precision_worked_out_by_hand(entry, setup, expected):
     scores = revisited_scores(truth_of(5, entry), QUERY, in_order(5))
-    assert scores[setup].map == pytest.approx(expected, abs=1e-12)
+    assert scores[setup].map == pytest.approx(expected, abs=FLOAT64)
 
 
 def test_precision_looks_no_further_than_the_last_hit():
@@ -133,7 +134,7 @@ def test_distractors_with_ties_score_as_by_a_full_sort(rng):
     expected = by_sorting(truth, queries, np.concatenate([gallery, more]))
     for setup, figures in expected.items():
         found = [scores[setup].map, *scores[setup].precision_at.values()]
-        assert found == pytest.approx(figures.tolist(), abs=1e-12)
+        assert found == pytest.approx(figures.tolist(), abs=FLOAT64)
     alone = revisited_scores(truth, queries, gallery)
     assert all(scores[setup].map < alone[setup].map for setup in scores)
 

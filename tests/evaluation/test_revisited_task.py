@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo import DOLG, Crop
 from dolg_zoo.evaluation import Options, Revisited, read_ground_truth, revisited_scores
@@ -54,7 +55,7 @@ def assert_equal(report, scores):
     expected = figures(scores)
     assert report.scores.keys() == expected.keys()
     for setup, values in expected.items():
-        assert report.scores[setup] == pytest.approx(values, abs=1e-6)
+        assert report.scores[setup] == pytest.approx(values, abs=COSINE)
 
 
 @pytest.fixture

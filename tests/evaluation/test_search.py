@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.evaluation import Options
 from dolg_zoo.evaluation.collection import Collection
@@ -23,7 +24,7 @@ def test_parts_are_searched_as_one(rng):
     similarities = queries @ gallery.T
     expected = np.argsort(-similarities, axis=1)[:, :10]
     assert places.tolist() == expected.tolist()
-    np.testing.assert_allclose(scores, np.take_along_axis(similarities, expected, 1), atol=1e-6)
+    np.testing.assert_allclose(scores, np.take_along_axis(similarities, expected, 1), atol=COSINE)
 
 
 def test_fewer_images_than_wanted_leave_places_of_none(rng):
@@ -54,7 +55,7 @@ def test_options_are_applied_one_after_the_other(rng):
     scores = np.take_along_axis(similarities, places, 1)
     _, first = rerank(expanded, scores, places, augmented, 6, 2, 0.4)
     for value, expected in zip(found, (expanded, augmented, first), strict=True):
-        np.testing.assert_allclose(value, expected, atol=1e-6)
+        np.testing.assert_allclose(value, expected, atol=COSINE)
     _, best = nearest(queries, in_parts(gallery, 25), 8, options)
     assert best.tolist() == first[:, :8].tolist()
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from bounds import FLOAT64
 from PIL import Image
 from writable_hub import small_model
 
@@ -57,8 +58,8 @@ def test_what_the_places_add_is_orthogonal_to_the_global_vector(rng):
     parts = decompose(wide, rng.integers(0, 256, (32, 32, 3), dtype="uint8"))
     vector = parts.base[:8]
     assert np.allclose(parts.base[8:], 0) and np.linalg.norm(vector) > 0.1
-    np.testing.assert_allclose(parts.places[..., :8], 0, atol=1e-12)
-    np.testing.assert_allclose(parts.places[..., 8:] @ vector, 0, atol=1e-12)
+    np.testing.assert_allclose(parts.places[..., :8], 0, atol=FLOAT64)
+    np.testing.assert_allclose(parts.places[..., 8:] @ vector, 0, atol=FLOAT64)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_both_sides_sum_to_the_score_of_the_search(rocket, embedded_model, photo
     found = embedded_model.similarity(photos / "rocket.png", photos / "far" / "chelsea.png")
     assert rocket.score == pytest.approx(found.item(), abs=2e-6)
     for side in rocket.sides:
-        assert side.global_part + side.places.sum() == pytest.approx(rocket.score, abs=1e-12)
+        assert side.global_part + side.places.sum() == pytest.approx(rocket.score, abs=FLOAT64)
 
 
 def test_a_place_that_is_painted_over_changes_its_own_part_most(embedded_model, photos):

@@ -2,6 +2,7 @@ import logging
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval import approximate
 from dolg_zoo.retrieval.approximate import Approximate, kind_for
@@ -101,7 +102,7 @@ def test_scores_are_exact_cosines_in_descending_order(rng, kind):
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     scores, places = Approximate.build(kind, rows, 0.9).search(queries, 5)
     cosines = np.take_along_axis(queries @ rows.T, places, axis=1)
-    np.testing.assert_allclose(scores, cosines, atol=1e-6)
+    np.testing.assert_allclose(scores, cosines, atol=COSINE)
     assert (np.diff(scores, axis=1) <= 0).all()
 
 

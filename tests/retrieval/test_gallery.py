@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval.gallery import Gallery
 from dolg_zoo.retrieval.ranking import Ranking
@@ -65,7 +66,7 @@ def test_an_update_adds_replaces_and_removes(rng):
     assert sorted(index.names) == ["a", "b", "c", "e"]
     for name, place in {"a": 0, "b": 1, "c": 4, "e": 5}.items():
         (match,) = index.search_descriptors(rows[place : place + 1], 1)[0]
-        assert match.name == name and match.score == pytest.approx(1, abs=1e-6)
+        assert match.name == name and match.score == pytest.approx(1, abs=COSINE)
         assert match.metadata == ({"n": "abcd".index(name)} if name != "e" else {})
     assert index.update(fresh) == (0, 0)
 
@@ -78,7 +79,7 @@ def test_within_finds_all_that_is_as_near_best_first(rng, kind):
         cosines = rows @ row
         order = [place for place in np.argsort(-cosines) if cosines[place] >= 0.5]
         assert len(order) > 5 and names_of(matches) == [f"{place}.jpg" for place in order]
-        np.testing.assert_allclose([m.score for m in matches], cosines[order], atol=1e-6)
+        np.testing.assert_allclose([m.score for m in matches], cosines[order], atol=COSINE)
 
 
 @pytest.mark.parametrize("threshold", [1.1, -2, np.nan, "0.5", None, True])
@@ -96,8 +97,8 @@ def test_duplicates_tell_how_alike_they_are_to_the_first(rng):
     rows[3] /= np.linalg.norm(rows[3])
     (group,) = gallery(rows).duplicates(0.9)
     assert names_of(group) == ["1.jpg", "3.jpg"]
-    assert group[0].score == pytest.approx(1, abs=1e-6)
-    assert group[1].score == pytest.approx(float(rows[1] @ rows[3]), abs=1e-6)
+    assert group[0].score == pytest.approx(1, abs=COSINE)
+    assert group[1].score == pytest.approx(float(rows[1] @ rows[3]), abs=COSINE)
 
 
 def test_expansion_searches_with_the_weighted_mean(rng):

@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+from bounds import COSINE
 from PIL import Image
 
 from dolg_zoo import DOLG, BadImageError
@@ -39,7 +40,7 @@ def test_scores_are_cosines_and_in_descending_order(random_index, rng):
     for found, row in zip(random_index.search_descriptors(queries, 7), cosines, strict=True):
         order = np.argsort(-row)[:7]
         assert [match.name for match in found] == [f"{place}.jpg" for place in order]
-        np.testing.assert_allclose([match.score for match in found], row[order], atol=1e-6)
+        np.testing.assert_allclose([match.score for match in found], row[order], atol=COSINE)
 
 
 def test_a_query_may_be_a_path_a_picture_or_an_array(model, photos):
@@ -86,7 +87,7 @@ def test_a_descriptor_of_zeros_is_refused(random_index):
 def test_the_length_of_a_descriptor_does_not_matter(random_index, length):
     query = random_index.descriptors[7:8].astype(np.float64) * length
     (found,) = random_index.search_descriptors(query, 1)
-    assert found[0].name == "7.jpg" and found[0].score == pytest.approx(1, abs=1e-6)
+    assert found[0].name == "7.jpg" and found[0].score == pytest.approx(1, abs=COSINE)
 
 
 def test_an_index_of_descriptors_that_are_not_finite_is_an_error(model):

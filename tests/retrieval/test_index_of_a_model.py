@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo import BadImageError
 from dolg_zoo.retrieval import DescriptorStore, Index
@@ -29,7 +30,7 @@ def test_added_descriptors_replace_those_of_the_same_name(model, rng):
     index = Index(model, ["a", "b"], rows[:2], metadata=[{"n": 1}, {"n": 2}])
     index.add(["c", "a"], rows[2:] * 7)
     assert index.names == ["b", "c", "a"] and index.metadata == [{"n": 2}, {}, {"n": 1}]
-    np.testing.assert_allclose(index.descriptors, rows[1:], atol=1e-6)
+    np.testing.assert_allclose(index.descriptors, rows[1:], atol=COSINE)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,8 @@ def test_an_index_of_a_store(model, tmp_path, rng, dtype):
     store.append(["d", "e"], rows[3:])
     index = Index.from_store(tmp_path / "store", model, "photos")
     assert index.names == ["a", "b", "c", "d", "e"] and index.scales == (0.5, 1.0)
-    np.testing.assert_allclose(index.descriptors, rows, atol=1e-6 if dtype == "float32" else 1e-3)
-    np.testing.assert_allclose(np.linalg.norm(index.descriptors, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(index.descriptors, rows, atol=COSINE if dtype == "float32" else 1e-3)
+    np.testing.assert_allclose(np.linalg.norm(index.descriptors, axis=1), 1, atol=COSINE)
     assert str(index.search_descriptors(rows[3:4], 1)[0][0].path) == "photos/d"
 
 

@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval import duplicates as duplicates_module
 from dolg_zoo.retrieval import nearest
@@ -28,7 +29,7 @@ def test_the_nearest_are_those_of_a_full_sort(rng, small_blocks, queries, k):
     cosines = queries.astype(np.float64) @ rows.T.astype(np.float64)
     scores, places = Exact(rows).search(queries, k)
     np.testing.assert_array_equal(places, np.argsort(-cosines, axis=1)[:, :k])
-    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :k], atol=1e-6)
+    np.testing.assert_allclose(scores, -np.sort(-cosines, axis=1)[:, :k], atol=COSINE)
 
 
 def test_rows_mapped_from_a_file_are_not_copied(rng, tmp_path):
@@ -54,7 +55,7 @@ def test_within_finds_all_from_the_threshold_on(rng, small_blocks):
     scores, query, place = Exact(rows).within(queries, 0.7)
     expected = set(zip(*np.nonzero(cosines >= 0.7), strict=True))
     assert set(zip(query, place, strict=True)) == expected and len(place) == len(expected) > 100
-    np.testing.assert_allclose(scores, cosines[query, place], atol=1e-6)
+    np.testing.assert_allclose(scores, cosines[query, place], atol=COSINE)
 
 
 def test_rows_that_get_better_and_better_are_found(rng, small_blocks):
@@ -64,7 +65,7 @@ def test_rows_that_get_better_and_better_are_found(rng, small_blocks):
     scores, places = Exact(rows).search(queries, 5)
     assert places[0].tolist() == [499, 498, 497, 496, 495]
     np.testing.assert_array_equal(places, np.argsort(-(queries @ rows.T), axis=1)[:, :5])
-    np.testing.assert_allclose(scores, -np.sort(-(queries @ rows.T), axis=1)[:, :5], atol=1e-6)
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ rows.T), axis=1)[:, :5], atol=COSINE)
 
 
 def test_of_equal_rows_the_first_come_first(small_blocks):

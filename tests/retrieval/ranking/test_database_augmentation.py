@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval.ranking import augment_database, database_augmentation
 
@@ -20,20 +21,20 @@ def augmented_by_hand(gallery, n, alpha):
 @pytest.mark.parametrize(("n", "alpha"), [(1, 3.0), (10, 3.0), (5, 0), (59, 2.0), (1000, 2.0)])
 def test_each_image_gains_its_nearest_others(gallery, search, n, alpha):
     found = augment_database(gallery, search, n, alpha)
-    np.testing.assert_allclose(found, augmented_by_hand(gallery, n, alpha), atol=1e-6)
+    np.testing.assert_allclose(found, augmented_by_hand(gallery, n, alpha), atol=COSINE)
 
 
 def test_blocks_change_nothing(gallery, search, monkeypatch):
     whole = augment_database(gallery, search)
     monkeypatch.setattr(database_augmentation, "ROWS", 7)
-    np.testing.assert_allclose(augment_database(gallery, search), whole, atol=1e-6)
+    np.testing.assert_allclose(augment_database(gallery, search), whole, atol=COSINE)
 
 
 def test_of_equal_images_each_gains_the_other(search_of):
     gallery = np.float32([[1, 0], [1, 0], [0, 1]])
     found = augment_database(gallery, search_of(gallery), n=1, alpha=0)
     expected = [[1, 0], [1, 0], [2**-0.5, 2**-0.5]]  # the third gains the first
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=COSINE)
 
 
 def test_a_search_that_leaves_out_the_image_itself_gives_the_same(gallery, search):

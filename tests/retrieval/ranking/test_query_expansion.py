@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval.ranking import expand_queries, weighted
 
@@ -20,7 +21,7 @@ def test_expanded_queries_are_the_published_formula(queries, search, gallery, n,
     expected = [expanded_by_hand(query, gallery, n, alpha) for query in queries]
     found = expand_queries(queries, search, gallery, n, alpha)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=COSINE)
 
 
 def test_alpha_0_is_the_plain_mean(queries, search, gallery, unit):
@@ -29,7 +30,7 @@ def test_alpha_0_is_the_plain_mean(queries, search, gallery, unit):
         for query in queries
     ]
     found = expand_queries(queries, search, gallery, 4, alpha=0)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=COSINE)
 
 
 def test_more_neighbours_than_the_gallery_has_are_all_of_them(queries, search, gallery):
@@ -60,7 +61,7 @@ def test_places_that_an_approximate_search_left_empty_do_not_count(queries, gall
     expected = queries + (queries @ gallery[3] * 0 + 1)[:, None] * gallery[3]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        expand_queries(queries, search, gallery, 2, alpha), expected, atol=1e-6
+        expand_queries(queries, search, gallery, 2, alpha), expected, atol=COSINE
     )
 
 

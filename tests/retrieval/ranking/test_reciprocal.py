@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from bounds import COSINE
 
 from dolg_zoo.retrieval.ranking import rerank
 
@@ -65,7 +66,7 @@ def test_each_score_goes_where_its_image_goes(queries, search, gallery):
     given = search(queries, 30)
     scores, places = rerank(queries, *given, gallery)
     expected = np.take_along_axis(queries @ gallery.T, places, axis=1)
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, atol=COSINE)
 
 
 def test_what_was_given_is_not_changed(queries, search, gallery):
