@@ -1,9 +1,18 @@
-"""Descriptors without a network, for what is done around them in processes that are killed."""
+"""Descriptors without a network, for what is done with them in processes without TensorFlow."""
+
+import os
+from pathlib import Path
 
 import numpy as np
 
 from dolg_zoo.image_embedder import ImageEmbedder
 from dolg_zoo.preprocessing import ImageConverter
+
+
+def environment():
+    """That of this process, for another that is to find this module."""
+    path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
 class PlainEmbedder(ImageEmbedder):

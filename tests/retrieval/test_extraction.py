@@ -6,12 +6,11 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from plain_embedder import PlainEmbedder
+from plain_embedder import PlainEmbedder, environment
 
 from dolg_zoo import DOLG
 from dolg_zoo.preprocessing import load_image
@@ -260,10 +259,8 @@ def test_killed_it_goes_on_without_losing_or_repeating(photos, tmp_path, out, wh
     shards = [tar(tmp_path / f"s-{n}.tar", photos, names[n::2]) for n in range(2)]
     assert len(shards) == 2 and len(names) == 24
     pattern = f"{tmp_path}/s-*.tar"
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, pattern, str(out), when],
-        env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-c", KILLED, pattern, str(out), when], env=environment()
     )
     assert done.returncode == -signal.SIGKILL
     assert len(DescriptorStore.open(out)) == kept
