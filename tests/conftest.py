@@ -126,18 +126,30 @@ def model():
 def official_stand_in(tmp_path_factory):
     """A $DOLG_ZOO_CACHE as if dolg_resnet50_gldv2 had been used before; its weights are random."""
     from dolg_zoo.models import DOLGConfig, DOLGNet
+    from dolg_zoo.presets.conversion import IMAGENET
+
+    net = DOLGNet(config=DOLGConfig.official(backbone="resnet50", **IMAGENET))
+    return cache_of_the_official(net, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def small_official_stand_in(model, tmp_path_factory):
+    """As `official_stand_in`, of few layers: for those who only want something to run."""
+    return cache_of_the_official(model.net, tmp_path_factory.mktemp("small-cache"))
+
+
+def cache_of_the_official(net, cache):
+    """Puts into a $DOLG_ZOO_CACHE what dolg_resnet50_gldv2 would be converted to, with this net."""
     from dolg_zoo.porting import MarginHead
     from dolg_zoo.presets import Preset, converted, write_preset
-    from dolg_zoo.presets.conversion import IMAGENET, OFFICIAL_CONVERTER
+    from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.kept import conversion_folder
 
-    cache = tmp_path_factory.mktemp("cache")
     entry = load_manifest().checkpoints["dolg_resnet50_gldv2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOLG_ZOO_CACHE", str(cache))
         folder = conversion_folder(entry)
-    net = DOLGNet(config=DOLGConfig.official(backbone="resnet50", **IMAGENET))
     rng = np.random.default_rng(0)
     arrays = {"centers": rng.normal(size=(7, 512)).astype("float32"), "t": np.zeros((), "float32")}
     write_preset(

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-import dolg_zoo
 from dolg_zoo.layers import GeneralizedMeanPooling2D
 from dolg_zoo.preprocessing import ImageConverter, list_images, load_image
 
@@ -24,10 +23,10 @@ def mean_average_precision(descriptors, labels):
 
 
 @pytest.mark.parametrize("folder", ["vietnam", "instances"])
-def test_is_not_worse_than_gem_features_of_its_backbone(shared, folder):
+def test_is_not_worse_than_gem_features_of_its_backbone(shared, embedded_model, folder):
     images = list_images(shared / "photos" / folder)
     labels = np.array([image.parent.name for image in images])
-    model = dolg_zoo.DOLG.from_preset()
+    model = embedded_model
     ours = mean_average_precision(model.embed(images), labels)
 
     pooled = GeneralizedMeanPooling2D(3.0, "fixed")(model.net.get_layer("gem").input)

@@ -4,11 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from documents import ROOT, blocks_of, lay_out, run_dolg
-from writable_hub import log_in, serving
+from writable_hub import log_in, serving, small_model
 
 README = (ROOT / "README.md").read_text()
 
@@ -31,34 +32,59 @@ def hub(monkeypatch, tmp_path):
         yield hub
 
 
+@pytest.fixture
+def few_layers(monkeypatch):
+    """keras.applications.ConvNeXtTiny with 1 block a stage in place of 3, 3, 9 and 3."""
+    from keras.src.applications import convnext
+
+    sizes = {"depths": [1, 1, 1, 1], "projection_dims": [24, 48, 96, 192], "default_size": 224}
+    monkeypatch.setitem(convnext.MODEL_CONFIGS, "tiny", sizes)
+
+
+@pytest.fixture
+def small_default(place, monkeypatch):
+    """Makes a preset of few layers the one that is used where none is named."""
+    small_model().save_to_preset(place / "small")
+
+    def small_default():
+        monkeypatch.setattr("dolg_zoo.presets.registry.DEFAULT_PRESET", str(place / "small"))
+        monkeypatch.setattr("dolg_zoo.presets.DEFAULT_PRESET", str(place / "small"))
+
+    return small_default
+
+
 @pytest.mark.slow
 def test_the_python_blocks_run_one_after_another(
-    place, official_stand_in, hub, monkeypatch, capsys
+    place, small_official_stand_in, few_layers, small_default, hub, monkeypatch, capsys
 ):
     monkeypatch.chdir(place)
-    monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(small_official_stand_in))
     namespace = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), namespace)
         if "for match in" in block:
             printed = capsys.readouterr().out.splitlines()
             assert printed[0].endswith("rocket.jpg") and len(printed) == 3
+            small_default()  # for the blocks that follow
     assert (place / "my-dolg" / "model.weights.h5").is_file()
     assert namespace["model"].metadata["license"] == "CC-BY-4.0"  # that which was published
 
 
 @pytest.mark.slow
-def test_the_shell_commands_run(place, official_stand_in, monkeypatch, capfd):
+def test_the_shell_commands_run(place, small_official_stand_in, small_default, monkeypatch, capfd):
     dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
     assert dolg, "the console script is not installed beside this Python"
     assert subprocess.run([dolg, "--help"], capture_output=True).returncode == 0
     # where the GLDv2 preset is cached, so that nothing is downloaded
-    cache = shutil.copytree(official_stand_in, place / "cache")
+    cache = shutil.copytree(small_official_stand_in, place / "cache")
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(cache))
     monkeypatch.chdir(place)
-    commands = [command for block in blocks_of(README, "console") for command in block.commands]
-    assert len(commands) >= 5
-    for command in commands:
+    first, *rest = (block.commands for block in blocks_of(README, "console"))
+    assert len(first) >= 5 and len(rest) >= 5
+    for command in first:
+        run_dolg(command, monkeypatch, capfd)
+    small_default()
+    for command in chain.from_iterable(rest):
         run_dolg(command, monkeypatch, capfd)
     assert (place / "descriptors.npz").is_file()
     assert (place / "found.png").is_file()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plain_embedder import PlainEmbedder, environment
 
 from dolg_zoo.retrieval.store import DescriptorStore
 
@@ -23,22 +24,23 @@ def blocks(heading):
 
 
 @pytest.fixture
-def place(tmp_path, rng, embedded_model, monkeypatch):
+def place(tmp_path, rng, monkeypatch):
     """A folder with a query.jpg, and a store of descriptors more and less like the query's."""
     monkeypatch.chdir(tmp_path)
     pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save("query.jpg")
-    (query,) = embedded_model.embed("query.jpg")
+    model = PlainEmbedder()
+    (query,) = model.embed("query.jpg")
     noise = rng.normal(size=(IMAGES, len(query))).astype(np.float32)
     rows = query + rng.uniform(0.01, 1, (IMAGES, 1)).astype(np.float32) * noise
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     ids = [f'it\'s/{place}, "ä".jpg' for place in range(IMAGES)]  # to be quoted, all of it
     store = DescriptorStore.create(
         "store",
-        model_id=embedded_model.model_id,
-        model_name="dolg_efficientnet_lite_b0_imagenet",
+        model_id=model.model_id,
+        model_name="plain",
         dim=len(query),
-        scales=embedded_model.image_converter.scales,
+        scales=model.image_converter.scales,
     )
     for start in range(0, IMAGES, 140):
         store.append(ids[start : start + 140], rows[start : start + 140])
@@ -46,11 +48,20 @@ def place(tmp_path, rng, embedded_model, monkeypatch):
     return [(ids[place], scores[place]) for place in np.argsort(-scores)[:3]]
 
 
+# the store holds descriptors of another model than the page's, for which TensorFlow is imported
+STAND_IN = """
+import dolg_zoo, plain_embedder, types
+dolg_zoo.DOLG = types.SimpleNamespace(from_preset=plain_embedder.PlainEmbedder)
+"""
+
+
 def run(heading, more=""):
     """What a section's blocks print, as (id, score), and after it what `more` prints."""
     # a process of its own: pymilvus closes the handlers of logging, and with them pytest's stderr
-    code = "\n".join([*blocks(heading), 'print("---")', more])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    code = "\n".join([STAND_IN, *blocks(heading), 'print("---")', more])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
+    )
     assert done.returncode == 0, done.stderr
     shown, _, rest = done.stdout.partition("---\n")
     pairs = (line.rsplit(" ", 1) for line in shown.splitlines())

@@ -44,6 +44,7 @@ def add_arguments(parser):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument("--photos", type=Path, help="a folder of JPEG files")
+    parser.add_argument("--preset", help="to extract with, if not the embedded one")
 
 
 def run(arguments):
@@ -58,7 +59,7 @@ def run(arguments):
         found["evaluation"] = evaluation(Path(scratch), max(arguments.rows))
         print(f"\nevaluation: {found['evaluation']}", flush=True)
         if arguments.photos:
-            found["extraction"] = extraction(arguments.photos, Path(scratch), arguments.rounds)
+            found["extraction"] = extraction(arguments, Path(scratch))
             print(f"\nextraction: {found['extraction']}")
     write_json(arguments.json, found)
 
@@ -193,9 +194,9 @@ def evaluate(folder):
     return seconds, round(peak() / 2**30, 2), found
 
 
-def extraction(photos, scratch, rounds):
-    """Photographs a second with the embedded preset, and the share that is not the network."""
-    model = dolg_zoo.DOLG.from_preset()
+def extraction(arguments, scratch):
+    """Photographs a second, and the share that is not the network."""
+    model, photos = dolg_zoo.DOLG.from_preset(arguments.preset), arguments.photos
     files = list_images(photos)
     arrays = [(i, model.image_converter(load_image(file))) for i, file in enumerate(files)]
     batches = [batch for _, batch in batch_by_shape(iter(arrays), 16, 64)]
@@ -211,7 +212,7 @@ def extraction(photos, scratch, rounds):
             "network": timed(network),
             "files to store": timed(lambda: extract(model, photos, next(stores), progress=False)),
         },
-        rounds,
+        arguments.rounds,
     )
     network, whole = (times[side]["median"] for side in ("network", "files to store"))
     return {

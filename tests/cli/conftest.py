@@ -19,7 +19,7 @@ def embedded_model(model):
     """In place of the preset that ships: its name and metadata, and a network of few layers.
 
     A command does the same with any network. tests/cli/test_startup.py, tests/test_demo.py and the
-    README's commands run on the real one.
+    README's first commands run on the real one.
     """
     from dolg_zoo import DOLG
     from dolg_zoo.presets.registry import DEFAULT_PRESET, locate_preset

@@ -72,11 +72,12 @@ def test_an_index_is_served_with_the_preset_that_made_it(dolg, photos, started, 
 
 
 @pytest.mark.slow
-def test_it_serves_until_it_is_interrupted(photos, tmp_path):
+def test_it_serves_until_it_is_interrupted(photos, tmp_path, model):
     pytest.importorskip("gradio")
+    model.save_to_preset(tmp_path / "small")
     code = "from dolg_zoo.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", photos, "--port", "0"],
+        [sys.executable, "-c", code, "serve", photos, "--port", "0", "-p", tmp_path / "small"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

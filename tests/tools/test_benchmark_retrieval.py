@@ -30,8 +30,10 @@ def test_numpy_finds_the_nearest_in_order(tool, rng):
 
 
 @pytest.mark.slow
-def test_measures_search_evaluation_and_extraction(tool, tmp_path, photos):
-    options = ["retrieval", "--rows=1200", "--kinds=hnsw", "--rounds=2", "--photos", photos]
+def test_measures_search_evaluation_and_extraction(tool, tmp_path, photos, model):
+    model.save_to_preset(tmp_path / "preset")
+    options = ["retrieval", "--rows=1200", "--kinds=hnsw", "--rounds=2"]
+    options += ["--photos", photos, "--preset", tmp_path / "preset"]
     script = Path(tool.__file__).with_name("benchmark.py")
     command = [sys.executable, script, *options, "--json", tmp_path / "found.json"]
     subprocess.run(command, check=True, capture_output=True)

@@ -22,11 +22,10 @@ REPO = "someone/dolg"
 CASES = {  # model: the upstream's form of file, format, suffix
     "r50": ("pyth", "official_pytorch", ".pyth"),
     "r50_ma": ("pt", "official_pytorch", ".pt"),
-    "r101": ("pt", "official_pytorch", ".pt"),
     "paddle": ("pdparams", "official_paddle", ".pdparams"),
     "dongkyuk": ("ckpt", "dongkyuk_pytorch", ".ckpt"),
 }
-BACKBONES = {"r101": "resnet101", "dongkyuk": "resnet101"}
+BACKBONES = {"dongkyuk": "resnet101"}
 # argv: the backbone; the manifest; an npz with the images, in batches; the npz to write
 SCRIPT = """
 import json, os, shutil, sys
