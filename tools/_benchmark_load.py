@@ -34,6 +34,9 @@ RUNTIMES = ("keras", "openvino", "onnx", "litert")
 def add_arguments(parser):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runtimes", nargs="+", default=RUNTIMES, choices=RUNTIMES)
+    parser.add_argument(
+        "--imports", nargs="+", default=IMPORTS, help="modules to time the import of"
+    )
     parser.add_argument("--size", type=int, default=1024, help="pixels a side, for the memory")
     parser.add_argument("--backbone", default="resnet101", help="for the memory")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
@@ -64,7 +67,7 @@ def start(arguments):
 
     sides = {
         f"import {module}": lambda module=module: ask("import", module)["seconds"]
-        for module in IMPORTS
+        for module in arguments.imports
     }
     sides |= {
         f"first descriptor, {runtime}": lambda runtime=runtime: first(runtime)

@@ -138,7 +138,9 @@ def test_inference_is_timed_beside_pytorch(load_tool, monkeypatch, tmp_path, pho
         pytest.importorskip(module)
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "unused"))
     tool, out = load_tool("benchmark"), tmp_path / "found.json"
-    options = ["--settings=64x2", "--runtimes=openvino", "--rounds=2", "--photos", str(photos)]
+    monkeypatch.setattr(tool.PARTS["inference"], "TURN", 0.02)
+    monkeypatch.setattr(tool.PARTS["inference"], "GEMM", 512)
+    options = ["--settings=64x2", "--runtimes=openvino", "--rounds=1", "--photos", str(photos)]
     arguments = ["benchmark.py", "inference", *options, "--json", str(out)]
     monkeypatch.setattr("sys.argv", arguments)
     tool.main()
@@ -159,6 +161,7 @@ def test_start_and_memory_are_measured_by_runtime(load_tool, monkeypatch, tmp_pa
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "unused"))
     options = ["--rounds=1", "--runtimes=openvino", "--size=64"]
+    options += ["--imports", "dolg_zoo", "openvino"]
     options += ["--backbone=efficientnet_lite_b0", "--json", str(tmp_path / "found.json")]
     monkeypatch.setattr("sys.argv", ["benchmark.py", "load", *options])
     load_tool("benchmark").main()

@@ -6,7 +6,7 @@ import pytest
 @pytest.mark.slow
 def test_times_both_sides_in_turn(load_tool, monkeypatch, capsys):
     pytest.importorskip("torch")
-    small = ["--batch=2", "--size=64", "--classes=5", "--dim=16", "--rounds=2", "--steps=1"]
+    small = ["--batch=2", "--size=64", "--classes=5", "--dim=16", "--rounds=1", "--steps=1"]
     monkeypatch.setattr("sys.argv", ["benchmark.py", "training", *small])
     load_tool("benchmark").main()
     found = json.loads(capsys.readouterr().out)
