@@ -26,6 +26,7 @@ def test_the_originals_are_not_in_the_gallery(shipped):
     assert shipped.skipped == {}
 
 
+@pytest.mark.slow
 def test_the_same_again(shipped, embedded_model):
     again = run_demo(embedded_model)
     assert (again.map, again.recall_at_1) == (shipped.map, shipped.recall_at_1)
