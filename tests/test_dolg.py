@@ -121,7 +121,7 @@ def test_an_image_too_large_for_the_network_is_skipped_and_said_so(model, photos
 
 
 def test_large_images_go_through_the_network_in_small_batches(photos, monkeypatch):
-    net = dolg_zoo.dolg_mobilenet_v3_small(hidden_dim=8, dilation_rates=()).net
+    net = dolg_zoo.dolg_mobilenet_v3_small(taps=("P2", "P3"), hidden_dim=8, dilation_rates=()).net
     original = dolg_zoo.DOLG(net, dolg_zoo.ImageConverter(size=None, mode="original"))
     monkeypatch.setattr("dolg_zoo.image_embedder.BATCH_PIXELS", 2 * 100 * 100)
     sizes = []
@@ -344,7 +344,7 @@ def test_overrides_reach_the_network(photos):
 
 def test_a_network_of_one_size_gets_images_of_that_size(photos, tmp_path):
     fixed = dolg_zoo.dolg_mobilenet_v3_small(
-        input_shape=(96, 96, 3), hidden_dim=8, dilation_rates=()
+        taps=("P2", "P3"), input_shape=(96, 96, 3), hidden_dim=8, dilation_rates=()
     )
     assert fixed.embed(photos[:3]).shape == (3, 512)
     with pytest.raises(ValueError, match="96×96 pixels only"):

@@ -28,7 +28,13 @@ def photos(rng):
     return images.astype("uint8"), labels
 
 
-@pytest.mark.parametrize("head", MARGIN_HEADS)
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(head, marks=[] if head == "subcenter_arcface" else pytest.mark.slow)
+        for head in MARGIN_HEADS
+    ],
+)
 def test_fit_on_images_and_labels_lowers_the_loss_and_changes_the_descriptors(photos, head):
     model = small_model()
     before = model.embed(photos[0])

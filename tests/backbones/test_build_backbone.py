@@ -175,6 +175,7 @@ def test_mit_refuses_a_size_it_cannot_be_built_for(shape):
         build_backbone("mit_b0", input_shape=shape)
 
 
+@pytest.mark.slow
 def test_mit_takes_another_size():
     maps = build_backbone("mit_b0", input_shape=(96, 96, 3))(np.zeros((1, 96, 96, 3), np.float32))
 

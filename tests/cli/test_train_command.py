@@ -129,6 +129,7 @@ def test_a_recipe_is_found_by_its_name(run, tmp_path, monkeypatch):
     assert "gldv2/train_clean.csv" in err
 
 
+@pytest.mark.slow
 def test_a_configuration_may_be_run_with_another_backbone(run, place):
     arguments = [place / "run.toml", "--architecture", "resnet18_v1", "--dry-run", "--json"]
     (place / "run.toml").write_text(

@@ -187,7 +187,14 @@ def test_zeros_have_the_cosine_0_and_do_not_pull(draw, head, compiled, logits_lo
 
 @pytest.mark.parametrize(
     ("head", "way"),
-    [(CurricularFace, "in the model"), *((head, "in its loss") for head in MARGIN_HEADS.values())],
+    [
+        (CurricularFace, "in the model"),
+        (ArcFace, "in its loss"),
+        *(
+            pytest.param(head, "in its loss", marks=pytest.mark.slow)
+            for head in (CosineSoftmax, CurricularFace, SubCenterArcFace)
+        ),
+    ],
 )
 def test_learns_in_a_model_and_then_predicts_without_labels(rng, head, way):
     labels = np.arange(120) % 4

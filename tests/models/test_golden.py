@@ -56,6 +56,7 @@ def test_official_pytorch(golden, name, config):
         assert relative_error(descriptor, expected) < 1e-5
 
 
+@pytest.mark.slow  # the network of r50, which is compared above, with keys of other names
 def test_official_paddle(golden):
     state = {}
     for key, shape in golden.read("official_paddle_keys").items():

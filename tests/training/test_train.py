@@ -402,7 +402,10 @@ def test_settings_that_cannot_be_are_named(folder, tmp_path, changes, message):
 
 
 def test_a_new_model_is_trained_and_prepares_images_as_it_was_told(folder, tmp_path):
-    settings = {"descriptor_dim": 8, "image_converter": {"size": 48}}
+    settings = {
+        **{"descriptor_dim": 8, "hidden_dim": 8, "dilation_rates": []},
+        "image_converter": {"size": 48},
+    }
     result = train(
         config(folder, model=NEW | {"settings": settings}, run={"epochs": 1}),
         tmp_path,
