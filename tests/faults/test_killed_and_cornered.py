@@ -311,7 +311,7 @@ def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
 def cornered(running_proxy, tmp_path_factory):
     """An `Asker` whose mounts are its own; each test mounts over a folder of its own."""
     if not can_mount():
-        pytest.skip("needs `unshare --map-root-user --mount`")
+        pytest.skip("needs `unshare --map-root-user --mount`, and leave to remount")
     asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"), *IN_OWN_MOUNTS)
     yield asker
     asker.close()
