@@ -6,13 +6,13 @@ PYTHON ?= python
 check:  ## the linters
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	lint-imports
-	vermin --quiet --no-tips --eval-annotations --target=3.10- --violations dolg_zoo tools
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
+	$(PYTHON) -c "from vermin import main; main()" --quiet --no-tips --eval-annotations --target=3.10- --violations dolg_zoo tools
 
-test:  ## the default tests: under five minutes on two cores
+test:  ## the default tests
 	$(PYTHON) -m pytest
 
-test-fast:  ## the tests that need no TensorFlow: under a minute
+test-fast:  ## the tests that need no TensorFlow
 	$(PYTHON) -m pytest --fast
 
 test-slow:  ## the tests that the default leaves out

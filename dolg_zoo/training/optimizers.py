@@ -54,8 +54,8 @@ class _Rated:
             if hook not in self._hooks_called:
                 raise RuntimeError(
                     f"Keras {keras.__version__} no longer calls Optimizer.{hook}, so gradients"
-                    " would be clipped wrongly. Install a version of Keras that this version of"
-                    " dolg-zoo allows: pip install --force-reinstall dolg-zoo"
+                    " would be clipped wrongly. Install dolg-zoo again with pip, which installs a"
+                    " version of Keras that it works with."
                 )
         super().update_step(gradient, variable, learning_rate)
 

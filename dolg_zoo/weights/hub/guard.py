@@ -47,8 +47,8 @@ def guarded_clients(described: str) -> Iterator[None]:
     if _look_at not in get_session().event_hooks["response"]:
         raise RuntimeError(
             f"huggingface_hub {huggingface_hub.__version__} does not use the client that checks a"
-            " server's answers, so nothing is downloaded. Install a version that this version of"
-            " dolg-zoo allows: pip install --force-reinstall dolg-zoo"
+            " server's answers, so nothing is downloaded. Install dolg-zoo again with pip, which"
+            " installs a version that it works with."
         )
     token = _asking_for.set(described)
     try:
