@@ -34,13 +34,13 @@ def config(folder, **changes):
     return TrainingConfig.from_dict(told)
 
 
-def tiny_model():
+def tiny_model(size=32):
     keras.utils.set_random_seed(1)
-    image = keras.Input((32, 32, 3))
+    image = keras.Input((size, size, 3))
     local = keras.layers.Conv2D(8, 3, strides=4, name="conv1")(image)
     local = keras.layers.BatchNormalization(name="bn1")(local)
     deep = keras.layers.Conv2D(8, 3, strides=2, name="conv2")(local)
-    settings = {"input_shape": (32, 32, 3), "dilation_rates": (), "hidden_dim": 8}
+    settings = {"input_shape": image.shape[1:], "dilation_rates": (), "hidden_dim": 8}
     net = DOLGNet(
         keras.Model(image, [local, deep]), config=DOLGConfig(descriptor_dim=8, **settings)
     )

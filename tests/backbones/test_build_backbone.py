@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.backbones import BACKBONES, build_backbone
+from dolg_zoo.backbones import BACKBONES, build_backbone, to_be_filled
 
 # Parameter counts from elsewhere, where keras-cv's metadata has none or a wrong one.
 COUNTS = {
@@ -46,7 +46,7 @@ def expected_count(name):
 # The quickest of each way to build and to count; the others have the same code, other numbers.
 QUICK = {
     *("efficientnet_lite_b0", "efficientnet_b0", "mobilenet_v3_small", "resnet50"),
-    *("resnet18_v2", "csp_darknet_tiny", "mit_b0"),
+    *("resnet18_v2", "mit_b0"),
 }
 TABLE = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in BACKBONES]
 
@@ -111,7 +111,8 @@ def test_levels_name_maps_of_stride_4_and_8_too(name):
 
 
 def test_a_tap_may_be_a_layer_name():
-    backbone = build_backbone("resnet50", taps=("s2_b4_out", "P4"), input_shape=(64, 64, 3))
+    with to_be_filled():
+        backbone = build_backbone("resnet50", taps=("s2_b4_out", "P4"), input_shape=(64, 64, 3))
 
     assert [output.shape[1:] for output in backbone.outputs] == [(8, 8, 512), (4, 4, 1024)]
 
@@ -139,7 +140,7 @@ def test_backbone_is_named_and_takes_images_as_they_are():
 
 
 def test_images_may_have_more_channels():
-    assert build_backbone("resnet50", input_shape=(64, 64, 5)).input.shape == (None, 64, 64, 5)
+    assert build_backbone("resnet18_v2", input_shape=(64, 64, 5)).input.shape == (None, 64, 64, 5)
 
 
 def test_unknown_name_is_answered_with_those_that_exist():
@@ -148,7 +149,8 @@ def test_unknown_name_is_answered_with_those_that_exist():
 
 
 def test_unknown_tap_is_answered_with_levels_and_similar_layers():
-    with pytest.raises(ValueError, match=r"'s3_b7_out'.*P2, P3, P4, P5.*s3_b6_out"):
+    match = r"'s3_b7_out'.*P2, P3, P4, P5.*s3_b6_out"
+    with pytest.raises(ValueError, match=match), to_be_filled():
         build_backbone("resnet50", taps=("s3_b7_out", "P5"))
 
 

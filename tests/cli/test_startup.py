@@ -78,6 +78,7 @@ def test_a_list_of_presets_needs_no_framework(how):
     assert done.returncode == 0 and not set(done.stderr.split()) & {"tensorflow", "keras"}
 
 
+@pytest.mark.slow
 def test_standard_output_is_json_alone_and_tensorflow_is_silent(photos, tmp_path):
     done = dolg(
         "search", photos, "--query", photos / "rocket.png", "--json", DOLG_ZOO_CACHE=str(tmp_path)

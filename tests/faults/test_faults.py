@@ -650,9 +650,13 @@ LIKE_ANOTHER = {
     "etag ../../x",
     "etag ..",
     "X-Repo-Commit of config.json ../../../x",
+    "404, no such revision",
+    "503 for the bytes alone, always",
+    "429 with Retry-After of an hour, for the bytes alone",
+    "hung up at 50 % of each answer",
     *(case.name for case in CASES if case.name.startswith("stall")),
 }
-OF_EVERY_KIND = {"none", "a wrong byte, always", "etag is no hash"}
+OF_EVERY_KIND = {"none", "a wrong byte, always"}
 
 
 def by_default(number, case, kind):
@@ -1079,8 +1083,13 @@ def bait(tmp_path, monkeypatch):
 # what is refused where another of the list is, in the same words
 ANOTHER_OF_A_KIND = {
     "backbone an absolute path",
+    "a module as backbone",
     "an external link to ../../x.h5",
+    "weights put together from another file",
+    "a custom object under a name of Keras",
+    "an unknown class",
     "os.system",
+    "a pickle as weights",
 }
 
 

@@ -35,6 +35,18 @@ KINDS = ("pinned", "branch", "checkpoint")
 KILLS = 20
 
 
+def in_turn(values):
+    """Each value with each kind of name; by default with one of them, the next for the next value.
+
+    The kinds are fetched by the same code, in front of which the names are read differently.
+    """
+    return [
+        pytest.param(kind, value, marks=[] if place == number % 3 else [pytest.mark.slow])
+        for number, value in enumerate(values)
+        for place, kind in enumerate(KINDS)
+    ]
+
+
 class Asker:
     """Starts calls of dolg_zoo.weights, each in a process of its own."""
 
@@ -200,8 +212,7 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
         assert asker.ask(asked, offline=True) == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize(("kind", "count"), in_turn([8, 2]))
 def test_processes_that_ask_together_all_get_the_right_bytes(
     count, kind, asker, proxy, new_cache, question, check
 ):
@@ -317,8 +328,7 @@ def cornered(running_proxy, tmp_path_factory):
     asker.close()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("room", [4, 64, 700, 1300])
+@pytest.mark.parametrize(("kind", "room"), in_turn([4, 64, 700, 1300]))
 def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, proxy, new_cache, question, check):
     cache = new_cache(proxy.hub.repositories[REPO])
     asked, right = question(kind, cache)
@@ -353,8 +363,7 @@ def test_a_cache_that_cannot_be_written_is_named(kind, cornered, proxy, new_cach
     assert cornered.ask(asked) == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize(("kind", "offline"), in_turn([False, True]))
 def test_a_cache_that_cannot_be_written_serves_what_it_has(
     kind, offline, cornered, proxy, new_cache, question, check
 ):

@@ -39,11 +39,12 @@ def relative_error(got, expected):
 @pytest.mark.parametrize(
     ("name", "config"),
     [
-        ("r50", DOLGConfig.official(backbone="resnet50", **IMAGENET)),
         ("r50_ma", DOLGConfig.paper(backbone="resnet50", **IMAGENET)),
-        pytest.param(
-            *("r101", DOLGConfig.official(backbone="resnet101", **IMAGENET)),
-            marks=pytest.mark.slow,
+        *(
+            pytest.param(
+                *(name, DOLGConfig.official(backbone=backbone, **IMAGENET)), marks=pytest.mark.slow
+            )
+            for name, backbone in (("r50", "resnet50"), ("r101", "resnet101"))
         ),
     ],
 )

@@ -186,6 +186,7 @@ def test_the_report_of_a_conversion_is_published_and_shown(logged_in, folder):
     assert b"| differences: taps&#124;64x64 | 1e-07 |" in arrived["README.md"]
 
 
+@pytest.mark.slow
 def test_from_the_environment_alone_in_a_process_of_its_own(hub, folder, tmp_path):
     script = (
         "import sys, dolg_zoo.publishing as p\n"

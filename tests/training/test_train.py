@@ -28,12 +28,18 @@ from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.setup import Run, load_split
 
 
+ALL = {
+    "metadata": {"license": "CC-BY-4.0", "description": "Finds colours."},
+    "run": {"tensorboard": True},
+}
+
+
 @pytest.fixture(scope="module")
 def unbroken(folder, tmp_path_factory):
+    """A run to its end, with all that it can write, and what it said."""
     said = []
-    result = train(
-        config(folder), tmp_path_factory.mktemp("unbroken"), relative_to=folder, say=said.append
-    )
+    output = tmp_path_factory.mktemp("unbroken")
+    result = train(config(folder, **ALL), output, relative_to=folder, say=said.append)
     return result, said
 
 
@@ -74,22 +80,15 @@ def test_the_preset_says_what_it_was_trained_on_and_how_well_it_does(unbroken):
     assert [f["value"] for f in metadata["figures"]] == [best["map"], best["recall_at_1"]]
 
 
-def test_it_may_be_published_as_it_is_once_it_has_a_licence(folder, tmp_path):
-    told = {"license": "CC-BY-4.0", "description": "Finds colours."}
-    result = train(
-        config(folder, metadata=told, run={"epochs": 1}),
-        tmp_path,
-        relative_to=folder,
-        say=lambda _: None,
-    )
+def test_it_may_be_published_as_it_is_once_it_has_a_licence(unbroken):
     metadata = dolg_zoo.publishing.metadata.merged_metadata(
-        dolg_zoo.DOLG.from_preset(result.preset).metadata, None
+        dolg_zoo.DOLG.from_preset(unbroken[0].preset).metadata, None
     )
     assert metadata["description"] == "Finds colours."
 
 
 def test_the_same_run_gives_the_same_weights(unbroken, folder, tmp_path):
-    again = train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)
+    again = train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)  # not ALL
     assert largest_difference(unbroken[0].preset, again.preset) == 0
 
 
@@ -165,14 +164,15 @@ def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_pa
 def test_a_finished_run_is_not_run_again(unbroken, folder):
     result, _ = unbroken
     said = []
-    again = train(config(folder), result.preset.parent, relative_to=folder, say=said.append)
+    again = train(config(folder, **ALL), result.preset.parent, relative_to=folder, say=said.append)
     assert said[0] == "Going on from step 8."
     assert again.history == result.history
 
 
 def test_a_checkpoint_of_other_settings_is_refused(unbroken, folder):
     with pytest.raises(TrainingConfigError, match=r"other settings: \[run\] was .*'epochs': 2"):
-        train(config(folder, run={"epochs": 3}), unbroken[0].preset.parent, relative_to=folder)
+        changed = config(folder, **ALL | {"run": {"tensorboard": True, "epochs": 3}})
+        train(changed, unbroken[0].preset.parent, relative_to=folder)
 
 
 def copy_without(folder, to, name, content=None):
@@ -191,7 +191,7 @@ def copy_without(folder, to, name, content=None):
 def test_a_checkpoint_of_other_images_is_refused(unbroken, folder, tmp_path):
     other = copy_without(folder, tmp_path, "0.png")
     with pytest.raises(TrainingConfigError, match=r"\[images\] was .*'count': 18"):
-        train(config(folder), unbroken[0].preset.parent, relative_to=other)
+        train(config(folder, **ALL), unbroken[0].preset.parent, relative_to=other)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_is_passed_over(folder, done_before):
     newest = done_before / "checkpoints" / "step_000000008" / "state.weights.h5"
     newest.write_bytes(newest.read_bytes()[:-1])
     said = []
-    train(config(folder), done_before, relative_to=folder, say=said.append)
+    train(config(folder, **ALL), done_before, relative_to=folder, say=said.append)
     assert said[0] == "Going on from step 4."
 
 
@@ -212,7 +212,7 @@ def test_if_no_checkpoint_is_whole_it_says_so(folder, done_before):
     for checkpoint in (done_before / "checkpoints").iterdir():
         (checkpoint / "state.json").write_text("{")
     with pytest.raises(TrainingConfigError, match="None of the 2 checkpoints"):
-        train(config(folder), done_before, relative_to=folder)
+        train(config(folder, **ALL), done_before, relative_to=folder)
 
 
 # Bad luck
@@ -332,7 +332,9 @@ def test_batch_norms_of_the_backbone_are_trained_where_that_is_asked_for(folder)
     assert changed_by_steps(run, 0, 4) == {"head", "backbone", "batch norm"}
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_trained_in_mixed_precision_it_is_saved_in_float32(folder, tmp_path, precision):
     result = train(
         config(folder, run={"precision": precision, "epochs": 1}),
@@ -345,18 +347,16 @@ def test_trained_in_mixed_precision_it_is_saved_in_float32(folder, tmp_path, pre
     assert np.isfinite(result.history[1]["loss"])
 
 
-def test_tensorboard_gets_each_epoch(folder, tmp_path):
+def test_tensorboard_gets_each_epoch(unbroken):
     import tensorflow as tf
 
-    train(
-        config(folder, run={"tensorboard": True}), tmp_path, relative_to=folder, say=lambda _: None
-    )
+    folder = unbroken[0].preset.parent
     found = {}
-    for file in (tmp_path / "tensorboard").iterdir():
+    for file in (folder / "tensorboard").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(file)):
             for value in event.summary.value:
                 found[event.step, value.tag] = float(tf.make_ndarray(value.tensor))
-    history = json.loads((tmp_path / "history.json").read_text())["history"]
+    history = json.loads((folder / "history.json").read_text())["history"]
     assert found[2, "map"] == pytest.approx(history[2]["map"])
     assert found[1, "loss"] == pytest.approx(history[1]["loss"])
 
@@ -403,7 +403,7 @@ def test_settings_that_cannot_be_are_named(folder, tmp_path, changes, message):
 
 def test_a_new_model_is_trained_and_prepares_images_as_it_was_told(folder, tmp_path):
     settings = {
-        **{"descriptor_dim": 8, "hidden_dim": 8, "dilation_rates": []},
+        **{"descriptor_dim": 8, "hidden_dim": 8, "dilation_rates": [], "taps": ["P2", "P3"]},
         "image_converter": {"size": 48},
     }
     result = train(

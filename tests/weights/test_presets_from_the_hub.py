@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 REPO = "someone/their-dolg"
 # online, and then offline, with the environment read anew and no Hub where it was
@@ -23,6 +24,7 @@ for settings in ({}, {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"
 """
 
 
+@pytest.mark.slow
 def test_a_repository_gives_its_model_also_offline(hub, client, model, tmp_path):
     model.save_to_preset(tmp_path / "preset")
     commit = hub.commit(REPO, {p.name: p.read_bytes() for p in (tmp_path / "preset").iterdir()})
