@@ -123,19 +123,9 @@ def model():
 
 
 @pytest.fixture(scope="session")
-def official_stand_in(tmp_path_factory):
-    """A $DOLG_ZOO_CACHE as if dolg_resnet50_gldv2 had been used before; its weights are random."""
-    from dolg_zoo.models import DOLGConfig, DOLGNet
-    from dolg_zoo.presets.conversion import IMAGENET
-
-    net = DOLGNet(config=DOLGConfig.official(backbone="resnet50", **IMAGENET))
-    return cache_of_the_official(net, tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def small_official_stand_in(model, tmp_path_factory):
-    """As `official_stand_in`, of few layers: for those who only want something to run."""
-    return cache_of_the_official(model.net, tmp_path_factory.mktemp("small-cache"))
+def official_stand_in(model, tmp_path_factory):
+    """A $DOLG_ZOO_CACHE as if dolg_resnet50_gldv2 had been used before; its network is another."""
+    return cache_of_the_official(model.net, tmp_path_factory.mktemp("cache"))
 
 
 def cache_of_the_official(net, cache):

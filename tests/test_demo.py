@@ -15,11 +15,13 @@ def shipped(embedded_model):
     return run_demo(embedded_model)
 
 
+@pytest.mark.slow
 def test_every_query_finds_a_copy_of_itself_first(shipped):
     # 1.0 and 1.0 when this was written
     assert shipped.recall_at_1 >= 0.9 and shipped.map >= 0.9
 
 
+@pytest.mark.slow
 def test_the_originals_are_not_in_the_gallery(shipped):
     assert shipped.queries == len(SHIPPED) == 6
     assert shipped.gallery == 6 * len(ALTERATIONS) == 48
@@ -33,6 +35,7 @@ def test_the_same_again(shipped, embedded_model):
     np.testing.assert_array_equal(np.asarray(again.draw()), np.asarray(shipped.draw()))
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_model(shipped, embedded_model, monkeypatch):
     def blind(images, **_):
         for index, _image in enumerate(images):

@@ -55,10 +55,10 @@ def small_default(place, monkeypatch):
 
 @pytest.mark.slow
 def test_the_python_blocks_run_one_after_another(
-    place, small_official_stand_in, few_layers, small_default, hub, monkeypatch, capsys
+    place, official_stand_in, few_layers, small_default, hub, monkeypatch, capsys
 ):
     monkeypatch.chdir(place)
-    monkeypatch.setenv("DOLG_ZOO_CACHE", str(small_official_stand_in))
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(official_stand_in))
     namespace = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), namespace)
@@ -71,12 +71,12 @@ def test_the_python_blocks_run_one_after_another(
 
 
 @pytest.mark.slow
-def test_the_shell_commands_run(place, small_official_stand_in, small_default, monkeypatch, capfd):
+def test_the_shell_commands_run(place, official_stand_in, small_default, monkeypatch, capfd):
     dolg = shutil.which("dolg", path=str(Path(sys.executable).parent))
     assert dolg, "the console script is not installed beside this Python"
     assert subprocess.run([dolg, "--help"], capture_output=True).returncode == 0
     # where the GLDv2 preset is cached, so that nothing is downloaded
-    cache = shutil.copytree(small_official_stand_in, place / "cache")
+    cache = shutil.copytree(official_stand_in, place / "cache")
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(cache))
     monkeypatch.chdir(place)
     first, *rest = (block.commands for block in blocks_of(README, "console"))

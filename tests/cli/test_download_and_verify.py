@@ -211,7 +211,16 @@ def converted(official_stand_in, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["preprocessor.json", WEIGHTS, "margin_head.npz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        WEIGHTS,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("preprocessor.json", "margin_head.npz")
+        ),
+    ],
+)
 def test_a_kept_conversion_is_held_to_its_own_hashes(dolg, manifest, converted, name):
     own = Path(__file__).parents[2] / "weights_manifest.json"
     shutil.copy(own, manifest)

@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -808,14 +809,10 @@ DAMAGES = {
 @pytest.mark.parametrize(
     ("damage", "file", "kind"),
     [
-        # by default each damage to one file under each kind of name
-        pytest.param(
-            *(damage, file, kind),
-            marks=[] if (number + (file == CONFIG) + (kind == "branch")) % 2 else pytest.mark.slow,
-        )
+        # by default each damage to one file under one kind of name
+        pytest.param(*(damage, file, kind), marks=[] if place == number % 4 else [pytest.mark.slow])
         for number, damage in enumerate(DAMAGES)
-        for file in (CONFIG, WEIGHTS)
-        for kind in BOTH
+        for place, (file, kind) in enumerate(product((CONFIG, WEIGHTS), BOTH))
     ],
 )
 def test_a_damaged_cache_is_healed_online_and_refused_offline(damage, file, kind, trial, proxy):

@@ -74,6 +74,7 @@ def test_official_paddle(golden):
         assert relative_error(descriptor, golden_size["descriptor"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_dongkyuk_pytorch(golden):
     state = filled(golden, golden.read("dongkyuk_pytorch_keys"))
     config = DOLGConfig.dongkyuk(

@@ -42,9 +42,7 @@ def test_reloads_bit_for_bit(preset, folder, rng):
 
 
 def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
-    config = DOLGConfig(
-        backbone="resnet18_v2", hidden_dim=8, descriptor_dim=4, taps=("P2", "P3")
-    )
+    config = DOLGConfig(backbone="resnet18_v2", hidden_dim=8, descriptor_dim=4, taps=("P2", "P3"))
     net = DOLGNet(config=config)
     write_preset(tmp_path, Preset(net, ImageConverter(), {}))
     assert "backbone" not in json.loads((tmp_path / "config.json").read_text())

@@ -27,7 +27,6 @@ from dolg_zoo.training import (
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.setup import Run, load_split
 
-
 ALL = {
     "metadata": {"license": "CC-BY-4.0", "description": "Finds colours."},
     "run": {"tensorboard": True},
@@ -249,6 +248,7 @@ def test_a_full_disk_costs_the_checkpoint_but_not_the_run(folder, tmp_path, monk
     assert [p.name for p in (result.preset.parent / "checkpoints").iterdir()] == ["step_000000008"]
 
 
+@pytest.mark.slow
 def test_a_disk_full_to_the_end_is_an_error_that_names_the_last_good_checkpoint(
     folder, tmp_path, monkeypatch
 ):
@@ -326,6 +326,7 @@ def test_a_frozen_backbone_stays_as_it_is_until_it_is_thawed(folder):
     assert changed_by_steps(run, 4, 8) == {"head", "backbone"}
 
 
+@pytest.mark.slow
 def test_batch_norms_of_the_backbone_are_trained_where_that_is_asked_for(folder):
     run = Run(config(folder, run={"backbone_batch_norm": "trained"}), folder)
     run.thaw(0)
