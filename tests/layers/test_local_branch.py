@@ -78,7 +78,7 @@ def test_large_attention_does_not_overflow(rng):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("pool", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_half_precision_stays_near_single(rng, dtype, pool):
     arguments = {"filters": 64, "dilation_rates": (1, 2), "atrous_filters": 8, "pool": pool}
     x = 20 * rng.standard_normal((1, 40, 40, 16)).astype("float32")
