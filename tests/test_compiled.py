@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from writable_hub import small_model
 
 import dolg_zoo
@@ -212,7 +213,7 @@ def test_a_preset_is_found_without_tensorflow(kept, embedded_model, photos):
         f"np.save({str(photos.parent / 'found.npy')!r}, found)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
-    assert np.allclose(np.load(photos.parent / "found.npy"), expected, atol=1e-5)
+    assert np.allclose(np.load(photos.parent / "found.npy"), expected, atol=DESCRIPTOR)
 
 
 def test_the_link_from_a_preset_leads_to_no_file_of_its_own(kept, tmp_path):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from bounds import COSINE
+from bounds import COSINE, DESCRIPTOR
 from PIL import Image
 from small_run import tiny_model
 
@@ -42,7 +42,7 @@ def test_embeds_photographs_of_several_sizes_in_their_order(model, photos):
     assert descriptors.shape == (6, 512) and descriptors.dtype == np.float32
     assert np.allclose(np.linalg.norm(descriptors, axis=1), 1, atol=COSINE)
     for photo, descriptor in zip(photos, descriptors, strict=True):
-        assert np.allclose(descriptor, by_hand(model, photo), atol=1e-5)
+        assert np.allclose(descriptor, by_hand(model, photo), atol=DESCRIPTOR)
 
 
 def test_a_path_a_text_an_image_and_an_array_are_the_same(model, photos):
@@ -52,19 +52,19 @@ def test_a_path_a_text_an_image_and_an_array_are_the_same(model, photos):
     assert expected.shape == (1, 512)
     for kind in kinds:
         assert np.allclose(model.embed(kind), expected, atol=COSINE)
-    assert np.allclose(model.embed(kinds), np.repeat(expected, 5, axis=0), atol=1e-5)
-    assert np.allclose(model.embed(np.stack([image, image])), expected, atol=1e-5)
+    assert np.allclose(model.embed(kinds), np.repeat(expected, 5, axis=0), atol=DESCRIPTOR)
+    assert np.allclose(model.embed(np.stack([image, image])), expected, atol=DESCRIPTOR)
 
 
 def test_a_folder_is_embedded_in_sorted_order(model, photos):
-    assert np.allclose(model.embed(photos[0].parent), model.embed(photos), atol=1e-5)
+    assert np.allclose(model.embed(photos[0].parent), model.embed(photos), atol=DESCRIPTOR)
 
 
 def test_several_scales_are_the_mean_of_each(model, photos):
     scales = (0.7071, 1.0, 1.4142)
     mean = sum(by_hand(model, photos[2], scale) for scale in scales)
     found = model.embed(photos[2:5], scales=scales)[0]
-    assert np.allclose(found, mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.allclose(found, mean / np.linalg.norm(mean), atol=DESCRIPTOR)
 
 
 def test_the_scales_are_the_presets_own_unless_given(model, photos):
@@ -141,7 +141,7 @@ def test_a_bad_image_does_not_cost_the_good_ones(model, photos):
         model.embed(photos, batch_size=2)
     assert list(caught.value.skipped) == [2, 4]
     assert caught.value.kept == [0, 1, 3, 5]
-    assert np.allclose(caught.value.descriptors, good[[0, 1, 3, 5]], atol=1e-5)
+    assert np.allclose(caught.value.descriptors, good[[0, 1, 3, 5]], atol=DESCRIPTOR)
     assert "2.png" in str(caught.value) and "2 of 6 images" in str(caught.value)
 
 
@@ -173,9 +173,9 @@ def test_a_stream_is_embedded_as_it_comes(model, photos):
 
 def test_similarity_is_the_cosine(model, photos):
     descriptors = model.embed(photos)
-    assert np.allclose(model.similarity(photos), descriptors @ descriptors.T, atol=1e-5)
+    assert np.allclose(model.similarity(photos), descriptors @ descriptors.T, atol=DESCRIPTOR)
     across = model.similarity(photos[:2], photos[2:])
-    assert np.allclose(across, descriptors[:2] @ descriptors[2:].T, atol=1e-5)
+    assert np.allclose(across, descriptors[:2] @ descriptors[2:].T, atol=DESCRIPTOR)
 
 
 def test_is_an_ordinary_keras_model(model, photos, tmp_path):
@@ -183,8 +183,8 @@ def test_is_an_ordinary_keras_model(model, photos, tmp_path):
     expected = model.embed(photos[:2])
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        assert np.allclose(model(batch), expected, atol=1e-5)
-    assert np.allclose(model.predict(batch, verbose=0), expected, atol=1e-5)
+        assert np.allclose(model(batch), expected, atol=DESCRIPTOR)
+    assert np.allclose(model.predict(batch, verbose=0), expected, atol=DESCRIPTOR)
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(copy, dolg_zoo.DOLG)
@@ -196,7 +196,7 @@ def test_exports_a_saved_model_that_needs_nothing_else(model, rng, tmp_path):
     model.export(tmp_path / "served", verbose=False)
     served = tf.saved_model.load(tmp_path / "served")
     images = rng.integers(0, 256, (2, 64, 96, 3)).astype("float32")
-    assert np.allclose(served.serve(images), model(images), atol=1e-5)
+    assert np.allclose(served.serve(images), model(images), atol=DESCRIPTOR)
 
 
 def test_is_trained_as_any_keras_model(rng):

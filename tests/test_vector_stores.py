@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 from plain_embedder import PlainEmbedder, environment
 
@@ -70,7 +71,7 @@ def run(heading, more=""):
 
 def assert_same(found, expected):
     assert [name for name, _ in found] == [name for name, _ in expected]
-    np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=1e-5)
+    np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=DESCRIPTOR)
 
 
 def test_milvus(place):

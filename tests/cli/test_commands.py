@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from bounds import COSINE
+from bounds import COSINE, DESCRIPTOR
 from PIL import Image
 
 import dolg_zoo
@@ -178,7 +178,7 @@ def test_embed_writes_what_its_help_says(dolg, photos, tmp_path, embedded_model)
         names, descriptors, preset = file["names"], file["descriptors"], file["model_name"]
     assert names.tolist() == ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
     assert descriptors.dtype == np.float32 and preset == DEFAULT
-    np.testing.assert_allclose(descriptors, embedded_model.embed(photos), atol=1e-5)
+    np.testing.assert_allclose(descriptors, embedded_model.embed(photos), atol=DESCRIPTOR)
 
 
 def test_what_embed_wrote_can_be_searched(dolg, photos, tmp_path, embedded_model):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo.preprocessing import Crop
@@ -136,7 +137,8 @@ def test_a_box_searches_with_a_part_of_the_query(dolg, photos, embedded_model):
     expected = embedded_model.embed(Crop(query, (10, 20, 140, 150))) @ embedded_model.embed(query).T
     best = json.loads(done.out)["matches"][0]
     assert best["name"] == "far/chelsea.png"
-    assert best["score"] == pytest.approx(float(expected[0, 0]), abs=1e-5) and best["score"] < 0.999
+    assert best["score"] == pytest.approx(float(expected[0, 0]), abs=DESCRIPTOR)
+    assert best["score"] < 0.999
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "5,5,1,1", "nan,0,1,1"])
@@ -190,7 +192,7 @@ def test_a_folder_can_be_augmented_before_the_search(dolg, photos, embedded_mode
     found = json.loads(dolg("search", photos, "-q", query, "--dba", 2, "--json").out)["matches"]
     expected = Index.build(embedded_model, photos).augmented(2).search(query)
     assert [(each["name"], each["score"]) for each in found] == [
-        (match.name, pytest.approx(match.score, abs=1e-5)) for match in expected
+        (match.name, pytest.approx(match.score, abs=DESCRIPTOR)) for match in expected
     ]
 
 

@@ -9,6 +9,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
+from bounds import DESCRIPTOR
 
 from dolg_zoo.cli import serve as command
 
@@ -68,7 +69,7 @@ def test_an_index_is_served_with_the_preset_that_made_it(dolg, photos, started, 
     found = desk.search(desk.presets[0], photos / "rocket.png")
     explanation = desk.explain(desk.presets[0], photos / "rocket.png", found[1].name)
     assert explanation.model == "dolg_efficientnet_lite_b0_imagenet"
-    assert explanation.score == pytest.approx(found[1].score, abs=1e-5)
+    assert explanation.score == pytest.approx(found[1].score, abs=DESCRIPTOR)
 
 
 @pytest.mark.slow

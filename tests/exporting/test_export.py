@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from bounds import DESCRIPTOR
 from writable_hub import small_model
 
 from dolg_zoo import DOLG
@@ -39,14 +40,14 @@ def test_a_saved_model_is_served_by_its_signature_and_called(
     model.export(tmp_path / "served")
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     assert callable(loaded)
-    np.testing.assert_allclose(loaded(images), expected, atol=1e-5)
+    np.testing.assert_allclose(loaded(images), expected, atol=DESCRIPTOR)
     served = loaded.signatures["serving_default"]
     assert served.structured_input_signature[1]["images"].dtype == tf.uint8
     np.testing.assert_allclose(
-        served(images=tf.constant(images))["descriptors"], expected, atol=1e-5
+        served(images=tf.constant(images))["descriptors"], expected, atol=DESCRIPTOR
     )
     other = rng.integers(0, 256, (1, 40, 56, 3), dtype="uint8")
-    np.testing.assert_allclose(loaded(other), model(other.astype("float32")), atol=1e-5)
+    np.testing.assert_allclose(loaded(other), model(other.astype("float32")), atol=DESCRIPTOR)
 
 
 def test_an_onnx_file_has_named_axes_and_says_how_to_resize(model, tmp_path, images, expected):
@@ -61,7 +62,7 @@ def test_an_onnx_file_has_named_axes_and_says_how_to_resize(model, tmp_path, ima
     assert said["image_converter"] == model.image_converter.to_config()
     assert said["license"] == "CC0-1.0"
     session = runtime.InferenceSession(tmp_path / "m.onnx")
-    np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-5)
+    np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=DESCRIPTOR)
 
 
 def test_openvino_reads_what_was_written_and_its_record(model, tmp_path, images, expected):
@@ -72,7 +73,7 @@ def test_openvino_reads_what_was_written_and_its_record(model, tmp_path, images,
     compiled = openvino.Core().compile_model(
         network, "CPU", {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
     )
-    np.testing.assert_allclose(compiled(images)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(compiled(images)[0], expected, atol=DESCRIPTOR)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.xml"]
 
 
@@ -87,7 +88,7 @@ def test_litert_runs_at_the_size_of_the_converter(model, tmp_path, images, expec
     interpreter.allocate_tensors()
     interpreter.set_tensor(given["index"], images)
     interpreter.invoke()
-    np.testing.assert_allclose(interpreter.get_tensor(out["index"]), expected, atol=1e-5)
+    np.testing.assert_allclose(interpreter.get_tensor(out["index"]), expected, atol=DESCRIPTOR)
     assert json.loads((tmp_path / "m.json").read_text())["preset"] == "small"
 
 

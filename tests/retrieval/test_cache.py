@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo import DOLG
@@ -52,7 +53,7 @@ def test_a_changed_file_alone_is_embedded_anew(build, photos, embedded_images, m
     index = build()
     assert embedded_images == ["coffee.png"]
     np.testing.assert_allclose(
-        index.descriptors[1], model.embed(photos / "coffee.png")[0], atol=1e-5
+        index.descriptors[1], model.embed(photos / "coffee.png")[0], atol=DESCRIPTOR
     )
 
 
@@ -134,7 +135,7 @@ def test_a_damaged_cache_heals_without_a_warning(build, cache_dir, embedded_imag
     with caplog.at_level(logging.WARNING):
         after = build()
     assert len(embedded_images) == 8 and not caplog.records
-    np.testing.assert_allclose(after.descriptors, before.descriptors, atol=1e-5)
+    np.testing.assert_allclose(after.descriptors, before.descriptors, atol=DESCRIPTOR)
     assert build().reused == 4
 
 

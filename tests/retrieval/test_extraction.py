@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 from plain_embedder import PlainEmbedder, environment
 
@@ -32,7 +33,7 @@ def by_id(folder):
 def agree(found, expected):
     assert found.keys() == expected.keys()
     for name, row in found.items():
-        np.testing.assert_allclose(row, expected[name], atol=1e-5)
+        np.testing.assert_allclose(row, expected[name], atol=DESCRIPTOR)
 
 
 @pytest.fixture
@@ -120,7 +121,9 @@ def test_several_scales_are_the_mean_of_unit_descriptors(model, photos, out):
         row = np.asarray(model.net(pixels[None]))[0]
         rows.append(row / np.linalg.norm(row))
     mean = np.mean(rows, axis=0)
-    np.testing.assert_allclose(by_id(out)["rocket.png"], mean / np.linalg.norm(mean), atol=1e-5)
+    np.testing.assert_allclose(
+        by_id(out)["rocket.png"], mean / np.linalg.norm(mean), atol=DESCRIPTOR
+    )
 
 
 def test_float16_keeps_the_nearest(model, photos, out, expected):

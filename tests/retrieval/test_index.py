@@ -2,7 +2,7 @@ import os
 
 import numpy as np
 import pytest
-from bounds import COSINE
+from bounds import COSINE, DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo import DOLG, BadImageError
@@ -22,7 +22,7 @@ def test_an_index_holds_each_image_of_the_folder_under_its_path(model, photos):
     index = Index.build(model, photos)
     assert index.names == NAMES
     assert index.skipped == {}
-    np.testing.assert_allclose(index.descriptors, model.embed(photos), atol=1e-5)
+    np.testing.assert_allclose(index.descriptors, model.embed(photos), atol=DESCRIPTOR)
 
 
 def test_part_of_a_photograph_finds_it(model, photos):
@@ -47,7 +47,7 @@ def test_a_query_may_be_a_path_a_picture_or_an_array(model, photos):
     index = Index.build(model, photos)
     path = photos / "rocket.png"
     for query in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
-        assert index.search(query, k=1)[0].score == pytest.approx(1, abs=1e-5)
+        assert index.search(query, k=1)[0].score == pytest.approx(1, abs=DESCRIPTOR)
 
 
 def test_more_results_than_images_gives_all(random_index):
@@ -57,7 +57,7 @@ def test_more_results_than_images_gives_all(random_index):
 
 def test_a_query_is_embedded_at_the_scales_of_the_index(model, photos):
     index = Index.build(model, photos, scales=(0.5, 1.0))
-    assert index.search(photos / "rocket.png", k=1)[0].score == pytest.approx(1, abs=1e-5)
+    assert index.search(photos / "rocket.png", k=1)[0].score == pytest.approx(1, abs=DESCRIPTOR)
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, None, "3", True])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bounds import COSINE
+from bounds import COSINE, DESCRIPTOR
 
 from dolg_zoo import BadImageError
 from dolg_zoo.retrieval import DescriptorStore, Index
@@ -22,7 +22,9 @@ def test_added_images_are_embedded_and_bad_ones_named(model, photos):
     assert index.names[-1] == "new.png" and list(index.skipped) == ["bad.jpg"]
     match = index.search(photos / "new.png", k=1)[0]
     assert match.name == "new.png" and match.metadata == {"title": "rocket"}
-    np.testing.assert_allclose(index.descriptors[-1], model.embed(photos / "new.png")[0], atol=1e-5)
+    np.testing.assert_allclose(
+        index.descriptors[-1], model.embed(photos / "new.png")[0], atol=DESCRIPTOR
+    )
 
 
 def test_added_descriptors_replace_those_of_the_same_name(model, rng):
@@ -144,7 +146,7 @@ def test_an_augmented_index_has_each_descriptor_moved_to_its_nearest(model, rng)
         first, second = np.argsort(-cosines)[:2]
         moved = row + cosines[first] ** 3 * rows[first] + cosines[second] ** 3 * rows[second]
         np.testing.assert_allclose(
-            found.descriptors[place], moved / np.linalg.norm(moved), atol=1e-5
+            found.descriptors[place], moved / np.linalg.norm(moved), atol=DESCRIPTOR
         )
     assert found.names == index.names and found.metadata == index.metadata
     np.testing.assert_array_equal(index.descriptors, rows)

@@ -3,6 +3,7 @@ import shutil
 import threading
 
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo import BadImageError
@@ -23,7 +24,9 @@ def test_a_box_is_searched_for(desk, photos, model):
     with Image.open(photos / "coffee.png") as image:
         expected = Index.build(model, photos).search(image.crop((20, 20, 120, 120)))
     found = desk.search(PRESET, photos / "coffee.png", (20, 20, 120, 120))
-    assert [match.score for match in found] == pytest.approx([m.score for m in expected], abs=1e-5)
+    assert [match.score for match in found] == pytest.approx(
+        [m.score for m in expected], abs=DESCRIPTOR
+    )
 
 
 def test_another_ranking_is_that_of_the_index(desk, photos, model):
@@ -37,7 +40,7 @@ def test_another_ranking_is_that_of_the_index(desk, photos, model):
 def test_an_explanation_sums_to_the_score_that_was_found(desk, photos):
     first = desk.search(PRESET, photos / "rocket.png")[1]
     explanation = desk.explain(PRESET, photos / "rocket.png", first.name)
-    assert explanation.score == pytest.approx(first.score, abs=1e-5)
+    assert explanation.score == pytest.approx(first.score, abs=DESCRIPTOR)
 
 
 def test_what_a_compiled_model_found_is_explained_by_the_preset_it_was_compiled_from(model, photos):
@@ -58,7 +61,7 @@ def test_what_a_compiled_model_found_is_explained_by_the_preset_it_was_compiled_
     for _ in range(2):
         first = desk.search(None, photos / "rocket.png")[1]
         score = desk.explain(None, photos / "rocket.png", first.name).score
-        assert score == pytest.approx(first.score, abs=1e-5)
+        assert score == pytest.approx(first.score, abs=DESCRIPTOR)
     assert loaded == ["the one it is of"]
 
 
