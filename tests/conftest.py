@@ -18,6 +18,9 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# where these are set OpenVINO's converter and NNCF report nothing to their makers
+os.environ.setdefault("CI", "true")
+os.environ.setdefault("NNCF_CI", "1")
 # what is no test of a runtime is not to wait for a model to be compiled
 os.environ.setdefault("DOLG_ZOO_RUNTIME", "keras")
 
@@ -42,6 +45,25 @@ class SkipsWhatNeedsTensorFlow:
     def find_spec(self, name, path=None, target=None):
         if name in ("tensorflow", "keras", "keras_cv"):
             pytest.skip(f"imports {name}, and this is a run with --fast", allow_module_level=True)
+
+
+# The folders of the slow tests that take longest: what begins last would be waited for alone.
+LONGEST = ("tools", "training", "backbones", "retrieval", "weights")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.markexpr == "slow":
+        items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Slow tests of a file stay together: what they have in common takes up to 40 s to make."""
+    if config.option.markexpr == "slow":
+        from xdist.scheduler import LoadFileScheduling
+
+        config.option.loadscopereorder = False
+        return LoadFileScheduling(config, log)
+    return None
 
 
 def pytest_collection_finish(session):
