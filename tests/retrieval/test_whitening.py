@@ -109,9 +109,9 @@ def test_images_of_the_folder_that_cannot_be_read_are_named(model, photos, caplo
 def test_a_named_preset_is_whitened_but_no_longer_that_preset(model, rng):
     descriptors = rng.standard_normal((40, 12))
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    model = DOLG(model.net, model.image_converter, {"preset": "named", "sha256": {}, "figures": []})
+    model = DOLG(model.net, model.image_converter, {"preset": "hf://me/named", "figures": []})
     whitened = whiten(model, descriptors, 8)
-    assert whitened.metadata["derived_from"] == "named"
+    assert whitened.metadata["derived_from"] == "hf://me/named"
     assert not {"preset", "sha256", "figures"} & set(whitened.metadata)
     images = rng.integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     kernel, bias = pca_whitening(descriptors, 8)
