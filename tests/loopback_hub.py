@@ -169,6 +169,8 @@ def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """The address of a server on loopback, which runs in a thread."""
+    # else the kernel holds a body back until its headers are acknowledged, 40 ms later
+    handler.disable_nagle_algorithm = True
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
