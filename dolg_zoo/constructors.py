@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dolg_zoo.backbones import (
-    BACKBONES,
-    imagenet_normalization,
-    load_imagenet_weights,
-)
+from dolg_zoo.backbones import BACKBONES, imagenet_normalization, load_imagenet_weights
+from dolg_zoo.backbones.imagenet import check_imagenet_source
 from dolg_zoo.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
@@ -92,6 +89,9 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
             f"dolg_{architecture} has the backbone {architecture}; for {overrides['backbone']!r}"
             f" call dolg_{overrides['backbone']}."
         )
+    ships = backbone_weights and _ships(architecture)
+    if backbone_weights and not ships:
+        check_imagenet_source(architecture)  # before the network is built
     converter = overrides.pop("image_converter", None)
     mean, std = imagenet_normalization(architecture)
     values = {
@@ -102,19 +102,21 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
     }
     config = DOLGConfig.from_dict({**values, "backbone": architecture})
     net = DOLGNet(config=config)
-    if backbone_weights == "imagenet":
-        _load_imagenet(architecture, net.backbone)
+    if ships:
+        _copy_embedded(architecture, net.backbone)
+    elif backbone_weights:
+        load_imagenet_weights(architecture, net.backbone)
     return DOLG(net, converter or _converter_for(config), {"name": f"dolg_{architecture}"})
 
 
-def _load_imagenet(architecture: str, backbone) -> None:
-    embedded = f"dolg_{architecture}_imagenet"
-    entry = load_manifest().presets.get(embedded)
-    if entry is None or entry.source is not None:
-        load_imagenet_weights(architecture, backbone)
-        return
-    # it ships with the package, so there is nothing to download
-    trained = read_preset(locate_preset(embedded).folder).net.backbone
+def _ships(architecture: str) -> bool:
+    """Whether a preset in the package has ImageNet weights, so that nothing is downloaded."""
+    entry = load_manifest().presets.get(f"dolg_{architecture}_imagenet")
+    return entry is not None and entry.source is None
+
+
+def _copy_embedded(architecture: str, backbone) -> None:
+    trained = read_preset(locate_preset(f"dolg_{architecture}_imagenet").folder).net.backbone
     weights = {weight.path: weight for weight in trained.weights}
     for weight in backbone.weights:
         weight.assign(weights[weight.path])

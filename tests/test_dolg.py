@@ -331,7 +331,9 @@ def test_backbone_weights_come_without_a_network_where_they_ship(embedded_model)
     assert new.net.config.mean == embedded_model.net.config.mean
 
 
-def test_backbone_weights_without_a_source_list_those_that_have_one():
+def test_backbone_weights_without_a_source_list_those_that_have_one(monkeypatch):
+    # before the network is built, which takes seconds
+    monkeypatch.setattr("dolg_zoo.constructors.DOLGNet", None)
     with pytest.raises(ValueError, match=r"There is one for: .*efficientnet_b0"):
         dolg_zoo.dolg_efficientnet_lite_b3(backbone_weights="imagenet")
     with pytest.raises(ValueError, match="\"imagenet\" or None, got 'places'"):

@@ -94,6 +94,15 @@ def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
     return _SOURCES.get(name, _Source()).normalization
 
 
+def check_imagenet_source(name: str) -> None:
+    """Raise ValueError if `load_imagenet_weights` has no source of weights for a backbone."""
+    if name not in _SOURCES:
+        raise ValueError(
+            f"There is no source of ImageNet weights for backbone {name!r}. "
+            f"There is one for: {', '.join(sorted(_SOURCES))}."
+        )
+
+
 def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
     """Download ImageNet weights and put them into a backbone, in place.
 
@@ -108,11 +117,7 @@ def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
         ValueError: If there is no source of weights for that backbone, or it is not that backbone.
         Exception: What Keras or kagglehub raises when a download fails or a hash does not match.
     """
-    if name not in _SOURCES:
-        raise ValueError(
-            f"There is no source of ImageNet weights for backbone {name!r}. "
-            f"There is one for: {', '.join(sorted(_SOURCES))}."
-        )
+    check_imagenet_source(name)
     source = _SOURCES[name]
     if source.application:
         trained = getattr(keras.applications, source.application)(include_top=False)
