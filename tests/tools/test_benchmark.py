@@ -48,7 +48,7 @@ def test_the_time_of_the_processes_at_work_and_of_their_children_is_not_that_of_
     assert before == pytest.approx(123 - used.user - used.system - children, abs=0.1)
     burn = "import time\nwhile time.process_time() < 1: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
-    assert before - common.busy([own]) >= 1
+    assert before - common.busy([own]) >= 0.98  # the kernel counts in ticks of 0.01 s
 
 
 WORKER = """
