@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dolg_zoo.runtimes.telemetry import import_openvino
+
 KEY = "dolg_zoo"
 IN_SAVED_MODEL = Path("assets.extra") / "dolg.json"
 """TensorFlow's place for what is to lie beside a SavedModel and is no part of its graph."""
@@ -26,8 +28,7 @@ def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
         onnx.helper.set_model_props(network, {KEY: text})
         onnx.save(network, folder / "model.onnx")
     else:
-        import openvino
-
+        openvino = import_openvino()
         network = openvino.Core().read_model(folder / "model.xml")
         network.set_rt_info(text, [KEY])
         openvino.save_model(network, folder / "noted.xml", compress_to_fp16=False)
@@ -53,8 +54,7 @@ def read_record(path: Path, format: str) -> dict[str, Any]:
         props = onnx.load(path, load_external_data=False).metadata_props
         text = {prop.key: prop.value for prop in props}.get(KEY, "")
     else:
-        import openvino
-
+        openvino = import_openvino()
         network = openvino.Core().read_model(path)
         text = network.get_rt_info([KEY]).astype(str) if network.has_rt_info([KEY]) else ""
     record = json.loads(text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo.runtimes.servable import export
+from dolg_zoo.runtimes.telemetry import import_openvino
 
 if TYPE_CHECKING:
     import keras
@@ -18,8 +19,7 @@ FILES = ("model.xml", "model.bin")
 
 def write(model: keras.Model, folder: Path) -> None:
     """Writes a model from images to descriptors as model.xml and model.bin."""
-    import openvino
-
+    openvino = import_openvino()
     exported = folder / "exported.xml"
     export(model, exported, "openvino")
     network = openvino.Core().read_model(exported)
@@ -35,8 +35,7 @@ def write(model: keras.Model, folder: Path) -> None:
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """What computes descriptors from the file; needs no TensorFlow."""
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     hint = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32
     compiled = core.compile_model(

@@ -10,6 +10,7 @@ from typing import Any
 
 from dolg_zoo.runtimes.cpu import cpu_name, has_gpu
 from dolg_zoo.runtimes.errors import RuntimeMissingError
+from dolg_zoo.runtimes.telemetry import import_openvino
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 RUNTIME_VARIABLE = "DOLG_ZOO_RUNTIME"
@@ -161,6 +162,4 @@ def describe_runtimes() -> list[dict[str, Any]]:
 
 
 def _has_bfloat16() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

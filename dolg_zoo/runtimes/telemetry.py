@@ -1,0 +1,34 @@
+"""OpenVINO without its reports.
+
+Its import, its converter and NNCF send what they do to Google Analytics, under a number that they
+keep in the home folder, unless somebody has opted out. Nobody was asked: here they send nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+
+@contextmanager
+def no_telemetry() -> Iterator[None]:
+    """Sets the variables by which OpenVINO and NNCF know that nothing is to be sent."""
+    os.environ.setdefault("NNCF_CI", "1")  # read when NNCF is imported
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
+
+
+def import_openvino() -> ModuleType:
+    """The module `openvino`; raises ImportError where it is not installed."""
+    with no_telemetry():
+        import openvino
+    return openvino
