@@ -76,7 +76,11 @@ def test_an_index_is_served_with_the_preset_that_made_it(dolg, photos, started, 
 def test_it_serves_until_it_is_interrupted(photos, tmp_path, model):
     pytest.importorskip("gradio")
     model.save_to_preset(tmp_path / "small")
-    code = "from dolg_zoo.cli import main; main()"
+    # in the background of a script SIGINT is ignored, and processes inherit that
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from dolg_zoo.cli import main; main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve", photos, "--port", "0", "-p", tmp_path / "small"],
         stderr=subprocess.PIPE,
