@@ -29,6 +29,7 @@ from dolg_zoo.presets import (
     write_preset,
 )
 from dolg_zoo.runtimes import default_runtime
+from dolg_zoo.runtimes.telemetry import no_telemetry
 
 __all__ = ["DOLG", "BadImagesError", "ImageSource"]
 
@@ -314,7 +315,8 @@ class DOLG(ImageEmbedder, keras.Model):
             RuntimeMissingError: if a package is missing; names the extra.
         """
         if input_signature is not None or kwargs or format == "torch":
-            super().export(filepath, format, verbose, input_signature, **kwargs)
+            with no_telemetry():
+                super().export(filepath, format, verbose, input_signature, **kwargs)
             return None
         facts = export_model(
             self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo.runtimes.servable import export
-from dolg_zoo.runtimes.telemetry import import_openvino
+from dolg_zoo.runtimes.telemetry import import_openvino, no_telemetry
 
 if TYPE_CHECKING:
     import keras
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 FILES = ("model.xml", "model.bin")
 
 
+@no_telemetry()
 def write(model: keras.Model, folder: Path) -> None:
     """Writes a model from images to descriptors as model.xml and model.bin."""
-    openvino = import_openvino()
+    import openvino
+
     exported = folder / "exported.xml"
     export(model, exported, "openvino")
     network = openvino.Core().read_model(exported)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dolg_zoo.preprocessing import ImageConverter, decode_ahead, load_image
 from dolg_zoo.runtimes.servable import export
-from dolg_zoo.runtimes.telemetry import import_openvino, no_telemetry
+from dolg_zoo.runtimes.telemetry import no_telemetry
 
 if TYPE_CHECKING:
     import keras
@@ -71,7 +71,7 @@ def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np
         runtime: that they are for.
         images: to calibrate with, (height, width, 3) uint8 each.
     """
-    with _nothing_on_stdout(), no_telemetry():
+    with _nothing_on_stdout():
         if runtime == "openvino":
             _quantize_openvino(folder, images)
         elif runtime == "onnx":
@@ -80,9 +80,10 @@ def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np
             _quantize_litert(model, folder)
 
 
+@no_telemetry()
 def _quantize_openvino(folder: Path, images: Sequence[np.ndarray]) -> None:
-    openvino = import_openvino()
     import nncf
+    import openvino
 
     path, quantized = folder / "model.xml", folder / "int8.xml"
     network = nncf.quantize(

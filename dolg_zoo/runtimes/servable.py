@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dolg_zoo.runtimes.telemetry import no_telemetry
-
 if TYPE_CHECKING:
     import keras
 
@@ -30,5 +28,4 @@ def export(model: keras.Model, path: Path, format: str, **options: Any) -> None:
     import keras
 
     images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")
-    with no_telemetry():
-        model.export(str(path), format=format, verbose=False, input_signature=[images], **options)
+    model.export(str(path), format=format, verbose=False, input_signature=[images], **options)

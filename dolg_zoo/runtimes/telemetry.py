@@ -14,8 +14,11 @@ from types import ModuleType
 
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Sets the variables by which OpenVINO and NNCF know that nothing is to be sent."""
-    os.environ.setdefault("NNCF_CI", "1")  # read when NNCF is imported
+    """Sets the variables by which OpenVINO and NNCF know that nothing is to be sent.
+
+    CI is afterwards as it was; NNCF_CI stays, since NNCF reads it once, when it is imported.
+    """
+    os.environ.setdefault("NNCF_CI", "1")
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:

@@ -20,12 +20,16 @@ preset, what = sys.argv[1:]
 if what == "as it is":
     import openvino
 else:
+    import keras
     import numpy as np
     from dolg_zoo import DOLG
     images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8))
     model = DOLG.from_preset(preset)
     for precision in ("float32", "int8"):
         model.compile_for_inference("openvino", precision, calibration=images).embed(images)
+    # as Keras exports by itself
+    signature = [keras.InputSpec(dtype="float32", shape=(None, None, None, 3))]
+    model.export("keras.xml", "openvino", verbose=False, input_signature=signature)
 print(len(sent))
 """
 
@@ -38,7 +42,7 @@ def sent_by(what, preset, home):
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
     }
     command = [sys.executable, "-c", SCRIPT, preset, what]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=home)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[-1])
 
