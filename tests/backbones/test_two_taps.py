@@ -17,8 +17,8 @@ from dolg_zoo.backbones import build_backbone, to_be_filled, two_taps
         pytest.param("DenseNet121", (512, 1024), marks=pytest.mark.slow),
     ],
 )
-def test_strides_are_found_in_keras_applications(application, channels):
-    size = 128 if application == "MobileNetV3Small" else None
+@pytest.mark.parametrize("size", [None, pytest.param(128, marks=pytest.mark.slow)])
+def test_strides_are_found_in_keras_applications(application, channels, size):
     model = getattr(keras.applications, application)(
         weights=None, include_top=False, input_shape=(size, size, 3)
     )

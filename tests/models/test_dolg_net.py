@@ -73,8 +73,7 @@ def test_takes_what_the_users_backbone_takes_when_no_normalisation_is_asked_for(
 
 def test_a_classifier_gives_probabilities_and_learns(rng):
     keras.utils.set_random_seed(0)
-    config = DOLGConfig(**SMALL | {"dilation_rates": ()})
-    net = DOLGNet(small_backbone(), num_classes=2, activation="softmax", config=config)
+    net = DOLGNet(small_backbone(), num_classes=2, activation="softmax", config=DOLGConfig(**SMALL))
     labels = rng.integers(0, 2, 64)
     images = rng.normal(size=(64, 16, 16, 3)) + 2 * labels[:, None, None, None]
     assert np.allclose(np.sum(net(images[:4]), axis=1), 1, atol=1e-5)

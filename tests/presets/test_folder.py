@@ -329,6 +329,7 @@ def small_convnext(**options):
     "application",
     [
         small_convnext,
+        pytest.param(keras.applications.MobileNetV3Small, marks=pytest.mark.slow),
         pytest.param(keras.applications.ConvNeXtTiny, marks=pytest.mark.slow),
     ],
 )

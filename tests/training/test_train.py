@@ -132,11 +132,18 @@ def run_and_kill(folder, output, kill_at, **changes):
 
 
 @pytest.mark.slow
-def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_path):
-    changes = {
-        "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
-        "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
-    }
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": {"checkpoint_minutes": 0}},
+        {
+            "run": {"checkpoint_minutes": 0, "balanced": True, "freeze_backbone_epochs": 1},
+            "optimizer": {"name": "adamw", "ema": 0.9, "accumulate": 2},
+        },
+    ],
+    ids=["sgd", "adamw, EMA, accumulation, freezing, balanced"],
+)
+def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_path, changes):
     whole = train(
         config(folder, **changes), tmp_path / "whole", relative_to=folder, say=lambda _: None
     )

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 WRITE = Path(__file__).with_name("_write_checkpoint.py")
 REPO = "someone/dolg"
 CASES = {  # model: the upstream's form of file, format, suffix
-    "r50_ma": ("pyth", "official_pytorch", ".pyth"),
+    "r50": ("pyth", "official_pytorch", ".pyth"),
+    "r50_ma": ("pt", "official_pytorch", ".pt"),
     "paddle": ("pdparams", "official_paddle", ".pdparams"),
     "dongkyuk": ("ckpt", "dongkyuk_pytorch", ".ckpt"),
 }
