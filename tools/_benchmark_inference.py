@@ -108,7 +108,8 @@ def end_to_end(arguments, cores):
     """The embedded preset from files to descriptors, beside its original."""
     from dolg_zoo.preprocessing import list_images
 
-    prepared = prepare("embedded", "none", arguments)
+    compiled = set(arguments.runtimes) - {"keras"}
+    missing = prepare("embedded", "none", arguments)["missing"] if compiled else {}
     every = list_images(arguments.photos)
     files = [str(file) for file in every[:: -(-len(every) // arguments.count)]]
     square = {"mode": "squash", "multiple_of": 32, "interpolation": "bicubic"}
@@ -118,7 +119,7 @@ def end_to_end(arguments, cores):
     }
     own = {**square, "mode": "short_side", "size": 256}
     kinds["short side 256, batch 16"] = {"batch": 16, "converter": own}
-    found = {"photographs": len(files), "missing": prepared["missing"], "settings": {}}
+    found = {"photographs": len(files), "missing": missing, "settings": {}}
     with ExitStack() as stack:
         commands = [(ORIGINAL, cores)]
         commands += [

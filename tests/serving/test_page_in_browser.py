@@ -75,9 +75,11 @@ def captions(tab):
 
 
 def click_at(tab, across, down):
-    place = tab.locator("#query img").bounding_box()
-    x = place["x"] + across * place["width"]
-    tab.mouse.click(x, place["y"] + down * place["height"])
+    picture = tab.locator("#query img")
+    tab.wait_for_function("document.querySelector('#query img').naturalWidth > 0")  # it is loaded
+    place = picture.bounding_box()
+    # unlike a click of the mouse alone it waits until the picture lies still and nothing covers it
+    picture.click(position={"x": across * place["width"], "y": down * place["height"]})
 
 
 def test_a_photograph_is_dropped_a_box_drawn_a_result_explained_and_searched_onward(
