@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.registry import hashes_of, locate_preset
@@ -34,7 +35,6 @@ from dolg_zoo.runtimes.compile import (
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.shipped_photos import shipped_photos
-from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import DOLG

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

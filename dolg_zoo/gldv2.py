@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.tables import DataError, lines
+from dolg_zoo._util.csv_lists import DataError, lines
 
 IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dolg_zoo._util.progress import track
 from dolg_zoo.preprocessing import (
     BadImageError,
     Crop,
@@ -18,7 +19,6 @@ from dolg_zoo.preprocessing import (
     load_image,
 )
 from dolg_zoo.preprocessing.decode import name_of
-from dolg_zoo.progress import track
 
 ImageSource = str | Path | Image.Image | np.ndarray | Crop
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dolg_zoo import progress
+from dolg_zoo._util import progress
 
 
 class Terminal(io.StringIO):

@@ -1,6 +1,6 @@
 import pytest
 
-from dolg_zoo.user_cache import cache_folder
+from dolg_zoo._util.cache_folder import cache_folder
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from dolg_zoo import __version__
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.weights import WeightsError, read_state_dict
-from dolg_zoo.weights.hashing import sha256_of
 
 TOLERANCE = 2e-5
 # the networks take any size: odd ones, a long one, one of less than a stride

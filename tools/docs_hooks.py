@@ -15,8 +15,8 @@ from types import FunctionType
 from mkdocs.structure.files import File
 
 import dolg_zoo
+from dolg_zoo._util.markdown import code, inline, table
 from dolg_zoo.presets.conversion import IMAGENET
-from dolg_zoo.publishing.markdown import code, inline, table
 from dolg_zoo.weights import load_manifest
 
 MARK = re.compile(r"^<!-- made by (\w+) -->$", re.MULTILINE)

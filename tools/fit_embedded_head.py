@@ -28,11 +28,11 @@ import keras
 import numpy as np
 
 import dolg_zoo
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, list_images, load_image
 from dolg_zoo.presets import DEFAULT_PRESET, read_preset
-from dolg_zoo.weights.hashing import sha256_of
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = "efficientnet_lite_b0"

@@ -124,11 +124,12 @@ def with_torch(checkpoint):
 def with_dolg_zoo(checkpoint, hashed=True):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from dolg_zoo import DOLG
+    from dolg_zoo._util import hashing
     from dolg_zoo.models import DOLGNet
     from dolg_zoo.presets import conversion, converted, registry
     from dolg_zoo.presets import files as preset_files
     from dolg_zoo.presets import folder as presets_folder
-    from dolg_zoo.weights import hashing, load_manifest
+    from dolg_zoo.weights import load_manifest
 
     file = replace(
         load_manifest().checkpoints[PRESET].file,

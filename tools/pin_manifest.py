@@ -15,6 +15,8 @@ import json
 import sys
 from pathlib import Path
 
+from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.weights import (
@@ -25,8 +27,6 @@ from dolg_zoo.weights import (
     load_manifest,
     parse_hub_url,
 )
-from dolg_zoo.weights.hashing import sha256_of
-from dolg_zoo.weights.json_files import read_json_object
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
     PRESET_FILES,

@@ -40,8 +40,8 @@ from keras import ops
 from PIL import Image, ImageEnhance, ImageFilter
 
 import dolg_zoo
+from dolg_zoo._util.progress import track
 from dolg_zoo.preprocessing import ImageConverter, list_images, load_image
-from dolg_zoo.progress import track
 
 SIDE = 256
 VIEWS = 6

@@ -107,7 +107,7 @@ def embed(
     or, to search:
       index = dolg_zoo.retrieval.Index.load("descriptors.npz", model, "photos/")
     """
-    from dolg_zoo.files import is_special
+    from dolg_zoo._util.files import is_special
 
     route = (runtime, precision)
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
@@ -151,7 +151,7 @@ def _to_file(
 
     paths = list_images(source)  # to fail before the model is loaded
     check_output(output)
-    from dolg_zoo.files import is_special
+    from dolg_zoo._util.files import is_special
     from dolg_zoo.retrieval import Index
 
     model = load_embedder(preset, *route, lambda: paths)

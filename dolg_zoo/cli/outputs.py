@@ -8,7 +8,7 @@ from pathlib import Path
 
 def check_output(path: Path) -> None:
     """Raises OSError if the file cannot be written: to be asked before the long work begins."""
-    from dolg_zoo.files import is_special
+    from dolg_zoo._util.files import is_special
 
     parent = path.resolve().parent
     if path.is_dir():
@@ -39,6 +39,6 @@ def check_figure(path: Path) -> None:
 
 def shown(path: Path | str) -> str:
     """A path as it can be printed."""
-    from dolg_zoo.retrieval.text import printable
+    from dolg_zoo._util.text import printable
 
     return printable(str(path))

@@ -76,7 +76,7 @@ def publish(
           --description "Finds the bridges of Prague" --provenance "Fine-tuned at home" --dry-run
       dolg publish my-dolg me/my-dolg --metadata about.json
     """
-    from dolg_zoo.weights.json_files import read_json_object
+    from dolg_zoo._util.json_files import read_json_object
 
     options = {
         "description": description,

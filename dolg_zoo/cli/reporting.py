@@ -43,7 +43,7 @@ def is_debugging() -> bool:
 
 def note(message: str) -> None:
     """Prints to standard error, each line harmless to a terminal whatever is in it."""
-    from dolg_zoo.retrieval.text import printable
+    from dolg_zoo._util.text import printable
 
     for line in message.split("\n"):
         print(printable(line), file=sys.stderr)

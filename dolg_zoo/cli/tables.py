@@ -20,7 +20,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    from dolg_zoo.retrieval.text import printable
+    from dolg_zoo._util.text import printable
 
     table = Table(
         box=SIMPLE_HEAD if header else None,

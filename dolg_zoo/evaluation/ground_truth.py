@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.weights import read_plain
-from dolg_zoo.weights.hashing import sha256_of
 
 BENCHMARKS = {"roxford5k": "ROxford5k", "rparis6k": "RParis6k"}
 

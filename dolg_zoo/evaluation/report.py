@@ -57,7 +57,7 @@ class Report:
 
     def to_markdown(self) -> str:
         """A section with the table, the settings and the notes."""
-        from dolg_zoo.publishing.markdown import inline, table
+        from dolg_zoo._util.markdown import inline, table
 
         return "\n\n".join(
             [

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.porting import MarginHead
@@ -36,7 +37,6 @@ from dolg_zoo.presets.margin_head import (
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights, save_weights
-from dolg_zoo.weights.hashing import sha256_of
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
 FORMAT_VERSION = 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, has_margin_head, whole_preset
 from dolg_zoo.weights import (
@@ -19,7 +20,6 @@ from dolg_zoo.weights import (
     load_manifest,
     parse_hub_url,
 )
-from dolg_zoo.weights.hashing import sha256_of
 from dolg_zoo.weights.kept import EMBEDDED, kept_conversion
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, PresetEntry
 from dolg_zoo.weights.verification import verify_files

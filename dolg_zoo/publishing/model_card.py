@@ -8,11 +8,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from dolg_zoo._util.markdown import code, inline, prose, table
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.preprocessing.converter import MAX_ASPECT
 from dolg_zoo.publishing.architecture import Architecture, Tap
 from dolg_zoo.publishing.licenses import hub_license
-from dolg_zoo.publishing.markdown import code, inline, prose, table
 from dolg_zoo.publishing.metadata import license_id
 from dolg_zoo.weights import parse_hub_url
 from dolg_zoo.weights.manifest import FileHash

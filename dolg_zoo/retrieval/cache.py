@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from dolg_zoo import __version__
-from dolg_zoo.files import replacing
-from dolg_zoo.user_cache import cache_folder
+from dolg_zoo._util.cache_folder import cache_folder
+from dolg_zoo._util.files import replacing
 
 logger = logging.getLogger(__name__)
 

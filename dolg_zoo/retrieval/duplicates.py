@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dolg_zoo.progress import track
+from dolg_zoo._util.progress import track
 from dolg_zoo.retrieval.nearest import QUERIES, Exact, pairs_within
 
 MAX_PAIRS = 2**22

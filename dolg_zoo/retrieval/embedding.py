@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.progress import track
 from dolg_zoo.preprocessing import BadImageError, list_images
-from dolg_zoo.progress import track
 from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
 
 if TYPE_CHECKING:

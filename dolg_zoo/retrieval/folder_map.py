@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.text import printable
 from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE
 from dolg_zoo.preprocessing import BadImageError, load_image
 from dolg_zoo.retrieval.items import folder_labels
-from dolg_zoo.retrieval.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dolg_zoo.files import is_special
+from dolg_zoo._util.files import is_special
 from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.approximate import kind_for

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.files import replacing
 from dolg_zoo.retrieval.items import check_names
 
 _DTYPES = {

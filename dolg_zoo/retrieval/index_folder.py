@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo.files import replacing
-from dolg_zoo.weights.hashing import fault_in
-from dolg_zoo.weights.json_files import read_json_object
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.hashing import fault_in
+from dolg_zoo._util.json_files import read_json_object
 
 MANIFEST = "index.json"
 FORMAT_VERSION = 1

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.text import printable
 from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE, PAGE
-from dolg_zoo.files import replacing
 from dolg_zoo.preprocessing import BadImageError, load_image
 from dolg_zoo.retrieval.svg_page import SvgPage
-from dolg_zoo.retrieval.text import printable
 
 if TYPE_CHECKING:
     from dolg_zoo.dolg import ImageSource

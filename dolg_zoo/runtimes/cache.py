@@ -20,13 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.cache_folder import cache_folder
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.runtimes.compile import runtime_module
 from dolg_zoo.runtimes.cpu import cpu_id
 from dolg_zoo.runtimes.registry import RUNTIMES
-from dolg_zoo.user_cache import cache_folder
-from dolg_zoo.weights.hashing import sha256_of
-from dolg_zoo.weights.json_files import read_json_object
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.training.checks import TrainingConfigError
-from dolg_zoo.weights.hashing import sha256_of
 
 WEIGHTS, STATE = "state.weights.h5", "state.json"
 KEPT = 2

@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from dolg_zoo._util.files import replacing
 from dolg_zoo.figures import save_figure
-from dolg_zoo.files import replacing
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.checks import TrainingConfigError
 from dolg_zoo.training.config import TrainingConfig

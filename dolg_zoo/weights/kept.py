@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from dolg_zoo.user_cache import cache_folder
+from dolg_zoo._util.cache_folder import cache_folder
 from dolg_zoo.weights.manifest import PRESET_FILES, CheckpointEntry, PresetEntry
 
 EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"

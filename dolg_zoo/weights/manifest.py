@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dolg_zoo._util.json_files import json_text
 from dolg_zoo.weights.errors import ManifestError
-from dolg_zoo.weights.json_files import json_text
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

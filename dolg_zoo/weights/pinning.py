@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.files import replacing
 from dolg_zoo.weights.errors import ManifestError
 from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest, parse_manifest
 

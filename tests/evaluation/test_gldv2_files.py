@@ -1,12 +1,12 @@
 import pytest
 
+from dolg_zoo._util.csv_lists import DataError
 from dolg_zoo.evaluation.gldv2_files import (
     read_recognition_predictions,
     read_recognition_solution,
     read_retrieval_predictions,
     read_retrieval_solution,
 )
-from dolg_zoo.tables import DataError
 
 A, B, C, D = (letter * 16 for letter in "abcd")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dolg_zoo.retrieval.text import printable
+from dolg_zoo._util.text import printable
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dolg_zoo import tables
+from dolg_zoo._util import csv_lists as tables
 from dolg_zoo.training.data import DataError, from_csv, from_gldv2
 
 

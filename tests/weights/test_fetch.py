@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from loopback_hub import finished
 
-from dolg_zoo.weights.hashing import fault_in
+from dolg_zoo._util.hashing import fault_in
 
 REPO = "someone/landmarks"
 NAME = "model.weights.h5"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.evaluation.gldv2 import micro_average_precision, recognise
 from dolg_zoo.evaluation.gldv2_files import (
     read_recognition_predictions,
@@ -26,7 +27,6 @@ from dolg_zoo.evaluation.tasks.landmark_images import (
     settings_of_files,
 )
 from dolg_zoo.gldv2 import read_landmarks
-from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
     from dolg_zoo.image_embedder import ImageEmbedder

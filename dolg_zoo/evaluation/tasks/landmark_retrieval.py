@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.evaluation.gldv2 import DEPTH, mean_average_precision_at
 from dolg_zoo.evaluation.gldv2_files import (
     read_retrieval_predictions,
@@ -23,7 +24,6 @@ from dolg_zoo.evaluation.tasks.landmark_images import (
     queries_of,
     settings_of_files,
 )
-from dolg_zoo.weights.hashing import sha256_of
 
 if TYPE_CHECKING:
     from dolg_zoo.image_embedder import ImageEmbedder

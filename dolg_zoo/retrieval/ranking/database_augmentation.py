@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.progress import track
+from dolg_zoo._util.progress import track
 from dolg_zoo.retrieval.ranking.weighted import Search, added
 
 ROWS = 4096  # searched for at a time

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dolg_zoo._util.csv_lists import DataError, checked, rows, stays_inside
 from dolg_zoo.retrieval.sources.files import Files
-from dolg_zoo.tables import DataError, checked, rows, stays_inside
 
 LIST_SUFFIXES = (".csv", ".parquet")
 IMAGE, ID = "image", "id"

@@ -7,11 +7,11 @@ import itertools
 import re
 from pathlib import Path
 
+from dolg_zoo._util.csv_lists import DataError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
 from dolg_zoo.retrieval.sources.files import Files
 from dolg_zoo.retrieval.sources.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.retrieval.sources.shards import SHARD_ENDINGS, Shards
-from dolg_zoo.tables import DataError
 
 Source = Files | Shards
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.files import replacing
 from dolg_zoo.retrieval.store import part_file
 from dolg_zoo.retrieval.store.manifest import (
     MANIFEST,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.files import replacing
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.retrieval.store.settings import Settings, StoreError
-from dolg_zoo.weights.json_files import read_json_object
 
 MANIFEST = "store.json"
 FORMAT_VERSION = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.tables import DataError
+from dolg_zoo._util.csv_lists import DataError
 
 
 @dataclass(frozen=True, eq=False)
