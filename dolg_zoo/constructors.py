@@ -14,6 +14,14 @@ from dolg_zoo.presets import locate_preset, preset_names, preset_tags, read_pres
 from dolg_zoo.weights import load_manifest
 
 
+def __getattr__(name: str) -> Callable[..., DOLG]:
+    architecture = name.removeprefix("dolg_")
+    if architecture == name or architecture not in BACKBONES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = globals()[name] = constructor(architecture)
+    return made
+
+
 def constructor(architecture: str) -> Callable[..., DOLG]:
     """The function `dolg_<architecture>`."""
 

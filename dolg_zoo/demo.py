@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dolg_zoo._util.progress import track
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
-from dolg_zoo.preprocessing import BadImageError, list_images, load_image
+from dolg_zoo.preprocessing import list_images, load_image
 from dolg_zoo.retrieval import Picture, montage_rows
 from dolg_zoo.shipped_photos import shipped_photos
 

@@ -12,16 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from dolg_zoo.compiled import CompiledDOLG, compile_model
+from dolg_zoo.errors import BadImagesError, PresetError
 from dolg_zoo.explaining import Explanation, explain
 from dolg_zoo.exporting import export_model
 from dolg_zoo.fingerprint import fingerprint
-from dolg_zoo.image_embedder import BadImagesError, ImageEmbedder, ImageSource
+from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import (
     Preset,
-    PresetError,
     load_margin_head,
     load_preset,
     margin_head_of,

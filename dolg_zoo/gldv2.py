@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import DataError, lines
+from dolg_zoo._util.csv_lists import lines
+from dolg_zoo.errors import DataError
 
 IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 

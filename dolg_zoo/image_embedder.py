@@ -10,14 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dolg_zoo._util.progress import track
-from dolg_zoo.preprocessing import (
-    BadImageError,
-    Crop,
-    batch_by_shape,
-    decode_ahead,
-    list_images,
-    load_image,
-)
+from dolg_zoo.errors import BadImageError, BadImagesError
+from dolg_zoo.preprocessing import Crop, batch_by_shape, decode_ahead, list_images, load_image
 from dolg_zoo.preprocessing.decode import name_of
 
 ImageSource = str | Path | Image.Image | np.ndarray | Crop
@@ -29,33 +23,6 @@ activations that is one to a few GiB, depending on the backbone."""
 MAX_IMAGE_PIXELS = 4096 * 4096
 """The most pixels that one image may enter the network with, over all its scales, whatever a
 preset's converter says."""
-
-
-class BadImagesError(ValueError):
-    """Some images could not be used; the others were embedded all the same.
-
-    Attributes:
-        skipped: index of the image to what is wrong with it.
-        kept: indices of the images that were embedded, ascending.
-        descriptors: (len(kept), dim) float32, in that order.
-    """
-
-    def __init__(
-        self, skipped: dict[int, BadImageError], kept: list[int], descriptors: np.ndarray
-    ) -> None:
-        self.skipped = skipped
-        self.kept = kept
-        self.descriptors = descriptors
-        lines = "\n".join(f"  {error}" for error in skipped.values())
-        super().__init__(
-            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}"
-            + (
-                "\nThe descriptors of the others are in this error's `descriptors`, their indices"
-                " in `kept`."
-                if kept
-                else ""
-            )
-        )
 
 
 class ImageEmbedder:

@@ -151,7 +151,7 @@ def official_stand_in(model, tmp_path_factory):
 
 def cache_of_the_official(net, cache):
     """Puts into a $DOLG_ZOO_CACHE what dolg_resnet50_gldv2 would be converted to, with this net."""
-    from dolg_zoo.porting import MarginHead
+    from dolg_zoo.checkpoints.porting import MarginHead
     from dolg_zoo.presets import Preset, converted, write_preset
     from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
     from dolg_zoo.weights import load_manifest

@@ -98,8 +98,8 @@ def serve(listener: socket.socket) -> None:
 def import_what_takes_long() -> None:
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
+    import dolg_zoo.checkpoints.readers.formats
     import dolg_zoo.preprocessing
-    import dolg_zoo.weights.readers.formats
     from dolg_zoo.weights import load_manifest
 
     assert all((HfApi, hf_hub_download, try_to_load_from_cache, dolg_zoo.preprocessing))

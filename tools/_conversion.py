@@ -33,7 +33,7 @@ def main(description, *, format, framework, reference, by_arrays=False):
 
     Args:
         description: the tool's docstring, for --help.
-        format: whose checkpoints it converts: a key of `dolg_zoo.porting.LAYOUTS`.
+        format: whose checkpoints it converts: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
         framework: the module that the reference needs.
         reference: the reference's script, beside this one.
         by_arrays: whether the reference is handed arrays, because its framework would execute

@@ -22,6 +22,7 @@ from dolg_zoo.weights import load_manifest
 MARK = re.compile(r"^<!-- made by (\w+) -->$", re.MULTILINE)
 DOCUMENTED = ("layers", "retrieval", "evaluation", "training", "runtimes")
 STATED = ("description", "dataset", "license", "license_note", "provenance", "figures_note")
+CONSTRUCTORS = [f"dolg_{name}" for name in dolg_zoo.BACKBONES]
 DRAWN = ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_imagenet")
 
 
@@ -140,7 +141,9 @@ def reference() -> str:
     sections, listed = [], set()
     for module in (dolg_zoo, *(getattr(dolg_zoo, name) for name in DOCUMENTED)):
         sections.append(f"## {module.__name__}")
-        names = dolg_zoo._HOMES if module is dolg_zoo else module.__all__
+        names = [name for name in module.__all__ if name not in CONSTRUCTORS]
+        if module is dolg_zoo:
+            names = [n for n in names if isinstance(getattr(module, n), type | FunctionType)]
         for path in (_path(module, name) for name in names):
             if path not in listed:
                 sections.append(f"::: {path}")
@@ -158,7 +161,7 @@ def _path(module, name: str) -> str:
 
 def constructors() -> str:
     """The functions that make a model over a backbone."""
-    return ", ".join(code(name) for name in dolg_zoo._CONSTRUCTORS)
+    return ", ".join(code(name) for name in CONSTRUCTORS)
 
 
 MAKERS = {made.__name__: made for made in (presets_table, presets_figures, reference, constructors)}

@@ -7,13 +7,11 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dolg_zoo.errors import DataError
+
 MAX_LINE = 2**21
 """The most characters of a line, so that a file without line ends does not fill the memory. The
 clean list of GLDv2 has all images of a landmark in one line; this is a hundred thousand of them."""
-
-
-class DataError(ValueError):
-    """Data that cannot be used, such as a list of images with a faulty line."""
 
 
 def rows(

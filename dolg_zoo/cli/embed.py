@@ -240,7 +240,7 @@ def _to_store(
 
 def _some_of(source: Source) -> list[Path | bytes]:
     """The first images of a source, to calibrate with."""
-    from dolg_zoo.preprocessing import BadImageError
+    from dolg_zoo.errors import BadImageError
 
     contents = (content for _, content in source.items(()))
     return list(islice((c for c in contents if not isinstance(c, BadImageError)), CALIBRATION))

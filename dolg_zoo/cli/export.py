@@ -128,8 +128,8 @@ def _compared(
     from dataclasses import asdict
 
     from dolg_zoo.dolg import DOLG
+    from dolg_zoo.errors import ExportError
     from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
-    from dolg_zoo.exporting import ExportError
 
     # of the same images, so that what is lost is the file's doing
     before = model

@@ -59,7 +59,8 @@ def info(
             raise typer.BadParameter("--runtimes is about this machine, not about a preset")
         _print_runtimes(preset, measure, as_json)
         return
-    from dolg_zoo.weights import DownloadError, load_manifest
+    from dolg_zoo.errors import DownloadError
+    from dolg_zoo.weights import load_manifest
 
     try:
         facts = _facts(load_model(preset))

@@ -168,7 +168,8 @@ def _relevant(index: Index, query: Path, matches: Matches, label: str | None) ->
 
 def _unread(sources: Sequence[Any]) -> dict[int, str]:
     """Why queries cannot be read, by their places; raises BadImageError if none can be."""
-    from dolg_zoo.preprocessing import BadImageError, load_image
+    from dolg_zoo.errors import BadImageError
+    from dolg_zoo.preprocessing import load_image
 
     unread = {}
     for place, source in enumerate(sources):

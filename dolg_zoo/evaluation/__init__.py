@@ -1,7 +1,8 @@
 """How good a ranking is: the benchmarks of the field, and scores of a folder or a gallery."""
 
+from dolg_zoo.errors import GroundTruthError
 from dolg_zoo.evaluation.gldv2 import mean_average_precision_at, micro_average_precision
-from dolg_zoo.evaluation.ground_truth import GroundTruth, GroundTruthError, read_ground_truth
+from dolg_zoo.evaluation.ground_truth import GroundTruth, read_ground_truth
 from dolg_zoo.evaluation.metrics import (
     RetrievalScores,
     average_precision,

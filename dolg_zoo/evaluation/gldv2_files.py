@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from dolg_zoo._util.csv_lists import DataError, lines
+from dolg_zoo._util.csv_lists import lines
+from dolg_zoo.errors import DataError
 from dolg_zoo.gldv2 import IMAGE_ID
 
 Truth = TypeVar("Truth")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.errors import GroundTruthError
 from dolg_zoo.weights import read_plain
 
 BENCHMARKS = {"roxford5k": "ROxford5k", "rparis6k": "RParis6k"}
@@ -20,10 +21,6 @@ MAX_LISTED = 10_000_000
 list any number of times."""
 
 _LISTS = ("easy", "hard", "junk")
-
-
-class GroundTruthError(ValueError):
-    """A file of ground truth is not what it must be."""
 
 
 @dataclass(frozen=True, eq=False)

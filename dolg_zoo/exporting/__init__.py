@@ -1,6 +1,7 @@
 """Models as files that others serve: SavedModel, ONNX, OpenVINO, LiteRT."""
 
+from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.export import export_model
-from dolg_zoo.exporting.formats import FORMATS, ExportError, plan_export
+from dolg_zoo.exporting.formats import FORMATS, plan_export
 
 __all__ = ["FORMATS", "ExportError", "export_model", "plan_export"]

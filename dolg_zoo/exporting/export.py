@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo.compiled import CompiledDOLG
+from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting import saved_model
-from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, ExportError, Plan, plan_export
+from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, plan_export
 from dolg_zoo.exporting.record import write_record
 from dolg_zoo.runtimes.compile import Infer, cosines, describe, load, runtime_module
 from dolg_zoo.runtimes.quantization import calibration_images, quantize

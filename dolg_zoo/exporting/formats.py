@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.record import is_ours
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.runtimes import check_route
@@ -13,10 +14,6 @@ SAVED_MODEL = "savedmodel"
 FORMATS = {SAVED_MODEL: "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 """Name to the suffix of the file; a SavedModel is a folder."""
 PRECISIONS = ("float32", "int8")
-
-
-class ExportError(ValueError):
-    """A model cannot be exported so, or what was exported is not good enough to be kept."""
 
 
 @dataclass(frozen=True)

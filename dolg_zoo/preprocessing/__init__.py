@@ -1,8 +1,9 @@
 """From image files to RGB arrays, the same way at training and at search; needs no Keras."""
 
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.converter import ImageConverter
 from dolg_zoo.preprocessing.crop import Crop
-from dolg_zoo.preprocessing.decode import BadImageError, load_image
+from dolg_zoo.preprocessing.decode import load_image
 from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, list_images
 from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
 

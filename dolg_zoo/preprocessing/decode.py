@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.crop import Crop
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -32,26 +33,6 @@ MAX_BYTES = 2**30
 into memory before they look at it."""
 
 _CALLERS_IMAGE = threading.Lock()
-
-
-class BadImageError(ValueError):
-    """An image that cannot be used.
-
-    Attributes:
-        source: the path as text, or a description of the PIL image or array.
-        reason: what is wrong with it, in words.
-    """
-
-    def __init__(self, source: str, reason: str):
-        """Hold both parts apart, so that a report can print them as it likes."""
-        super().__init__(source, reason)
-        self.source = source
-        self.reason = reason
-
-    def __str__(self) -> str:
-        """Return both parts in one line."""
-        # repr keeps letters of any script and escapes line breaks, so one error is one line.
-        return f"bad image {self.source!r}: {self.reason}"
 
 
 def load_image(

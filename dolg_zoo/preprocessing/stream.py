@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from dolg_zoo.preprocessing.decode import BadImageError
+from dolg_zoo.errors import BadImageError
 
 Source = TypeVar("Source")
 Result = TypeVar("Result")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.checkpoints.porting import LAYOUTS, MarginHead
+from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.porting import LAYOUTS, MarginHead
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.folder import Preset
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.weights import read_state_dict
@@ -60,7 +60,7 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
 
     Args:
         path: a file that `dolg_zoo.weights.read_state_dict` reads.
-        format: whose it is: a key of `dolg_zoo.porting.LAYOUTS`.
+        format: whose it is: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
         metadata: what is known of the weights, for the preset.
 
     Raises:

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.conversion import convert_checkpoint
-from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.files import whole_preset
 from dolg_zoo.presets.folder import Preset, write_preset
 from dolg_zoo.weights import CheckpointEntry, fetch

@@ -9,7 +9,7 @@ from typing import Any
 
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.errors import PresetError
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
 from dolg_zoo.weights.verification import stated_hashes
 

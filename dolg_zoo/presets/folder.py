@@ -16,10 +16,10 @@ import keras
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.checkpoints.porting import MarginHead
+from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.porting import MarginHead
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.errors import PresetError
 from dolg_zoo.presets.files import (
     CONFIG,
     METADATA,

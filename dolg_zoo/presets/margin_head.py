@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from dolg_zoo import layers
+from dolg_zoo.checkpoints.porting import MarginHead
+from dolg_zoo.errors import PresetError
 from dolg_zoo.models.dolg_config import MAX_SIZE
-from dolg_zoo.porting import MarginHead
-from dolg_zoo.presets.errors import PresetError
 
 # the settings of each layer that a preset can keep
 LAYERS = {

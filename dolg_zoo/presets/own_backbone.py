@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
+from dolg_zoo.errors import PresetError
 from dolg_zoo.models.dolg_config import MAX_SIZE
-from dolg_zoo.presets.errors import PresetError
 
 # Each computes on its input and nothing else. Lambda runs what it is given, TFSMLayer and the
 # lookup layers open paths, and so on: a layer is let in here only after a look at it.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.presets.errors import PresetError
+from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, has_margin_head, whole_preset
 from dolg_zoo.weights import (
     CheckpointEntry,

@@ -11,8 +11,8 @@ import h5py
 import keras
 import numpy as np
 
+from dolg_zoo.errors import PresetError
 from dolg_zoo.models import normalize_by_what_was_loaded
-from dolg_zoo.presets.errors import PresetError
 
 
 def save_weights(net: keras.Model, path: Path) -> None:

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dolg_zoo._util.hashing import fault_in
+from dolg_zoo.errors import PublishError, WeightsError
 from dolg_zoo.presets.files import REPORT
-from dolg_zoo.publishing.errors import PublishError
 from dolg_zoo.publishing.staging import Staged
-from dolg_zoo.weights import WeightsError, fetch_repo
+from dolg_zoo.weights import fetch_repo
 from dolg_zoo.weights.hub.wanted import causes_of
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 

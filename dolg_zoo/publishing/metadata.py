@@ -9,7 +9,7 @@ from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from dolg_zoo.publishing.errors import PublishError
+from dolg_zoo.errors import PublishError
 
 NEEDED = {
     "description": "what it finds, in one line",

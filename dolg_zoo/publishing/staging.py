@@ -13,14 +13,13 @@ import keras
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.dolg import DOLG
-from dolg_zoo.presets import PresetError, read_margin_head
+from dolg_zoo.errors import PresetError, PublishError, WeightsError
+from dolg_zoo.presets import read_margin_head
 from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, read_json, whole_preset
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
-from dolg_zoo.publishing.errors import PublishError
 from dolg_zoo.publishing.metadata import merged_metadata
 from dolg_zoo.publishing.model_card import FIGURE, model_card
-from dolg_zoo.weights import WeightsError
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, FileHash, HubSource
 from dolg_zoo.weights.pinning import pinned_preset
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.progress import track
-from dolg_zoo.preprocessing import BadImageError, list_images
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import list_images
 from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.progress import track
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.fingerprint import name_of_model
-from dolg_zoo.preprocessing import BadImageError
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
 from dolg_zoo.retrieval.ray_cluster import check_ray
 from dolg_zoo.retrieval.ray_engine import embed_on_ray

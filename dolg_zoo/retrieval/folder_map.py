@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.text import printable
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE
-from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.preprocessing import load_image
 from dolg_zoo.retrieval.items import folder_labels
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import html
 import io
 from typing import TYPE_CHECKING
 
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.figures import image_html
-from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.preprocessing import load_image
 from dolg_zoo.preprocessing.decode import name_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.text import printable
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.figures import CATEGORIES, FAINT, INK, LINE, PAGE
-from dolg_zoo.preprocessing import BadImageError, load_image
+from dolg_zoo.preprocessing import load_image
 from dolg_zoo.retrieval.svg_page import SvgPage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo.preprocessing import BadImageError
+from dolg_zoo.errors import BadImageError
 from dolg_zoo.retrieval.sources import Source
 from dolg_zoo.retrieval.store import fault_in_id
 

@@ -9,11 +9,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dolg_zoo.errors import RayError
+
 KNOCK_S = 30
-
-
-class RayError(RuntimeError):
-    """The cluster cannot be used, or its workers fail again and again."""
 
 
 def check_ray() -> None:

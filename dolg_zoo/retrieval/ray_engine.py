@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo.errors import RayError
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
-from dolg_zoo.retrieval.ray_cluster import RayError, check_ray, cluster
+from dolg_zoo.retrieval.ray_cluster import check_ray, cluster
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -1,6 +1,6 @@
 """What computes descriptors: Keras, or a runtime that its network was compiled for."""
 
-from dolg_zoo.runtimes.errors import CompilationError, RuntimeMissingError
+from dolg_zoo.errors import CompilationError, RuntimeMissingError
 from dolg_zoo.runtimes.registry import (
     PRECISIONS,
     RUNTIMES,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.cpu import cores
-from dolg_zoo.runtimes.errors import CompilationError
 
 if TYPE_CHECKING:
     import keras

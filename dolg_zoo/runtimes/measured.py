@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from dolg_zoo._util.cache_folder import cache_folder
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.compile import pattern
 from dolg_zoo.runtimes.cpu import cores, cpu_id
-from dolg_zoo.runtimes.errors import CompilationError
 from dolg_zoo.runtimes.registry import RUNTIMES, fault_of
 
 if TYPE_CHECKING:

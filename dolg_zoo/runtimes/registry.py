@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from dolg_zoo.errors import RuntimeMissingError
 from dolg_zoo.runtimes.cpu import cpu_name, has_gpu
-from dolg_zoo.runtimes.errors import RuntimeMissingError
 from dolg_zoo.runtimes.telemetry import import_openvino
 
 PRECISIONS = ("float32", "bfloat16", "int8")

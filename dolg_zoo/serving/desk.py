@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from dolg_zoo._util.files import replacing
-from dolg_zoo.preprocessing import BadImageError, Crop, load_image
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import Crop, load_image
 from dolg_zoo.retrieval import Ranking
 
 if TYPE_CHECKING:

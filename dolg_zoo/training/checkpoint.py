@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.training.checks import TrainingConfigError
+from dolg_zoo.errors import TrainingConfigError
 
 WEIGHTS, STATE = "state.weights.h5", "state.json"
 KEPT = 2

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
-class TrainingConfigError(ValueError):
-    """A setting of a training run that cannot be."""
+from dolg_zoo.errors import TrainingConfigError
 
 
 def require_one_of(table: str, key: str, value: Any, known: tuple[str, ...]) -> None:

@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo.backbones import BACKBONES
+from dolg_zoo.errors import PublishError, TrainingConfigError
 from dolg_zoo.layers import MARGIN_HEADS
-from dolg_zoo.publishing import PublishError
 from dolg_zoo.publishing.metadata import check_metadata
-from dolg_zoo.training.checks import (
-    TrainingConfigError,
-    require_at_least,
-    require_between,
-    require_one_of,
-)
+from dolg_zoo.training.checks import require_at_least, require_between, require_one_of
 
 if sys.version_info >= (3, 11):
     import tomllib

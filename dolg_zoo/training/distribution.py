@@ -12,11 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dolg_zoo.training.checks import TrainingConfigError
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker of the run has stopped."""
+from dolg_zoo.errors import TrainingConfigError, WorkerLostError
 
 
 def choose_strategy() -> tf.distribute.Strategy:

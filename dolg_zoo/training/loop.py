@@ -10,14 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dolg_zoo.errors import DivergedError
 from dolg_zoo.models import MarginClassifier
 
 CHECK_EVERY = 20
 """Steps after which the loss is looked at; more often would make a GPU wait."""
-
-
-class DivergedError(ArithmeticError):
-    """The loss or a weight is no finite number any more."""
 
 
 class Loop:

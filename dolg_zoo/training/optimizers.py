@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import keras
 
+from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
-from dolg_zoo.training.config import OptimizerPlan, TrainingConfigError
+from dolg_zoo.training.config import OptimizerPlan
 
 
 class _Rated:

@@ -12,11 +12,11 @@ import numpy as np
 
 from dolg_zoo.constructors import constructor
 from dolg_zoo.dolg import DOLG
+from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.layers import dynamic_margins
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.training.augmentation import build_augmentation
-from dolg_zoo.training.checks import TrainingConfigError
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.data import Batches, Examples, load_examples, split, steps_per_epoch
 from dolg_zoo.training.distribution import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dolg_zoo.dolg import DOLG
+from dolg_zoo.errors import BadImageError, DataError
 from dolg_zoo.evaluation import RetrievalScores, leave_one_out
-from dolg_zoo.preprocessing import BadImageError
-from dolg_zoo.training.data import DataError, Examples
+from dolg_zoo.training.data import Examples
 
 
 def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str, str]]:

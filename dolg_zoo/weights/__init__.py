@@ -1,19 +1,20 @@
 """From a weight's name to a file on this machine whose bytes are those that were promised."""
 
-from dolg_zoo.weights.download import (
-    RepoSnapshot,
-    fetch,
-    fetch_preset,
-    fetch_repo,
-    parse_hub_url,
-)
-from dolg_zoo.weights.errors import (
+from dolg_zoo.checkpoints.readers import read_plain, read_state_dict
+from dolg_zoo.errors import (
     CheckpointError,
     ChecksumError,
     DownloadError,
     ManifestError,
     UnreachableError,
     WeightsError,
+)
+from dolg_zoo.weights.download import (
+    RepoSnapshot,
+    fetch,
+    fetch_preset,
+    fetch_repo,
+    parse_hub_url,
 )
 from dolg_zoo.weights.manifest import (
     CheckpointEntry,
@@ -22,7 +23,6 @@ from dolg_zoo.weights.manifest import (
     RemoteFile,
     load_manifest,
 )
-from dolg_zoo.weights.readers import read_plain, read_state_dict
 
 __all__ = [
     "CheckpointEntry",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dolg_zoo._util.json_files import json_text
-from dolg_zoo.weights.errors import ManifestError
+from dolg_zoo.errors import ManifestError
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -141,7 +141,7 @@ class CheckpointEntry:
 
     Attributes:
         file: the upstream's file.
-        format: whose file it is: a key of `dolg_zoo.porting.LAYOUTS`.
+        format: whose file it is: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
 
     The others are as in `PresetEntry`.
     """

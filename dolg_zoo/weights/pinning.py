@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.files import replacing
-from dolg_zoo.weights.errors import ManifestError
+from dolg_zoo.errors import ManifestError
 from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest, parse_manifest
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from dolg_zoo._util.hashing import absence_of, fault_in
 from dolg_zoo._util.json_files import json_object
+from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
-from dolg_zoo.weights.errors import WeightsError
 from dolg_zoo.weights.hub.cache import cached_path
 from dolg_zoo.weights.hub.request import SHA256, Request
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.porting import (
+from dolg_zoo.checkpoints.porting import (
     port_dongkyuk_pytorch,
     port_official_paddle,
     port_official_pytorch,
 )
+from dolg_zoo.models import DOLGConfig, DOLGNet
 
 # in RGB order; the official code has the same numbers in BGR order
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.checkpoints.porting import LAYOUTS, PortingError
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.porting import LAYOUTS, PortingError
 
 # model: its layout, and the architecture that upstream's code states
 MODELS = {

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dolg_zoo.porting import PortingError
-from dolg_zoo.porting.torch_layout import port
+from dolg_zoo.checkpoints.porting import PortingError
+from dolg_zoo.checkpoints.porting.torch_layout import port
 
 TARGETS = {"conv/kernel": (3, 3, 2, 4), "bn/gamma": (4,), "bn/beta": (4,)}
 TARGETS |= {"bn/moving_mean": (4,), "bn/moving_variance": (4,)}

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from dolg_zoo import DOLG
-from dolg_zoo.porting import MarginHead
+from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.presets import PresetError, converted, preset_names, registry
 from dolg_zoo.presets.conversion import Conversion
 from dolg_zoo.weights import (

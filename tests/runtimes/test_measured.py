@@ -3,8 +3,8 @@ import json
 import pytest
 from writable_hub import small_model
 
+from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes import default_runtime, fault_of, measured, registry
-from dolg_zoo.runtimes.errors import CompilationError
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from packaging.licenses import canonicalize_license_expression
 
 import dolg_zoo
 from dolg_zoo import BACKBONES
-from dolg_zoo.porting import LAYOUTS
+from dolg_zoo.checkpoints.porting import LAYOUTS
 from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
 from dolg_zoo.weights.manifest import SCHEMA
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from dolg_zoo import __version__
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.errors import StoreError
 from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
 from dolg_zoo.evaluation.image_files import some
 from dolg_zoo.evaluation.report import settings_of_model, settings_of_store
 from dolg_zoo.gldv2 import IMAGE_ID
 from dolg_zoo.preprocessing import list_images
-from dolg_zoo.retrieval import DescriptorStore, StoreError
+from dolg_zoo.retrieval import DescriptorStore
 
 if TYPE_CHECKING:
     from dolg_zoo.image_embedder import ImageEmbedder

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from dolg_zoo.preprocessing import BadImageError
+from dolg_zoo.errors import BadImageError
 
 
 class Files:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dolg_zoo._util.csv_lists import DataError, checked, rows, stays_inside
+from dolg_zoo._util.csv_lists import checked, rows, stays_inside
+from dolg_zoo.errors import DataError
 from dolg_zoo.retrieval.sources.files import Files
 
 LIST_SUFFIXES = (".csv", ".parquet")

@@ -7,7 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
-from dolg_zoo._util.csv_lists import DataError
+from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
 from dolg_zoo.retrieval.sources.files import Files
 from dolg_zoo.retrieval.sources.lists import LIST_SUFFIXES, read_list

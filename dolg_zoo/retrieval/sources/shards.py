@@ -7,7 +7,8 @@ import tarfile
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import IMAGE_SUFFIXES
 
 SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

@@ -5,8 +5,9 @@ written whole before it is named there, so a process that is killed leaves a sto
 lacks that part at most. Several processes may add to one store.
 """
 
+from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.store.descriptor_store import DescriptorStore
 from dolg_zoo.retrieval.store.part_file import fault_in_id
-from dolg_zoo.retrieval.store.settings import Settings, StoreError
+from dolg_zoo.retrieval.store.settings import Settings
 
 __all__ = ["DescriptorStore", "Settings", "StoreError", "fault_in_id"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import replacing
+from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.store import part_file
 from dolg_zoo.retrieval.store.manifest import (
     MANIFEST,
@@ -19,7 +20,7 @@ from dolg_zoo.retrieval.store.manifest import (
     read_manifest,
     write_manifest,
 )
-from dolg_zoo.retrieval.store.settings import Settings, StoreError
+from dolg_zoo.retrieval.store.settings import Settings
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -12,7 +12,8 @@ import numpy as np
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo.retrieval.store.settings import Settings, StoreError
+from dolg_zoo.errors import StoreError
+from dolg_zoo.retrieval.store.settings import Settings
 
 MANIFEST = "store.json"
 FORMAT_VERSION = 1

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dolg_zoo.errors import StoreError
+
 MAX_DIM = 2**16
 MAX_NAME = 1000
 MAX_SCALES = 16
 MAX_SCALE = 2.0**14
 DTYPES = ("float32", "float16")
-
-
-class StoreError(ValueError):
-    """A store of descriptors is damaged, or does not take what it is given."""
 
 
 @dataclass(frozen=True)

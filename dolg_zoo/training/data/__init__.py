@@ -1,7 +1,8 @@
 """Labelled images: where they come from, what is kept back, in which order they are learned."""
 
+from dolg_zoo.errors import DataError
 from dolg_zoo.training.data.decoding import Batches, random_resized_crop
-from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.order import batch_indices, steps_per_epoch
 from dolg_zoo.training.data.sources import from_folder, load_examples
 from dolg_zoo.training.data.split import split

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from dolg_zoo.preprocessing import BadImageError, ImageConverter, decode_ahead, load_image
-from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.errors import BadImageError, DataError
+from dolg_zoo.preprocessing import ImageConverter, decode_ahead, load_image
+from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.order import batch_indices, steps_per_epoch
 
 MAX_BAD_IN_A_ROW = 50

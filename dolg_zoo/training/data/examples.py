@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import DataError
+from dolg_zoo.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

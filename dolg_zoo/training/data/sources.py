@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import list_images
-from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.tables import from_csv, from_gldv2
 from dolg_zoo.training.data.tfds import from_tfds
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.errors import DataError
+from dolg_zoo.training.data.examples import Examples
 
 
 def split(

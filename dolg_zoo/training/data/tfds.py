@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.training.data.examples import DataError, Examples
+from dolg_zoo.errors import DataError
+from dolg_zoo.training.data.examples import Examples
 
 MAX_BYTES = 2**34
 """The most that is held in memory of a data set, as encoded images."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from dolg_zoo.weights.errors import DownloadError, UnreachableError
+from dolg_zoo.errors import DownloadError, UnreachableError
 
 LATER = {429, 500, 502, 503, 504}
 """Statuses that say nothing of the file or of who asks for it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolg_zoo._util.hashing import fault_in
-from dolg_zoo.weights.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
+from dolg_zoo.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
 from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
 from dolg_zoo.weights.hub.guard import LATER, OTHER_SERVER, guarded_clients
 from dolg_zoo.weights.hub.wanted import Wanted, storage_problem

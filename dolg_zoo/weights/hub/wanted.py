@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dolg_zoo.weights.errors import DownloadError, UnreachableError, WeightsError
+from dolg_zoo.errors import DownloadError, UnreachableError, WeightsError
 
 _CANNOT_STORE = {
     errno.ENOSPC,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from dolg_zoo.errors import PortingError
+
 BATCH_NORM_LEAVES = {
     "weight": "gamma",
     "bias": "beta",
@@ -17,10 +19,6 @@ BATCH_NORM_LEAVES = {
 
 
 MOST_LISTED = 12
-
-
-class PortingError(ValueError):
-    """A checkpoint and a network do not hold the same tensors."""
 
 
 def port(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import PortingError, holds_floats
+from dolg_zoo.checkpoints.porting.torch_layout import holds_floats
+from dolg_zoo.errors import PortingError
 
 
 @dataclass(frozen=True)

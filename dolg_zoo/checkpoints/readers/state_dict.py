@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
 
 _WRAPPERS = ("model_state", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.porting.official_pytorch import BLOCK, port_official_pytorch
-from dolg_zoo.porting.resnet_depth import resnet_of, width_of
-from dolg_zoo.porting.torch_layout import PortingError
+from dolg_zoo.checkpoints.porting.official_pytorch import BLOCK, port_official_pytorch
+from dolg_zoo.checkpoints.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.errors import PortingError
 
 # Paddle keeps these as (in, out), as Keras does and PyTorch does not
 TRANSPOSED = ("fc_t.weight", "fc.weight")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.porting import dongkyuk_pytorch, official_paddle, official_pytorch
-from dolg_zoo.porting.margin_head import MarginHead
+from dolg_zoo.checkpoints.porting import dongkyuk_pytorch, official_paddle, official_pytorch
+from dolg_zoo.checkpoints.porting.margin_head import MarginHead
 
 State = Mapping[str, np.ndarray]
 

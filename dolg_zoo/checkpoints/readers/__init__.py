@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dolg_zoo.weights.errors import CheckpointError
+from dolg_zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +43,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         CheckpointError: it is no such file, is damaged, or could only be read by running it.
         OSError: there is no file of that name, or it may not be read.
     """
-    from dolg_zoo.weights.readers.faults import FileError
-    from dolg_zoo.weights.readers.formats import read
+    from dolg_zoo.checkpoints.readers.faults import FileError
+    from dolg_zoo.checkpoints.readers.formats import read
 
     path = Path(path)
     _check_regular(path)
@@ -70,8 +70,8 @@ def read_plain(path: str | Path) -> Any:
     """
     import numpy as np
 
-    from dolg_zoo.weights.readers import plain
-    from dolg_zoo.weights.readers.faults import DamagedError, FileError
+    from dolg_zoo.checkpoints.readers import plain
+    from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError
 
     path = Path(path)
     _check_regular(path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.weights.readers import paddle, pytorch_stream, pytorch_zip, safetensors_file
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError
+from dolg_zoo.checkpoints.readers import paddle, pytorch_stream, pytorch_zip, safetensors_file
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dolg_zoo.weights.readers.faults import (
+from dolg_zoo.checkpoints.readers.faults import (
     DamagedError,
     FileError,
     RefusedError,
@@ -17,7 +17,7 @@ from dolg_zoo.weights.readers.faults import (
 )
 
 if TYPE_CHECKING:
-    from dolg_zoo.weights.readers.restricted_pickle import Machine
+    from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
 
 # Longer strings are tensor data, never names.
 _LONGEST_TEXT = 64 << 10

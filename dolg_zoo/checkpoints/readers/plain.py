@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.weights.readers.faults import UnsupportedError
-from dolg_zoo.weights.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.faults import UnsupportedError
+from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
 
 
 def read(file: np.memmap) -> Any:

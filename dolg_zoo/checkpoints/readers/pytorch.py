@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.weights.readers.arrays import Region, dtype_named, read_only, strided_view
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.weights.readers.pickle_instructions import Call, Payload, ordered_dict
-from dolg_zoo.weights.readers.state_dict import tensors_in
+from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named, read_only, strided_view
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.pickle_instructions import Call, Payload, ordered_dict
+from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _STORAGES = {
     "BoolStorage": "bool",

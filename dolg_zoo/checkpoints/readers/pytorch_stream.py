@@ -6,10 +6,10 @@ import struct
 
 import numpy as np
 
-from dolg_zoo.weights.readers import pytorch
-from dolg_zoo.weights.readers.arrays import Region, dtype_named
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.weights.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers import pytorch
+from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

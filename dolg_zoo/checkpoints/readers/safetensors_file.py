@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.weights.readers.arrays import dtype_named, shape_of, view
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.weights.readers.state_dict import tensors_in
+from dolg_zoo.checkpoints.readers.arrays import dtype_named, shape_of, view
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _DTYPES = {
     "BOOL": "bool",

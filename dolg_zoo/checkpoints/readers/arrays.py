@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dolg_zoo.weights.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
 
 _PLAIN = {
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dolg_zoo.weights.readers import pytorch
-from dolg_zoo.weights.readers.arrays import Region
-from dolg_zoo.weights.readers.faults import DamagedError, FileError, UnsupportedError, shown
-from dolg_zoo.weights.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers import pytorch
+from dolg_zoo.checkpoints.readers.arrays import Region
+from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
 
 # zipfile makes of each entry's 60 bytes an object of some 700.
 _MAX_DIRECTORY = 8 << 20

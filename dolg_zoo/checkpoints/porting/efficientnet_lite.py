@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import port
+from dolg_zoo.checkpoints.porting.torch_layout import port
 
 PARTS = {
     "_expand_conv": "expand_conv",

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.weights.readers.arrays import read_only, shape_of, view
-from dolg_zoo.weights.readers.faults import DamagedError, RefusedError, UnsupportedError, shown
-from dolg_zoo.weights.readers.pickle_instructions import Call, Payload, ordered_dict
-from dolg_zoo.weights.readers.restricted_pickle import Machine
-from dolg_zoo.weights.readers.state_dict import tensors_in
+from dolg_zoo.checkpoints.readers.arrays import read_only, shape_of, view
+from dolg_zoo.checkpoints.readers.faults import DamagedError, RefusedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.pickle_instructions import Call, Payload, ordered_dict
+from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _CHUNKS = "UnpackBigParamInfor@@"
 _PIECE = 1 << 20

@@ -15,8 +15,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dolg_zoo.weights.readers.faults import DamagedError, shown
-from dolg_zoo.weights.readers.pickle_instructions import INSTRUCTIONS, STOP, unknown
+from dolg_zoo.checkpoints.readers.faults import DamagedError, shown
+from dolg_zoo.checkpoints.readers.pickle_instructions import INSTRUCTIONS, STOP, unknown
 
 # Together these keep the values of a hostile file below 256 MiB: an instruction makes at most a
 # small object, and a character at most four bytes. A ResNet-101 takes 20,000 instructions.

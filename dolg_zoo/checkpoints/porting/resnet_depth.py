@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dolg_zoo.porting.torch_layout import PortingError
+from dolg_zoo.errors import PortingError
 
 STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.porting.margin_head import MarginHead, centers_in
-from dolg_zoo.porting.resnet_depth import resnet_of, width_of
-from dolg_zoo.porting.torch_layout import PortingError, holds_floats, port
+from dolg_zoo.checkpoints.porting.margin_head import MarginHead, centers_in
+from dolg_zoo.checkpoints.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.checkpoints.porting.torch_layout import holds_floats, port
+from dolg_zoo.errors import PortingError
 
 HEAD = {
     "gem_pool": "gem",

@@ -1,0 +1,15 @@
+from .build import build_backbone
+from .imagenet import imagenet_normalization, load_imagenet_weights
+from .registry import BACKBONES, BackboneSpec
+from .resnet import to_be_filled
+from .taps import two_taps
+
+__all__ = [
+    "BACKBONES",
+    "BackboneSpec",
+    "build_backbone",
+    "imagenet_normalization",
+    "load_imagenet_weights",
+    "to_be_filled",
+    "two_taps",
+]

@@ -1,0 +1,1 @@
+"""Weights of other projects: files read safely, their names mapped to ours."""

@@ -1,0 +1,185 @@
+"""Every error that a user can meet; `except DOLGZooError` catches them all.
+
+Each is also a ValueError, OSError, RuntimeError or ArithmeticError where that describes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "BadImageError",
+    "BadImagesError",
+    "CheckpointError",
+    "ChecksumError",
+    "CompilationError",
+    "DOLGZooError",
+    "DataError",
+    "DivergedError",
+    "DownloadError",
+    "ExportError",
+    "GroundTruthError",
+    "ManifestError",
+    "PortingError",
+    "PresetError",
+    "PublishError",
+    "RayError",
+    "RuntimeMissingError",
+    "StoreError",
+    "TrainingConfigError",
+    "UnreachableError",
+    "WeightsError",
+    "WorkerLostError",
+]
+
+
+class DOLGZooError(Exception):
+    """Base class of the errors of dolg-zoo."""
+
+
+# images
+
+
+class BadImageError(DOLGZooError, ValueError):
+    """An image cannot be used.
+
+    Attributes:
+        source: the path as text, or a description of the PIL image or array.
+        reason: what is wrong with the image, in words.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return both parts in one line."""
+        # repr keeps letters of any script and escapes line breaks, so one error is one line.
+        return f"bad image {self.source!r}: {self.reason}"
+
+
+class BadImagesError(DOLGZooError, ValueError):
+    """Some images could not be embedded; the others were.
+
+    Attributes:
+        skipped: index of each image that was skipped, and its error.
+        kept: indices of the images that were embedded, ascending.
+        descriptors: (len(kept), dim) float32, in the order of `kept`.
+    """
+
+    def __init__(
+        self, skipped: dict[int, BadImageError], kept: list[int], descriptors: np.ndarray
+    ) -> None:
+        self.skipped = skipped
+        self.kept = kept
+        self.descriptors = descriptors
+        lines = "\n".join(f"  {error}" for error in skipped.values())
+        super().__init__(
+            f"{len(skipped)} of {len(skipped) + len(kept)} images could not be embedded:\n{lines}"
+            + (
+                "\nThe descriptors of the others are in this error's `descriptors`, their indices"
+                " in `kept`."
+                if kept
+                else ""
+            )
+        )
+
+
+class DataError(DOLGZooError, ValueError):
+    """A data set or a list of images cannot be used, for instance because of a faulty line."""
+
+
+# weights and presets
+
+
+class WeightsError(DOLGZooError):
+    """Base class of the errors of weight files: the manifest, downloads, checkpoints."""
+
+
+class ManifestError(WeightsError, ValueError):
+    """The weights manifest is not well formed."""
+
+
+class DownloadError(WeightsError):
+    """A file is neither on the Hub nor in the cache."""
+
+
+class UnreachableError(DownloadError):
+    """The Hub gave no answer, or an answer that does not describe the file.
+
+    Attributes:
+        reason: why there was no answer; None if the user has forbidden requests.
+    """
+
+    def __init__(self, reason: str | None, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class ChecksumError(WeightsError):
+    """The sha256 or the size of a file differs from the expected one."""
+
+
+class CheckpointError(WeightsError, ValueError):
+    """A checkpoint file cannot be read safely."""
+
+
+class PortingError(DOLGZooError, ValueError):
+    """A checkpoint and a network do not have the same tensors."""
+
+
+class PresetError(DOLGZooError, ValueError):
+    """A preset does not exist, or its files are not valid."""
+
+
+class PublishError(DOLGZooError):
+    """A preset was not published, or not completely; the message says which."""
+
+
+# computing
+
+
+class RuntimeMissingError(DOLGZooError, ValueError):
+    """A runtime is not installed, or does not support the precision on this machine."""
+
+
+class CompilationError(DOLGZooError, RuntimeError):
+    """A compiled model does not give the descriptors of the original."""
+
+
+class ExportError(DOLGZooError, ValueError):
+    """A model cannot be exported this way, or the exported file is not accurate enough."""
+
+
+class RayError(DOLGZooError, RuntimeError):
+    """The Ray cluster cannot be used, or its workers fail repeatedly."""
+
+
+# descriptors and evaluation
+
+
+class StoreError(DOLGZooError, ValueError):
+    """A descriptor store is damaged, or does not accept the given descriptors."""
+
+
+class GroundTruthError(DOLGZooError, ValueError):
+    """A ground truth file is not valid."""
+
+
+# training
+
+
+class TrainingConfigError(DOLGZooError, ValueError):
+    """A setting of a training run is not valid."""
+
+
+class DivergedError(DOLGZooError, ArithmeticError):
+    """The loss or a weight is not finite any more."""
+
+
+class WorkerLostError(DOLGZooError, RuntimeError):
+    """Another worker of the training run has stopped."""

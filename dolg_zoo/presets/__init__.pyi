@@ -1,0 +1,33 @@
+from .conversion import Conversion, convert_checkpoint
+from .folder import Preset, read_margin_head, read_preset, write_preset
+from .margin_head import margin_head_of
+from .registry import (
+    DEFAULT_PRESET,
+    PresetError,
+    fetch_margin_head,
+    hashes_of,
+    load_margin_head,
+    load_preset,
+    locate_preset,
+    preset_names,
+    preset_tags,
+)
+
+__all__ = [
+    "DEFAULT_PRESET",
+    "Conversion",
+    "Preset",
+    "PresetError",
+    "convert_checkpoint",
+    "fetch_margin_head",
+    "hashes_of",
+    "load_margin_head",
+    "load_preset",
+    "locate_preset",
+    "margin_head_of",
+    "preset_names",
+    "preset_tags",
+    "read_margin_head",
+    "read_preset",
+    "write_preset",
+]
