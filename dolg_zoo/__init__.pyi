@@ -14,8 +14,8 @@ from . import (
 )
 from .backbones import two_taps
 from .backbones.registry import BACKBONES
-from .compiled import CompiledDOLG
-from .constructors import (
+from .embedders.compiled import CompiledDOLG
+from .embedders.constructors import (
     dolg_csp_darknet_l,
     dolg_csp_darknet_m,
     dolg_csp_darknet_s,
@@ -66,7 +66,7 @@ from .constructors import (
     dolg_resnet152_v1,
     dolg_resnet152_v2,
 )
-from .dolg import DOLG
+from .embedders.dolg import DOLG
 from .errors import (
     BadImageError,
     BadImagesError,

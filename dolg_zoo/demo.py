@@ -20,7 +20,8 @@ from dolg_zoo.retrieval import Picture, montage_rows
 from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG, ImageSource
+    from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.preprocessing import ImageSource
 
 MAX_PHOTOS = 50
 MAX_CLASS_PHOTOS = 400

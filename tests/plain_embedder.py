@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.image_embedder import ImageEmbedder
+from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.preprocessing import ImageConverter
 
 
@@ -40,7 +40,7 @@ class PlainEmbedder(ImageEmbedder):
 
         return super().embed_each(each(), **options)
 
-    def _infer(self, images):
+    def infer(self, images):
         count, height, width, _ = images.shape
         quarters = images.reshape(count, 2, height // 2, 2, width // 2, 3)
         rows = 1 + quarters.astype(np.float64).mean(axis=(2, 4)).reshape(count, 12)

@@ -14,8 +14,9 @@ from bounds import DESCRIPTOR
 from writable_hub import small_model
 
 import dolg_zoo
-from dolg_zoo import CompiledDOLG, compiled
-from dolg_zoo.compiled import load_compiled, remember_compiled
+from dolg_zoo import CompiledDOLG
+from dolg_zoo.embedders import compiled
+from dolg_zoo.embedders.compiled import load_compiled, remember_compiled
 from dolg_zoo.runtimes import CompilationError, cache
 
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_litert"}

@@ -245,7 +245,7 @@ def test_every_public_name_is_in_the_reference(site):
     assert len(others) > 10 and others <= headings
     assert all(f"<code>{name}</code>" in page for name in constructors)
     # what a class has from its base is its own to a reader
-    assert 'id="dolg_zoo.dolg.DOLG.embed"' in page and 'Index.search"' in page
+    assert 'id="dolg_zoo.embedders.dolg.DOLG.embed"' in page and 'Index.search"' in page
 
 
 @pytest.mark.slow

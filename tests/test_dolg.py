@@ -13,7 +13,7 @@ from PIL import Image
 from small_run import tiny_model
 
 import dolg_zoo
-from dolg_zoo.image_embedder import MAX_IMAGE_PIXELS, BadImagesError
+from dolg_zoo.embedders.base import MAX_IMAGE_PIXELS, BadImagesError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.weights.kept import EMBEDDED
@@ -123,11 +123,11 @@ def test_an_image_too_large_for_the_network_is_skipped_and_said_so(model, photos
 def test_large_images_go_through_the_network_in_small_batches(photos, monkeypatch):
     net = tiny_model(size=None).net
     original = dolg_zoo.DOLG(net, dolg_zoo.ImageConverter(size=None, mode="original"))
-    monkeypatch.setattr("dolg_zoo.image_embedder.BATCH_PIXELS", 2 * 100 * 100)
+    monkeypatch.setattr("dolg_zoo.embedders.base.BATCH_PIXELS", 2 * 100 * 100)
     sizes = []
-    infer = original._infer
+    infer = original.infer
     monkeypatch.setitem(
-        original.__dict__, "_infer", lambda batch: sizes.append(batch.shape) or infer(batch)
+        original.__dict__, "infer", lambda batch: sizes.append(batch.shape) or infer(batch)
     )
     original.embed([Image.new("RGB", (100, 100))] * 5)
     assert [size[0] for size in sizes] == [2, 2, 1]
@@ -333,7 +333,7 @@ def test_backbone_weights_come_without_a_network_where_they_ship(embedded_model)
 
 def test_backbone_weights_without_a_source_list_those_that_have_one(monkeypatch):
     # before the network is built, which takes seconds
-    monkeypatch.setattr("dolg_zoo.constructors.DOLGNet", None)
+    monkeypatch.setattr("dolg_zoo.embedders.constructors.DOLGNet", None)
     with pytest.raises(ValueError, match=r"There is one for: .*efficientnet_b0"):
         dolg_zoo.dolg_efficientnet_lite_b3(backbone_weights="imagenet")
     with pytest.raises(ValueError, match="\"imagenet\" or None, got 'places'"):

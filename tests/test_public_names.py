@@ -32,7 +32,11 @@ def test_each_name_of_a_stub_is_there(package):
 
 
 def test_the_stubs_have_a_constructor_for_each_backbone():
-    declared = {n.target.id for n in statements("constructors.pyi") if isinstance(n, ast.AnnAssign)}
+    declared = {
+        n.target.id
+        for n in statements("embedders/constructors.pyi")
+        if isinstance(n, ast.AnnAssign)
+    }
     assert declared == CONSTRUCTORS
     assert {name for name in dolg_zoo.__all__ if name.startswith("dolg_")} == CONSTRUCTORS
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from _benchmark_common import serve
 from _benchmark_images import images
 
-from dolg_zoo.compiled import CompiledDOLG, remember_compiled
+from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
 from dolg_zoo.preprocessing import ImageConverter, list_images
 from dolg_zoo.runtimes import PRECISIONS, RUNTIMES, RuntimeMissingError
 
@@ -113,7 +113,7 @@ def models(preset, runtime, threads):
 
 
 def by_arrays(model, batch, size):
-    return model._infer(images(batch, size))
+    return model.infer(images(batch, size))
 
 
 def by_files(model, files, batch, converter):

@@ -16,8 +16,9 @@ import time
 
 def prepare(preset, *runtimes):
     """Compiles; a preset with a backbone is made with random weights first."""
-    from dolg_zoo import DOLG, ImageConverter, constructors
-    from dolg_zoo.compiled import remember_compiled
+    from dolg_zoo import DOLG, ImageConverter
+    from dolg_zoo.embedders import constructors
+    from dolg_zoo.embedders.compiled import remember_compiled
     from dolg_zoo.runtimes.cache import compiled_folder
 
     if runtimes[-1].startswith("--backbone="):
@@ -43,7 +44,7 @@ def first(runtime):
     if runtime == "keras":
         from dolg_zoo import DOLG
     else:
-        from dolg_zoo.compiled import CompiledDOLG
+        from dolg_zoo.embedders.compiled import CompiledDOLG
     imported = time.perf_counter()
     model = DOLG.from_preset() if runtime == "keras" else CompiledDOLG.cached(None, runtime)
     loaded = time.perf_counter()
@@ -66,10 +67,10 @@ def memory(preset, runtime, size):
 
         model = DOLG.from_preset(preset)
     else:
-        from dolg_zoo.compiled import CompiledDOLG
+        from dolg_zoo.embedders.compiled import CompiledDOLG
 
         model = CompiledDOLG.cached(preset, runtime)
-    return peak_after(model._infer, size)
+    return peak_after(model.infer, size)
 
 
 def openvino(path, size):

@@ -200,7 +200,7 @@ def extraction(arguments, scratch):
     files = list_images(photos)
     arrays = [(i, model.image_converter(load_image(file))) for i, file in enumerate(files)]
     batches = [batch for _, batch in batch_by_shape(iter(arrays), 16, 64)]
-    infer = model.routed()._infer  # by the route that extraction takes
+    infer = model.routed().infer  # by the route that extraction takes
     stores = (scratch / f"store-{number}" for number in itertools.count())
 
     def network():

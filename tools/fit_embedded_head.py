@@ -29,7 +29,7 @@ import numpy as np
 
 import dolg_zoo
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, list_images, load_image
 from dolg_zoo.presets import DEFAULT_PRESET, read_preset

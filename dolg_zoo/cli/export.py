@@ -14,8 +14,8 @@ from dolg_zoo.cli.reporting import note, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from dolg_zoo.compiled import CompiledDOLG
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.compiled import CompiledDOLG
+    from dolg_zoo.embedders.dolg import DOLG
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -127,7 +127,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.errors import ExportError
     from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
 

@@ -15,7 +15,7 @@ from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 KINDS = ("auto", "exact", "hnsw", "ivfpq")
 

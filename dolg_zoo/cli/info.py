@@ -14,7 +14,7 @@ from dolg_zoo.cli.reporting import note, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.weights.manifest import CheckpointEntry, PresetEntry
 
 

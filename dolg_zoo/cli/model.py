@@ -15,8 +15,9 @@ from dolg_zoo.cli.reporting import is_debugging, note
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dolg_zoo.dolg import DOLG
-    from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.preprocessing import ImageSource
 
 
 def load_model(preset: str | None) -> DOLG:
@@ -24,7 +25,7 @@ def load_model(preset: str | None) -> DOLG:
     if sys.stderr.isatty():
         note("Loading the model …")
     import_tensorflow()
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
 
     return DOLG.from_preset(preset)
 
@@ -45,7 +46,7 @@ def load_embedder(
         precision: as for `DOLG.embed`.
         sample: gives images to calibrate "int8" with.
     """
-    from dolg_zoo.compiled import CompiledDOLG, remember_compiled
+    from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
     from dolg_zoo.runtimes import check_route
 
     runtime = check_route(runtime, precision)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
-from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval import DescriptorStore, extract
 from dolg_zoo.retrieval.cache import cache_file, key_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dolg_zoo.evaluation.tasks.folder import ALL, ClassFolder
 from dolg_zoo.preprocessing import list_images
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 NEIGHBOURS = 10
 MIN_AGREEMENT = 0.8

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo import __version__
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.evaluation.search import Options
-from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.retrieval import DescriptorStore
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 
 @dataclass(frozen=True)

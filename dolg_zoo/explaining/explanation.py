@@ -15,8 +15,8 @@ from dolg_zoo.preprocessing.decode import name_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dolg_zoo.dolg import DOLG
-    from dolg_zoo.image_embedder import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,23 @@ class Explanation:
 
 
 def explain(
-    model: DOLG, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
+    model: EmbeddingModel,
+    image: ImageSource,
+    other: ImageSource | None = None,
+    *,
+    name: str,
+    scale: float = 1.0,
 ) -> Explanation:
-    """See `DOLG.explain`."""
+    """See `DOLG.explain`; `name` is that of the model."""
     from dolg_zoo.explaining.decomposition import decompose
-    from dolg_zoo.fingerprint import name_of_model
 
     sources = [image] if other is None else [image, other]
     photos = [load_image(source) for source in sources]
     parts = [decompose(model.net, model.image_converter(photo, scale)) for photo in photos]
     names = [name_of(source) for source in sources]
-    described = name_of_model(model)
     if other is None:
         sides = [Side(names[0], photos[0], parts[0].attention)]
-        return Explanation(tuple(sides), None, described)
+        return Explanation(tuple(sides), None, name)
     sides = [
         Side(name, photo, mine.attention, float(mine.base @ theirs), mine.places @ theirs)
         for name, photo, mine, theirs in zip(
@@ -102,4 +105,4 @@ def explain(
         )
     ]
     score = float(parts[0].descriptor @ parts[1].descriptor)
-    return Explanation(tuple(sides), score, described)
+    return Explanation(tuple(sides), score, name)

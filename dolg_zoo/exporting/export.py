@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dolg_zoo.compiled import CompiledDOLG
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting import saved_model
 from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, plan_export
@@ -23,17 +22,17 @@ from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
-    from dolg_zoo.image_embedder import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 TOLERANCE = 1e-5
 """How far a descriptor in float32 may be from the model's, of length 1."""
 
-Accept = Callable[[CompiledDOLG], dict[str, Any]]
+Accept = Callable[[Infer, dict[str, Any]], dict[str, Any]]
 
 
 def export_model(
-    model: DOLG,
+    model: EmbeddingModel,
     path: str | Path,
     format: str = SAVED_MODEL,
     *,
@@ -51,8 +50,9 @@ def export_model(
         precision: as for `DOLG.export`.
         size: as for `DOLG.export`.
         calibration: as for `DOLG.export`.
-        accept: is shown what was exported before it is put in its place; raises to refuse it, and
-            what it returns is added to what is known of the export.
+        accept: is called with the reloaded export and its record, as `CompiledDOLG` takes them,
+            before the export is put in its place. It raises an error to refuse the export. What
+            it returns is added to the result.
     """
     plan = plan_export(path, format, precision, size, model.image_converter, model.input_shape[1:3])
     images = None
@@ -72,14 +72,16 @@ def export_model(
             **_compared(model, infer, plan),
         }
         if accept:
-            facts.update(accept(_embedder(model, infer, made, plan)))
+            facts.update(accept(infer, _record_of(model, made, plan)))
         del infer
         facts["bytes"] = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
         _put(made, plan, Path(scratch))
     return facts
 
 
-def _write(model: DOLG, folder: Path, plan: Plan, images: Sequence[np.ndarray] | None) -> None:
+def _write(
+    model: EmbeddingModel, folder: Path, plan: Plan, images: Sequence[np.ndarray] | None
+) -> None:
     served = servable(model, plan.size)
     if plan.format == SAVED_MODEL:
         saved_model.write(served, folder)
@@ -102,10 +104,10 @@ def _write(model: DOLG, folder: Path, plan: Plan, images: Sequence[np.ndarray] |
     write_record(folder, plan.format, record)
 
 
-def _compared(model: DOLG, infer: Infer, plan: Plan) -> dict[str, Any]:
+def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]:
     """How the file's descriptors of real photographs differ from the model's."""
     photos = calibration_images(plan.image_converter, shipped_photos())
-    expected, found = describe(model._infer, photos), describe(infer, photos)
+    expected, found = describe(model.infer, photos), describe(infer, photos)
     distance = float(np.linalg.norm(found - expected, axis=1).max())
     if plan.precision == "float32" and not distance <= TOLERANCE:  # nor if it is not a number
         raise ExportError(
@@ -115,21 +117,18 @@ def _compared(model: DOLG, infer: Infer, plan: Plan) -> dict[str, Any]:
     return {"distance": distance, "cosine_to_model": cosines(expected, found)}
 
 
-def _embedder(model: DOLG, infer: Infer, folder: Path, plan: Plan) -> CompiledDOLG:
+def _record_of(model: EmbeddingModel, folder: Path, plan: Plan) -> dict[str, Any]:
     digest = hashlib.sha256(f"{model.model_id} {plan}".encode())
     for file in sorted(folder.rglob("*")):
         digest.update(file.read_bytes() if file.is_file() else b"")
-    return CompiledDOLG(
-        infer,
-        {
-            "runtime": plan.format,
-            "precision": plan.precision,
-            "image_converter": plan.image_converter.to_config(),
-            "descriptor_dim": model.descriptor_dim,
-            "metadata": model.metadata,
-            "model_id": digest.hexdigest()[:32],
-        },
-    )
+    return {
+        "runtime": plan.format,
+        "precision": plan.precision,
+        "image_converter": plan.image_converter.to_config(),
+        "descriptor_dim": model.descriptor_dim,
+        "metadata": model.metadata,
+        "model_id": digest.hexdigest()[:32],
+    }
 
 
 def _put(made: Path, plan: Plan, scratch: Path) -> None:

@@ -3,7 +3,7 @@
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.converter import ImageConverter
 from dolg_zoo.preprocessing.crop import Crop
-from dolg_zoo.preprocessing.decode import load_image
+from dolg_zoo.preprocessing.decode import ImageSource, load_image
 from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, list_images
 from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
 
@@ -12,6 +12,7 @@ __all__ = [
     "BadImageError",
     "Crop",
     "ImageConverter",
+    "ImageSource",
     "batch_by_shape",
     "decode_ahead",
     "list_images",

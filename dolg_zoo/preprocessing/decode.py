@@ -35,6 +35,10 @@ into memory before they look at it."""
 _CALLERS_IMAGE = threading.Lock()
 
 
+ImageSource = str | Path | Image.Image | np.ndarray | Crop
+"""An image: a path, a PIL image, an array (height, width, 3) or a part of one of these."""
+
+
 def load_image(
     source: str | Path | bytes | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:

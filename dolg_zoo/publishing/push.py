@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.publishing.hub import check_published, check_repo, commit
 from dolg_zoo.publishing.staging import stage
 

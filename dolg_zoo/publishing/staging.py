@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
 from dolg_zoo.presets import read_margin_head
 from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, read_json, whole_preset

@@ -16,7 +16,7 @@ from dolg_zoo.preprocessing import list_images
 from dolg_zoo.retrieval.cache import cache_file, key_of, read_cache, write_cache
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 KEEP_EVERY_S = 60
 

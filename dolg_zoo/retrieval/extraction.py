@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.progress import track
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.retrieval.pending import Pending, Result, embed_here
 from dolg_zoo.retrieval.ray_cluster import check_ray
 from dolg_zoo.retrieval.ray_engine import embed_on_ray
@@ -23,7 +23,7 @@ from dolg_zoo.retrieval.sources import Source, open_source
 from dolg_zoo.retrieval.store import DescriptorStore
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 ENGINES = ("local", "ray")
 PART_ROWS = 4096

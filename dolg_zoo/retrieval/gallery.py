@@ -18,7 +18,7 @@ from dolg_zoo.retrieval.ranking import Ranking, ranked
 from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.files import is_special
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.fingerprint import name_of_model
 from dolg_zoo.retrieval.approximate import kind_for
 from dolg_zoo.retrieval.embedding import embed_folder
 from dolg_zoo.retrieval.gallery import Gallery, Matches, check_k, check_threshold
@@ -23,7 +23,8 @@ from dolg_zoo.retrieval.store import DescriptorStore
 from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.preprocessing import ImageSource
 
 
 class Index(Gallery):

@@ -12,7 +12,7 @@ from dolg_zoo.preprocessing import load_image
 from dolg_zoo.preprocessing.decode import name_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.retrieval.gallery import Matches
 
 HEIGHT = 140  # pixels of a thumbnail

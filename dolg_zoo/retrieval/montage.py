@@ -19,7 +19,7 @@ from dolg_zoo.preprocessing import load_image
 from dolg_zoo.retrieval.svg_page import SvgPage
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.retrieval.gallery import Match
 
 PANEL = "#eceff3"

@@ -13,7 +13,7 @@ from dolg_zoo.retrieval.sources import Source
 from dolg_zoo.retrieval.store import fault_in_id
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 Item = tuple[str, Path | bytes | BadImageError]
 Result = tuple[str, np.ndarray | BadImageError]

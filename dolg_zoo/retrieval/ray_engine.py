@@ -21,7 +21,7 @@ from dolg_zoo.retrieval.ray_cluster import check_ray, cluster
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
 
 CHUNK_BATCHES = 8
 """Batches in a chunk: the more, the fuller they are where images differ in size, and the more is

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
 
 ROWS = 2**14  # in double precision at a time
 AMPLE = 4
@@ -52,7 +52,7 @@ def whiten(
             or not of this model's, `dim` or `power` is out of its range, or the model ends in a
             whitening already.
     """
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.models import whitened_net
 
     known = model.descriptor_dim

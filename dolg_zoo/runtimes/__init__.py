@@ -1,14 +1,8 @@
 """What computes descriptors: Keras, or a runtime that its network was compiled for."""
 
 from dolg_zoo.errors import CompilationError, RuntimeMissingError
-from dolg_zoo.runtimes.registry import (
-    PRECISIONS,
-    RUNTIMES,
-    check_route,
-    default_runtime,
-    fault_of,
-    why_default,
-)
+from dolg_zoo.runtimes.choice import check_route, default_runtime, why_default
+from dolg_zoo.runtimes.registry import PRECISIONS, RUNTIMES, fault_of
 
 __all__ = [
     "PRECISIONS",

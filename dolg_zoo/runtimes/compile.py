@@ -14,8 +14,9 @@ from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.cpu import cores
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
+
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 Infer = Callable[[np.ndarray], np.ndarray]
 
@@ -55,7 +56,7 @@ def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
     return lambda images: frozen(tf.constant(images))[0].numpy()
 
 
-def check(infer: Infer, expected: Infer, model: keras.Model) -> float:
+def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
     """Compares two ways to compute in float32.
 
     Returns:

@@ -20,14 +20,14 @@ from dolg_zoo.runtimes.cpu import cores, cpu_id
 from dolg_zoo.runtimes.registry import RUNTIMES, fault_of
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 TURNS, TURN = 7, 0.7  # how often each is timed, and seconds at least each time
 PHOTO = (1024, 768)  # width and height of what a converter is asked about
 
 
 def measure_runtimes(
-    model: DOLG, say: Callable[[str], None] = lambda line: None
+    model: EmbeddingModel, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, float]:
     """Times each runtime that can be used here, turn by turn, and remembers who was the fastest.
 
@@ -49,7 +49,7 @@ def measure_runtimes(
         if fault_of(name) is None:
             say(f"Compiling for {name} …")
             try:
-                routes[name] = model.compile_for_inference(name)._infer
+                routes[name] = model.compile_for_inference(name).infer
                 routes[name](images)
             except CompilationError as error:
                 say(f"{name} cannot compute this model: {error}")

@@ -17,9 +17,9 @@ from dolg_zoo.preprocessing import Crop, load_image
 from dolg_zoo.retrieval import Ranking
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.explaining import Explanation
-    from dolg_zoo.image_embedder import ImageSource
+    from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.retrieval import Index, Matches
 
 RANKINGS = {

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from dolg_zoo.constructors import constructor
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.constructors import constructor
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.layers import dynamic_margins
 from dolg_zoo.models import MarginClassifier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import BadImageError, DataError
 from dolg_zoo.evaluation import RetrievalScores, leave_one_out
 from dolg_zoo.training.data import Examples

@@ -141,7 +141,7 @@ def test_an_evaluation_that_was_interrupted_goes_on(benchmark, model, embedded_i
         return work(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("dolg_zoo.image_embedder.BATCH_PIXELS", 1)  # batches of one
+        patch.setattr("dolg_zoo.embedders.base.BATCH_PIXELS", 1)  # batches of one
         patch.setattr(type(model.image_converter), "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             task.evaluate(model)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dolg_zoo.checkpoints.porting import MarginHead
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.layers import ArcFace, CosineSoftmax, CurricularFace, SubCenterArcFace
 from dolg_zoo.presets import (
     PresetError,

@@ -4,7 +4,7 @@ import pytest
 from writable_hub import small_model
 
 from dolg_zoo.errors import CompilationError
-from dolg_zoo.runtimes import default_runtime, fault_of, measured, registry
+from dolg_zoo.runtimes import choice, default_runtime, fault_of, measured, registry
 
 
 @pytest.fixture(autouse=True)
@@ -12,7 +12,7 @@ def here(monkeypatch, tmp_path):
     """A machine without a GPU, with a cache of its own."""
     monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
-    monkeypatch.setattr(registry, "has_gpu", lambda: False)
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
     return tmp_path / "compiled" / "speeds.json"
 
 
@@ -25,7 +25,7 @@ def timed(monkeypatch):
             def __init__(self, name):
                 if seconds[name] is None:
                     raise CompilationError("it has a layer too many")
-                self._infer = lambda images: name
+                self.infer = lambda images: name
 
         class Model:
             input_shape = (None, 32, 48, 3)
@@ -46,7 +46,7 @@ def test_the_fastest_is_the_default_from_then_on(timed):
         pytest.skip("needs a runtime besides Keras")
     assert timed({first: 0.5, other: 0.25}) == {other: 32.0, first: 16.0}  # 8 images
     assert default_runtime() == other
-    assert "fastest here when measured, 32 images a second" in registry.why_default()[1]
+    assert "fastest here when measured, 32 images a second" in choice.why_default()[1]
 
 
 def test_what_cannot_compile_the_model_is_said_and_left_out(timed):

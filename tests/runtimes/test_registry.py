@@ -2,14 +2,21 @@ import importlib.util
 
 import pytest
 
-from dolg_zoo.runtimes import RuntimeMissingError, check_route, default_runtime, fault_of, registry
+from dolg_zoo.runtimes import (
+    RuntimeMissingError,
+    check_route,
+    choice,
+    default_runtime,
+    fault_of,
+    registry,
+)
 
 
 @pytest.fixture(autouse=True)
 def nothing_said_nor_measured(monkeypatch, tmp_path):
     monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
-    monkeypatch.setattr(registry, "has_gpu", lambda: False)
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def test_keras_is_what_there_always_is(without):
 
 
 def test_beside_a_gpu_keras_computes(monkeypatch):
-    monkeypatch.setattr(registry, "has_gpu", lambda: True)
+    monkeypatch.setattr(choice, "has_gpu", lambda: True)
     assert default_runtime() == "keras"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers.arrays import read_only, shape_of, view
 from dolg_zoo.checkpoints.readers.faults import DamagedError, RefusedError, UnsupportedError, shown
 from dolg_zoo.checkpoints.readers.pickle_instructions import Call, Payload, ordered_dict
-from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _CHUNKS = "UnpackBigParamInfor@@"
@@ -48,7 +48,7 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
     """Read the state dict of a .pdparams file."""
     reader = _Reader(file)
     states = {_Array: _set_array, _DType: _set_dtype, dict: lambda value, state: None}
-    checkpoint = Machine(memoryview(file), 0, len(file), reader.names(), states).load()
+    checkpoint = RestrictedUnpickler(memoryview(file), 0, len(file), reader.names(), states).load()
     if isinstance(checkpoint, dict) and _CHUNKS in checkpoint:
         reader.join_chunks(checkpoint)
     return {

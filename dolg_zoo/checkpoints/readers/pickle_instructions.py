@@ -6,7 +6,7 @@ import pickletools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dolg_zoo.checkpoints.readers.faults import (
     DamagedError,
@@ -15,9 +15,7 @@ from dolg_zoo.checkpoints.readers.faults import (
     UnsupportedError,
     shown,
 )
-
-if TYPE_CHECKING:
-    from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.pickle_machine import Machine
 
 # Longer strings are tensor data, never names.
 _LONGEST_TEXT = 64 << 10

@@ -9,7 +9,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers import pytorch
 from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -24,7 +24,7 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
     dtypes: dict[str, str] = {}
     data = memoryview(file)
     storages = pytorch.storages(dtypes)
-    machine = Machine(data, 0, len(data), pytorch.names(), pytorch.STATES, storages)
+    machine = RestrictedUnpickler(data, 0, len(data), pytorch.names(), pytorch.STATES, storages)
     if machine.load() != _MAGIC_NUMBER or machine.load() != _PROTOCOL:
         raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
     match machine.load():
@@ -37,7 +37,9 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
     return pytorch.state_dict(checkpoint, file, lambda storage: regions[storage.key])
 
 
-def _regions(machine: Machine, keys: object, dtypes: dict[str, str]) -> dict[str, Region]:
+def _regions(
+    machine: RestrictedUnpickler, keys: object, dtypes: dict[str, str]
+) -> dict[str, Region]:
     """Find the block of each storage: they follow the pickles in the order of the keys."""
     if not isinstance(keys, list):
         raise DamagedError(f"has {shown(keys)} instead of a list of its storages")

@@ -14,7 +14,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers import pytorch
 from dolg_zoo.checkpoints.readers.arrays import Region
 from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.restricted_pickle import Machine
+from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
 
 # zipfile makes of each entry's 60 bytes an object of some 700.
 _MAX_DIRECTORY = 8 << 20
@@ -31,7 +31,7 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
     if order is not None and archive.contents(order) != b"little":
         raise UnsupportedError("was written on a big-endian machine")
     pickle = archive.verified(f"{root}/data.pkl")
-    machine = Machine(
+    machine = RestrictedUnpickler(
         memoryview(file),
         pickle.start,
         pickle.start + pickle.size,

@@ -23,7 +23,7 @@ from dolg_zoo.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 Solution = Annotated[Path, typer.Option(metavar="FILE.csv", help="What queries should find.")]
 Predictions = Annotated[

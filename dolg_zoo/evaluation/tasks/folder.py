@@ -17,7 +17,7 @@ from dolg_zoo.evaluation.search import Options, improved
 from dolg_zoo.preprocessing import list_images
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 ALL = "all"
 

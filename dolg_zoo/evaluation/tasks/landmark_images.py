@@ -21,7 +21,7 @@ from dolg_zoo.preprocessing import list_images
 from dolg_zoo.retrieval import DescriptorStore
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from dolg_zoo.evaluation.tasks.landmark_images import (
 from dolg_zoo.gldv2 import read_landmarks
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 NEIGHBOURS = 5
 

@@ -26,7 +26,7 @@ from dolg_zoo.evaluation.tasks.landmark_images import (
 )
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 
 @dataclass(frozen=True)

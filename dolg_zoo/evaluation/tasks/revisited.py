@@ -21,7 +21,7 @@ from dolg_zoo.evaluation.search import Options, improved
 from dolg_zoo.preprocessing import Crop
 
 if TYPE_CHECKING:
-    from dolg_zoo.image_embedder import ImageEmbedder
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 OVERLAP = (
     "GLDv2-clean, the training set, overlaps the test landmarks: 36 of 70 ROxford and 38 of 70"

@@ -19,7 +19,7 @@ class Settings:
     """What made the descriptors of a store, and how they are kept.
 
     Attributes:
-        model_id: `dolg_zoo.fingerprint` of the model.
+        model_id: `dolg_zoo.embedders.fingerprint` of the model.
         model_name: what to call it in messages.
         dim: length of a descriptor, up to 2**16.
         dtype: "float32" or "float16".

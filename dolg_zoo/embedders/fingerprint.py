@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 
-def fingerprint(model: DOLG) -> str:
+def fingerprint(model: EmbeddingModel) -> str:
     """32 hexadecimal digits that are the same for models whose descriptors are the same.
 
     Taken from the weights as they are now, not from the hashes in the preset's metadata: those
@@ -30,7 +31,7 @@ def fingerprint(model: DOLG) -> str:
     return digest.hexdigest()[:32]
 
 
-def name_of_model(model: DOLG) -> str:
+def name_of_model(model: ImageEmbedder) -> str:
     """What to call a model in messages."""
     metadata = model.metadata
     return metadata.get("preset") or metadata.get("name") or "a model without a name"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
-from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets.registry import hashes_of, locate_preset
 from dolg_zoo.runtimes import check_route
 from dolg_zoo.runtimes.cache import (
@@ -37,7 +37,7 @@ from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
-    from dolg_zoo.dolg import DOLG
+    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,8 @@ class CompiledDOLG(ImageEmbedder):
             loaded.metadata["preset"] = located.name
         return loaded or None
 
-    def _infer(self, images: np.ndarray) -> np.ndarray:
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """See `ImageEmbedder.infer`."""
         return self._compute(images)
 
     def routed(
@@ -130,7 +131,7 @@ def load_compiled(
 
 
 def compile_model(
-    model: DOLG,
+    model: EmbeddingModel,
     runtime: str | None = None,
     precision: str = "float32",
     calibration: Sequence[ImageSource] | None = None,
@@ -147,7 +148,7 @@ def compile_model(
         "model_id": model.model_id,
     }
     if runtime == "keras":
-        return CompiledDOLG(freeze(model._traced), record)
+        return CompiledDOLG(freeze(model.traced), record)
     compiled = load_compiled(record["model_id"], runtime, precision, threads)
     if compiled is None:
         logger.info("Compiling for %s in %s, once", runtime, precision)
@@ -157,7 +158,7 @@ def compile_model(
 
 
 def _compile(
-    model: DOLG,
+    model: EmbeddingModel,
     record: dict[str, Any],
     calibration: Sequence[ImageSource] | None,
     threads: int | None,
@@ -186,7 +187,7 @@ def _compile(
 
 
 def _write(
-    model: DOLG,
+    model: EmbeddingModel,
     folder: Path,
     runtime: str,
     precision: str,
@@ -200,7 +201,7 @@ def _write(
     served = servable(model)
     made.write(served, folder)
     plain = load(folder, runtime, "float32")
-    distance = check(plain, model._infer, model)
+    distance = check(plain, model.infer, model)
     if precision == "float32":
         return {"distance": distance}
     if images is None:
@@ -216,7 +217,7 @@ def _write(
     return {"model_id": digest.hexdigest()[:32], "cosine_to_float32": changed}
 
 
-def remember_compiled(model: DOLG) -> None:
+def remember_compiled(model: EmbeddingModel) -> None:
     """Lets `CompiledDOLG.cached` find what a preset was compiled to by the preset's files.
 
     Args:

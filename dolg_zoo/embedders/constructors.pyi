@@ -1,6 +1,6 @@
 from typing import Any, Protocol
 
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.preprocessing import ImageConverter
 
 class Constructor(Protocol):

@@ -11,10 +11,15 @@ from PIL import Image
 
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError, BadImagesError
-from dolg_zoo.preprocessing import Crop, batch_by_shape, decode_ahead, list_images, load_image
+from dolg_zoo.preprocessing import (
+    Crop,
+    ImageSource,
+    batch_by_shape,
+    decode_ahead,
+    list_images,
+    load_image,
+)
 from dolg_zoo.preprocessing.decode import name_of
-
-ImageSource = str | Path | Image.Image | np.ndarray | Crop
 
 BATCH_PIXELS = 16 * 512 * 512
 """The most pixels that go through the network at once, unless one image alone has more: in
@@ -37,7 +42,7 @@ class ImageEmbedder:
 
     # A plain class: Keras changes the bases of a model's classes, which an ABC does not bear.
 
-    def _infer(self, images: np.ndarray) -> np.ndarray:
+    def infer(self, images: np.ndarray) -> np.ndarray:
         """(batch, height, width, 3) uint8 to (batch, dim) float32, each row of length 1."""
         raise NotImplementedError
 
@@ -136,7 +141,7 @@ class ImageEmbedder:
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
         sample = images if isinstance(images, Sequence) else None
-        infer = self.routed(runtime, precision, sample)._infer
+        infer = self.routed(runtime, precision, sample).infer
 
         def work(source: ImageSource) -> list[np.ndarray]:
             image = load_image(source)

@@ -11,15 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dolg_zoo.compiled import CompiledDOLG, compile_model
-from dolg_zoo.errors import BadImagesError, PresetError
+from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.embedders.compiled import CompiledDOLG, compile_model
+from dolg_zoo.embedders.fingerprint import fingerprint, name_of_model
+from dolg_zoo.errors import PresetError
 from dolg_zoo.explaining import Explanation, explain
 from dolg_zoo.exporting import export_model
-from dolg_zoo.fingerprint import fingerprint
-from dolg_zoo.image_embedder import ImageEmbedder, ImageSource
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
-from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets import (
     Preset,
     load_margin_head,
@@ -30,8 +30,6 @@ from dolg_zoo.presets import (
 )
 from dolg_zoo.runtimes import default_runtime
 from dolg_zoo.runtimes.telemetry import no_telemetry
-
-__all__ = ["DOLG", "BadImagesError", "ImageSource"]
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -325,7 +323,7 @@ class DOLG(ImageEmbedder, keras.Model):
             precision=precision,
             size=size,
             calibration=calibration,
-            accept=accept,
+            accept=accept and (lambda infer, record: accept(CompiledDOLG(infer, record))),
         )
         if verbose:
             print(f"Saved artifact at '{filepath}'.")
@@ -352,13 +350,15 @@ class DOLG(ImageEmbedder, keras.Model):
         Raises:
             BadImageError: if an image cannot be read.
         """
-        return explain(self, image, other, scale=scale)
+        return explain(self, image, other, name=name_of_model(self), scale=scale)
 
-    def _infer(self, images: np.ndarray) -> np.ndarray:
-        return self._traced(images).numpy()
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """See `ImageEmbedder.infer`."""
+        return self.traced(images).numpy()
 
     @cached_property
-    def _traced(self) -> Callable[[np.ndarray], tf.Tensor]:
+    def traced(self) -> Callable[[np.ndarray], tf.Tensor]:
+        """The model as one TensorFlow function of uint8 images of any batch size."""
         # `predict` traces anew for the first few shapes it meets, and a graph for one shape rounds
         # otherwise than one for all: descriptors would depend on what was embedded before.
         signature = tf.TensorSpec(self.input_shape, tf.uint8)

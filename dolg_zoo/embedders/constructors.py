@@ -7,7 +7,7 @@ from typing import Any
 
 from dolg_zoo.backbones import BACKBONES, imagenet_normalization, load_imagenet_weights
 from dolg_zoo.backbones.imagenet import check_imagenet_source
-from dolg_zoo.dolg import DOLG
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import locate_preset, preset_names, preset_tags, read_preset

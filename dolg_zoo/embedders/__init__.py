@@ -1,0 +1,1 @@
+"""What turns images into descriptors: a Keras model, or what one was compiled to."""

@@ -1,0 +1,75 @@
+"""Which runtime computes where the user names none."""
+
+from __future__ import annotations
+
+import os
+
+from dolg_zoo.errors import RuntimeMissingError
+from dolg_zoo.runtimes.cpu import has_gpu
+from dolg_zoo.runtimes.measured import remembered_speeds
+from dolg_zoo.runtimes.registry import RUNTIMES, fault_of
+
+RUNTIME_VARIABLE = "DOLG_ZOO_RUNTIME"
+
+ORDER = {
+    "float32": ("litert", "openvino", "onnx", "keras"),
+    "bfloat16": ("openvino",),
+    "int8": ("openvino", "onnx", "litert"),
+}
+"""Where nothing was measured, the first that can be used is taken: the fastest of DOLG-R50 and of
+the embedded preset in docs/benchmarks/inference.json."""
+
+
+def check_route(runtime: str | None = None, precision: str = "float32") -> str:
+    """The runtime that is named, or the default, if it can be used here in a precision.
+
+    Raises:
+        RuntimeMissingError: says what to install, or what the processor lacks.
+        ValueError: if there is no such runtime or precision.
+    """
+    runtime = runtime or default_runtime(precision)
+    if fault := fault_of(runtime, precision):
+        raise RuntimeMissingError(f"The runtime {runtime!r} cannot be used: {fault}.")
+    return runtime
+
+
+def default_runtime(precision: str = "float32") -> str:
+    """What computes if no runtime is named: see `why_default`."""
+    return why_default(precision)[0]
+
+
+def why_default(precision: str = "float32") -> tuple[str, str]:
+    """What computes if no runtime is named, and why.
+
+    That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
+    processor; else the fastest, if it was measured here; else the first of `ORDER` that can be
+    used here.
+
+    Raises:
+        ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
+        RuntimeMissingError: if nothing that is installed computes in that precision.
+    """
+    if own := os.environ.get(RUNTIME_VARIABLE):
+        if own not in RUNTIMES:
+            raise ValueError(
+                f"{RUNTIME_VARIABLE} must be one of {', '.join(RUNTIMES)}, not {own!r}."
+            )
+        return own, f"{RUNTIME_VARIABLE} says so"
+    if precision == "float32" and has_gpu():
+        return "keras", "it uses the GPU that is here"
+    faults = {name: fault_of(name, precision) for name in ORDER.get(precision, RUNTIMES)}
+    usable = [name for name, fault in faults.items() if fault is None]
+    speeds = remembered_speeds() if precision == "float32" else {}
+    for name, speed in speeds.items():
+        if name in usable:
+            return name, f"it was the fastest here when measured, {speed:.3g} images a second"
+    if usable:
+        return usable[0], (
+            f"it is the first of {', '.join(faults)} that can be used here"
+            + ("; --measure finds the fastest" if len(usable) > 2 else "")
+        )
+    raise RuntimeMissingError(
+        f"Nothing here computes in {precision}: "
+        + "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        + "."
+    )

@@ -1,0 +1,42 @@
+"""The part of a `DOLG` that compiling, exporting and explaining use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dolg_zoo.preprocessing import ImageConverter
+
+if TYPE_CHECKING:
+    from dolg_zoo.models import DOLGNet
+
+
+class Embeds(Protocol):
+    """Anything with a batch of images in and normalised descriptors out."""
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """(batch, height, width, 3) uint8 to (batch, dim) float32, each row of norm 1."""
+
+
+class EmbeddingModel(Embeds, Protocol):
+    """A model with its preprocessing; see `DOLG` for what each attribute is."""
+
+    net: DOLGNet
+    image_converter: ImageConverter
+    input_shape: tuple[int | None, ...]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is known of the weights."""
+
+    @property
+    def descriptor_dim(self) -> int:
+        """The dimension of a descriptor."""
+
+    @property
+    def model_id(self) -> str:
+        """32 hexadecimal digits, a hash of weights and settings."""
+
+    def compile_for_inference(self, runtime: str) -> Embeds:
+        """The model as a runtime computes it."""
