@@ -11,7 +11,7 @@ from bounds import DESCRIPTOR
 from PIL import Image
 from plain_embedder import PlainEmbedder, environment
 
-from dolg_zoo.retrieval.store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
 pytestmark = pytest.mark.slow
 

@@ -25,12 +25,12 @@ import psutil
 from _benchmark_common import in_turn, peak, ratio, timed, write_json
 
 import dolg_zoo
-from dolg_zoo.evaluation.ground_truth import GroundTruth
-from dolg_zoo.evaluation.revisited import revisited_scores
+from dolg_zoo.evaluation.revisited.ground_truth import GroundTruth
+from dolg_zoo.evaluation.revisited.scores import revisited_scores
 from dolg_zoo.preprocessing import batch_by_shape, list_images, load_image
 from dolg_zoo.retrieval import DescriptorStore, extract
-from dolg_zoo.retrieval.approximate import Approximate
-from dolg_zoo.retrieval.nearest import Exact
+from dolg_zoo.retrieval.search.approximate import Approximate
+from dolg_zoo.retrieval.search.exact import Exact
 
 DIM, LATENT, GROUP = 512, 64, 20
 QUERIES, K = 100, 10

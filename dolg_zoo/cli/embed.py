@@ -16,7 +16,7 @@ from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval.sources import Source
+    from dolg_zoo.retrieval.extraction.sources import Source
 
 CALIBRATION = 128  # images
 
@@ -192,14 +192,14 @@ def _to_store(
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> dict[str, str]:
-    from dolg_zoo.retrieval.extraction import check_engine, extract
-    from dolg_zoo.retrieval.sources import open_source
+    from dolg_zoo.retrieval.extraction.extract import check_engine, extract
+    from dolg_zoo.retrieval.extraction.sources import open_source
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])
     found = open_source(source, **listing)
     if options["engine"] == "ray":
-        from dolg_zoo.retrieval.ray_cluster import leave_gpus_to_workers
+        from dolg_zoo.retrieval.extraction.ray_cluster import leave_gpus_to_workers
 
         leave_gpus_to_workers()
     if options["engine"] == "ray":

@@ -38,8 +38,8 @@ def draw_map(
     check_figure(output)
     check_where(where, scales, images)
     index = open_where(where, preset, scales, images, runtime, precision)
-    from dolg_zoo.figures import save_figure
-    from dolg_zoo.retrieval.folder_map import draw_map, positions
+    from dolg_zoo.drawing.map import draw_map, positions
+    from dolg_zoo.drawing.style import save_figure
 
     note(f"{len(index)} images, {index.reused} of them known from before")
     places = positions(index.descriptors)

@@ -23,7 +23,7 @@ def check_output(path: Path) -> None:
 
 def check_picture(path: Path) -> None:
     """`check_output`, and raises ValueError if no picture can be written under that name."""
-    from dolg_zoo.retrieval.montage import picture_format
+    from dolg_zoo.drawing.montage import picture_format
 
     picture_format(path)
     check_output(path)
@@ -31,7 +31,7 @@ def check_picture(path: Path) -> None:
 
 def check_figure(path: Path) -> None:
     """`check_output`, and raises ValueError if no figure can be written under that name."""
-    from dolg_zoo.figures import figure_format
+    from dolg_zoo.drawing.style import figure_format
 
     figure_format(path)
     check_output(path)

@@ -93,7 +93,7 @@ def search(
       dolg search photos/ --query query.jpg --box 40,40,300,240 --expand 3
     """
     from dolg_zoo.preprocessing import Crop
-    from dolg_zoo.retrieval.ranking import Ranking
+    from dolg_zoo.retrieval.search.ranking import Ranking
 
     if label and not montage:
         raise typer.BadParameter("--label is for --montage")
@@ -118,7 +118,7 @@ def search(
     else:
         found = [index.within(sources[place], threshold)[:k] for place in good]
     if montage:
-        from dolg_zoo.retrieval import montage as draw_montage
+        from dolg_zoo.drawing import montage as draw_montage
 
         relevant = _relevant(index, queries[0], found[0], label)
         draw_montage(sources[0], found[0], montage, relevant=relevant)
@@ -153,7 +153,7 @@ def search(
 
 def _relevant(index: Index, query: Path, matches: Matches, label: str | None) -> list[bool] | None:
     """For each match whether it shows what the query shows; None where that is not known."""
-    from dolg_zoo.retrieval.items import folder_labels
+    from dolg_zoo.preprocessing.files import folder_labels
 
     folders = folder_labels(index.names) or [None] * len(index)
     known = {

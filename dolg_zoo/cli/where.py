@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def check_where(where: Path, scales: object, images: Path | None) -> None:
     """To fail before a model is loaded: raises OSError, ValueError or BadParameter."""
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.index_folder import is_index_folder
+    from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if is_index_folder(where):
         if scales is not None:
@@ -44,7 +44,7 @@ def open_where(
     """The index that is there, or one of the images there, known descriptors from the cache."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval.index_folder import is_index_folder
+    from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if is_index_folder(where):
         return open_index(where, preset, images, runtime, precision)
@@ -62,7 +62,7 @@ def open_index(
     """An index, with the model of the preset, or the one it was made with if that is listed."""
     from dolg_zoo.presets import preset_names
     from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval.index_folder import read_folder
+    from dolg_zoo.retrieval.index.folder import read_folder
 
     if preset is None:
         # the list only: what a stranger's folder names is not to be fetched from anywhere

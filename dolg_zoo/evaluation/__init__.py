@@ -1,8 +1,10 @@
 """How good a ranking is: the benchmarks of the field, and scores of a folder or a gallery."""
 
 from dolg_zoo.errors import GroundTruthError
-from dolg_zoo.evaluation.gldv2 import mean_average_precision_at, micro_average_precision
-from dolg_zoo.evaluation.ground_truth import GroundTruth, read_ground_truth
+from dolg_zoo.evaluation.class_folder import ClassFolder
+from dolg_zoo.evaluation.gldv2.recognition import Recognition, score_recognition
+from dolg_zoo.evaluation.gldv2.retrieval import Retrieval, score_retrieval
+from dolg_zoo.evaluation.gldv2.scores import mean_average_precision_at, micro_average_precision
 from dolg_zoo.evaluation.metrics import (
     RetrievalScores,
     average_precision,
@@ -10,16 +12,10 @@ from dolg_zoo.evaluation.metrics import (
     query_gallery,
 )
 from dolg_zoo.evaluation.report import Report
-from dolg_zoo.evaluation.revisited import RevisitedScores, revisited_scores
+from dolg_zoo.evaluation.revisited.ground_truth import GroundTruth, read_ground_truth
+from dolg_zoo.evaluation.revisited.scores import RevisitedScores, revisited_scores
+from dolg_zoo.evaluation.revisited.task import Revisited
 from dolg_zoo.evaluation.search import Options
-from dolg_zoo.evaluation.tasks import (
-    ClassFolder,
-    Recognition,
-    Retrieval,
-    Revisited,
-    score_recognition,
-    score_retrieval,
-)
 
 __all__ = [
     "ClassFolder",

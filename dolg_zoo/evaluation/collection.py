@@ -14,7 +14,7 @@ from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval import DescriptorStore, extract
-from dolg_zoo.retrieval.cache import cache_file, key_of
+from dolg_zoo.retrieval.extraction.folder_cache import cache_file, key_of
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.evaluation.class_folder import ALL, ClassFolder
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.search import exact_search
-from dolg_zoo.evaluation.tasks.folder import ALL, ClassFolder
 from dolg_zoo.preprocessing import list_images
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo.evaluation.collection import Collection
-from dolg_zoo.retrieval.nearest import Exact
-from dolg_zoo.retrieval.ranking import Ranking, augment_database, expand_queries, ranked
+from dolg_zoo.retrieval.search.exact import Exact
+from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, ranked
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval.ranking.weighted import Search
+    from dolg_zoo.retrieval.search.ranking.weighted import Search
 
 
 @dataclass(frozen=True)

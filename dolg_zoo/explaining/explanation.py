@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
+from dolg_zoo.explaining.side import Side
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.preprocessing.decode import name_of
 
@@ -17,26 +15,6 @@ if TYPE_CHECKING:
 
     from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
-
-
-@dataclass(frozen=True)
-class Side:
-    """A photograph of an explanation.
-
-    Attributes:
-        name: to call it by.
-        image: as it is on the disk, or the part of it that was asked for.
-        attention: (height, width) of the local map: the weight of each place, 0 or more.
-        global_part: what the global branch adds to the score; None without another photograph.
-        places: (height, width), what each place of the local map adds to the score, for the match
-            where it is above 0 and against it below; None without another photograph.
-    """
-
-    name: str
-    image: Image.Image
-    attention: np.ndarray
-    global_part: float | None = None
-    places: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class Explanation:
         """A picture of it, to be shown or changed with Matplotlib."""
         from dolg_zoo.explaining.figure import draw
 
-        return draw(self)
+        return draw(self.sides, self.score)
 
     def save(self, path: str | Path) -> None:
         """Writes the picture.
@@ -69,12 +47,12 @@ class Explanation:
             ValueError: if it has another ending.
             OSError: if it cannot be written.
         """
-        from dolg_zoo.figures import save_figure
+        from dolg_zoo.drawing.style import save_figure
 
         save_figure(self.figure(), path)
 
     def _repr_html_(self) -> str:
-        from dolg_zoo.figures import figure_html
+        from dolg_zoo.drawing.style import figure_html
 
         text = f"Explanation by {self.model}"
         return figure_html(self.figure(), text)

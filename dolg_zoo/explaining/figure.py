@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -11,8 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dolg_zoo.explaining.explanation import Explanation, Side
-from dolg_zoo.figures import FAINT, INK
+from dolg_zoo.drawing.style import FAINT, INK
+from dolg_zoo.explaining.side import Side
 
 WIDTH = 3.4  # inches of a photograph
 TITLE, BAR = 0.3, 0.9  # inches above a photograph, and of the colour bars below all
@@ -21,10 +22,14 @@ LONGEST = 800  # pixels of a photograph, at most
 ATTENTION, SPEAKS = "viridis", "PuOr_r"  # the latter is purple below 0 and orange above
 
 
-def draw(explanation: Explanation) -> Figure:
-    """A line for each photograph: as it is, its attention, and what of it speaks for the match."""
-    sides = explanation.sides
-    columns = 2 if explanation.score is None else 3
+def draw(sides: Sequence[Side], score: float | None) -> Figure:
+    """A row for each photograph: the photograph, its attention, its parts of the score.
+
+    Args:
+        sides: the photographs.
+        score: the cosine of the two descriptors; None for one photograph.
+    """
+    columns = 2 if score is None else 3
     heights = [WIDTH * min(side.image.height / side.image.width, TALLEST) for side in sides]
     total = sum(heights) + TITLE * (len(sides) + 1) + BAR
     figure = Figure(figsize=(WIDTH * columns, total), layout="constrained")
@@ -38,8 +43,8 @@ def draw(explanation: Explanation) -> Figure:
         _over(attended, side, side.attention, ATTENTION, attention)
         _dress(attended, "attention of the local branch")
     _bar(figure.add_subplot(grid[-1, 1]), ATTENTION, attention, "weight of a place")
-    if explanation.score is not None:
-        _title_of_match(figure, explanation)
+    if score is not None:
+        _title_of_match(figure, score)
         most = max(np.abs(side.places).max() for side in sides) or 1.0
         scale = Normalize(-most, most)
         for row, side in enumerate(sides):
@@ -50,10 +55,9 @@ def draw(explanation: Explanation) -> Figure:
     return figure
 
 
-def _title_of_match(figure: Figure, explanation: Explanation) -> None:
+def _title_of_match(figure: Figure, score: float) -> None:
     figure.suptitle(
-        f"cosine {explanation.score:.3f} = what the places add (local) + what the whole adds"
-        " (global)",
+        f"cosine {score:.3f} = what the places add (local) + what the whole adds (global)",
         fontsize=11,
         color=INK,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
@@ -71,3 +72,9 @@ def list_images(folder: str | Path) -> list[Path]:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"no image in {str(folder)!r}: no visible file there ends in {endings}")
     return sorted(images)
+
+
+def folder_labels(names: Sequence[str]) -> list[str] | None:
+    """The subfolder of each image; None unless all are in one, and there are several."""
+    folders = [name.partition("/")[0] for name in names if "/" in name]
+    return folders if len(folders) == len(names) and len(set(folders)) > 1 else None

@@ -165,7 +165,7 @@ def _check_settings(dim: Any, most: int, power: Any) -> None:
 
 
 def _embedded(model: DOLG, folder: str | Path, progress: bool) -> np.ndarray:
-    from dolg_zoo.retrieval.index import Index
+    from dolg_zoo.retrieval.index.index import Index
 
     index = Index.build(model, folder, scales=(1.0,), progress=progress)
     for name, reason in index.skipped.items():

@@ -21,8 +21,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from dolg_zoo._util.text import printable
+from dolg_zoo.drawing.style import CATEGORIES, figure_image
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.figures import CATEGORIES, figure_image
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.serving.desk import MAX_ADDED, MAX_BYTES, RANKINGS, SearchDesk
 

@@ -12,11 +12,11 @@ from typing import Any
 import tensorflow as tf
 
 from dolg_zoo._util.files import replacing
+from dolg_zoo.drawing.curves import draw_curves
+from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
-from dolg_zoo.figures import save_figure
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
-from dolg_zoo.training.curves import draw_curves
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
 from dolg_zoo.training.metadata import describe
 from dolg_zoo.training.optimizers import moving_average

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dolg_zoo.evaluation.ground_truth import read_ground_truth
+from dolg_zoo.evaluation.revisited.ground_truth import read_ground_truth
 
 
 @pytest.fixture

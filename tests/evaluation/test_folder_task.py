@@ -3,7 +3,7 @@ import pytest
 from bounds import COSINE
 
 from dolg_zoo.evaluation import ClassFolder, Options, leave_one_out
-from dolg_zoo.retrieval.ranking import Ranking, expand_queries
+from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 from bounds import FLOAT64
 
 from dolg_zoo.evaluation import mean_average_precision_at, micro_average_precision
-from dolg_zoo.evaluation.gldv2 import recognise
+from dolg_zoo.evaluation.gldv2.scores import recognise
 
 
 @pytest.mark.parametrize(

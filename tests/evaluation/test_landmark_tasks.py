@@ -14,7 +14,7 @@ from dolg_zoo.evaluation import (
     score_retrieval,
 )
 from dolg_zoo.retrieval import StoreError
-from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 
 @pytest.fixture(autouse=True)

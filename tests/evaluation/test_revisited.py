@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from bounds import FLOAT64
 
-from dolg_zoo.evaluation.ground_truth import GroundTruth
-from dolg_zoo.evaluation.revisited import KS, revisited_scores
+from dolg_zoo.evaluation.revisited.ground_truth import GroundTruth
+from dolg_zoo.evaluation.revisited.scores import KS, revisited_scores
 
 GOLDEN = [
     f"{name}/noise{noise}/seed{seed}"

@@ -7,7 +7,7 @@ from bounds import COSINE
 from dolg_zoo import DOLG, Crop
 from dolg_zoo.evaluation import Options, Revisited, read_ground_truth, revisited_scores
 from dolg_zoo.retrieval import StoreError
-from dolg_zoo.retrieval.ranking import Ranking, expand_queries, rerank
+from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries, rerank
 
 SUBJECTS = ["astronaut", "coffee", "rocket"]
 GALLERY = {f"{subject}_{n}": subject for subject in SUBJECTS for n in range(3)}

@@ -5,7 +5,7 @@ from bounds import COSINE
 from dolg_zoo.evaluation import Options
 from dolg_zoo.evaluation.collection import Collection
 from dolg_zoo.evaluation.search import exact_search, improved, nearest
-from dolg_zoo.retrieval.ranking import Ranking, augment_database, expand_queries, rerank
+from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, rerank
 
 
 def unit(rng, *shape):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval import approximate
-from dolg_zoo.retrieval.approximate import Approximate, kind_for
-from dolg_zoo.retrieval.nearest import Exact
+from dolg_zoo.retrieval.search import approximate
+from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
+from dolg_zoo.retrieval.search.exact import Exact
 
 KINDS = ["hnsw", "ivfpq"]
 

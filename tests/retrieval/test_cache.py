@@ -9,9 +9,9 @@ from PIL import Image
 
 from dolg_zoo import DOLG
 from dolg_zoo.retrieval import Index
-from dolg_zoo.retrieval import cache as cache_module
-from dolg_zoo.retrieval import embedding as index_module
-from dolg_zoo.retrieval.cache import read_cache, write_cache
+from dolg_zoo.retrieval.extraction.extract import folder as index_module
+from dolg_zoo.retrieval.extraction.extract import folder_cache as cache_module
+from dolg_zoo.retrieval.extraction.folder_cache import read_cache, write_cache
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from plain_embedder import PlainEmbedder, environment
 
 from dolg_zoo import DOLG
 from dolg_zoo.preprocessing import load_image
-from dolg_zoo.retrieval import DescriptorStore, StoreError, extract, extraction
-from dolg_zoo.retrieval.store import descriptor_store
+from dolg_zoo.retrieval import DescriptorStore, StoreError, extract
+from dolg_zoo.retrieval.extraction.extract import extract as extraction
+from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 NAMES = ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
 
@@ -233,8 +234,9 @@ KILLED = """
 import os, signal, sys
 from plain_embedder import PlainEmbedder  # TensorFlow would take longer than all the rest
 
-from dolg_zoo.retrieval import extract, extraction
-from dolg_zoo.retrieval.store import descriptor_store
+from dolg_zoo.retrieval import extract
+from dolg_zoo.retrieval.extraction.extract import extract as extraction
+from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 extraction.PART_ROWS = 5
 write_manifest, done = descriptor_store.write_manifest, []

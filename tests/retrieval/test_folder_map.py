@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dolg_zoo.figures import save_figure
-from dolg_zoo.retrieval.folder_map import draw_map, positions
-from dolg_zoo.retrieval.items import folder_labels
+from dolg_zoo.drawing.map import draw_map, positions
+from dolg_zoo.drawing.style import save_figure
+from dolg_zoo.preprocessing.files import folder_labels
 
 
 def unit(rows):

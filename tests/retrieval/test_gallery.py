@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.gallery import Gallery
-from dolg_zoo.retrieval.ranking import Ranking
+from dolg_zoo.retrieval.index.gallery import Gallery
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 
 def gallery(descriptors, metadata=None, kind="exact", names=None):

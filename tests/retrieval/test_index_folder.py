@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dolg_zoo.retrieval.approximate import Approximate
-from dolg_zoo.retrieval.index_contents import read_contents, write_contents
-from dolg_zoo.retrieval.index_folder import read_folder, write_folder
-from dolg_zoo.retrieval.nearest import Exact
+from dolg_zoo.retrieval.index.contents import read_contents, write_contents
+from dolg_zoo.retrieval.index.folder import read_folder, write_folder
+from dolg_zoo.retrieval.search.approximate import Approximate
+from dolg_zoo.retrieval.search.exact import Exact
 
 DIM = 16
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval import duplicates as duplicates_module
-from dolg_zoo.retrieval import nearest
-from dolg_zoo.retrieval.approximate import Approximate
-from dolg_zoo.retrieval.duplicates import duplicates
-from dolg_zoo.retrieval.nearest import Exact
+from dolg_zoo.retrieval.search import duplicates as duplicates_module
+from dolg_zoo.retrieval.search import exact as nearest
+from dolg_zoo.retrieval.search.approximate import Approximate
+from dolg_zoo.retrieval.search.duplicates import duplicates
+from dolg_zoo.retrieval.search.exact import Exact
 
 
 def unit_rows(rng, rows, dim):

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dolg_zoo.retrieval import DescriptorStore, extract, ray_engine
-from dolg_zoo.retrieval.ray_cluster import RayError
-from dolg_zoo.retrieval.ray_engine import embed_on_ray
+from dolg_zoo.retrieval import DescriptorStore, extract
+from dolg_zoo.retrieval.extraction.extract import ray_engine
+from dolg_zoo.retrieval.extraction.ray_cluster import RayError
+from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 
 IMAGES = 40
 needs_ray = pytest.mark.skipif(
@@ -127,7 +128,7 @@ def test_a_worker_killed_in_mid_run_costs_nothing(cluster, images, model, tmp_pa
                 os.kill(killed[0], signal.SIGKILL)
             yield result
 
-    monkeypatch.setattr("dolg_zoo.retrieval.extraction.embed_on_ray", take_in)
+    monkeypatch.setattr("dolg_zoo.retrieval.extraction.extract.embed_on_ray", take_in)
     report = extract(model, images, tmp_path / "ray", engine="ray", workers=2, batch_size=4)
     assert killed
     assert (report.known, report.embedded) == (10, IMAGES - 10)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dolg_zoo.preprocessing import BadImageError
-from dolg_zoo.retrieval.sources import DataError, open_source
+from dolg_zoo.retrieval.extraction.sources import DataError, open_source
 
 FILES = ("b.jpg", "a.png", "far/c.JPG", "far/d.txt", ".hidden.jpg")
 

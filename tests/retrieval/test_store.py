@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from own_mounts import IN_OWN_MOUNTS, can_mount
 
-from dolg_zoo.retrieval.store import DescriptorStore, StoreError
-from dolg_zoo.retrieval.store import descriptor_store as store_module
+from dolg_zoo.retrieval.extraction.store import DescriptorStore, StoreError
+from dolg_zoo.retrieval.extraction.store import descriptor_store as store_module
 
 SETTINGS = {"model_id": "a" * 32, "model_name": "a model", "dim": 3, "scales": (0.5, 1.0)}
 
@@ -290,7 +290,7 @@ def test_a_full_disk_costs_the_part_that_found_no_room(tmp_path):
         pytest.skip("needs a user namespace to mount in")
     code = (
         "import sys, numpy as np\n"
-        "from dolg_zoo.retrieval.store import DescriptorStore\n"
+        "from dolg_zoo.retrieval.extraction.store import DescriptorStore\n"
         "settings = dict(model_id='a', model_name='b', dim=512, scales=(1.0,))\n"
         "store = DescriptorStore.create(sys.argv[1] + '/store', **settings)\n"
         "try:\n"
@@ -312,7 +312,7 @@ def test_a_full_disk_costs_the_part_that_found_no_room(tmp_path):
 def test_killed_between_part_and_manifest(filled, folder):
     code = (
         "import os, signal, sys, numpy as np\n"
-        "from dolg_zoo.retrieval.store import DescriptorStore, descriptor_store\n"
+        "from dolg_zoo.retrieval.extraction.store import DescriptorStore, descriptor_store\n"
         "kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "descriptor_store.write_manifest = kill\n"
         "DescriptorStore.open(sys.argv[1]).append(['f'], np.zeros((1, 3)))\n"

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageColor
 from skimage import data
 
-from dolg_zoo.figures import CATEGORIES
+from dolg_zoo.drawing.style import CATEGORIES
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from dolg_zoo.figures import save_figure
+from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.training import draw_curves
 
 HISTORY = [

@@ -19,7 +19,7 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown with 
 def options_of(expand: int, alpha: float, rerank: int, dba: int = 0) -> Options:
     """The options of better ranking, checked."""
     from dolg_zoo.evaluation import Options
-    from dolg_zoo.retrieval.ranking import Ranking
+    from dolg_zoo.retrieval.search.ranking import Ranking
 
     return Options(Ranking(expand=expand, alpha=alpha, rerank=rerank), dba)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dolg_zoo._util.csv_lists import rows, stays_inside
 from dolg_zoo.errors import DataError
-from dolg_zoo.gldv2 import read_landmarks
+from dolg_zoo.evaluation.gldv2.lists import read_landmarks
 from dolg_zoo.training.data.examples import Examples
 
 

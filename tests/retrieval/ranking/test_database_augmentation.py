@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.ranking import augment_database, database_augmentation
+from dolg_zoo.retrieval.search.ranking import augment_database, database_augmentation
 
 
 def augmented_by_hand(gallery, n, alpha):

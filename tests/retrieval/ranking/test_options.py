@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dolg_zoo.retrieval.ranking import Ranking, expand_queries, ranked, rerank
+from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries, ranked, rerank
 
 
 def test_without_options_it_is_the_search(queries, search, gallery):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.ranking import expand_queries, weighted
+from dolg_zoo.retrieval.search.ranking import expand_queries, weighted
 
 
 def expanded_by_hand(query, gallery, n, alpha):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.ranking import rerank
+from dolg_zoo.retrieval.search.ranking import rerank
 
 
 def reranked_by_hand(query, places, gallery, k1, k2, weight):

@@ -1,0 +1,188 @@
+"""A map of an index: images that are alike lie near each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from dolg_zoo._util.text import printable
+from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import load_image
+from dolg_zoo.preprocessing.files import folder_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE = 12.0  # inches
+THUMBNAIL = 0.5  # inches
+PIXELS = 96  # of a thumbnail's longer side
+PERPLEXITY = 30  # of t-SNE: its usual one, which asks for more than three times as many images
+EQUAL = 1 - 2e-6  # cosine of one image's descriptors: sums in float32 are off by up to 3e-7
+MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
+MOST_LABELS = len(MARKERS) * len(CATEGORIES)
+
+
+class Described(Protocol):
+    """Image files and their descriptors, such as `dolg_zoo.retrieval.Index`."""
+
+    names: Sequence[str]
+    folder: Path
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """(images, dim), float32."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+
+def positions(descriptors: np.ndarray) -> np.ndarray:
+    """Lays descriptors out on a plane, with similar ones near each other.
+
+    Up to 90 different descriptors are projected on their first two principal components, which
+    never moves two of them apart. More are laid out by scikit-learn's t-SNE (van der Maaten and
+    Hinton, "Visualizing Data using t-SNE", 2008), starting from the principal components.
+    Descriptors that differ by rounding alone share one position: t-SNE amplifies the smallest
+    difference, and could move a photograph and its copy to opposite corners.
+
+    Args:
+        descriptors: (images, dim), float, each row L2-normalised.
+
+    Returns:
+        (images, 2), float64, in [0, 1]. Both axes have the same scale: the longer one fills
+        [0, 1], the other one is centred.
+    """
+    first, group = _different(descriptors)
+    layout = descriptors[first].astype(np.float64)
+    if len(layout) <= 3 * PERPLEXITY:
+        layout = _principal_components(layout)
+    else:
+        from sklearn.manifold import TSNE
+
+        tsne = TSNE(perplexity=PERPLEXITY, init="pca", random_state=0)
+        layout = tsne.fit_transform(layout).astype(np.float64)
+    low, high = layout.min(axis=0), layout.max(axis=0)
+    extent = (high - low).max()
+    return (0.5 + (layout - (low + high) / 2) / (extent or 1.0))[group].clip(0, 1)
+
+
+def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each group of equal descriptors, and the group of each row."""
+    leaders = np.arange(len(descriptors))
+    for start in range(0, len(descriptors), 256):
+        equal = descriptors[start : start + 256] @ descriptors[: start + 256].T >= EQUAL
+        for row, others in enumerate(equal, start):
+            earlier = np.flatnonzero(others[:row])
+            # near a leader, not near any member: a chain of close rows is not one group
+            earlier = earlier[leaders[earlier] == earlier]
+            if len(earlier):
+                leaders[row] = earlier[0]
+    return np.unique(leaders, return_inverse=True)
+
+
+def _principal_components(rows: np.ndarray) -> np.ndarray:
+    left, scales, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    found = np.zeros((len(rows), 2))
+    found[:, : len(scales)] = left[:, :2] * scales[:2]
+    # an axis may point either way: the first row that is far from the middle lies on its left
+    far = np.abs(found) > np.abs(found).max(axis=0) / 2
+    return found * np.where(found[far.argmax(axis=0), [0, 1]] > 0, -1, 1)
+
+
+def draw_map(
+    gallery: Described, labels: Sequence[str] | None = None, places: np.ndarray | None = None
+) -> Figure:
+    """A map of the images of a gallery, with as many thumbnails as have room.
+
+    Args:
+        gallery: an `Index`, say.
+        labels: of each image, to tell them apart by colours and marks. None for the subfolders,
+            if all images are in one and they are not too many.
+        places: of the images, (images, 2) from 0 to 1; None for their `positions`.
+
+    Raises:
+        ValueError: if the gallery is empty, or there is not a label for each image.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(gallery):
+        raise ValueError("There is no image to be drawn on a map.")
+    if labels is None:
+        labels = folder_labels(gallery.names)
+        if labels and len(set(labels)) > MOST_LABELS:
+            labels = None
+    elif len(labels) != len(gallery):
+        raise ValueError(f"There are {len(labels)} labels for {len(gallery)} images.")
+    figure = Figure(figsize=(SIDE, SIDE), layout="constrained")
+    panel = figure.subplots()
+    panel.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+    panel.set_axis_off()
+    places = positions(gallery.descriptors) if places is None else places
+    styles = _styles(labels)
+    for label, (colour, marker) in styles.items():
+        mine = places if labels is None else places[[each == label for each in labels]]
+        panel.scatter(*mine.T, s=22, c=colour, marker=marker, label=label, linewidths=0)
+    for place in _spread(places, THUMBNAIL / SIDE * 1.08):
+        colour = LINE if labels is None else styles[labels[place]][0]
+        _thumbnail(panel, gallery.folder / gallery.names[place], places[place], colour)
+    if labels is not None:
+        _legend(figure, styles)
+    figure.suptitle(f"{len(gallery)} images, the alike near each other", fontsize=11, color=FAINT)
+    return figure
+
+
+def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
+    each = ["images"] if labels is None else sorted(set(labels))
+    return {
+        label: (CATEGORIES[n % len(CATEGORIES)], MARKERS[n // len(CATEGORIES) % len(MARKERS)])
+        for n, label in enumerate(each)
+    }
+
+
+def _spread(places: np.ndarray, distance: float) -> list[int]:
+    """As many places as can be kept so that none is nearer to another one in both directions."""
+    kept: dict[tuple[int, int], list[int]] = {}
+    for number, place in enumerate(places):
+        column, row = (int(part // distance) for part in place)
+        near = [
+            other
+            for x in (column - 1, column, column + 1)
+            for y in (row - 1, row, row + 1)
+            for other in kept.get((x, y), ())
+        ]
+        if all(np.abs(places[other] - place).max() >= distance for other in near):
+            kept.setdefault((column, row), []).append(number)
+    return sorted(number for cell in kept.values() for number in cell)
+
+
+def _thumbnail(panel: Axes, path, place: np.ndarray, colour: str) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    try:
+        image = load_image(path)
+    except BadImageError:  # it has gone since it was embedded: its mark stays
+        return
+    image.thumbnail((PIXELS, PIXELS), reducing_gap=2)
+    # 72 points to an inch, whatever the resolution
+    shown = OffsetImage(np.asarray(image), zoom=THUMBNAIL * 72 / PIXELS, dpi_cor=True)
+    frame = {"edgecolor": colour, "linewidth": 1.6, "boxstyle": "square,pad=0"}
+    panel.add_artist(AnnotationBbox(shown, place, pad=0, bboxprops=frame))
+
+
+def _legend(figure: Figure, styles: dict[str, tuple[str, str]]) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", label=printable(label))
+        for label, (colour, marker) in styles.items()
+    ]
+    legend = figure.legend(
+        handles=marks, loc="outside lower center", ncols=5, frameon=False, labelcolor=INK
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,268 @@
+"""Pictures of results: the query beside what was found, with ranks, scores and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.text import printable
+from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE, PAGE
+from dolg_zoo.drawing.svg import SvgPage
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import load_image
+
+if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import ImageSource
+
+PANEL = "#eceff3"
+# blue, orange and green that are told apart by those who see fewer colours
+QUERY, WRONG, RIGHT = CATEGORIES[:3]
+
+MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
+CAPTION, TEXT_SIZE = 46, 15
+# sides of a thumbnail, width to height; beyond them it stands on a panel
+NARROWEST, WIDEST = 0.7, 1.8
+FORMATS = {
+    "": "PNG",
+    ".png": "PNG",
+    ".svg": "SVG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+}
+SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc")
+
+
+class HasScore(Protocol):
+    """A search result, such as `dolg_zoo.retrieval.Match`."""
+
+    @property
+    def name(self) -> str:
+        """The caption."""
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+
+    @property
+    def score(self) -> float:
+        """The cosine similarity to the query."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to show.
+
+    Attributes:
+        image: a path, a PIL image or an array.
+        name: what stands under it; cut in the middle where it is too long.
+        score: its similarity to the query.
+        relevant: whether it was right to find it; None where that is not known.
+    """
+
+    image: ImageSource
+    name: str
+    score: float | None = None
+    relevant: bool | None = None
+
+
+def montage(
+    query: str | Path | Picture,
+    matches: Sequence[HasScore],
+    path: str | Path | None = None,
+    *,
+    relevant: Sequence[bool] | None = None,
+    columns: int = 5,
+    height: int = 180,
+) -> Image.Image:
+    """A picture of a query and its results.
+
+    Args:
+        query: the query image's path, or a `Picture` of it.
+        matches: what was found, best first.
+        path: where to write it as well; the ending of the name decides the format: one of
+            `FORMATS`.
+        relevant: for each match whether it is right, to frame and mark it so.
+        columns: results in a line.
+        height: of each image, in pixels.
+
+    Raises:
+        OSError: if it cannot be written.
+        ValueError: if the path has another ending.
+        BadImageError: if the query cannot be read; a result that cannot be is shown as such.
+    """
+    if not isinstance(query, Picture):
+        load_image(query)
+        query = Picture(query, Path(query).name)
+    marks = [None] * len(matches) if relevant is None else relevant
+    results = [
+        Picture(match.path, match.name, match.score, mark)
+        for match, mark in zip(matches, marks, strict=True)
+    ]
+    return montage_rows([(query, results)], path, columns=columns, height=height)
+
+
+def montage_rows(
+    rows: Sequence[tuple[Picture, Sequence[Picture]]],
+    path: str | Path | None = None,
+    *,
+    columns: int = 5,
+    height: int = 180,
+) -> Image.Image:
+    """A picture of several queries, each with its results beside it; see `montage`."""
+    if path is not None:
+        picture_format(path)  # to fail before the work
+    # a line is the query or None, and at most `columns` results
+    lines: list[list[_Cell | None]] = []
+    for query, results in rows:
+        cells = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
+        for start in range(0, max(len(cells), 1), columns):
+            first = _Cell(query, height, rank=None) if start == 0 else None
+            lines.append([first, *cells[start : start + columns]])
+    width_of = [
+        max((line[place].thumbnail.width for line in lines if _has(line, place)), default=0)
+        for place in range(max(map(len, lines)))
+    ]
+    line_height = height + CAPTION + LINE_GAP
+    divider = 2 * GAP  # between the query and its results
+    size = (
+        2 * MARGIN + sum(width_of) + GAP * (len(width_of) - 1) + divider - GAP,
+        2 * MARGIN + line_height * len(lines) - LINE_GAP,
+    )
+
+    def draw_on(page: Image.Image | SvgPage, draw: ImageDraw.ImageDraw | SvgPage) -> None:
+        for number, line in enumerate(lines):
+            x, y = MARGIN, MARGIN + number * line_height
+            if number and line[0]:
+                above = y - LINE_GAP // 2 - FRAME
+                draw.line((MARGIN, above, page.width - MARGIN, above), LINE)
+            for place, cell in enumerate(line):
+                if cell:
+                    cell.draw(page, draw, x, y, width_of[place])
+                x += width_of[place] + (GAP if place else divider)
+
+    page = Image.new("RGB", size, PAGE)
+    draw_on(page, ImageDraw.Draw(page))
+    if path is not None and picture_format(path) == "SVG":
+        svg = SvgPage(size, TEXT_SIZE)
+        draw_on(svg, svg)
+        with replacing(path) as file:
+            file.write(svg.document().encode())
+    elif path is not None:
+        with replacing(path) as file:
+            page.save(file, picture_format(path))
+    return page
+
+
+def _has(line: Sequence, place: int) -> bool:
+    return place < len(line) and line[place] is not None
+
+
+class _Cell:
+    """One image of the page with what stands under it; the query's rank is None."""
+
+    def __init__(self, picture: Picture, height: int, rank: int | None) -> None:
+        self.picture = picture
+        self.rank = rank
+        self.thumbnail = _thumbnail(picture.image, height)
+
+    def draw(
+        self,
+        page: Image.Image | SvgPage,
+        draw: ImageDraw.ImageDraw | SvgPage,
+        x: int,
+        y: int,
+        room: int,
+    ) -> None:
+        picture, (width, height) = self.picture, self.thumbnail.size
+        page.paste(self.thumbnail, (x, y))
+        colour = INK
+        if self.rank is None:
+            heading, colour = "Query", QUERY
+            _frame(draw, x, y, width, height, QUERY)
+        else:
+            heading = f"{self.rank}"
+            if picture.score is not None:
+                heading += f"   {picture.score:.3f}"
+            if picture.relevant is None:
+                draw.rectangle((x, y, x + width - 1, y + height - 1), outline=LINE)
+        if picture.relevant is not None:
+            _frame(draw, x, y, width, height, RIGHT if picture.relevant else WRONG)
+            mark = _mark(picture.relevant)
+            page.paste(mark, (x + 6, y + 6), mark)
+        draw.text((x, y + height + 8), heading, colour, _font())
+        name = printable(picture.name)
+        font = _font(plain=name.isascii())
+        name = _elided(name, room, font)
+        draw.text((x, y + height + 27), name, FAINT, font)
+
+
+def _frame(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: int, colour: str) -> None:
+    outside = (x - FRAME - 2, y - FRAME - 2, x + width + FRAME + 1, y + height + FRAME + 1)
+    draw.rectangle(outside, outline=colour, width=FRAME)
+
+
+def _thumbnail(image: ImageSource, height: int) -> Image.Image:
+    try:
+        full = load_image(image)
+    except BadImageError:
+        panel = Image.new("RGB", (height, height), PANEL)
+        ImageDraw.Draw(panel).text((height / 2, height / 2), "cannot be read", FAINT, _font(), "mm")
+        return panel
+    ratio = full.width / full.height
+    width = round(height * min(max(ratio, NARROWEST), WIDEST))
+    if NARROWEST <= ratio <= WIDEST:
+        return full.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    return ImageOps.pad(full, (width, height), color=PANEL)
+
+
+@cache
+def _font(plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, or for what it has no letters for one of the system's, if there is one."""
+    for name in () if plain else SYSTEM_FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, TEXT_SIZE)
+    return ImageFont.load_default(TEXT_SIZE)
+
+
+@cache
+def _mark(right: bool) -> Image.Image:
+    """A tick or a cross: told apart by their shape, not by their colour alone."""
+    large = Image.new("RGBA", (104, 104))  # four times as large, for smooth edges
+    draw = ImageDraw.Draw(large)
+    draw.ellipse((0, 0, 103, 103), RIGHT if right else WRONG, "white", 6)
+    if right:
+        draw.line((28, 54, 46, 72, 77, 36), "white", 13, "curve")
+    else:
+        draw.line((34, 34, 70, 70), "white", 13)
+        draw.line((34, 70, 70, 34), "white", 13)
+    return large.resize((26, 26), Image.Resampling.LANCZOS)
+
+
+def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The text, cut in the middle to fit: a path's first folder and its end say most."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
+        if font.getlength(short) <= width:
+            return short
+    return "…"
+
+
+def picture_format(path: str | Path) -> str:
+    """The format of `FORMATS` that the ending of a file's name says; ValueError if it says none."""
+    try:
+        return FORMATS[Path(path).suffix.lower()]
+    except KeyError:
+        endings = ", ".join(filter(None, FORMATS))
+        raise ValueError(
+            f"{str(path)!r} must end in one of {endings}, or have no ending, for PNG."
+        ) from None

@@ -1,0 +1,152 @@
+"""Images of Google Landmarks v2: files, or descriptors that were made before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Container
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dolg_zoo import __version__
+from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.errors import StoreError
+from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
+from dolg_zoo.evaluation.gldv2.lists import IMAGE_ID
+from dolg_zoo.evaluation.image_files import some
+from dolg_zoo.evaluation.report import settings_of_model, settings_of_store
+from dolg_zoo.preprocessing import list_images
+from dolg_zoo.retrieval import DescriptorStore
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of Google Landmarks v2 by their ids: files, or descriptors in a store.
+
+    Attributes:
+        folder: of the files, or of the store.
+        paths: id to file; None for a store.
+        wanted: the ids that are wanted; None for all.
+    """
+
+    folder: Path
+    paths: Mapping[str, Path] | None
+    wanted: Container[str] | None = None
+
+    @classmethod
+    def find(cls, folder: str | Path, needed: Container[str], only_these: bool) -> Images:
+        """Looks for images in a folder, flat or a/b/c/abc….jpg, or for a store.
+
+        Args:
+            folder: that of the images; or of descriptors, which has a store.json.
+            needed: ids of images that must be there.
+            only_these: whether no others are wanted.
+
+        Raises:
+            FileNotFoundError: if images are missing; names up to five and says how many.
+            ValueError: if there is no image in the folder.
+            OSError: if it cannot be read.
+        """
+        folder, wanted = Path(folder), needed if only_these else None
+        if (folder / "store.json").is_file():
+            return cls(folder, None, wanted)
+        found = {path.stem: path for path in list_images(folder) if IMAGE_ID.fullmatch(path.stem)}
+        missing = sorted(set(needed) - found.keys())
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(needed)} images are not in {str(folder)!r}:"
+                f" {some(missing)}."
+            )
+        paths = {name: path for name, path in found.items() if wanted is None or name in wanted}
+        return cls(folder, paths, wanted)
+
+    def described(
+        self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
+    ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
+        """Descriptors by id, what could not be embedded, and the store that they are from."""
+        if self.paths is not None:
+            return *embedded(model, self.paths, self.folder, scales, progress), None
+        store = open_descriptors(self.folder, model, scales)
+        collection = Collection.of_store(store)
+        ids = [PurePosixPath(name).stem for name in collection.names]
+        collection = Collection(ids, collection.dim, collection.parts)
+        keep = np.array([self.wanted is None or name in self.wanted for name in ids], bool)
+        if not keep.any():
+            raise StoreError(
+                f"None of the {len(ids)} descriptors in {str(self.folder)!r} is of an image that is"
+                f" wanted; the first is of {ids[0] if ids else None!r}."
+            )
+        return collection.only(keep), {}, store
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two sets of descriptors that can be compared.
+
+    Attributes:
+        gallery: what is searched, by id.
+        queries: what is searched for, by id.
+        settings: what made both.
+        skipped: id to reason, for images that could not be embedded.
+    """
+
+    gallery: Collection
+    queries: Collection
+    settings: Mapping[str, Any]
+    skipped: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        gallery: Images,
+        queries: Images,
+        model: ImageEmbedder | None,
+        scales: Sequence[float] | None,
+        progress: bool,
+    ) -> Compared:
+        """The descriptors of both.
+
+        Raises:
+            StoreError: if a store was made by another model or at other scales than the model or
+                the other store, or is damaged.
+            ValueError: if there are files to embed, and no model.
+        """
+        if model is None and needs_model(gallery, queries):
+            raise ValueError("There are images to embed; give a model.")
+        rows, skipped, store = gallery.described(model, scales, progress)
+        query_rows, skipped_queries, query_store = queries.described(model, scales, progress)
+        if store is not None and query_store is not None:
+            wanted = replace(store.settings, dtype=query_store.dtype)
+            query_store.settings.check_same(wanted, query_store.folder)
+        made = settings_of_model(model, scales) if model else settings_of_store(store)
+        return cls(rows, query_rows, made, skipped | skipped_queries)
+
+
+def needs_model(*images: Images) -> bool:
+    """Whether there is something to embed: not if all are stores."""
+    return any(found.paths is not None for found in images)
+
+
+def queries_of(solution: Mapping[str, Mapping[str, Container]]) -> set[str]:
+    """The queries of all subsets."""
+    return {query for subset in solution.values() for query in subset}
+
+
+def missing(queries: set[str], found: Collection) -> list[str]:
+    """A note of the queries that have no descriptor, if there are any."""
+    lacking = sorted(queries - set(found.names))
+    return [f"{len(lacking)} queries have no descriptor: {some(lacking)}."] if lacking else []
+
+
+def settings_of_files(solution: str | Path, predictions: str | Path) -> dict[str, str]:
+    """What a score of predictions depends on."""
+    return {
+        "predictions_sha256": sha256_of(Path(predictions)),
+        "solution_sha256": sha256_of(Path(solution)),
+        "dolg_zoo_version": __version__,
+    }

@@ -1,0 +1,150 @@
+"""The solutions of the Google Landmarks v2 challenges, and predictions for them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from dolg_zoo._util.csv_lists import lines
+from dolg_zoo.errors import DataError
+from dolg_zoo.evaluation.gldv2.lists import IMAGE_ID
+
+Truth = TypeVar("Truth")
+
+SUBSETS = ("Public", "Private")
+IGNORED = "Ignored"
+
+
+def read_retrieval_solution(path: str | Path) -> dict[str, dict[str, frozenset[str]]]:
+    """`retrieval_solution_v2.1.csv`: id, images (joined by spaces), Usage.
+
+    Returns:
+        For "Public" and "Private", the query's id to those of the images it should find. What is
+        "Ignored" is left out.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line.
+        OSError: if the file cannot be read.
+    """
+    return _solution(path, "images", _relevant)
+
+
+def read_recognition_solution(path: str | Path) -> dict[str, dict[str, frozenset[int]]]:
+    """`recognition_solution_v2.1.csv`: id, landmarks (joined by spaces, or none), Usage.
+
+    Returns:
+        For "Public" and "Private", the query's id to the numbers of the landmarks it shows. What is
+        "Ignored" is left out.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line.
+        OSError: if the file cannot be read.
+    """
+    return _solution(path, "landmarks", _landmarks)
+
+
+def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
+    """A submission to the retrieval challenge: id, images (joined by spaces, best first).
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line.
+        OSError: if the file cannot be read.
+    """
+    return {query: text.split() for _, query, text in _by_query(path, "id", "images")}
+
+
+def read_recognition_predictions(path: str | Path) -> dict[str, tuple[int, float]]:
+    """A submission to the recognition challenge: id, landmarks (its number and a confidence).
+
+    A query may be without a prediction: landmarks is empty then.
+
+    Raises:
+        DataError: if something is wrong with the file; the message names the line.
+        OSError: if the file cannot be read.
+    """
+    return {
+        query: _prediction(text, where)
+        for where, query, text in _by_query(path, "id", "landmarks")
+        if text.strip()
+    }
+
+
+def _solution(
+    path: str | Path, column: str, read: Callable[[str, str], Truth]
+) -> dict[str, dict[str, Truth]]:
+    solution: dict[str, dict[str, Truth]] = {subset: {} for subset in SUBSETS}
+    for where, query, text, usage in _by_query(path, "id", column, "Usage"):
+        if usage == IGNORED:
+            continue
+        if usage not in solution:
+            raise DataError(
+                f"{where}: Usage must be {', '.join(SUBSETS)} or {IGNORED}, not {usage[:80]!r}."
+            )
+        solution[usage][query] = read(text, where)
+    if not any(solution.values()):
+        raise DataError(f"{path} has no {' or '.join(SUBSETS)} query.")
+    return {subset: queries for subset, queries in solution.items() if queries}
+
+
+def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
+    """(where it stands, query, the other values) of each line; no query comes twice."""
+    # not the csv module: its fields are too short for all that a query may have to find
+    line_of = re.compile(
+        ",".join([r"([0-9a-f]{16})", r"([^,\"]*)", r"(\w+)"][: len(header)]) + r"\s*"
+    )
+    listed = lines(path)
+    found = next(listed, "").rstrip()
+    if found != ",".join(header):
+        raise DataError(f"{path} must begin with {','.join(header)!r}, not {found[:80]!r}.")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(listed, 2):
+        where = f"{path}, line {number}"
+        match = line_of.fullmatch(line)
+        if match is None:
+            raise DataError(
+                f"{where} is {line[:80]!r}, not {','.join(header)} with an id of 16 hexadecimal"
+                " digits."
+            )
+        query = match[1]
+        if seen.setdefault(query, number) != number:
+            raise DataError(f"{where}: {query} is in line {seen[query]} already; remove one.")
+        yield where, *match.groups()
+
+
+def _relevant(text: str, where: str) -> frozenset[str]:
+    images = frozenset(text.split())
+    for image in images:
+        if not IMAGE_ID.fullmatch(image):
+            raise DataError(
+                f"{where}: images must be ids of 16 hexadecimal digits, not {image[:80]!r}."
+            )
+    if not images:
+        raise DataError(f"{where}: images is empty, and the query is not {IGNORED}.")
+    return images
+
+
+def _landmarks(text: str, where: str) -> frozenset[int]:
+    try:
+        return frozenset(map(int, text.split()))
+    except ValueError:
+        raise DataError(
+            f"{where}: landmarks must be whole numbers joined by spaces, or nothing, not"
+            f" {text[:80]!r}."
+        ) from None
+
+
+def _prediction(text: str, where: str) -> tuple[int, float]:
+    try:
+        landmark, confidence = text.split()
+        prediction = int(landmark), float(confidence)
+    except ValueError:
+        prediction = 0, math.nan
+    if not math.isfinite(prediction[1]):
+        raise DataError(
+            f"{where}: landmarks must be one landmark's number and a confidence, or nothing, not"
+            f" {text[:80]!r}."
+        )
+    return prediction

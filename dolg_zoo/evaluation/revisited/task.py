@@ -1,0 +1,178 @@
+"""Revisited Oxford and Paris, with a million distractors or without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
+from dolg_zoo.evaluation.image_files import find_images, some
+from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
+from dolg_zoo.evaluation.revisited.ground_truth import (
+    BENCHMARKS,
+    GroundTruth,
+    find_ground_truth,
+    read_ground_truth,
+)
+from dolg_zoo.evaluation.revisited.scores import KS, RevisitedScores, revisited_scores
+from dolg_zoo.evaluation.search import Options, improved
+from dolg_zoo.preprocessing import Crop
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
+
+OVERLAP = (
+    "GLDv2-clean, the training set, overlaps the test landmarks: 36 of 70 ROxford and 38 of 70"
+    " RParis queries, according to the authors of RGLDv2-clean."
+)
+NOT_CROPPED = (
+    "The queries were not cropped to the box of the landmark; only figures of cropped queries"
+    " follow the protocol."
+)
+
+
+@dataclass(frozen=True)
+class Revisited:
+    """A benchmark whose files are all there.
+
+    ```python
+    report = Revisited.find("roxford5k", "roxford5k/").evaluate(model)
+    print(report.to_markdown())
+    ```
+
+    Attributes:
+        benchmark: "roxford5k" or "rparis6k".
+        truth: what is to be found.
+        folder: where the images are.
+        paths: name to file.
+        extra: image files in the folder that belong to no query and not to the gallery.
+    """
+
+    benchmark: str
+    truth: GroundTruth
+    folder: Path
+    paths: Mapping[str, Path]
+    extra: Sequence[Path]
+
+    @classmethod
+    def find(
+        cls, benchmark: str, images: str | Path, ground_truth: str | Path | None = None
+    ) -> Revisited:
+        """Looks for all files of a benchmark.
+
+        Args:
+            benchmark: "roxford5k" or "rparis6k".
+            images: the folder with the images, or with folders that hold them.
+            ground_truth: `gnd_<benchmark>.pkl`; if not given, it is in the folder or beside it.
+
+        Raises:
+            FileNotFoundError: if images or the ground truth are missing.
+            ValueError: if the ground truth is damaged, or an image could be two files.
+            OSError: if something cannot be read.
+        """
+        if ground_truth is None:
+            ground_truth = find_ground_truth(benchmark, images)
+        truth = read_ground_truth(ground_truth)
+        paths, extra = find_images(images, [*truth.gallery, *truth.queries])
+        return cls(benchmark, truth, Path(images), paths, extra)
+
+    def evaluate(
+        self,
+        model: ImageEmbedder,
+        *,
+        crop: bool = True,
+        scales: Sequence[float] | None = None,
+        distractors: str | Path | None = None,
+        options: Options | None = None,
+        progress: bool = True,
+    ) -> Report:
+        """The scores of a model.
+
+        Without options, distractors are read a part at a time; with options they are held in
+        memory, twice with database augmentation.
+
+        Args:
+            model: what to embed with.
+            crop: whether queries are cropped to the landmark, as the protocol has it.
+            scales: as for `DOLG.embed`.
+            distractors: a folder with descriptors of images that show none of the landmarks, made
+                by the same model at the same scales.
+            options: of better ranking.
+            progress: whether to draw a progress bar on a terminal if it takes long.
+
+        Raises:
+            StoreError: if the distractors were made otherwise, or are damaged.
+            ValueError: if an image cannot be read; the descriptors of all others are kept for the
+                next time.
+            OSError: if something cannot be read, or the descriptors cannot be kept.
+        """
+        options = options or Options()
+        more = Collection([], model.descriptor_dim, lambda: iter(()))
+        if distractors is not None:
+            more = Collection.of_store(open_descriptors(distractors, model, scales))
+        names = self.truth.gallery
+        images = {name: self.paths[name] for name in names}
+        gallery = self._embedded(model, images, scales, progress).of(names)
+        # one image may be cut into several queries
+        cut = {
+            f"{name} {number}": Crop(self.paths[name], box) if crop else self.paths[name]
+            for number, (name, box) in enumerate(
+                zip(self.truth.queries, self.truth.boxes, strict=True)
+            )
+        }
+        queries = self._embedded(model, cut, scales, progress).of(list(cut))
+        if options.is_plain:
+            scores = revisited_scores(self.truth, queries, gallery, more.parts())
+        else:
+            everything = Collection(list(names), more.dim, lambda: iter([gallery])).read(more)
+            queries, everything, first = improved(queries, everything, options)
+            parts = [everything[len(names) :]]
+            scores = revisited_scores(self.truth, queries, everything[: len(names)], parts, first)
+        settings = {
+            **settings_of_model(model, scales),
+            "queries": len(queries),
+            "gallery": len(gallery),
+            "crop_queries": crop,
+            "distractors": len(more),
+            **settings_of_ranking(options),
+            "ground_truth_sha256": self.truth.sha256,
+        }
+        return Report(
+            BENCHMARKS[self.benchmark] + (f" + {len(more)} distractors" if len(more) else ""),
+            ("", "mAP", *(f"mP@{k}" for k in KS), "queries"),
+            [_row(setup, score) for setup, score in scores.items()],
+            settings,
+            self._notes(model, crop),
+        )
+
+    def _embedded(
+        self, model: ImageEmbedder, images: Mapping, scales: Sequence[float] | None, progress: bool
+    ) -> Collection:
+        collection, skipped = embedded(model, images, self.folder, scales, progress)
+        if skipped:
+            lines = "\n".join(f"  {name!r}: {reason}" for name, reason in skipped.items())
+            raise ValueError(
+                f"{len(skipped)} images cannot be read, and without them there are no figures to"
+                f" compare; the descriptors of all others are kept for the next time:\n{lines}"
+            )
+        return collection
+
+    def _notes(self, model: ImageEmbedder, crop: bool) -> list[str]:
+        notes = [] if crop else [NOT_CROPPED]
+        said = (
+            model.metadata.get(key, "") for key in ("preset", "name", "derived_from", "dataset")
+        )
+        if any("gldv2" in str(text).lower() for text in said):
+            notes.append(OVERLAP)
+        if self.extra:
+            notes.append(
+                f"{len(self.extra)} images in the folder belong to neither the queries nor the"
+                f" gallery, and were left out: {some(path.name for path in self.extra)}."
+            )
+        return notes
+
+
+def _row(setup: str, scores: RevisitedScores) -> tuple:
+    return setup, scores.map, *scores.precision_at.values(), scores.queries

@@ -1,0 +1,1 @@
+"""Descriptors of many images: sources of images, the store, the engines that compute."""

@@ -1,0 +1,199 @@
+"""Descriptors of a million images, written as they are made: a job that can be killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from copy import copy
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo._util.progress import track
+from dolg_zoo.embedders.fingerprint import name_of_model
+from dolg_zoo.errors import BadImageError
+from dolg_zoo.retrieval.extraction.pending import Pending, Result, embed_here
+from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
+from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
+from dolg_zoo.retrieval.extraction.sources import Source, open_source
+from dolg_zoo.retrieval.extraction.store import DescriptorStore
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
+
+ENGINES = ("local", "ray")
+PART_ROWS = 4096
+PART_S = 60.0
+"""A part is written when it has so many rows, or so many seconds after the last: that is what a
+job that is killed has to do again."""
+
+
+@dataclass
+class ExtractionReport:
+    """What came of a run.
+
+    Attributes:
+        store: where the descriptors are.
+        embedded: how many images were embedded now.
+        known: how many were in the store before.
+        skipped: id to reason, for the images that have no descriptor.
+        faults: tar file to reason, for those that could not be read to their end.
+        forgotten: file to number of images, for the damaged parts of the store that were dropped.
+        seconds: how long it took.
+    """
+
+    store: DescriptorStore
+    embedded: int = 0
+    known: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    forgotten: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def extract(
+    model: ImageEmbedder,
+    source: Source | str | Path,
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 16,
+    scales: Sequence[float] | None = None,
+    progress: bool = True,
+    repair: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+) -> ExtractionReport:
+    """Embeds the images of a source into a store, but for those that are in it by their ids.
+
+    Killed, it goes on where it was a minute before, at worst, when it is called again. An image
+    that changed under its old name is not embedded again.
+
+    Args:
+        model: what to embed with.
+        source: the images; a path or pattern is taken as by `open_source`.
+        folder: of the store; made if there is none.
+        dtype: how descriptors are kept: "float32", or "float16" for half the size.
+        batch_size: images that go through the network at once.
+        scales: as for `DOLG.embed`.
+        progress: whether to draw a progress bar on a terminal if it takes long.
+        repair: whether to drop the damaged parts of the store and embed their images again.
+        engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process
+            needs access to the store; all of them need access to the images.
+        workers: how many, for "ray"; None: one for each GPU, or each machine if there is no GPU.
+
+    Raises:
+        RayError: if Ray is missing, or the cluster cannot be reached or fails; what was done
+            before is kept.
+        OSError: if the source cannot be read, or the store cannot be written, say because the
+            disk is full. What was written before is good, and the next call goes on from there.
+        StoreError: if the store was made with another model, other scales or another dtype, or
+            is damaged.
+        ValueError: if there is no image in the source, or none that can be embedded, or there is
+            no such engine.
+    """
+    check_engine(engine, workers)
+    if engine == "ray":
+        model.routed("keras")  # what its workers compute with; one compiled for another says so
+    begin = time.monotonic()
+    if isinstance(source, (str, Path)):
+        source = open_source(source)
+    scales = model.image_converter.scales if scales is None else scales
+    store = DescriptorStore.create(
+        folder,
+        model_id=model.model_id,
+        model_name=name_of_model(model),
+        dim=model.descriptor_dim,
+        scales=scales,
+        dtype=dtype,
+    )
+    report = ExtractionReport(store)
+    if repair:
+        report.forgotten = store.forget_damaged()
+    report.known = len(store)
+    pending, embed = _embedder(engine, workers, model, source, store)
+    writer = _Writer(store)
+    # closed, since it may have started a cluster
+    with closing(embed(batch_size=batch_size, scales=scales)) as results:
+        try:
+            found = track(results, source.missing(store), "Embedding") if progress else results
+            for image, result in found:
+                if isinstance(result, BadImageError):
+                    report.skipped[image] = result.reason
+                elif not np.isfinite(result).all():
+                    report.skipped[image] = "the model gives it a descriptor that is not finite"
+                else:
+                    writer.add(image, result)
+        finally:  # also after Ctrl-C: what is done is done
+            writer.flush()
+    report.embedded = len(store) - report.known
+    report.faults = pending.faults
+    report.seconds = time.monotonic() - begin
+    if not len(store):
+        raise ValueError(_none_of(report))
+    return report
+
+
+def check_engine(engine: str, workers: int | None) -> None:
+    """Raises ValueError if there is no such engine, RayError if what it needs is not installed."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    if engine == "ray":
+        check_ray()
+    elif workers is not None:
+        raise ValueError(f"The engine {engine!r} is one process; leave out workers={workers!r}.")
+
+
+def _embedder(
+    engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: DescriptorStore
+) -> tuple[Pending, Callable[..., Generator[Result]]]:
+    """What is to be embedded, and what does it."""
+    if engine == "local":
+        pending = Pending(source, store)
+        return pending, partial(embed_here, model, pending)
+    source = copy(source)
+    source.folder = source.folder.absolute()  # workers may have been started elsewhere
+    pending = Pending(source, frozenset(store.ids()))  # nor need they see the store
+    return pending, partial(embed_on_ray, model, pending, workers=workers)
+
+
+class _Writer:
+    """Gathers descriptors and writes them part by part."""
+
+    def __init__(self, store: DescriptorStore) -> None:
+        self._store = store
+        self._ids: list[str] = []
+        self._rows: list[np.ndarray] = []
+        self._due = time.monotonic() + PART_S
+
+    def add(self, image: str, descriptor: np.ndarray) -> None:
+        self._ids.append(image)
+        self._rows.append(descriptor)
+        if len(self._ids) >= PART_ROWS or time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._ids:
+            return
+        try:
+            self._store.append(self._ids, np.stack(self._rows))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror or error}: {len(self._ids)} descriptors could not be written. The"
+                f" {len(self._store)} before them are safe; once there is room, the same call goes"
+                " on from there",
+                str(self._store.folder),
+            ) from error
+        self._ids, self._rows = [], []
+        self._due = time.monotonic() + PART_S
+
+
+def _none_of(report: ExtractionReport) -> str:
+    for name, reason in (*report.skipped.items(), *report.faults.items()):
+        return f"None of the images could be embedded; the first, {name!r}: {reason}."
+    return "There is no image in the source."

@@ -1,0 +1,13 @@
+"""A store: the descriptors of any number of images in a folder of Parquet files, to be added to.
+
+`store.json` says which model made them, and names each part with its size and sha256. A part is
+written whole before it is named there, so a process that is killed leaves a store that is good and
+lacks that part at most. Several processes may add to one store.
+"""
+
+from dolg_zoo.errors import StoreError
+from dolg_zoo.retrieval.extraction.store.descriptor_store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store.part_file import fault_in_id
+from dolg_zoo.retrieval.extraction.store.settings import Settings
+
+__all__ = ["DescriptorStore", "Settings", "StoreError", "fault_in_id"]

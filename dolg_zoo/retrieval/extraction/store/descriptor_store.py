@@ -1,0 +1,298 @@
+"""The store itself: opened, added to and read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dolg_zoo._util.files import replacing
+from dolg_zoo.errors import StoreError
+from dolg_zoo.retrieval.extraction.store import part_file
+from dolg_zoo.retrieval.extraction.store.manifest import (
+    MANIFEST,
+    Part,
+    next_name,
+    read_manifest,
+    write_manifest,
+)
+from dolg_zoo.retrieval.extraction.store.settings import Settings
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK_TIMEOUT_S = 120
+
+
+class DescriptorStore:
+    """Descriptors with ids in a folder.
+
+    ```python
+    store = DescriptorStore.open("descriptors/")
+    for ids, descriptors in store.parts():
+        ...
+    ```
+
+    Made by `create` and `open`.
+
+    Attributes:
+        folder: where it is.
+        settings: what made the descriptors, and how they are kept; its fields are attributes of
+            the store as well: model_id, model_name, dim, dtype and scales.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._parts = list(parts)
+        self._known: set[str] = set()
+        self._looked_into: set[str] = set()  # parts whose ids are in _known
+
+    model_id = property(lambda self: self.settings.model_id)
+    model_name = property(lambda self: self.settings.model_name)
+    dim = property(lambda self: self.settings.dim)
+    dtype = property(lambda self: self.settings.dtype)
+    scales = property(lambda self: self.settings.scales)
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        *,
+        model_id: str,
+        model_name: str,
+        dim: int,
+        scales: Sequence[float],
+        dtype: str = "float32",
+    ) -> DescriptorStore:
+        """Makes a store, or opens the one that is there if its settings are the same.
+
+        Args:
+            folder: where; made if need be.
+            model_id: `fingerprint` of the model.
+            model_name: what to call it in messages; may differ from that of the store there.
+            dim: length of a descriptor.
+            scales: at which the images are embedded.
+            dtype: "float32", or "float16" for half the size and three digits.
+
+        Raises:
+            StoreError: if a setting has a wrong type or value, differs from that of the store
+                there, or what is there is no store.
+            OSError: if the folder cannot be made or written.
+        """
+        settings = Settings(model_id, model_name, dim, dtype, tuple(map(float, scales)))
+        folder = Path(folder)
+        if not (folder / MANIFEST).exists():
+            # what starts with a dot is left by a process that was killed on its way
+            if folder.is_dir() and any(entry.name[0] != "." for entry in folder.iterdir()):
+                raise StoreError(
+                    f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty"
+                    " folder for the descriptors."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder):
+                if not (folder / MANIFEST).exists():  # else another process has just made it
+                    write_manifest(folder, settings, [])
+        store = cls.open(folder)
+        store.settings.check_same(settings, folder)
+        return store
+
+    @classmethod
+    def open(cls, folder: str | Path) -> DescriptorStore:
+        """Opens a store. No name in it leads out of the folder, and nothing is executed.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            StoreError: if `store.json` is not what it must be; names what is wrong.
+        """
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f"There is no store of descriptors in {str(folder)!r}: no file {MANIFEST}. `dolg"
+                " embed … -o DIR` makes one."
+            )
+        return cls(folder, *read_manifest(folder))
+
+    def __len__(self) -> int:
+        return sum(part.rows for part in self._parts)
+
+    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
+        """Adds descriptors as one part; when this returns, they are on the disk.
+
+        Args:
+            ids: names of the images, each new to the store.
+            descriptors: (len(ids), dim), finite.
+
+        Raises:
+            StoreError: if an id is no text, empty or there already, or the descriptors are not
+                finite or of another shape; nothing is written then.
+            OSError: if the part cannot be written; the store stays as it was.
+        """
+        ids = list(ids)
+        rows = self._checked_rows(ids, descriptors)
+        if not ids:
+            return
+        with _lock(self.folder):
+            self._refresh()
+            self._check_new(ids)
+            name = next_name(self._parts)
+            data = part_file.encode(ids, rows)
+            with replacing(self.folder / name) as file:
+                file.write(data)
+            digest = hashlib.sha256(data).hexdigest()
+            self._write_manifest([*self._parts, Part(name, len(ids), len(data), digest)])
+        self._known.update(ids)
+        self._looked_into.add(name)
+
+    def __contains__(self, image: str) -> bool:
+        self._learn_ids()
+        return image in self._known
+
+    def ids(self) -> list[str]:
+        """The ids of all images, in the order they were added.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+        """
+        ids = [name for part in self._parts for name in self._read_part(part, False)[0]]
+        self._check_unique(ids)
+        return ids
+
+    def parts(self) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Each part's ids and descriptors, (rows, dim) float32, with one part in memory at a time.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+        """
+        for part in tuple(self._parts):
+            yield self._read_part(part)
+
+    def read(self) -> tuple[list[str], np.ndarray]:
+        """The ids and descriptors of all images, (images, dim) float32.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+        """
+        for part in self._parts:  # before memory is taken for what store.json promises
+            self._check_size(part)
+        ids: list[str] = []
+        descriptors = np.empty((len(self), self.dim), np.float32)
+        for names, rows in self.parts():
+            descriptors[len(ids) : len(ids) + len(rows)] = rows
+            ids += names
+        self._check_unique(ids)
+        return ids, descriptors
+
+    def forget_damaged(self) -> dict[str, int]:
+        """Drops the parts that are missing or damaged, so that their images can be added anew.
+
+        Returns:
+            The names of their files, and how many images were in each.
+
+        Raises:
+            OSError: if the store cannot be written.
+        """
+        with _lock(self.folder):
+            self._refresh()
+            damaged = {}
+            for part in self._parts:
+                try:
+                    self._read_part(part)
+                except StoreError:
+                    damaged[part.file] = part.rows
+            if damaged:
+                self._write_manifest([part for part in self._parts if part.file not in damaged])
+                for name in damaged:
+                    (self.folder / name).unlink(missing_ok=True)
+            self._known.clear()
+            self._looked_into.clear()
+        return damaged
+
+    def _checked_rows(self, ids: list[str], descriptors: np.ndarray) -> np.ndarray:
+        descriptors = np.asarray(descriptors)
+        if descriptors.shape != (len(ids), self.dim) or descriptors.dtype.kind not in "fiu":
+            raise StoreError(
+                f"The descriptors of {len(ids)} images must be numbers of shape"
+                f" {(len(ids), self.dim)}, not {descriptors.dtype} of {descriptors.shape}."
+            )
+        with np.errstate(over="ignore"):  # found by the next check
+            rows = descriptors.astype(self.dtype)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise StoreError(
+                f"The descriptor of {ids[np.argmin(finite)]!r} is not finite in {self.dtype}; the"
+                f" weights or the dtype of {self.model_name!r} are at fault."
+            )
+        return rows
+
+    def _check_new(self, ids: list[str]) -> None:
+        self._learn_ids()
+        fresh: set[str] = set()
+        for name in ids:
+            if fault := part_file.fault_in_id(name):
+                raise StoreError(f"The id {name!r} {fault}.")
+            if name in self._known or name in fresh:
+                raise StoreError(
+                    f"The id {name!r} is in the store {str(self.folder)!r} already; an image is"
+                    " added once. Is another process adding the same images?"
+                )
+            fresh.add(name)
+
+    def _check_unique(self, ids: list[str]) -> None:
+        if len(set(ids)) < len(ids):
+            twice = next(name for name, count in Counter(ids).items() if count > 1)
+            raise StoreError(
+                f"{str(self.folder)!r} has the id {twice!r} more than once; dolg-zoo writes no such"
+                " store. Make it anew."
+            )
+
+    def _learn_ids(self) -> None:
+        for part in self._parts:
+            if part.file not in self._looked_into:
+                self._known.update(self._read_part(part, False)[0])
+                self._looked_into.add(part.file)
+
+    def _check_size(self, part: Part) -> Path:
+        path = self.folder / part.file
+        found = path.stat().st_size if path.is_file() else None
+        if found != part.bytes:
+            missing = "is missing or no file" if found is None else f"has {found} bytes"
+            raise self._damaged(part, f"{missing}, and its store.json promises {part.bytes} bytes")
+        return path
+
+    def _read_part(self, part: Part, with_descriptors: bool = True) -> tuple[list[str], np.ndarray]:
+        data = self._check_size(part).read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != part.sha256:
+            raise self._damaged(
+                part, f"is damaged: its sha256 is {digest}, and store.json promises {part.sha256}"
+            )
+        try:
+            return part_file.decode(data, part.rows, self.dim, self.dtype, with_descriptors)
+        except ValueError as error:
+            raise self._damaged(part, f"is none that dolg-zoo wrote: {error}") from error
+
+    def _damaged(self, part: Part, fault: str) -> StoreError:
+        return StoreError(
+            f"{str(self.folder / part.file)!r} {fault}. Put it back from a copy, or run `dolg embed"
+            f" … --repair`, which forgets its {part.rows} images and embeds them again."
+        )
+
+    def _refresh(self) -> None:
+        """Takes in what other processes have added."""
+        settings, self._parts = read_manifest(self.folder)
+        self.settings.check_same(settings, self.folder)
+
+    def _write_manifest(self, parts: list[Part]) -> None:
+        write_manifest(self.folder, self.settings, parts)
+        self._parts = parts
+
+
+def _lock(folder: Path) -> FileLock:
+    from filelock import FileLock
+
+    return FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S)

@@ -1,0 +1,93 @@
+"""`store.json`, which names the parts of a store. No line of it is trusted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo.errors import StoreError
+from dolg_zoo.retrieval.extraction.store.settings import Settings
+
+MANIFEST = "store.json"
+FORMAT_VERSION = 1
+
+_NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a store: its name, and what is promised of it."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def next_name(parts: Sequence[Part]) -> str:
+    """A name that no part has."""
+    numbers = [int(_NAME.fullmatch(part.file)[1]) for part in parts]
+    return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
+
+
+def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
+    """Puts a new `store.json` in the place of the old one.
+
+    Raises:
+        OSError: if it cannot be written; the old one stays.
+    """
+    document = {
+        "format_version": FORMAT_VERSION,
+        **asdict(settings),
+        "parts": [asdict(part) for part in parts],
+    }
+    with replacing(folder / MANIFEST) as file:
+        file.write(json.dumps(document, indent=1).encode())
+
+
+def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
+    """What `write_manifest` wrote.
+
+    Raises:
+        StoreError: if it is not what it must be; names what is wrong.
+    """
+    path = folder / MANIFEST
+    try:
+        document = read_json_object(path)
+        version, listed = document.pop("format_version", None), document.pop("parts", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(f"its format_version is {version!r}, and this dolg-zoo reads 1")
+        if not isinstance(listed, list):
+            raise ValueError(f"parts must be a list, not {str(listed)[:80]!r}")
+        if isinstance(document.get("scales"), list):
+            document["scales"] = tuple(document["scales"])
+        settings = Settings(**document)
+        parts = [_checked(entry, settings) for entry in listed]
+        if len({part.file for part in parts}) < len(parts):
+            raise ValueError("a part is named twice")
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{str(path)!r} is no description of a store: {error}.") from error
+    return settings, parts
+
+
+def _checked(entry: object, settings: Settings) -> Part:
+    part = Part(**entry) if isinstance(entry, dict) else None
+    if (
+        part is None
+        or not (isinstance(part.file, str) and _NAME.fullmatch(part.file))
+        or type(part.rows) is not int
+        or type(part.bytes) is not int
+        or not (isinstance(part.sha256, str) and _SHA256.fullmatch(part.sha256))
+        # a part is not compressed, so no small file can promise to fill the memory
+        or not 0 < part.rows * settings.dim * np.dtype(settings.dtype).itemsize < part.bytes
+    ):
+        raise ValueError(f"{str(entry)[:200]} describes no part")
+    return part

@@ -1,0 +1,1 @@
+"""An index: named descriptors that are built, saved, opened and searched."""

@@ -1,0 +1,134 @@
+"""What the folder of an index holds: settings, descriptors, items, and what faiss knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.retrieval.extraction.store import Settings
+from dolg_zoo.retrieval.index.folder import read_folder, write_folder
+from dolg_zoo.retrieval.index.items import items_as_parquet, items_from_parquet
+from dolg_zoo.retrieval.search import approximate
+from dolg_zoo.retrieval.search.approximate import Approximate
+from dolg_zoo.retrieval.search.exact import Exact
+from dolg_zoo.retrieval.unit_rows import first_not_unit
+
+MAX_SKIPPED = 10_000
+"""Images that could not be read, of which the folder keeps the names and reasons."""
+
+
+def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
+    """Writes what `read_contents` reads; raises OSError."""
+    nearest: Exact | Approximate = contents["nearest"]
+    settings = {
+        "kind": nearest.kind,
+        "rows": len(contents["names"]),
+        "dim": contents["descriptors"].shape[1],
+        "model_id": contents["model_id"],
+        "model_name": contents["model_name"],
+        "scales": contents["scales"],
+        "images": str(Path(contents["folder"]).absolute()),  # only where to look for them first
+        "recall": nearest.recall,
+        "skipped": dict(islice(contents["skipped"].items(), MAX_SKIPPED)),
+    }
+    writers = {"descriptors": lambda file: np.save(file, contents["descriptors"])}
+    numbers = None
+    if isinstance(nearest, Approximate):
+        settings |= {"asked_recall": nearest.asked, "parameters": nearest.parameters}
+        writers["faiss"] = lambda file: approximate.write(nearest.faiss_index, file)
+        numbers = nearest.numbers
+    items = items_as_parquet(contents["names"], contents["metadata"], numbers)
+    writers["items"] = lambda file: file.write(items)
+    write_folder(folder, settings, writers)
+
+
+def read_contents(folder: str | Path) -> dict[str, Any]:
+    """The contents that `write_contents` was given, the descriptors mapped from their file.
+
+    Raises:
+        FileNotFoundError: if there is no index.
+        ValueError: if a file is not what it must be; names it.
+    """
+    settings, paths = read_folder(folder)
+    path = Path(folder) / "index.json"
+    try:
+        made_with = _checked(settings)
+        path = paths["descriptors"]
+        descriptors = _mapped(path, settings["rows"], settings["dim"])
+        path = paths["items"]
+        names, metadata, numbers = items_from_parquet(path, settings["rows"])
+        nearest: Exact | Approximate = Exact(descriptors)
+        if settings["kind"] != "exact":
+            path = paths.get("faiss", Path(folder) / "index.json")
+            nearest = _approximate(settings, descriptors, numbers, paths)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{str(path)!r} is no part of an index of dolg-zoo's: {error}") from error
+    return {
+        "names": names,
+        "descriptors": descriptors,
+        "scales": made_with.scales,
+        "model_id": made_with.model_id,
+        "model_name": made_with.model_name,
+        "skipped": settings["skipped"],
+        "metadata": metadata,
+        "nearest": nearest,
+        "folder": settings["images"],
+    }
+
+
+def _checked(settings: Mapping[str, Any]) -> Settings:
+    scales = settings["scales"]
+    made_with = Settings(
+        settings["model_id"],
+        settings["model_name"],
+        settings["dim"],
+        "float32",
+        tuple(scales) if isinstance(scales, list) else scales,
+    )
+    if type(settings["rows"]) is not int or settings["rows"] < 0:
+        raise ValueError(f"rows is {settings['rows']!r:.80}")
+    if settings["kind"] not in approximate.KINDS:
+        raise ValueError(f"kind is {settings['kind']!r:.80}")
+    skipped = settings["skipped"]
+    if not isinstance(skipped, dict) or not all(isinstance(why, str) for why in skipped.values()):
+        raise ValueError("skipped does not give a reason for each image")
+    if not isinstance(settings["images"], str) or "\0" in settings["images"]:
+        raise ValueError(f"images is {settings['images']!r:.80}")
+    return made_with
+
+
+def _mapped(path: Path, rows: int, dim: int) -> np.ndarray:
+    descriptors = np.load(path, mmap_mode="r" if rows else None, allow_pickle=False)
+    if descriptors.dtype != np.dtype("<f4") or descriptors.shape != (rows, dim):
+        raise ValueError(
+            f"it holds {descriptors.dtype} of shape {descriptors.shape}, not {(rows, dim)}"
+        )
+    if not descriptors.flags.c_contiguous:
+        raise ValueError("its rows are not in one piece")
+    if (place := first_not_unit(descriptors)) is not None:
+        raise ValueError(f"the length of row {place} is not 1")
+    return descriptors
+
+
+def _approximate(
+    settings: Mapping[str, Any],
+    descriptors: np.ndarray,
+    numbers: np.ndarray | None,
+    paths: Mapping[str, Path],
+) -> Approximate:
+    kind, parameters = settings["kind"], settings["parameters"]
+    if "faiss" not in paths or numbers is None:
+        raise ValueError(f"there is no index of the kind {kind}")
+    for name in ("recall", "asked_recall"):
+        if type(settings[name]) not in (int, float) or not 0 <= settings[name] <= 1:
+            raise ValueError(f"{name} is {settings[name]!r:.80}")
+    approximate.check_parameters(parameters, kind)
+    index = approximate.read(paths["faiss"])
+    approximate.check(index, kind, settings["dim"], numbers)
+    return Approximate(
+        kind, descriptors, index, numbers, settings["asked_recall"], parameters, settings["recall"]
+    )

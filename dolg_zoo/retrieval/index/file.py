@@ -1,0 +1,88 @@
+"""An index in one `.npz` file, for `numpy.load`: descriptors and names, no metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo._util.files import replacing
+from dolg_zoo.retrieval.index.items import check_names
+
+_DTYPES = {
+    "names": "U",
+    "descriptors": "f",
+    "scales": "f",
+    "model_id": "U",
+    "model_name": "U",
+    "skipped_names": "U",
+    "skipped_reasons": "U",
+}
+
+
+def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
+    """Writes what `read_file` reads; a file that was there stays if it cannot be written."""
+    skipped = contents["skipped"]
+    with replacing(path) as file:
+        np.savez(
+            file,
+            names=np.array(contents["names"], str),
+            descriptors=contents["descriptors"],
+            scales=np.array(contents["scales"], float),
+            model_id=np.array(contents["model_id"]),
+            model_name=np.array(contents["model_name"]),
+            skipped_names=np.array(list(skipped), str),
+            skipped_reasons=np.array(list(skipped.values()), str),
+        )
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """names, descriptors, scales, model_id, model_name and skipped, of a file that may be anything.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _DTYPES}
+        _check_arrays(arrays)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise half a dozen types for such files
+        raise ValueError(
+            f"{str(path)!r} is no index that dolg-zoo wrote, or is damaged: {error}"
+        ) from error
+    pairs = zip(arrays["skipped_names"].tolist(), arrays["skipped_reasons"].tolist(), strict=True)
+    return {
+        "names": arrays["names"].tolist(),
+        "descriptors": arrays["descriptors"],
+        "scales": arrays["scales"].tolist(),
+        "model_id": str(arrays["model_id"]),
+        "model_name": str(arrays["model_name"]),
+        "skipped": dict(pairs),
+    }
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
+    for name, kind in _DTYPES.items():
+        if arrays[name].dtype.kind != kind:
+            raise ValueError(f"{name} has the type {arrays[name].dtype}")
+    names, descriptors, scales = arrays["names"], arrays["descriptors"], arrays["scales"]
+    if descriptors.ndim != 2 or names.shape != descriptors.shape[:1]:
+        raise ValueError("there is not one descriptor for each name")
+    if not len(names):
+        raise ValueError("there is no image in it")
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(descriptors.astype(np.float32), axis=1)
+    if not (np.abs(lengths - 1) <= 1e-3).all():  # nor is a NaN
+        raise ValueError("there are descriptors whose length is not 1")
+    if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():
+        raise ValueError(f"the scales {scales.tolist()} are not numbers above 0 and up to 8")
+    if arrays["skipped_names"].ndim != 1 or (
+        arrays["skipped_names"].shape != arrays["skipped_reasons"].shape
+    ):
+        raise ValueError("there is not one reason for each image that was skipped")
+    check_names(names.tolist())

@@ -1,0 +1,232 @@
+"""A gallery: named descriptors, and the search among them; no model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.retrieval.index.items import check_names, checked_metadata
+from dolg_zoo.retrieval.matches import Match, Matches
+from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
+from dolg_zoo.retrieval.search.duplicates import duplicates
+from dolg_zoo.retrieval.search.exact import Exact
+from dolg_zoo.retrieval.search.ranking import Ranking, ranked
+from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
+
+
+class Gallery:
+    """The descriptors of images, searched by cosine: what of an `Index` needs no model.
+
+    Args:
+        names: the images' paths below the folder, each there once.
+        descriptors: (images, dim), each row of length 1; no copy is made of what is float32.
+        folder: where the images are.
+        metadata: a dictionary, or None, for each image.
+        kind: how to search.
+        recall: of an approximate search.
+        maker: what to say has made the descriptors.
+
+    Raises:
+        ValueError: if a descriptor is not finite or not of length 1, a name is there twice or
+            leads out of the folder, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        descriptors: np.ndarray,
+        folder: str | Path,
+        metadata: Sequence[Mapping[str, Any] | None] | None,
+        kind: str,
+        recall: float,
+        maker: str,
+    ) -> None:
+        names, descriptors = list(names), np.ascontiguousarray(descriptors, np.float32)
+        if descriptors.ndim != 2 or len(names) != len(descriptors):
+            raise ValueError(f"There must be a descriptor for each of {len(names)} names.")
+        check_names(names)
+        if (place := first_not_unit(descriptors)) is not None:
+            raise ValueError(
+                f"{maker!r} gives descriptors that are not finite or not of length 1, the first of"
+                f" them for {names[place]!r}; its weights or its dtype are at fault."
+            )
+        if not isinstance(recall, Real) or not 0 <= recall <= 1:
+            raise ValueError(f"recall must be a number from 0 to 1, got {recall!r}.")
+        self.names = names
+        self.metadata = checked_metadata(
+            [None] * len(names) if metadata is None else metadata, len(names)
+        )
+        self.folder = Path(folder)
+        kind = kind_for(len(names), kind)
+        self._nearest: Exact | Approximate = (
+            Approximate.build(kind, descriptors, float(recall))
+            if kind != "exact"
+            else Exact(descriptors)
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """(images, dim), float32, each row of length 1, in the order of `names`."""
+        return self._nearest.descriptors
+
+    @property
+    def kind(self) -> str:
+        """How it searches: "exact", "hnsw" or "ivfpq"."""
+        return self._nearest.kind
+
+    @property
+    def recall(self) -> float:
+        """The share of the ten nearest that a search finds, as measured; 1 if it is exact."""
+        return self._nearest.recall
+
+    @property
+    def asked_recall(self) -> float:
+        """The share that was asked for; 1 if it is exact."""
+        return getattr(self._nearest, "asked", 1.0)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Removes images from the index; their files stay.
+
+        Raises:
+            ValueError: if one is not there; nothing is removed then.
+        """
+        gone = {names} if isinstance(names, str) else set(names)
+        if unknown := gone - set(self.names):
+            raise ValueError(f"There is no image {min(unknown)!r} in the index.")
+        self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [])
+
+    def update(self, fresh: Gallery) -> tuple[int, int]:
+        """Takes the images and descriptors of another gallery, and keeps metadata of the same name.
+
+        What is the same in both is not touched, so a search that took long to build is kept.
+
+        Returns:
+            How many images were added or replaced, and how many removed.
+
+        Raises:
+            ValueError: if the descriptors are of another length.
+        """
+        if fresh.descriptors.shape[1] != self.descriptors.shape[1]:
+            raise ValueError(
+                f"Descriptors of {fresh.descriptors.shape[1]} dimensions cannot join those of"
+                f" {self.descriptors.shape[1]}."
+            )
+        place_of = {name: place for place, name in enumerate(self.names)}
+        new = [
+            place
+            for place, name in enumerate(fresh.names)
+            if (old := place_of.get(name)) is None
+            or not np.allclose(fresh.descriptors[place], self.descriptors[old], atol=1e-6)
+        ]
+        names = [fresh.names[place] for place in new]
+        gone = place_of.keys() - set(fresh.names)
+        if names or gone:
+            metadata = [self.metadata[place_of[n]] if n in place_of else {} for n in names]
+            self._change(gone | set(names), names, fresh.descriptors[new], metadata)
+        return len(new), len(gone)
+
+    def _change(
+        self, gone: set[str], names: list[str], new: np.ndarray, metadata: list[dict]
+    ) -> None:
+        kept = np.array([i for i, name in enumerate(self.names) if name not in gone], np.int64)
+        descriptors = np.empty((len(kept) + len(new), new.shape[1]), np.float32)
+        np.take(self.descriptors, kept, axis=0, out=descriptors[: len(kept)])
+        descriptors[len(kept) :] = new
+        self._nearest = self._nearest.changed(kept, descriptors)
+        self.names = [self.names[place] for place in kept] + names
+        self.metadata = [self.metadata[place] for place in kept] + metadata
+
+    def search_descriptors(
+        self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
+    ) -> list[Matches]:
+        """The images most like each of some descriptors, best first.
+
+        Args:
+            descriptors: (queries, dim), finite; their lengths do not matter if they are not 0.
+            k: how many for each; fewer come if the index has fewer.
+            ranking: what to do to the ranking besides; None for nothing.
+
+        Raises:
+            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is no
+                whole number of at least 1.
+        """
+        queries = unit(descriptors, self.descriptors.shape[1])
+        check_k(k)
+        if not len(self):
+            return [Matches() for _ in queries]
+        scores, places = ranked(
+            queries, self._nearest.search, self.descriptors, int(k), ranking or Ranking()
+        )
+        return [
+            Matches(
+                self._match(place, score)
+                for place, score in zip(*result, strict=True)
+                if place >= 0
+            )
+            for result in zip(places, scores, strict=True)
+        ]
+
+    def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[Matches]:
+        """For each of some descriptors all images of a cosine from the threshold on, best first.
+
+        Exact whatever the kind of the index.
+
+        Raises:
+            ValueError: if the shape does not fit, a descriptor is zero or not finite, or the
+                threshold is no number from -1 to 1.
+        """
+        check_threshold(threshold)
+        queries = unit(descriptors, self.descriptors.shape[1])
+        scores, found_by, places = self._nearest.within(queries, threshold)
+        matches = [Matches() for _ in queries]
+        for at in np.argsort(-scores, kind="stable"):
+            matches[found_by[at]].append(self._match(places[at], scores[at]))
+        return matches
+
+    def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
+        """Groups of images that are nearly the same.
+
+        Two images are in one group if their cosine is the threshold or more, or if a chain of such
+        leads from one to the other. An exact index compares every pair; an approximate one compares
+        each image with its nearest, and may miss what its `recall` lets it miss.
+
+        Returns:
+            Groups of two or more, in the order of `names`; the score is the cosine with the first.
+
+        Raises:
+            ValueError: if the threshold is no number from -1 to 1.
+        """
+        check_threshold(threshold)
+        groups = duplicates(self._nearest, threshold)
+        return [
+            [
+                self._match(place, score)
+                for place, score in zip(
+                    group, self.descriptors[group] @ self.descriptors[group[0]], strict=True
+                )
+            ]
+            for group in groups
+        ]
+
+    def _match(self, place: int, score: float) -> Match:
+        name = self.names[place]
+        return Match(name, self.folder / name, float(score), self.metadata[place])
+
+
+def check_k(k: int) -> None:
+    """Raises ValueError if k is no whole number of at least 1."""
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
+
+
+def check_threshold(threshold: float) -> None:
+    """Raises ValueError if the threshold is no cosine."""
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not -1 <= threshold <= 1:
+        raise ValueError(f"threshold must be a number from -1 to 1, got {threshold!r}.")

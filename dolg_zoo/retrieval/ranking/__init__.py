@@ -1,8 +1,0 @@
-"""Better rankings from the same descriptors: of each function one idea, in NumPy."""
-
-from dolg_zoo.retrieval.ranking.database_augmentation import augment_database
-from dolg_zoo.retrieval.ranking.options import Ranking, ranked
-from dolg_zoo.retrieval.ranking.query_expansion import expand_queries
-from dolg_zoo.retrieval.ranking.reciprocal import rerank
-
-__all__ = ["Ranking", "augment_database", "expand_queries", "ranked", "rerank"]

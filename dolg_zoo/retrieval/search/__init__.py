@@ -1,0 +1,1 @@
+"""Search among descriptors: exact, approximate, and ranking methods on top."""

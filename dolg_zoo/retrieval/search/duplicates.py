@@ -1,0 +1,62 @@
+"""Groups of rows that are nearly the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dolg_zoo._util.progress import track
+from dolg_zoo.retrieval.search.exact import QUERIES, Exact, pairs_within
+
+MAX_PAIRS = 2**22
+"""Pairs held at a time; a folder of one picture's copies has half the square of their number."""
+
+NEIGHBOURS = 32
+"""Rows looked at beside each, where the search is approximate."""
+
+
+def duplicates(nearest: object, threshold: float) -> list[np.ndarray]:
+    """Groups of rows that are joined by cosines of the threshold or more, directly or in steps.
+
+    Every pair is compared if the search is exact; else each row with those that the search finds,
+    so that a row may be missed in a share of cases that the search's recall tells.
+
+    Args:
+        nearest: `Exact` or `Approximate`.
+        threshold: from -1 to 1.
+
+    Returns:
+        The places of each group of two or more, ascending; the groups by their first place.
+    """
+    rows = nearest.descriptors
+    group = np.arange(len(rows))
+    pairs, held = [], 0
+    starts = range(0, len(rows), QUERIES)
+    for start in track(starts, len(starts), "Comparing"):
+        block = rows[start : start + QUERIES]
+        if isinstance(nearest, Exact):  # each pair once: with the rows from this block on
+            found = ((q, r + start) for _, q, r in pairs_within(block, rows[start:], threshold))
+        else:
+            scores, places = nearest.search(block, NEIGHBOURS)
+            query, rank = np.nonzero((scores >= threshold) & (places >= 0))
+            found = [(query, places[query, rank])]
+        for query, row in found:
+            pairs.append((query + start, row))
+            held += len(query)
+            if held > MAX_PAIRS:
+                group, pairs, held = _joined(group, pairs), [], 0
+    group = _joined(group, pairs)
+    order = np.argsort(group, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return sorted((g for g in groups if len(g) > 1), key=lambda places: places[0])
+
+
+def _joined(group: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The groups' numbers after the groups of each pair have become one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not pairs or not len(group):
+        return group
+    first, second = (group[np.concatenate(side)] for side in zip(*pairs, strict=True))
+    graph = coo_array((np.ones(len(first), bool), (first, second)), (len(group), len(group)))
+    return connected_components(graph, directed=False)[1][group]

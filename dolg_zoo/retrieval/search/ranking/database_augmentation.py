@@ -1,0 +1,50 @@
+"""A gallery whose images have learned from each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo._util.progress import track
+from dolg_zoo.retrieval.search.ranking.weighted import Search, added
+
+ROWS = 4096  # searched for at a time
+
+
+def augment_database(gallery: Any, search: Search, n: int = 5, alpha: float = 3.0) -> np.ndarray:
+    """Database-side augmentation: each image's descriptor plus those of its n nearest others.
+
+    The weights are those of `expand_queries`. Done once, before the gallery is indexed anew.
+    Sources: Arandjelović and Zisserman, "Three things everyone should know to improve object
+    retrieval" (CVPR 2012); Gordo et al., "End-to-end Learning of Deep Visual Representations for
+    Image Retrieval" (2017, arXiv 1610.07940).
+
+    Args:
+        gallery: (images, dim), unit rows: an array or a memory map.
+        search: finds places in the gallery; it may find each image itself, or leave it out.
+        n: how many others; all of them if there are fewer.
+        alpha: from 0, the plain mean, up.
+
+    Returns:
+        (images, dim), float32, unit rows.
+    """
+    augmented = np.empty(gallery.shape, np.float32)
+    starts = range(0, len(gallery), ROWS)
+    for start in track(starts, len(starts), "Augmenting"):
+        rows = np.asarray(gallery[start : start + ROWS], np.float32)
+        scores, places = search(rows, min(n + 1, len(gallery)))
+        scores, places = _without_self(scores, places, start)
+        augmented[start : start + ROWS] = added(rows, scores[:, :n], places[:, :n], gallery, alpha)
+    return augmented
+
+
+def _without_self(
+    scores: np.ndarray, places: np.ndarray, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbours of rows from `start` on, without these rows themselves."""
+    is_self = places == np.arange(start, start + len(places))[:, None]
+    # by place, not as the first: of equal images any may come first
+    order = np.argsort(is_self, axis=1, kind="stable")
+    scores, places = (np.take_along_axis(array, order, axis=1) for array in (scores, places))
+    return scores, np.where(np.sort(is_self, axis=1), -1, places)

@@ -1,0 +1,90 @@
+"""What is done to a ranking besides comparing descriptors, and the one way to do it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.retrieval.search.ranking.query_expansion import expand_queries
+from dolg_zoo.retrieval.search.ranking.reciprocal import rerank
+from dolg_zoo.retrieval.search.ranking.weighted import Search
+
+MAX_LIST = 4096
+"""The longest list that is re-ranked: memory and time grow with its square."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Options of a search. By default none of them is on, and the ranking is by cosine.
+
+    Attributes:
+        expand: with how many of its first results each query is expanded; 0 for none. See
+            `expand_queries`.
+        alpha: of the expansion: the higher, the less the unlike ones count; 0 for a plain mean.
+        rerank: how many of the first results are re-ranked; 0 for none. Of what is sought after
+            that length nothing is changed. See `rerank`.
+        k1: of the re-ranking: how many neighbours of an image are looked at.
+        k2: of the re-ranking: over how many neighbours it takes a mean.
+        weight: of the re-ranking: what the cosine still counts, from 0 to 1.
+
+    Raises:
+        ValueError: if a value is out of its range; the message names it.
+    """
+
+    expand: int = 0
+    alpha: float = 3.0
+    rerank: int = 0
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Check every option."""
+        for name, least in (("expand", 0), ("rerank", 0), ("k1", 1), ("k2", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
+        if self.rerank > MAX_LIST:
+            raise ValueError(
+                f"rerank must be at most {MAX_LIST}, got {self.rerank}: memory and time grow with"
+                " its square."
+            )
+        for name, most in (("alpha", math.inf), ("weight", 1)):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value <= most or math.isinf(value):
+                wanted = "a number from 0 on" if most == math.inf else f"a number from 0 to {most}"
+                raise ValueError(f"{name} must be {wanted}, got {value!r}.")
+
+
+def ranked(
+    queries: np.ndarray, search: Search, gallery: Any, k: int, options: Ranking
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best images for each query, by a search with options.
+
+    Args:
+        queries: (queries, dim), unit rows.
+        search: finds places in the gallery. Each call is with all queries, in their order, so it
+            may leave out each query's own image.
+        gallery: (images, dim), unit rows, an array or a memory map; of it only the rows that were
+            found are read.
+        k: how many for each query.
+        options: what to do besides.
+
+    Returns:
+        (scores, places), each (queries, k or fewer), best first. The scores are the cosines with
+        the expanded queries, whatever the order: after re-ranking they may rise.
+    """
+    if options.expand:
+        queries = expand_queries(queries, search, gallery, options.expand, options.alpha)
+    scores, places = search(queries, min(max(k, options.rerank), len(gallery)))
+    if options.rerank:
+        head, tail = np.s_[:, : options.rerank], np.s_[:, options.rerank :]
+        new = rerank(
+            queries, scores[head], places[head], gallery, options.k1, options.k2, options.weight
+        )
+        scores = np.concatenate([new[0], scores[tail]], axis=1)
+        places = np.concatenate([new[1], places[tail]], axis=1)
+    return scores[:, :k], places[:, :k]

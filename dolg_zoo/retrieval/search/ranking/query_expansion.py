@@ -1,0 +1,33 @@
+"""Queries that have learned from their first results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dolg_zoo.retrieval.search.ranking.weighted import Search, added
+
+
+def expand_queries(
+    queries: np.ndarray, search: Search, gallery: Any, n: int = 5, alpha: float = 3.0
+) -> np.ndarray:
+    """α-weighted query expansion: each query plus its n nearest images.
+
+    A neighbour's weight is max(0, cosine)^α, the query's own is 1. Source: Radenović, Tolias and
+    Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation" (2018, arXiv 1711.02512).
+
+    Args:
+        queries: (queries, dim), unit rows.
+        search: called once, with all queries in their order.
+        gallery: (images, dim), what `search` finds places in: an array or a memory map.
+        n: how many neighbours; all of them if the gallery has fewer.
+        alpha: from 0, the plain mean, up: the higher, the less the unlike ones count.
+
+    Returns:
+        (queries, dim), float32, unit rows.
+    """
+    if len(queries) == 0:
+        return np.asarray(queries, np.float32)
+    scores, places = search(queries, min(n, len(gallery)))
+    return added(queries, scores, places, gallery, alpha)

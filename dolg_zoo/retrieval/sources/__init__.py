@@ -1,8 +1,0 @@
-"""What names images: a folder, a glob, a CSV or Parquet list, tar shards."""
-
-from dolg_zoo.errors import DataError
-from dolg_zoo.retrieval.sources.files import Files
-from dolg_zoo.retrieval.sources.open_source import Source, open_source
-from dolg_zoo.retrieval.sources.shards import Shards
-
-__all__ = ["DataError", "Files", "Shards", "Source", "open_source"]
