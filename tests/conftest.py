@@ -52,7 +52,7 @@ LONGEST = ("tools", "training", "backbones", "retrieval", "weights")
 
 def pytest_collection_modifyitems(config, items):
     if config.option.markexpr == "slow":
-        items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+        items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in LONGEST)
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -118,7 +118,7 @@ def search(
     else:
         found = [index.within(sources[place], threshold)[:k] for place in good]
     if montage:
-        from dolg_zoo.drawing import montage as draw_montage
+        from dolg_zoo.retrieval import montage as draw_montage
 
         relevant = _relevant(index, queries[0], found[0], label)
         draw_montage(sources[0], found[0], montage, relevant=relevant)

@@ -255,7 +255,7 @@ def save(state, tmp_path, hub):
     ("change", "difference"),
     [
         ({"localmodel.strange": np.zeros(3, "float32")}, r"localmodel\.strange \(3,\)"),
-        # what else does not fit is told as tests/porting/test_layouts.py has it
+        # what else does not fit is told as tests/checkpoints/porting/test_layouts.py has it
         pytest.param(
             {"fc.bias": np.zeros(500, "float32")},
             r"descriptor/bias: \(500,\), not \(512,\)",

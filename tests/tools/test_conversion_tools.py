@@ -18,7 +18,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-WRITE = ROOT / "tests" / "weights" / "_write_checkpoint.py"
+WRITE = ROOT / "tests" / "support" / "write_checkpoint.py"
 MODELS = {  # model: tool, framework, keys, form of the file, suffix
     "r50": ("convert_official_pytorch", "torch", "official_pytorch_keys", "pyth", ".pyth"),
     "paddle": (

@@ -27,7 +27,7 @@ PLAIN = {  # each replica draws its own; a crop is drawn for each image wherever
 WORKER = """
     import json, os, sys
     from pathlib import Path
-    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {support!r})
     from small_run import config
     from dolg_zoo.training import train
     folder = Path({folder!r})
@@ -43,14 +43,14 @@ def free_ports(number):
     return ports
 
 
-def start(folder, outputs, tests, changes):
+def start(folder, outputs, support, changes):
     """Starts a worker for each output folder."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(len(outputs))]
     processes = []
     for rank, output in enumerate(outputs):
         task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
         code = WORKER.format(
-            tests=tests, folder=str(folder), changes=json.dumps(changes), output=str(output)
+            support=support, folder=str(folder), changes=json.dumps(changes), output=str(output)
         )
         processes.append(
             subprocess.Popen(
@@ -65,17 +65,17 @@ def start(folder, outputs, tests, changes):
 
 
 @pytest.fixture
-def tests_folder(request):
-    return str(request.path.parents[1])
+def support_folder(request):
+    return str(request.path.parents[1] / "support")
 
 
 def test_two_workers_end_with_the_weights_of_one_with_the_joint_batch(
     folder,
     tmp_path,
-    tests_folder,
+    support_folder,
 ):
     outputs = [tmp_path / "two"] * 2
-    processes = start(folder, outputs, tests_folder, PLAIN)
+    processes = start(folder, outputs, support_folder, PLAIN)
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors[-3000:]
@@ -92,11 +92,11 @@ def test_two_workers_end_with_the_weights_of_one_with_the_joint_batch(
 def test_if_one_dies_the_other_says_so_and_both_can_go_on(
     folder,
     tmp_path,
-    tests_folder,
+    support_folder,
 ):
     long = {**PLAIN, "run": {**PLAIN["run"], "epochs": 400}}
     outputs = [tmp_path / "two"] * 2
-    processes = start(folder, outputs, tests_folder, long)
+    processes = start(folder, outputs, support_folder, long)
     checkpoints, deadline = tmp_path / "two" / "checkpoints", time.monotonic() + 240
     while not list(checkpoints.glob("step_*")) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -107,7 +107,7 @@ def test_if_one_dies_the_other_says_so_and_both_can_go_on(
     assert "WorkerLostError: Another worker has stopped" in errors, errors[-3000:]
     processes[1].communicate()
     assert list(checkpoints.glob("step_*"))
-    again = start(folder, outputs, tests_folder, long)
+    again = start(folder, outputs, support_folder, long)
     line = again[0].stdout.readline()
     assert line.startswith("Going on from step ")
     for process in again:

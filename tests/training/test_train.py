@@ -98,7 +98,7 @@ RUN = """
     from pathlib import Path
     from dolg_zoo.training import TrainingConfig, train
     from dolg_zoo.training.loop import Loop
-    sys.path.insert(0, {tests!r})
+    sys.path.insert(0, {support!r})
     from small_run import config
     kill_at = {kill_at}
     take = Loop.run
@@ -115,7 +115,7 @@ RUN = """
 
 def run_and_kill(folder, output, kill_at, **changes):
     code = RUN.format(
-        tests=str(Path(__file__).parents[1]),
+        support=str(Path(__file__).parents[1] / "support"),
         kill_at=kill_at,
         changes=changes,
         output=str(output),

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-WRITE = Path(__file__).with_name("_write_checkpoint.py")
+WRITE = Path(__file__).parents[1] / "support" / "write_checkpoint.py"
 REPO = "someone/dolg"
 CASES = {  # model: the upstream's form of file, format, suffix
     "r50": ("pyth", "official_pytorch", ".pyth"),

@@ -367,7 +367,9 @@ def test_the_embedded_preset_is_listed():
 def test_an_installed_package_reads_the_manifest_that_lies_inside_it(tmp_path):
     package = Path(dolg_zoo.__file__).parent
     copied = tmp_path / "dolg_zoo"
-    shutil.copytree(package / "weights", copied / "weights")
+    for part in ("_util", "checkpoints", "weights"):
+        shutil.copytree(package / part, copied / part)
+    shutil.copy(package / "errors.py", copied)
     (copied / "__init__.py").touch()
     (copied / "weights_manifest.json").write_text(json.dumps(WELL_FORMED), encoding="utf-8")
     script = "from dolg_zoo.weights import load_manifest; print(*load_manifest().presets)"

@@ -16,7 +16,7 @@ from plain_embedder import PlainEmbedder, environment
 from dolg_zoo import DOLG
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.retrieval import DescriptorStore, StoreError, extract
-from dolg_zoo.retrieval.extraction.extract import extract as extraction
+from dolg_zoo.retrieval.extraction import extract as extraction
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 NAMES = ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
@@ -235,7 +235,7 @@ import os, signal, sys
 from plain_embedder import PlainEmbedder  # TensorFlow would take longer than all the rest
 
 from dolg_zoo.retrieval import extract
-from dolg_zoo.retrieval.extraction.extract import extract as extraction
+from dolg_zoo.retrieval.extraction import extract as extraction
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 extraction.PART_ROWS = 5

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dolg_zoo import DOLG
 from dolg_zoo.retrieval import Index
-from dolg_zoo.retrieval.extraction.extract import folder as index_module
-from dolg_zoo.retrieval.extraction.extract import folder_cache as cache_module
+from dolg_zoo.retrieval.extraction import folder as index_module
+from dolg_zoo.retrieval.extraction import folder_cache as cache_module
 from dolg_zoo.retrieval.extraction.folder_cache import read_cache, write_cache
 
 

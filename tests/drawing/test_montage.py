@@ -5,9 +5,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from dolg_zoo import BadImageError
-from dolg_zoo.drawing import montage
 from dolg_zoo.drawing.montage import PAGE, QUERY, RIGHT, WRONG
-from dolg_zoo.retrieval import Match, Picture, montage_rows
+from dolg_zoo.retrieval import Match, Picture, montage, montage_rows
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from dolg_zoo.retrieval import DescriptorStore, extract
-from dolg_zoo.retrieval.extraction.extract import ray_engine
+from dolg_zoo.retrieval.extraction import ray_engine
 from dolg_zoo.retrieval.extraction.ray_cluster import RayError
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 

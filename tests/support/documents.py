@@ -15,7 +15,7 @@ from writable_hub import STATED, small_model
 
 from dolg_zoo.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

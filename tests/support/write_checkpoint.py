@@ -1,6 +1,6 @@
 """Writes a checkpoint as its upstream does, with parameters from the golden rule.
 
-Usage: python _write_checkpoint.py FILL.py KEYS.json MODEL FORM OUT
+Usage: python write_checkpoint.py FILL.py KEYS.json MODEL FORM OUT
 """
 
 import json

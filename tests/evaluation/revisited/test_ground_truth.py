@@ -4,12 +4,12 @@ import pickle
 import pytest
 
 from dolg_zoo.evaluation.image_files import find_images
+from dolg_zoo.evaluation.revisited import ground_truth as module
 from dolg_zoo.evaluation.revisited.ground_truth import (
     GroundTruthError,
     find_ground_truth,
     read_ground_truth,
 )
-from dolg_zoo.evaluation.revisited.scores import ground_truth as module
 from dolg_zoo.weights import CheckpointError
 
 ENTRY = {"bbx": [1.5, 2, 30, 40], "easy": [0], "hard": [2], "junk": []}
