@@ -1,7 +1,7 @@
 # `make test` and `make check` need an environment with `pip install ".[dev]"`.
 PYTHON ?= python
 
-.PHONY: check test test-fast test-slow gate
+.PHONY: check test test-fast test-slow docs bench gate
 
 check:  ## the linters
 	$(PYTHON) -m ruff check .
@@ -17,6 +17,12 @@ test-fast:  ## the tests that need no TensorFlow
 
 test-slow:  ## the tests that the default leaves out
 	$(PYTHON) -m pytest -m slow
+
+docs:  ## the pages, into site/; needs the extra docs
+	$(PYTHON) -m mkdocs build --strict
+
+bench:  ## how fast the routes are on this machine; needs torch and the extras of the runtimes
+	$(PYTHON) tools/benchmark.py inference
 
 gate:  ## all that has to pass before a change lands, on a copy of the last commit
 	.ci/run

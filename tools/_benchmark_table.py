@@ -1,4 +1,4 @@
-"""The table of the README, from what `inference --json` wrote.
+"""The tables of docs/runtimes.md, from the JSON file that `inference --json` wrote.
 
 python tools/benchmark.py table docs/benchmarks/inference.json
 """
@@ -18,16 +18,19 @@ def run(arguments):
 
 
 def markdown(found):
-    """Times as fast as PyTorch in eager mode, route by route, and what could not be had."""
+    """Times as fast as PyTorch in eager mode, for each route that was available."""
     network = found["network"]
     parts = [table(f"{network['architecture']}, random weights", network)]
+    missing = list(network["missing"])
     if "end to end" in found:
         whole = found["end to end"]
+        missing += [route for route in whole["missing"] if route not in missing]
         title = f"embedded preset, {whole['photographs']} JPEG files to descriptors"
         parts.append(table(title, whole))
     parts.append(
         f"{found['processor']}, {found['cores']} cores; medians of {found['rounds']} rounds in"
         " turn, seconds (min to max)."
+        + (f" Not available on this machine: {'; '.join(missing)}." if missing else "")
     )
     return "\n\n".join(parts)
 
@@ -44,8 +47,6 @@ def table(title, part):
     for route in next(iter(settings.values()))["times as fast"]:
         cells = [cell(setting, route) for setting in settings.values()]
         lines.append(f"| {route} | " + " | ".join(cells) + " |")
-    for route, why in part["missing"].items():
-        lines.append(f"| {route} | not here: {' '.join(why.split())} |" + " |" * (len(heads) - 1))
     return "\n".join(lines)
 
 

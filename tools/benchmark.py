@@ -8,7 +8,7 @@
 
 Whatever is compared is timed turn by turn in one run, and what other processes took of the cores
 meanwhile is written down beside it. Each part's --help says what it does; `table` prints the
-table that the README shows.
+tables of docs/runtimes.md.
 """
 
 import argparse

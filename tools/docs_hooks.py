@@ -10,6 +10,8 @@ import dataclasses
 import functools
 import io
 import re
+import runpy
+from pathlib import Path
 from types import FunctionType
 
 from mkdocs.structure.files import File
@@ -30,6 +32,7 @@ def on_files(files, config):
     """Adds the pictures, and a page for each preset."""
     for name in DRAWN:
         files.append(File.generated(config, f"images/{name}.png", content=picture(name)))
+    files.append(File.generated(config, "images/imports.svg", content=imports_picture()))
     for name in load_manifest().entries:
         files.append(File.generated(config, f"cards/{name}.md", content=card(name)))
     return files
@@ -47,6 +50,15 @@ def picture(preset: str) -> bytes:
 
     held = io.BytesIO()
     architecture_figure(architecture(preset)).save(held, "PNG")
+    return held.getvalue()
+
+
+@functools.cache
+def imports_picture() -> bytes:
+    """An SVG of which packages import which."""
+    drawing = runpy.run_path(str(Path(__file__).with_name("draw_imports.py")))
+    held = io.BytesIO()
+    drawing["draw"]().savefig(held, format="svg")
     return held.getvalue()
 
 

@@ -86,10 +86,10 @@ def checkpoint(golden, shared, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=MODELS)
 def converted(request, checkpoint, tmp_path_factory):
-    """A tool's run that ended well, by the README's command but for the names of the files."""
-    readme = (ROOT / "README.md").read_text()
+    """A tool's run that ended well, by the documents' command with other file names."""
+    page = (ROOT / "docs" / "port_a_checkpoint.md").read_text()
     command = rf"^python (tools/{TOOLS[request.param]}\.py) (\S+) --out \S+$"
-    ((tool, example),) = re.findall(command, readme, re.MULTILINE)
+    ((tool, example),) = re.findall(command, page, re.MULTILINE)
     path = checkpoint(request.param)
     assert Path(example).suffix == path.suffix
     out = tmp_path_factory.mktemp("out") / "dolg_mine"
