@@ -12,7 +12,7 @@ from . import (
     training,
     weights,
 )
-from .backbones import two_taps
+from .backbones import list_backbones, two_taps
 from .backbones.registry import BACKBONES
 from .embedders.compiled import CompiledDOLG
 from .embedders.constructors import (
@@ -78,6 +78,7 @@ from .errors import (
 )
 from .models import DOLGConfig, DOLGNet
 from .preprocessing import Crop, ImageConverter
+from .presets import list_presets
 from .publishing import push_to_hub
 
 __version__: str
@@ -149,6 +150,8 @@ __all__ = [
     "errors",
     "evaluation",
     "layers",
+    "list_backbones",
+    "list_presets",
     "models",
     "preprocessing",
     "presets",

@@ -1,5 +1,6 @@
 from .build import build_backbone
-from .imagenet import imagenet_normalization, load_imagenet_weights
+from .imagenet import load_imagenet_weights
+from .imagenet_sources import imagenet_normalization, list_backbones
 from .registry import BACKBONES, BackboneSpec
 from .resnet import to_be_filled
 from .taps import two_taps
@@ -9,6 +10,7 @@ __all__ = [
     "BackboneSpec",
     "build_backbone",
     "imagenet_normalization",
+    "list_backbones",
     "load_imagenet_weights",
     "to_be_filled",
     "two_taps",

@@ -6,10 +6,10 @@ import difflib
 
 import keras
 
-from .keras_cv import build_keras_cv
-from .registry import BACKBONES, BackboneSpec
-from .resnet import resnet
-from .taps import check_taps, tap_layers
+from dolg_zoo.backbones.keras_cv import build_keras_cv
+from dolg_zoo.backbones.registry import BACKBONES, BackboneSpec
+from dolg_zoo.backbones.resnet import resnet
+from dolg_zoo.backbones.taps import check_taps, tap_layers
 
 
 def build_backbone(

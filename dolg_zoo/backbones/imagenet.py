@@ -14,93 +14,14 @@ The rest have no source here: `load_imagenet_weights` says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import zip_longest
 
 import keras
 
-from .keras_cv import build_pretrained
-from .registry import BACKBONES
-from .taps import tap_layers
-
-_RGB = tuple[float, float, float]
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# x / 255: keras-cv trained its own weights with `include_rescaling=True` and nothing besides.
-_LITE = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
-_UNIT_RANGE = ((0.0,) * 3, (1.0,) * 3)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where the weights of a backbone are and what input they were trained with."""
-
-    application: str | None = None
-    kaggle_preset: str | None = None
-    normalization: tuple[_RGB, _RGB] = _IMAGENET
-
-
-def _scaled(scale: float) -> tuple[_RGB, _RGB]:
-    """Mean and standard deviation that make x / scale - 1 of x in [0, 255]."""
-    return (scale / 255,) * 3, (scale / 255,) * 3
-
-
-_SOURCES = {
-    **{f"efficientnet_b{i}": _Source(f"EfficientNetB{i}") for i in range(8)},
-    **{f"efficientnet_v2_b{i}": _Source(f"EfficientNetV2B{i}") for i in range(4)},
-    **{
-        f"efficientnet_v2_{size}": _Source(
-            f"EfficientNetV2{size.upper()}", normalization=_scaled(128)
-        )
-        for size in "sml"
-    },
-    **{
-        f"mobilenet_v3_{size.lower()}": _Source(f"MobileNetV3{size}", normalization=_scaled(127.5))
-        for size in ("Small", "Large")
-    },
-    **{
-        name: _Source(kaggle_preset=preset, normalization=_UNIT_RANGE)
-        for name, preset in {
-            "resnet50_v1": "resnet50_imagenet",
-            "resnet50_v2": "resnet50_v2_imagenet",
-            "csp_darknet_tiny": "csp_darknet_tiny_imagenet",
-            "csp_darknet_l": "csp_darknet_l_imagenet",
-            "densenet121": "densenet121_imagenet",
-            "densenet169": "densenet169_imagenet",
-            "densenet201": "densenet201_imagenet",
-            "mit_b0": "mit_b0_imagenet",
-        }.items()
-    },
-}
-
-
-def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
-    """The normalisation that a backbone's ImageNet weights were trained with.
-
-    Args:
-        name: A key of `BACKBONES`.
-
-    Returns:
-        Mean and standard deviation of red, green and blue: the network's input is
-        `(x / 255 - mean) / std` for RGB values x in [0, 255]. A backbone without a source of
-        weights gets the usual ImageNet statistics, which the official DOLG uses too.
-
-    Raises:
-        ValueError: If there is no such backbone.
-    """
-    if name not in BACKBONES:
-        raise ValueError(f"No backbone {name!r}. There are: {', '.join(BACKBONES)}.")
-    if name.startswith("efficientnet_lite"):
-        return _LITE  # their weights do not come from here, but from the embedded preset's source
-    return _SOURCES.get(name, _Source()).normalization
-
-
-def check_imagenet_source(name: str) -> None:
-    """Raise ValueError if `load_imagenet_weights` has no source of weights for a backbone."""
-    if name not in _SOURCES:
-        raise ValueError(
-            f"There is no source of ImageNet weights for backbone {name!r}. "
-            f"There is one for: {', '.join(sorted(_SOURCES))}."
-        )
+from dolg_zoo.backbones.imagenet_sources import SOURCES, check_imagenet_source
+from dolg_zoo.backbones.keras_cv import build_pretrained
+from dolg_zoo.backbones.registry import BACKBONES
+from dolg_zoo.backbones.taps import tap_layers
 
 
 def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
@@ -118,7 +39,7 @@ def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
         Exception: What Keras or kagglehub raises when a download fails or a hash does not match.
     """
     check_imagenet_source(name)
-    source = _SOURCES[name]
+    source = SOURCES[name]
     if source.application:
         trained = getattr(keras.applications, source.application)(include_top=False)
         port_keras_applications(trained, backbone)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import keras
 
-from .registry import BackboneSpec
+from dolg_zoo.backbones.registry import BackboneSpec
 
 
 def build_keras_cv(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dolg_zoo.backbones import BACKBONES, imagenet_normalization, load_imagenet_weights
-from dolg_zoo.backbones.imagenet import check_imagenet_source
+from dolg_zoo.backbones.imagenet_sources import check_imagenet_source
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,29 @@ from dolg_zoo.presets import (
 )
 from dolg_zoo.runtimes import default_runtime
 from dolg_zoo.runtimes.telemetry import no_telemetry
+from dolg_zoo.weights import load_manifest
+
+
+class _Presets:
+    """The value of `DOLG.presets`, read from the manifest when it is asked for."""
+
+    def __get__(self, instance: object, owner: type) -> dict[str, dict[str, Any]]:
+        told = ("description", "architecture", "descriptor_dim", "dataset", "license", "figures")
+        return {
+            name: {key: getattr(entry, key) for key in told}
+            for name, entry in load_manifest().entries.items()
+        }
+
+
+@contextmanager
+def _dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -87,24 +111,41 @@ class DOLG(ImageEmbedder, keras.Model):
         """The length of a descriptor."""
         return self.net.config.output_dim
 
+    presets = _Presets()
+    """Name of each preset to what is known of it: description, architecture, descriptor_dim,
+    dataset, license and figures."""
+
     @classmethod
-    def from_preset(cls, preset: str | Path | None = None) -> DOLG:
+    def from_preset(
+        cls,
+        preset: str | Path | None = None,
+        load_weights: bool = True,
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> DOLG:
         """Loads a preset.
 
         Args:
             preset: a name that `dolg presets` lists; `hf://user/repo[@revision]`; or a folder that
                 `save_to_preset` wrote. None for the preset that ships with dolg-zoo, which needs
                 no network.
+            load_weights: False for the same network with random weights.
+            dtype: the dtype policy of the layers, such as "mixed_bfloat16"; None for Keras's
+                global one, usually "float32".
 
         Raises:
-            PresetError: if there is no such preset, or its files are not what they must be.
-            WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+            PresetError: if there is no such preset, or its files are not valid.
+            WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
+            ValueError: if `dtype` is not a dtype policy.
         """
-        name, loaded = load_preset(preset)
-        try:
-            return cls(loaded.net, loaded.image_converter, {**loaded.metadata, "preset": name})
-        except ValueError as error:
-            raise PresetError(f"{name}: {error}") from error
+        with _dtype_policy(dtype):
+            name, loaded = load_preset(preset, load_weights=load_weights)
+            metadata = {**loaded.metadata, "preset": name}
+            if not load_weights:
+                metadata = {"name": f"{name} with random weights"}
+            try:
+                return cls(loaded.net, loaded.image_converter, metadata)
+            except ValueError as error:
+                raise PresetError(f"{name}: {error}") from error
 
     def load_margin_head(self) -> keras.layers.Layer:
         """The head that the preset was trained under, to train on with.
@@ -249,12 +290,14 @@ class DOLG(ImageEmbedder, keras.Model):
     ) -> ImageEmbedder:
         """What embeds by this route: this model itself, or what it is compiled to.
 
-        If no runtime is named, that is this model but for one that is of a preset: others may be
-        trained on at any moment, and to compile them each time takes longer than it saves.
+        If no runtime is named, that is the default runtime for a preset in float32, and this model
+        for any other: it may be trained at any moment, and compiling it each time takes longer
+        than it saves.
         """
         precision = precision or "float32"
         if runtime is None and precision == "float32":
-            runtime = default_runtime() if "preset" in self.metadata else "keras"
+            is_plain = "preset" in self.metadata and self.dtype_policy.name == "float32"
+            runtime = default_runtime() if is_plain else "keras"
         if (runtime, precision) == ("keras", "float32"):
             return self
         key = (self.model_id, runtime, precision)

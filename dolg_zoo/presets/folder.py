@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from dolg_zoo.presets.margin_head import (
     save_margin_head,
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
-from dolg_zoo.presets.weights_file import load_weights, save_weights
+from dolg_zoo.presets.weights_file import load_weights as read_weights
+from dolg_zoo.presets.weights_file import save_weights
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
 FORMAT_VERSION = 1
@@ -101,13 +103,16 @@ def write_preset(
     return replace(preset, metadata=metadata)
 
 
-def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> Preset:
+def read_preset(
+    folder: str | Path, known: Mapping[str, str] | None = None, *, load_weights: bool = True
+) -> Preset:
     """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
 
     Args:
         folder: the folder.
         known: sha256 of files in it, by name, that have just been worked out: to spare doing it
             again for a large one.
+        load_weights: False for the same network with random weights.
 
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
@@ -123,9 +128,11 @@ def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> P
             f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
         )
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
-        weights_checked = pool.submit(check_hashes, folder, metadata, (WEIGHTS,), known or {})
+        names = (WEIGHTS,) if load_weights else ()
+        weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})
         try:
-            net = _network(config)
+            with to_be_filled() if load_weights else nullcontext():
+                net = _network(config)
         except Exception as error:  # Keras raises nearly every type there is for a wrong graph
             raise PresetError(f"{folder / CONFIG}: {error}") from error
     weights_checked.result()
@@ -133,7 +140,8 @@ def read_preset(folder: str | Path, known: Mapping[str, str] | None = None) -> P
         image_converter = ImageConverter.from_config(converter)
     except (ValueError, TypeError) as error:
         raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
-    load_weights(net, folder / WEIGHTS)
+    if load_weights:
+        read_weights(net, folder / WEIGHTS)
     return Preset(net, image_converter, metadata)
 
 
@@ -165,8 +173,7 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
             f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
         )
     brought = deserialize_backbone(config["backbone"]) if dolg.backbone is None else None
-    with to_be_filled():
-        return DOLGNet(brought, config=dolg)
+    return DOLGNet(brought, config=dolg)
 
 
 def _to_json(values: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,6 +54,15 @@ class LocatedPreset:
 def preset_names() -> list[str]:
     """The names that `DOLG.from_preset` takes, sorted."""
     return list(load_manifest().entries)
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """The names that `DOLG.from_preset` takes, sorted.
+
+    Args:
+        pattern: with `*` and `?` as in file names, such as "*resnet50*".
+    """
+    return fnmatch.filter(preset_names(), pattern)
 
 
 def preset_tags(architecture: str) -> list[str]:
@@ -116,11 +126,14 @@ def hashes_of(located: LocatedPreset) -> dict[str, str]:
         raise PresetError(f"{located.name}: {error}") from error
 
 
-def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
+def load_preset(
+    preset: str | Path | None = None, *, load_weights: bool = True
+) -> tuple[str, Preset]:
     """A preset, and the name to call it by.
 
     Args:
         preset: as for `locate_preset`.
+        load_weights: False for the same network with random weights.
 
     Raises:
         PresetError: as `locate_preset`, and if a file is not what it should be.
@@ -130,13 +143,13 @@ def load_preset(preset: str | Path | None = None) -> tuple[str, Preset]:
     from dolg_zoo.presets.folder import read_preset
 
     entry = load_manifest().checkpoints.get(preset)
-    if entry is not None:
+    if entry is not None and load_weights:
         loaded = _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
         # what is said of the weights may be known better now than when they were converted
         return entry.name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
     located = locate_preset(preset)
     with _named(located):
-        return located.name, read_preset(located.folder, located.sha256)
+        return located.name, read_preset(located.folder, located.sha256, load_weights=load_weights)
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:

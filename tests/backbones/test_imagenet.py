@@ -8,7 +8,8 @@ from dolg_zoo.backbones import (
     imagenet_normalization,
     load_imagenet_weights,
 )
-from dolg_zoo.backbones.imagenet import _SOURCES, port_keras_applications
+from dolg_zoo.backbones.imagenet import port_keras_applications
+from dolg_zoo.backbones.imagenet_sources import SOURCES
 
 # Ours, theirs, their layers at the levels P4 and P5.
 APPLICATIONS = [
@@ -151,7 +152,7 @@ def test_keras_cv_preset_is_read_as_keras_cv_saves_it(
     randomise(saved).save_weights(tmp_path / "model.weights.h5")
     files = {(handle, "model.weights.h5"): str(tmp_path / "model.weights.h5")}
     monkeypatch.setattr("kagglehub.model_download", lambda *asked: files[asked])
-    monkeypatch.setitem(_SOURCES, "resnet18_v1", _SOURCES["resnet50_v1"])
+    monkeypatch.setitem(SOURCES, "resnet18_v1", SOURCES["resnet50_v1"])
     backbone = build_backbone(name, taps=("P3", "P5"), input_shape=(64, 64, 3))
 
     load_imagenet_weights(name, backbone)

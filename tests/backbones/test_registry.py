@@ -1,6 +1,9 @@
 import subprocess
 import sys
 
+import pytest
+
+import dolg_zoo
 from dolg_zoo.backbones import BACKBONES, build_backbone
 
 
@@ -46,3 +49,22 @@ def test_functions_survive_the_import_of_the_submodules_they_live_in():
 
     names = set(backbones.__all__) - {"BACKBONES"}
     assert all(callable(getattr(backbones, name)) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("resnet1??",), ["resnet101", "resnet152"]),
+        (("efficientnet_lite*", "imagenet"), ["efficientnet_lite_b0"]),
+        (("densenet*", "imagenet"), ["densenet121", "densenet169", "densenet201"]),
+        (("nothing*",), []),
+    ],
+)
+def test_backbones_are_listed_by_pattern_and_weights(arguments, expected):
+    assert dolg_zoo.list_backbones(*arguments) == expected
+
+
+def test_all_backbones_are_listed_and_other_weights_are_an_error():
+    assert dolg_zoo.list_backbones() == list(dolg_zoo.BACKBONES)
+    with pytest.raises(ValueError, match="'gldv2'"):
+        dolg_zoo.list_backbones(weights="gldv2")

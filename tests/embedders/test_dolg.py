@@ -220,6 +220,42 @@ def test_a_saved_preset_gives_the_same_descriptors_bit_for_bit(model, photos, tm
     assert copy.metadata["license"] == "Apache-2.0"
 
 
+def test_a_preset_is_loaded_without_its_weights(model, tmp_path):
+    model.save_to_preset(tmp_path)
+    fresh = dolg_zoo.DOLG.from_preset(tmp_path, load_weights=False)
+    assert fresh.net.config == model.net.config
+    assert fresh.image_converter == model.image_converter
+    assert [w.shape for w in fresh.weights] == [w.shape for w in model.weights]
+    kernels = [(a, b) for a, b in zip(fresh.weights, model.weights, strict=True) if a.ndim > 1]
+    assert not any(np.array_equal(a, b) for a, b in kernels)
+    assert all(np.any(a) for a, _ in kernels)
+    assert "preset" not in fresh.metadata and "random" in fresh.metadata["name"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "variables", "compute"),
+    [("mixed_bfloat16", "float32", "bfloat16"), ("float16", "float16", "float16")],
+)
+def test_a_preset_is_loaded_in_another_dtype(model, photos, tmp_path, dtype, variables, compute):
+    model.save_to_preset(tmp_path)
+    before = keras.config.dtype_policy().name
+    loaded = dolg_zoo.DOLG.from_preset(tmp_path, dtype=dtype)
+    assert keras.config.dtype_policy().name == before
+    convolution = next(layer for layer in loaded.net.backbone.layers if layer.weights)
+    assert (convolution.variable_dtype, convolution.compute_dtype) == (variables, compute)
+    # bfloat16 has 8 bits of a number: an error of 1/256 in each layer, of which there are few
+    cosines = (loaded.embed(photos) * model.embed(photos)).sum(axis=1)
+    assert cosines.min() > 0.99
+    with pytest.raises(ValueError, match="no_dtype"):
+        dolg_zoo.DOLG.from_preset(tmp_path, dtype="no_dtype")
+
+
+def test_the_presets_are_listed_with_what_is_known_of_them():
+    assert list(dolg_zoo.DOLG.presets) == dolg_zoo.list_presets()
+    known = dolg_zoo.DOLG.presets["dolg_resnet50_gldv2"]
+    assert known["descriptor_dim"] == 512 and known["figures"][0].value == 81.2
+
+
 def test_what_is_said_of_a_presets_training_is_not_said_of_what_is_made_of_it(
     embedded_model, tmp_path
 ):

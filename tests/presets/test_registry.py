@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+import dolg_zoo
 from dolg_zoo import presets
+from dolg_zoo.backbones.imagenet_sources import SHIPPED
 from dolg_zoo.presets import DEFAULT_PRESET, PresetError, locate_preset, preset_names, registry
 from dolg_zoo.weights import load_manifest
 
@@ -25,6 +27,16 @@ def test_lists_the_names_and_suggests_the_nearest():
         locate_preset("dolg_efficientnet_lite_imagenet")
     assert f"Did you mean '{DEFAULT_PRESET}'" in str(caught.value)
     assert "hf://user/repo" in str(caught.value)
+
+
+def test_names_are_listed_by_pattern():
+    assert dolg_zoo.list_presets("*resnet*") == ["dolg_resnet101_gldv2", "dolg_resnet50_gldv2"]
+    assert dolg_zoo.list_presets("*r50*") == [] and dolg_zoo.list_presets() == preset_names()
+
+
+def test_backbones_whose_weights_ship_are_those_of_the_embedded_presets():
+    embedded = {e.architecture for e in load_manifest().presets.values() if e.source is None}
+    assert embedded == SHIPPED
 
 
 def test_a_file_is_no_preset(tmp_path):

@@ -1,0 +1,112 @@
+"""Where the ImageNet weights of each backbone are, and how images were normalised for them.
+
+Pure data, as the table of backbones: reading it imports no framework.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+from dolg_zoo.backbones.registry import BACKBONES
+
+_RGB = tuple[float, float, float]
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# x / 255: keras-cv trained its own weights with `include_rescaling=True` and nothing besides.
+_LITE = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128
+_UNIT_RANGE = ((0.0,) * 3, (1.0,) * 3)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights of a backbone are and what input they were trained with."""
+
+    application: str | None = None
+    kaggle_preset: str | None = None
+    normalization: tuple[_RGB, _RGB] = _IMAGENET
+
+
+def _scaled(scale: float) -> tuple[_RGB, _RGB]:
+    """Mean and standard deviation that make x / scale - 1 of x in [0, 255]."""
+    return (scale / 255,) * 3, (scale / 255,) * 3
+
+
+SOURCES = {
+    **{f"efficientnet_b{i}": Source(f"EfficientNetB{i}") for i in range(8)},
+    **{f"efficientnet_v2_b{i}": Source(f"EfficientNetV2B{i}") for i in range(4)},
+    **{
+        f"efficientnet_v2_{size}": Source(
+            f"EfficientNetV2{size.upper()}", normalization=_scaled(128)
+        )
+        for size in "sml"
+    },
+    **{
+        f"mobilenet_v3_{size.lower()}": Source(f"MobileNetV3{size}", normalization=_scaled(127.5))
+        for size in ("Small", "Large")
+    },
+    **{
+        name: Source(kaggle_preset=preset, normalization=_UNIT_RANGE)
+        for name, preset in {
+            "resnet50_v1": "resnet50_imagenet",
+            "resnet50_v2": "resnet50_v2_imagenet",
+            "csp_darknet_tiny": "csp_darknet_tiny_imagenet",
+            "csp_darknet_l": "csp_darknet_l_imagenet",
+            "densenet121": "densenet121_imagenet",
+            "densenet169": "densenet169_imagenet",
+            "densenet201": "densenet201_imagenet",
+            "mit_b0": "mit_b0_imagenet",
+        }.items()
+    },
+}
+
+
+SHIPPED = frozenset({"efficientnet_lite_b0"})
+"""Backbones whose ImageNet weights are those of a preset in the package."""
+
+
+def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
+    """The normalisation that a backbone's ImageNet weights were trained with.
+
+    Args:
+        name: A key of `BACKBONES`.
+
+    Returns:
+        Mean and standard deviation of red, green and blue: the network's input is
+        `(x / 255 - mean) / std` for RGB values x in [0, 255]. A backbone without a source of
+        weights gets the usual ImageNet statistics, which the official DOLG uses too.
+
+    Raises:
+        ValueError: If there is no such backbone.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"No backbone {name!r}. There are: {', '.join(BACKBONES)}.")
+    if name.startswith("efficientnet_lite"):
+        return _LITE  # their weights do not come from here, but from the embedded preset's source
+    return SOURCES.get(name, Source()).normalization
+
+
+def check_imagenet_source(name: str) -> None:
+    """Raise ValueError if `load_imagenet_weights` has no source of weights for a backbone."""
+    if name not in SOURCES:
+        raise ValueError(
+            f"There is no source of ImageNet weights for backbone {name!r}. "
+            f"There is one for: {', '.join(sorted(SOURCES))}."
+        )
+
+
+def list_backbones(pattern: str = "*", weights: str | None = None) -> list[str]:
+    """The names of the backbones, in the order of `BACKBONES`.
+
+    Args:
+        pattern: with `*` and `?` as in file names, such as "efficientnet*".
+        weights: "imagenet" for those with ImageNet weights; None for all.
+
+    Raises:
+        ValueError: if `weights` is another name.
+    """
+    if weights not in (None, "imagenet"):
+        raise ValueError(f'weights must be "imagenet" or None, got {weights!r}.')
+    names = fnmatch.filter(BACKBONES, pattern)
+    if weights is None:
+        return names
+    return [name for name in names if name in SOURCES or name in SHIPPED]
