@@ -139,13 +139,13 @@ def test_a_new_commit_with_the_same_bytes_is_taken(hub, pin, manifest):
     assert entry_in(manifest)["source"]["revision"] == commit
 
 
-def test_the_command_in_the_readme_pins_what_was_published(hub, pin, manifest, tmp_path):
+def test_the_documents_command_pins_what_was_published(hub, pin, manifest, tmp_path):
     hub.commit(REPO, published())
     pin(NAME, f"hf://{REPO}")
     entry = tmp_path / "entry.json"
     entry.write_text(json.dumps({"commit": "a" * 40, "entry": entry_in(manifest)}))
-    readme = (TOOL.parents[1] / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^python tools/pin_manifest.py (.+)$", readme, re.MULTILINE)
+    page = (TOOL.parents[1] / "docs" / "publish.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^python tools/pin_manifest.py (.+)$", page, re.MULTILINE)
     name, *options = command.replace("entry.json", str(entry)).split()
     assert pin(name, *options).code == 0
     presets = json.loads(manifest.read_text(encoding="utf-8"))["presets"]
