@@ -46,12 +46,13 @@ class _Presets:
 
 
 @contextmanager
-def _dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
+def _dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[str | None]:
+    """Makes a dtype policy the global one meanwhile; gives its name."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         keras.config.set_dtype_policy(dtype)
     try:
-        yield
+        yield None if dtype is None else keras.config.dtype_policy().name
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -137,8 +138,8 @@ class DOLG(ImageEmbedder, keras.Model):
             WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
             ValueError: if `dtype` is not a dtype policy.
         """
-        with _dtype_policy(dtype):
-            name, loaded = load_preset(preset, load_weights=load_weights)
+        with _dtype_policy(dtype) as policy:
+            name, loaded = load_preset(preset, load_weights=load_weights, dtype=policy)
             metadata = {**loaded.metadata, "preset": name}
             if not load_weights:
                 metadata = {"name": f"{name} with random weights"}

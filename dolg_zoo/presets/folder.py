@@ -104,7 +104,11 @@ def write_preset(
 
 
 def read_preset(
-    folder: str | Path, known: Mapping[str, str] | None = None, *, load_weights: bool = True
+    folder: str | Path,
+    known: Mapping[str, str] | None = None,
+    *,
+    load_weights: bool = True,
+    dtype: str | None = None,
 ) -> Preset:
     """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
 
@@ -113,6 +117,8 @@ def read_preset(
         known: sha256 of files in it, by name, that have just been worked out: to spare doing it
             again for a large one.
         load_weights: False for the same network with random weights.
+        dtype: a dtype policy for the layers of a backbone that is described in the preset; other
+            layers have Keras's global one.
 
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
@@ -132,7 +138,7 @@ def read_preset(
         weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})
         try:
             with to_be_filled() if load_weights else nullcontext():
-                net = _network(config)
+                net = _network(config, dtype)
         except Exception as error:  # Keras raises nearly every type there is for a wrong graph
             raise PresetError(f"{folder / CONFIG}: {error}") from error
     weights_checked.result()
@@ -161,7 +167,7 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
 
 
-def _network(config: Mapping[str, Any]) -> DOLGNet:
+def _network(config: Mapping[str, Any], dtype: str | None) -> DOLGNet:
     unknown = set(config) - {"format_version", "dolg", "backbone", "margin_head"}
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")
@@ -172,7 +178,9 @@ def _network(config: Mapping[str, Any]) -> DOLGNet:
         raise ValueError(
             f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
         )
-    brought = deserialize_backbone(config["backbone"]) if dolg.backbone is None else None
+    brought = None
+    if dolg.backbone is None:
+        brought = deserialize_backbone(config["backbone"], dtype)
     return DOLGNet(brought, config=dolg)
 
 

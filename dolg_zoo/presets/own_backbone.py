@@ -90,6 +90,7 @@ WIDTHS = {
     "value_dim",
 }
 MAX_WEIGHTS = 2**29
+NORMALIZING = ("Rescaling", "Normalization", "InputLayer")
 # Keras's way to write a tensor of the graph, or a tuple, into JSON
 MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
 
@@ -106,8 +107,12 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
     return config
 
 
-def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
+def deserialize_backbone(config: dict[str, Any], dtype: str | None = None) -> keras.Model:
     """The backbone that `serialize_backbone` described, with new weights.
+
+    Args:
+        config: the description.
+        dtype: a dtype policy for its layers; None for that which each was saved with.
 
     Raises:
         PresetError: if the description names anything but the layers a preset carries, or more or
@@ -124,7 +129,21 @@ def deserialize_backbone(config: dict[str, Any]) -> keras.Model:
             f"the backbone would have {weights // 10**6} million weights, and"
             f" {MAX_WEIGHTS // 10**6} million are the most."
         )
+    if dtype is not None:
+        config = deepcopy(config)
+        _set_dtype_policy(config, dtype)
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
+
+
+def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
+    """Changes the dtype policy of all layers but those that normalise images."""
+    for item in _dictionaries(config):
+        is_layer = str(item.get("module")).startswith("keras.layers")
+        settings = item.get("config")
+        if is_layer and item["class_name"] not in NORMALIZING and isinstance(settings, dict):
+            dtype = settings.get("dtype")
+            if isinstance(dtype, dict) and isinstance(dtype.get("config"), dict):
+                dtype["config"]["name"] = policy
 
 
 def _count_weights(config: dict[str, Any]) -> int:

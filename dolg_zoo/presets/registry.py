@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -127,13 +128,14 @@ def hashes_of(located: LocatedPreset) -> dict[str, str]:
 
 
 def load_preset(
-    preset: str | Path | None = None, *, load_weights: bool = True
+    preset: str | Path | None = None, *, load_weights: bool = True, dtype: str | None = None
 ) -> tuple[str, Preset]:
     """A preset, and the name to call it by.
 
     Args:
         preset: as for `locate_preset`.
         load_weights: False for the same network with random weights.
+        dtype: as for `read_preset`.
 
     Raises:
         PresetError: as `locate_preset`, and if a file is not what it should be.
@@ -149,7 +151,8 @@ def load_preset(
         return entry.name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
     located = locate_preset(preset)
     with _named(located):
-        return located.name, read_preset(located.folder, located.sha256, load_weights=load_weights)
+        read = partial(read_preset, load_weights=load_weights, dtype=dtype)
+        return located.name, read(located.folder, located.sha256)
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:
