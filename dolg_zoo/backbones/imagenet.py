@@ -44,7 +44,7 @@ def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
         trained = getattr(keras.applications, source.application)(include_top=False)
         port_keras_applications(trained, backbone)
     else:
-        trained = build_pretrained(BACKBONES[name], source.kaggle_preset)
+        trained = build_pretrained(BACKBONES[name], str(source.kaggle_preset))
         backbone.set_weights(tap_layers(trained, backbone.output_names).get_weights())
 
 
@@ -65,7 +65,8 @@ def port_keras_applications(source: keras.Model, backbone: keras.Model) -> list[
     Raises:
         ValueError: If the networks differ; nothing has been copied then.
     """
-    unused, given = [], []
+    unused: list[keras.Variable] = []
+    given: list[keras.Variable] = []
     for layer in source.layers:
         (unused if isinstance(layer, keras.layers.Normalization) else given).extend(layer.weights)
     wanted = backbone.weights

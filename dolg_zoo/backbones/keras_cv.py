@@ -62,4 +62,4 @@ def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
 def _class(spec: BackboneSpec):
     import keras_cv
 
-    return getattr(keras_cv.models, spec.keras_cv_class)
+    return getattr(keras_cv.models, str(spec.keras_cv_class))

@@ -19,7 +19,7 @@ def dedupe(
     ],
     threshold: Annotated[
         float,
-        typer.Option(min=-1, max=1, help="How alike: the cosine of two descriptors, 1 for equal."),
+        typer.Option(min=-1, max=1, help="Minimum cosine similarity; 1 for identical."),
     ] = 0.95,
     images: Images = None,
     preset: Preset = None,
@@ -29,10 +29,11 @@ def dedupe(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """List groups of images that are nearly the same. Nothing is deleted.
+    """List groups of near-duplicate images. Nothing is deleted.
 
-    Images are in one group if they are alike, or if a chain of alike ones joins them. Groups stand
-    apart; beside each image is its cosine with the first of its group.
+    Two images are in one group if their cosine similarity is at least the threshold, or if a chain
+    of such pairs connects them. The number beside an image is its cosine similarity with the first
+    image of its group.
 
     \b
     Example:

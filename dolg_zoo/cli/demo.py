@@ -19,8 +19,8 @@ def demo(
         Path | None,
         typer.Argument(
             metavar="DIR",
-            help="Photographs of your own; with a subfolder for each place or product, those are"
-            " searched for. If not given, the photographs that ship with scikit-image.",
+            help="Your own photographs. With a subfolder for each place or product the accuracy is"
+            " measured. (default: photographs that are installed with scikit-image)",
             show_default=False,
         ),
     ] = None,
@@ -29,7 +29,7 @@ def demo(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Search real photographs and say how much was found.
+    """Search real photographs and print how many were found.
 
     \b
     Example:

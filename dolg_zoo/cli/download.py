@@ -19,23 +19,23 @@ def download(
         list[str] | None,
         typer.Argument(
             metavar="PRESET",
-            help="Names that `dolg presets` lists, or hf://user/repo.",
+            help="Names from `dolg presets`, or hf://user/repo.",
             show_default=False,
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All that `dolg presets` lists.")
+        bool, typer.Option("--all", help="Download all presets of `dolg presets`.")
     ] = False,
     margin_head: Annotated[
-        bool, typer.Option("--margin-head", help="Also the heads they were trained under, if kept.")
+        bool, typer.Option("--margin-head", help="Also download the margin heads of the training.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch and verify presets, for use without a network.
+    """Download and verify presets, to use them without a network connection.
 
-    What is in the cache already is verified and not fetched again. Official weights are also
-    converted. The folder that is printed may be copied to another machine (cp -rL, for files in
-    the Hub's cache are links) and be named in place of the preset there.
+    Files that are cached are verified and not downloaded again. Official weights are also
+    converted. You may copy the folder that is printed to another machine and use its path as the
+    preset there; copy with cp -rL, since the files in the cache of the Hub are links.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def download(
     from dolg_zoo.presets import preset_names
 
     done, failed = [], 0
-    for preset in preset_names() if everything else presets:
+    for preset in preset_names() if everything else presets or ():
         try:
             done.append(_fetch(preset, margin_head))
         except Exception as error:  # the others are wanted all the same

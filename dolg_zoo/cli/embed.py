@@ -16,6 +16,7 @@ from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.retrieval.extraction.sources import Source
 
 CALIBRATION = 128  # images
@@ -26,15 +27,15 @@ def embed(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder, subfolders included; a list, .csv or .parquet, with a column image; or"
-            " images or tar files by a pattern in quotes: 'photos/**/*.jpg',"
+            help="A folder with its subfolders; a .csv or .parquet list with a column image; or a"
+            " quoted pattern of images or tar files: 'photos/**/*.jpg',"
             " 'shard-{000000..000009}.tar'.",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The folder to write, or a file OUT.npz."
+            "--output", "-o", metavar="OUT", help="The folder to write to, or a file OUT.npz."
         ),
     ],
     preset: Preset = None,
@@ -44,36 +45,34 @@ def embed(
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
     ] = "float32",
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images that go through the network at once.")
-    ] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 16,
     images: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Of a list: the folder that its paths are relative to, if not its own.",
+            help="For a list: the folder of its relative paths. (default: the folder of the list)",
             show_default=False,
         ),
     ] = None,
     anywhere: Annotated[
         bool,
-        typer.Option("--anywhere", help="Of a list: let its paths lead out of that folder."),
+        typer.Option("--anywhere", help="For a list: allow paths outside of that folder."),
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make anew what is damaged of the folder OUT.")
+        bool, typer.Option("--repair", help="Embed again the images of damaged files in OUT.")
     ] = False,
     engine: Annotated[
         str,
         typer.Option(
             metavar="ENGINE",
-            help="local; or ray, for the cluster at $RAY_ADDRESS or all GPUs of this machine.",
+            help="local, or ray: the cluster at $RAY_ADDRESS, or all GPUs of this machine.",
         ),
     ] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of ray: how many, if not one for each GPU, or for each machine without.",
+            help="Number of ray workers. (default: one per GPU, or per machine without GPUs)",
             show_default=False,
         ),
     ] = None,
@@ -82,11 +81,11 @@ def embed(
 ) -> None:
     """Write the descriptors of images to a folder or a file.
 
-    A folder OUT can be added to: images that are in it are passed over, so an interrupted run goes
-    on where it was when it is started again. It takes any number of images.
+    Images whose descriptors are in the folder OUT are skipped. So you can add images, and an
+    interrupted run continues when you start it again. The number of images is not limited.
 
-    If OUT ends in .npz, or is a pipe such as /dev/stdout, all is written at the end, to one file,
-    and SOURCE must be a folder. What is otherwise printed goes to standard error for a pipe.
+    If OUT ends in .npz, or is a pipe such as /dev/stdout, one file is written at the end, and
+    SOURCE must be a folder. With a pipe, messages go to standard error.
 
     \b
     Examples:
@@ -98,13 +97,13 @@ def embed(
     \b
     To read the folder in Python (each part-*.parquet in it has columns id and descriptor):
       store = dolg_zoo.retrieval.DescriptorStore.open("descriptors")
-      ids, descriptors = store.read()        # (images, dim), float32, unit length
-    the file:
+      ids, descriptors = store.read()        # (images, dim), float32, L2-normalised
+    To read the file:
       with numpy.load("descriptors.npz") as file:
           names = file["names"]              # paths below DIR
-          descriptors = file["descriptors"]  # (images, dim), float32, unit length
+          descriptors = file["descriptors"]  # (images, dim), float32, L2-normalised
           preset = file["model_name"]
-    or, to search:
+    To search:
       index = dolg_zoo.retrieval.Index.load("descriptors.npz", model, "photos/")
     """
     from dolg_zoo._util.files import is_special
@@ -202,6 +201,7 @@ def _to_store(
         from dolg_zoo.retrieval.extraction.ray_cluster import leave_gpus_to_workers
 
         leave_gpus_to_workers()
+    model: ImageEmbedder
     if options["engine"] == "ray":
         if route != (None, "float32"):
             raise typer.BadParameter("--runtime and --precision are for the local engine")

@@ -20,19 +20,21 @@ def explain(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph.")],
     other: Annotated[
         Path | None,
-        typer.Argument(metavar="IMAGE2", help="One to compare it with.", show_default=False),
+        typer.Argument(
+            metavar="IMAGE2", help="Another photograph to compare it with.", show_default=False
+        ),
     ] = None,
     output: Drawing = Path("explanation.png"),
     scale: Annotated[
-        float, typer.Option(min=0.1, max=8, help="Look at this multiple of the preset's size.")
+        float, typer.Option(min=0.1, max=8, help="Multiple of the image size of the preset.")
     ] = 1.0,
     preset: Preset = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the model looks at in a photograph, and what of two speaks for their match.
+    """Show the attention of a photograph, and why two photographs match.
 
-    The score of two photographs is a sum: of what each place of one of them adds, and of what its
-    global branch adds. It is not an estimate; the parts sum to the score.
+    The cosine similarity of two photographs is the sum of the contributions of each position in
+    one of them and of its global branch. This is exact, not an estimate.
 
     \b
     Examples:
@@ -52,7 +54,7 @@ def explain(
     if explanation.score is not None:
         print(f"cosine {explanation.score:.4f}")
         for side in explanation.sides:
-            local = side.places.sum()
+            local = 0.0 if side.places is None else side.places.sum()
             print(f"  {shown(side.name)}: local {local:+.4f}, global {side.global_part:+.4f}")
     print(f"written to {shown(output)}")
 

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+class Sides(tuple[int, int]):
+    """The value of --size: height, width."""
+
+
+def _size(text: str) -> Sides:
     try:
         height, width = (int(part) for part in text.split(","))
     except ValueError:
         height = width = 0
     if min(height, width) < 1:
         raise typer.BadParameter(f"{text!r} must be HEIGHT,WIDTH in pixels: 224,224")
-    return height, width
+    return Sides((height, width))
 
 
 def export(
@@ -35,23 +37,24 @@ def export(
         str | None,
         typer.Argument(
             metavar="PRESET",
-            help="A name, hf://user/repo or a folder; if not given, the preset that ships.",
+            help="A name, hf://user/repo or a folder. (default: the preset in the package)",
             show_default=False,
         ),
     ] = None,
+    *,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="The file or folder to write.")
-    ] = ...,
+    ],
     format: Annotated[
         str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")
     ] = "savedmodel",
     precision: Annotated[str, typer.Option(metavar="TYPE", help="float32 or int8.")] = "float32",
     size: Annotated[
-        str | None,
+        Sides | None,
         typer.Option(
             metavar="H,W",
-            callback=_size,
-            help="The one size of images; if not given, any size where the model takes any.",
+            parser=_size,
+            help="A fixed image size. (default: any size, if the model allows it)",
             show_default=False,
         ),
     ] = None,
@@ -59,7 +62,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Images to calibrate int8 with, like those it is for.",
+            help="Images to calibrate int8 with, similar to those that it will embed.",
             show_default=False,
         ),
     ] = None,
@@ -67,22 +70,25 @@ def export(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Measure on these images what is lost: mAP if each class has a subfolder.",
+            help="Compare with the preset on these images: mAP if each class has a subfolder.",
             show_default=False,
         ),
     ] = None,
     max_loss: Annotated[
-        float, typer.Option(metavar="MAP", min=0, help="Of --check: write nothing if more is lost.")
+        float,
+        typer.Option(
+            metavar="MAP", min=0, help="For --check: write nothing if the mAP falls by more."
+        ),
     ] = 0.01,
     force: Annotated[
-        bool, typer.Option("--force", help="Write it all the same, whatever is lost.")
+        bool, typer.Option("--force", help="Write the file even if it fails --check.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a preset as a file that others serve: images in (uint8, RGB), descriptors out.
+    """Write a preset as a file for other servers: RGB images (uint8) in, descriptors out.
 
-    It is reloaded and compared with the preset before it is put in its place. Resizing stays
-    outside; the file says how.
+    The file is loaded again and compared with the preset before it gets its final name. Resizing
+    is not part of the file; a record in it says how images must be resized.
 
     \b
     Examples:
@@ -110,6 +116,7 @@ def export(
     facts = model.export(
         output, format, precision=precision, size=size, calibration=sample, accept=accept
     )
+    assert facts is not None  # as it is where none of Keras's own arguments are given
     if as_json:
         print_json(facts)
         return

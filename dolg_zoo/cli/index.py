@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,38 +32,39 @@ def index(
         Path | None,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of images, subfolders included, or a store of descriptors.",
+            help="A folder of images with its subfolders, or a descriptor store.",
             show_default=False,
         ),
     ] = None,
+    *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="INDEX", help="The folder to write.")
-    ] = ...,
+        Path, typer.Option("--output", "-o", metavar="INDEX", help="The folder to write to.")
+    ],
     kind: Annotated[
         str,
         typer.Option(
             metavar="KIND",
             callback=_kind,
-            help="exact; hnsw or ivfpq, approximate and faster; auto for what suits the number.",
+            help="exact; hnsw or ivfpq: approximate and faster; auto: by the number of images.",
         ),
     ] = "auto",
     recall: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, help="What share of the ten nearest an approximate search is to find."
-        ),
+        typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
     ] = 0.95,
     update: Annotated[
         bool,
-        typer.Option("--update", help="Change INDEX as SOURCE has changed, and keep the rest."),
+        typer.Option("--update", help="Add, replace and remove what has changed in SOURCE."),
     ] = False,
     remove: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Remove an image from INDEX; may be repeated."),
+        typer.Option(metavar="NAME", help="Remove an image from INDEX. Can be repeated."),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the images of a store are.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="The folder of the images of a store.", show_default=False
+        ),
     ] = None,
     preset: Preset = None,
     scales: Scales = None,
@@ -71,10 +73,10 @@ def index(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Make an index of a folder's images, to be searched by `dolg search`.
+    """Make an index of a folder of images, for `dolg search`.
 
-    An approximate index says which share of the ten nearest images it finds, measured on its own
-    images, and searches as far as --recall asks for.
+    An approximate index measures its recall on its own images and searches as thoroughly as
+    --recall requires.
 
     \b
     Example:
@@ -82,7 +84,7 @@ def index(
       dolg search photos.index --query query.jpg
 
     \b
-    After some photographs have changed:
+    After photographs have changed:
       dolg index photos/ -o photos.index --update
     """
     from dolg_zoo.preprocessing import list_images
@@ -97,7 +99,8 @@ def index(
         raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
     _check(None if is_store else source, output, update or bool(remove))
 
-    def made_of_source(model: ImageEmbedder, kind: str, scales: tuple[float, ...] | None) -> Index:
+    def made_of_source(model: ImageEmbedder, kind: str, scales: Sequence[float] | None) -> Index:
+        assert source is not None  # else there is something to remove
         if is_store:
             return Index.from_store(source, model, images or ".", kind=kind, recall=recall)
         return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
@@ -115,7 +118,7 @@ def index(
         if images or not is_store:
             made.folder = fresh.folder
     else:
-        sample = None if is_store else partial(list_images, source)
+        sample = None if is_store or source is None else partial(list_images, source)
         model = load_embedder(preset, runtime, precision, sample)
         made = made_of_source(model, kind, scales)
         added = len(made)

@@ -23,28 +23,28 @@ def info(
         str | None,
         typer.Argument(
             metavar="PRESET",
-            help="A name, hf://user/repo or a folder; if not given, the preset that ships.",
+            help="A name, hf://user/repo or a folder. (default: the preset in the package)",
             show_default=False,
         ),
     ] = None,
     runtimes: Annotated[
         bool,
-        typer.Option("--runtimes", help="Show instead what can compute descriptors here."),
+        typer.Option("--runtimes", help="Show the runtimes of this machine instead."),
     ] = False,
     measure: Annotated[
         bool,
         typer.Option(
             "--measure",
-            help="With --runtimes: compile the preset for each and time them; the fastest is the"
-            " default from then on.",
+            help="With --runtimes: compile the preset for each runtime and time them. The fastest"
+            " becomes the default.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a preset is, where it comes from and how good it is said to be.
+    """Show a preset: its architecture, preprocessing, origin and published figures.
 
-    It is loaded, and downloaded if need be, so that what is shown is true of it. If it cannot be
-    downloaded, you see what the list of presets says.
+    The preset is loaded, and downloaded if necessary. If it cannot be downloaded, the entry of the
+    weights manifest is shown.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def info(
     try:
         facts = _facts(load_model(preset))
     except DownloadError:
-        entry = load_manifest().entries.get(preset)
+        entry = load_manifest().entries.get(str(preset))
         if entry is not None and not as_json:
             facts = _origin(entry)
             print_table(_origin_rows(facts))

@@ -26,10 +26,10 @@ def draw_map(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a map of a folder: images that are alike lie near each other.
+    """Draw a map of a folder: similar images are near each other.
 
-    Where every image is in a subfolder, colours and marks tell the subfolders apart. As many
-    thumbnails are drawn as have room; the other images are marks.
+    If every image is in a subfolder, each subfolder has its own colour and marker. Thumbnails are
+    drawn where there is room; other images are markers.
 
     \b
     Example:

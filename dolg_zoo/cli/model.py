@@ -34,7 +34,7 @@ def load_embedder(
     preset: str | None,
     runtime: str | None = None,
     precision: str = "float32",
-    sample: Callable[[], Sequence[ImageSource]] | None = None,
+    sample: Callable[[], Sequence[ImageSource | bytes]] | None = None,
 ) -> ImageEmbedder:
     """The model of a preset to embed with, by the default route or the one that is named.
 

@@ -13,20 +13,26 @@ Preset = Annotated[
         "--preset",
         "-p",
         metavar="PRESET",
-        help="A name that `dolg presets` lists, hf://user/repo, or a preset folder; if not given,"
-        " the preset that ships with dolg-zoo.",
+        help="A name from `dolg presets`, hf://user/repo, or a preset folder. (default: the preset"
+        " in the package)",
         show_default=False,
     ),
 ]
 
 
-def _scales(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+class Factors(tuple[float, ...]):
+    """The value of --scales."""
+
+
+class Corners(tuple[float, float, float, float]):
+    """The value of --box: x1, y1, x2, y2."""
+
+
+def _scales(text: str) -> Factors:
     try:
-        scales = tuple(float(part) for part in text.split(","))
+        scales = Factors(float(part) for part in text.split(","))
     except ValueError:
-        scales = ()
+        scales = Factors()
     if not scales or not all(0 < scale <= 8 for scale in scales):
         raise typer.BadParameter(
             f"{text!r} must be numbers above 0 and up to 8, joined by commas: 0.7071,1,1.4142"
@@ -35,12 +41,12 @@ def _scales(text: str | None) -> tuple[float, ...] | None:
 
 
 Scales = Annotated[
-    str | None,
+    Factors | None,
     typer.Option(
         metavar="S,S,…",
-        callback=_scales,
-        help="The descriptor is the mean of those at these multiples of the image's size; if not"
-        " given, at the preset's own.",
+        parser=_scales,
+        help="Embed each image at these multiples of its size and take the mean. (default: those"
+        " of the preset)",
         show_default=False,
     ),
 ]
@@ -48,8 +54,8 @@ Runtime = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What computes: openvino, onnx, litert or keras; if not given, the first that can"
-        " be used here: see `dolg info --runtimes`.",
+        help="openvino, onnx, litert or keras. (default: the one that `dolg info --runtimes`"
+        " shows)",
         show_default=False,
     ),
 ]
@@ -57,10 +63,10 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="TYPE",
-        help="float32; or bfloat16 or int8, which are faster and change descriptors.",
+        help="float32; bfloat16 and int8 are faster and change descriptors.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")
 ]
@@ -69,37 +75,35 @@ Montage = Annotated[
     typer.Option(
         "--montage",
         metavar="OUT.png",
-        help="Write a picture of what was found: .png, .svg, .jpg or .webp.",
+        help="Write a picture of the results: .png, .svg, .jpg or .webp.",
     ),
 ]
 Drawing = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="OUT.png", help="What to write: .png, .svg, .jpg or .webp."
+        "--output", "-o", metavar="OUT.png", help="The picture to write: .png, .svg, .jpg or .webp."
     ),
 ]
 
 
-def _box(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _box(text: str) -> Corners:
     try:
-        box = tuple(float(part) for part in text.split(","))
+        box = [float(part) for part in text.split(",")]
     except ValueError:
-        box = ()
+        box = []
     if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
         raise typer.BadParameter(
             f"{text!r} must be x1,y1,x2,y2 in pixels, x1 less than x2 and y1 less than y2"
         )
-    return box
+    return Corners(box)
 
 
 Box = Annotated[
-    str | None,
+    Corners | None,
     typer.Option(
         metavar="X1,Y1,X2,Y2",
-        callback=_box,
-        help="Search for this part of the query alone, in its pixels.",
+        parser=_box,
+        help="Search for this part of the query, in pixels of the query.",
         show_default=False,
     ),
 ]
@@ -108,28 +112,30 @@ Images = Annotated[
     typer.Option(
         "--images",
         metavar="DIR",
-        help="Where the images of an index are; if not given, where they were when it was made.",
+        help="The folder of the images of an index. (default: the one it was made from)",
         show_default=False,
     ),
 ]
 Expand = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Expand queries by their N nearest; 0 for not.")
+    int,
+    typer.Option(metavar="N", min=0, help="Query expansion with the N nearest images; 0: none."),
 ]
 Alpha = Annotated[
     float,
-    typer.Option(
-        metavar="A", min=0, help="Of --expand: the higher, the less the unlike ones count."
-    ),
+    typer.Option(metavar="A", min=0, help="Exponent of the similarity in --expand and --dba."),
 ]
 Dba = Annotated[
     int,
     typer.Option(
         metavar="N",
         min=0,
-        help="Augment each image searched by its N nearest, with --alpha; 0 for not. Compares all"
-        " with all.",
+        help="Database-side augmentation with the N nearest images; 0: none. Compares every image"
+        " with every other.",
     ),
 ]
 Rerank = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Re-rank the first N results; 0 for not.")
+    int,
+    typer.Option(
+        metavar="N", min=0, help="k-reciprocal re-ranking of the first N results; 0: none."
+    ),
 ]

@@ -67,7 +67,7 @@ def _as_json(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
         made_from = entry.format
         files = {entry.file.path: FileHash(entry.file.size, entry.file.sha256)}
     else:
-        made_from, files = None, entry.files
+        made_from, files = None, dict(entry.files)
     return {
         "name": entry.name,
         "description": entry.description,

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 def publish(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A preset folder; it is only read.")
+        Path, typer.Argument(metavar="FOLDER", help="A preset folder. It is not changed.")
     ],
     repo: Annotated[
-        str, typer.Argument(metavar="USER/NAME", help="Where to; made if it is not there.")
+        str, typer.Argument(metavar="USER/NAME", help="The repository. It is created if necessary.")
     ],
     metadata: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="What to say of the preset: a JSON object with description, dataset, license,"
+            help="A JSON object that describes the preset: description, dataset, license,"
             " provenance, limits, figures, …",
             show_default=False,
         ),
     ] = None,
     description: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What it is, in one line.", show_default=False),
+        typer.Option(metavar="TEXT", help="One line about the preset.", show_default=False),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What it was trained on.", show_default=False),
+        typer.Option(metavar="TEXT", help="The training data.", show_default=False),
     ] = None,
     license: Annotated[
         str | None,
@@ -51,23 +51,23 @@ def publish(
     ] = None,
     provenance: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="How the weights came to be.", show_default=False),
+        typer.Option(metavar="TEXT", help="How the weights were made.", show_default=False),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="For your eyes only.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create a private repository.")
+    ] = False,
     message: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Of the commit.", show_default=False)
+        str | None, typer.Option(metavar="TEXT", help="The commit message.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Write the page and the picture, and ask no network for anything."
-        ),
+        typer.Option("--dry-run", help="Write the model card and the picture, and send nothing."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a preset on the Hugging Face Hub, with a page that describes it.
+    """Publish a preset on the Hugging Face Hub, with a model card.
 
-    All of it becomes one commit, which is then downloaded anew and compared. You must be logged in:
+    Everything is sent in one commit, which is then downloaded and compared. You must be logged in:
     `hf auth login`, or HF_TOKEN.
 
     \b

@@ -29,25 +29,28 @@ from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval import Index, Match, Matches
+    from dolg_zoo.retrieval import Index, Match
 
 
 def search(
     where: Annotated[
         Path,
         typer.Argument(
-            metavar="WHERE", help="A folder of images, subfolders included, or an index of one."
+            metavar="WHERE", help="A folder of images with its subfolders, or an index."
         ),
     ],
     queries: Annotated[
         list[Path],
-        typer.Option("--query", "-q", metavar="IMAGE", help="What to search for; may be repeated."),
+        typer.Option("--query", "-q", metavar="IMAGE", help="The query image. Can be repeated."),
     ],
     box: Box = None,
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", min=1, help="How many results: 10, or all with --threshold.", show_default=False
+            "-k",
+            min=1,
+            help="Number of results. (default: 10, or all with --threshold)",
+            show_default=False,
         ),
     ] = None,
     threshold: Annotated[
@@ -55,7 +58,7 @@ def search(
         typer.Option(
             min=-1,
             max=1,
-            help="Only what is at least so alike: the cosine of two descriptors.",
+            help="Only results with at least this cosine similarity.",
             show_default=False,
         ),
     ] = None,
@@ -68,9 +71,9 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What the query shows: the montage frames results as right or wrong by it. An"
-            ' image\'s label is the "label" of its metadata, or its subfolder if all images are in'
-            " one. If not given, that of the query, if it is one of the images.",
+            help="The class of the query, to mark the results in the montage as right or wrong. The"
+            ' class of an image is the "label" in its metadata, or its subfolder if all images are'
+            " in subfolders. (default: the class of the query, if it is one of the images)",
             show_default=False,
         ),
     ] = None,
@@ -82,16 +85,17 @@ def search(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Find the images of a folder, or of an index, that show what a query image shows.
+    """Search a folder or an index for images that show the same as a query image.
 
-    Of a folder, descriptors are kept for the next search: only what is new or changed is embedded
-    again. `dolg index` makes an index.
+    The descriptors of a folder are cached: the next search embeds only new and changed images.
+    `dolg index` makes an index.
 
     \b
     Example:
       dolg search photos/ --query query.jpg -k 5 --montage found.png
       dolg search photos/ --query query.jpg --box 40,40,300,240 --expand 3
     """
+    from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import Crop
     from dolg_zoo.retrieval.search.ranking import Ranking
 
@@ -113,8 +117,10 @@ def search(
     if dba:
         index = index.augmented(dba, alpha)
     good = [place for place in range(len(sources)) if place not in unread]
+    found: list[Sequence[Match]]
     if threshold is None:
-        found = index.search_each([sources[place] for place in good], k or 10, ranking)
+        results_of = index.search_each([sources[place] for place in good], k or 10, ranking)
+        found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
         found = [index.within(sources[place], threshold)[:k] for place in good]
     if montage:
@@ -151,11 +157,13 @@ def search(
     finish(skipped, strict)
 
 
-def _relevant(index: Index, query: Path, matches: Matches, label: str | None) -> list[bool] | None:
+def _relevant(
+    index: Index, query: Path, matches: Sequence[Match], label: str | None
+) -> list[bool] | None:
     """For each match whether it shows what the query shows; None where that is not known."""
     from dolg_zoo.preprocessing.files import folder_labels
 
-    folders = folder_labels(index.names) or [None] * len(index)
+    folders: Sequence[str | None] = folder_labels(index.names) or [None] * len(index)
     known = {
         name: metadata.get("label", folder)
         for name, metadata, folder in zip(index.names, index.metadata, folders, strict=True)
@@ -163,7 +171,7 @@ def _relevant(index: Index, query: Path, matches: Matches, label: str | None) ->
     if label is None:
         with suppress(ValueError):  # the query is elsewhere
             label = known.get(query.resolve().relative_to(index.folder.resolve()).as_posix())
-    return label and [known[match.name] == label for match in matches]
+    return [known[match.name] == label for match in matches] if label else None
 
 
 def _unread(sources: Sequence[Any]) -> dict[int, str]:

@@ -20,24 +20,23 @@ def serve(
     where: Annotated[
         Path,
         typer.Argument(
-            metavar="WHERE", help="A folder of images, subfolders included, or an index of one."
+            metavar="WHERE", help="A folder of images with its subfolders, or an index."
         ),
     ],
     preset: Preset = None,
     images: Images = None,
     runtime: Runtime = None,
     host: Annotated[
-        str, typer.Option(help="The address to listen at; 0.0.0.0 lets others in.")
+        str, typer.Option(help="The address to listen at; 0.0.0.0: reachable from other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="0 for the first that is free from 7860 on.")
+        int, typer.Option(min=0, max=65535, help="The port; 0: the first free one from 7860.")
     ] = 7860,
     add: Annotated[
         bool | None,
         typer.Option(
             "--add/--no-add",
-            help="Whether visitors may add images to the folder; if not given, only where no"
-            " others can come.",
+            help="Allow visitors to add images to the folder. (default: only on loopback)",
             show_default=False,
         ),
     ] = None,
@@ -45,9 +44,9 @@ def serve(
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
 ) -> None:
-    """Search a folder from a page in the browser: drop a photograph, draw a box, see why.
+    """Search a folder from a page in the browser.
 
-    The page is for this machine alone unless --host says otherwise; there is no password on it.
+    The page is reachable from this machine only, unless --host is given. It has no password.
     Ctrl-C ends it.
 
     \b

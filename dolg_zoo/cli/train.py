@@ -22,7 +22,7 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="A TOML file that says all of a run, or a recipe.",
+            help="A TOML file that describes the run, or a recipe.",
             show_default=False,
         ),
     ] = None,
@@ -30,7 +30,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Without CONFIG: photographs, a subfolder for each place or product.",
+            help="Without CONFIG: photographs, a subfolder for each class.",
             show_default=False,
         ),
     ] = None,
@@ -39,30 +39,31 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With CONFIG: another backbone than the one it names, such as efficientnet_b0.",
+            help="With CONFIG: another backbone, such as efficientnet_b0.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="For the preset, the curve and the checkpoints."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The folder for the preset, the curves and the checkpoints.",
         ),
     ] = Path("my-dolg"),
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the photographs.", show_default=False)
+        int | None, typer.Option(min=1, help="Number of epochs.", show_default=False)
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Say what would be done, how long it takes and how much memory."
-        ),
+        typer.Option("--dry-run", help="Write nothing; print the expected time and memory."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a preset on your own photographs.
 
-    Killed, it goes on where it was when called again.
+    An interrupted run continues when you call it again.
 
     \b
     Examples:

@@ -21,20 +21,20 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="PRESET",
-            help="Names, hf://user/repo or preset folders; if none is given, all that is cached.",
+            help="Names, hf://user/repo or preset folders. (default: everything cached)",
             show_default=False,
         ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Fetch or convert again what is bad.")
+        bool, typer.Option("--repair", help="Download or convert bad files again.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hash again what is cached, and repair it.
+    """Verify the sha256 of cached presets, and repair them.
 
-    What is not as it was promised is named, with what was expected.
+    Each file with another sha256 is named, with the expected one.
 
-    The exit status is 1 if something is bad, and was not repaired.
+    The exit status is 1 if a file is bad and was not repaired.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def _all_presets() -> list[str]:
 
 
 def _verify(name: str, repair: bool) -> dict[str, Any]:
-    result = {"preset": name, "state": "good", "files": []}
+    result: dict[str, Any] = {"preset": name, "state": "good", "files": []}
     try:
         files = _files(name)
         result["files"] = _as_list(files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
 def open_where(
     where: Path,
     preset: str | None,
-    scales: tuple[float, ...] | None,
+    scales: Sequence[float] | None,
     images: Path | None,
     runtime: str | None = None,
     precision: str = "float32",

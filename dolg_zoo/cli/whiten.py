@@ -15,7 +15,7 @@ from dolg_zoo.cli.reporting import as_list, finish, print_json
 
 def whiten(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Images to learn from, subfolders included.")
+        Path, typer.Argument(metavar="DIR", help="Images to learn from, with subfolders.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The preset folder to write.")
@@ -25,22 +25,22 @@ def whiten(
         int | None,
         typer.Option(
             min=1,
-            help="Length of the new descriptors; if not given, as it was.",
+            help="Dimension of the new descriptors. (default: unchanged)",
             show_default=False,
         ),
     ] = None,
     power: Annotated[
         float,
         typer.Option(
-            min=0.0, max=1.0, help="0.5 whitens in full, 0 only reduces; between is the safer."
+            min=0.0, max=1.0, help="0.5: full whitening; 0: only PCA; values between are safer."
         ),
     ] = 0.25,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Write a preset with shorter or better descriptors, learned from images without labels.
+    """Write a preset with PCA-whitened descriptors, learned from images without labels.
 
-    A PCA whitening. Give many images of many different things, four for each dimension or more.
+    Give many images of many different things: at least four per dimension.
 
     \b
     Examples:

@@ -30,8 +30,13 @@ MOST_LABELS = len(MARKERS) * len(CATEGORIES)
 class Described(Protocol):
     """Image files and their descriptors, such as `dolg_zoo.retrieval.Index`."""
 
-    names: Sequence[str]
-    folder: Path
+    @property
+    def names(self) -> Sequence[str]:
+        """Paths of the images below the folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
 
     @property
     def descriptors(self) -> np.ndarray:
@@ -126,7 +131,9 @@ def draw_map(
     styles = _styles(labels)
     for label, (colour, marker) in styles.items():
         mine = places if labels is None else places[[each == label for each in labels]]
-        panel.scatter(*mine.T, s=22, c=colour, marker=marker, label=label, linewidths=0)
+        panel.scatter(
+            mine[:, 0], mine[:, 1], s=22, c=colour, marker=marker, label=label, linewidths=0
+        )
     for place in _spread(places, THUMBNAIL / SIDE * 1.08):
         colour = LINE if labels is None else styles[labels[place]][0]
         _thumbnail(panel, gallery.folder / gallery.names[place], places[place], colour)
@@ -171,7 +178,7 @@ def _thumbnail(panel: Axes, path, place: np.ndarray, colour: str) -> None:
     # 72 points to an inch, whatever the resolution
     shown = OffsetImage(np.asarray(image), zoom=THUMBNAIL * 72 / PIXELS, dpi_cor=True)
     frame = {"edgecolor": colour, "linewidth": 1.6, "boxstyle": "square,pad=0"}
-    panel.add_artist(AnnotationBbox(shown, place, pad=0, bboxprops=frame))
+    panel.add_artist(AnnotationBbox(shown, (place[0], place[1]), pad=0, bboxprops=frame))
 
 
 def _legend(figure: Figure, styles: dict[str, tuple[str, str]]) -> None:

@@ -17,6 +17,7 @@ from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE, PAGE
 from dolg_zoo.drawing.svg import SvgPage
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import load_image
+from dolg_zoo.preprocessing.decode import name_of
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
@@ -74,7 +75,7 @@ class Picture:
 
 
 def montage(
-    query: str | Path | Picture,
+    query: ImageSource | Picture,
     matches: Sequence[HasScore],
     path: str | Path | None = None,
     *,
@@ -85,7 +86,7 @@ def montage(
     """A picture of a query and its results.
 
     Args:
-        query: the query image's path, or a `Picture` of it.
+        query: the query image, or a `Picture` of it.
         matches: what was found, best first.
         path: where to write it as well; the ending of the name decides the format: one of
             `FORMATS`.
@@ -100,7 +101,7 @@ def montage(
     """
     if not isinstance(query, Picture):
         load_image(query)
-        query = Picture(query, Path(query).name)
+        query = Picture(query, Path(name_of(query)).name)
     marks = [None] * len(matches) if relevant is None else relevant
     results = [
         Picture(match.path, match.name, match.score, mark)
@@ -122,12 +123,15 @@ def montage_rows(
     # a line is the query or None, and at most `columns` results
     lines: list[list[_Cell | None]] = []
     for query, results in rows:
-        cells = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
-        for start in range(0, max(len(cells), 1), columns):
+        found = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
+        for start in range(0, max(len(found), 1), columns):
             first = _Cell(query, height, rank=None) if start == 0 else None
-            lines.append([first, *cells[start : start + columns]])
+            lines.append([first, *found[start : start + columns]])
     width_of = [
-        max((line[place].thumbnail.width for line in lines if _has(line, place)), default=0)
+        max(
+            (cell.thumbnail.width for line in lines for cell in line[place : place + 1] if cell),
+            default=0,
+        )
         for place in range(max(map(len, lines)))
     ]
     line_height = height + CAPTION + LINE_GAP
@@ -159,10 +163,6 @@ def montage_rows(
         with replacing(path) as file:
             page.save(file, picture_format(path))
     return page
-
-
-def _has(line: Sequence, place: int) -> bool:
-    return place < len(line) and line[place] is not None
 
 
 class _Cell:
@@ -204,7 +204,9 @@ class _Cell:
         draw.text((x, y + height + 27), name, FAINT, font)
 
 
-def _frame(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: int, colour: str) -> None:
+def _frame(
+    draw: ImageDraw.ImageDraw | SvgPage, x: int, y: int, width: int, height: int, colour: str
+) -> None:
     outside = (x - FRAME - 2, y - FRAME - 2, x + width + FRAME + 1, y + height + FRAME + 1)
     draw.rectangle(outside, outline=colour, width=FRAME)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,9 @@ from dolg_zoo.preprocessing import (
     load_image,
 )
 from dolg_zoo.preprocessing.decode import name_of
+
+if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import ImageConverter
 
 BATCH_PIXELS = 16 * 512 * 512
 """The most pixels that go through the network at once, unless one image alone has more: in
@@ -40,6 +44,21 @@ class ImageEmbedder:
         model_id: 32 hexadecimal digits, the same where descriptors are the same but for rounding.
     """
 
+    if TYPE_CHECKING:  # a property here would keep subclasses from setting an attribute
+        image_converter: ImageConverter
+
+        @property
+        def descriptor_dim(self) -> int:
+            """The dimension of a descriptor."""
+
+        @property
+        def metadata(self) -> dict[str, Any]:
+            """What is known of the weights: name, license, provenance and the like."""
+
+        @property
+        def model_id(self) -> str:
+            """32 hexadecimal digits; equal models have the same."""
+
     # A plain class: Keras changes the bases of a model's classes, which an ABC does not bear.
 
     def infer(self, images: np.ndarray) -> np.ndarray:
@@ -50,7 +69,7 @@ class ImageEmbedder:
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource] | None = None,
+        calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> ImageEmbedder:
         """What embeds by this route; for one who embeds often, to choose it but once.
 
@@ -117,7 +136,7 @@ class ImageEmbedder:
 
     def embed_each(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageSource | bytes],
         *,
         batch_size: int = 16,
         scales: Sequence[float] | None = None,
@@ -143,7 +162,7 @@ class ImageEmbedder:
         sample = images if isinstance(images, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
-        def work(source: ImageSource) -> list[np.ndarray]:
+        def work(source: ImageSource | bytes) -> list[np.ndarray]:
             image = load_image(source)
             sizes = (self.image_converter.target_size(*image.size, scale) for scale in scales)
             pixels = sum(width * height for width, height in sizes)
@@ -209,11 +228,11 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSourc
     ):
         return [images]
     if isinstance(images, np.ndarray):
-        return images
+        return [*images]
     wanted = "a path, a PIL image, an array, a Crop, or any number of these"
     if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
-    sources = list(images)
+    sources: list[ImageSource] = list(images)
     for index, source in enumerate(sources):
         if not isinstance(source, ImageSource):
             raise TypeError(f"images must be {wanted}; number {index} is {source!r}.")

@@ -103,7 +103,7 @@ class CompiledDOLG(ImageEmbedder):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource] | None = None,
+        calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> CompiledDOLG:
         """This, if that is its route.
 
@@ -124,8 +124,8 @@ def load_compiled(
 ) -> CompiledDOLG | None:
     """What a model was compiled to before; None if it was not, or is not to be believed."""
     folder = compiled_folder(model_id, runtime, precision)
-    record = folder and read_compiled(folder, runtime)
-    if not record:
+    record = None if folder is None else read_compiled(folder, runtime)
+    if folder is None or record is None:
         return None
     return CompiledDOLG(load(folder, runtime, precision, threads), record)
 
@@ -134,12 +134,12 @@ def compile_model(
     model: EmbeddingModel,
     runtime: str | None = None,
     precision: str = "float32",
-    calibration: Sequence[ImageSource] | None = None,
+    calibration: Sequence[ImageSource | bytes] | None = None,
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
     runtime = check_route(runtime, precision)
-    record = {
+    record: dict[str, Any] = {
         "runtime": runtime,
         "precision": precision,
         "image_converter": model.image_converter.to_config(),
@@ -160,7 +160,7 @@ def compile_model(
 def _compile(
     model: EmbeddingModel,
     record: dict[str, Any],
-    calibration: Sequence[ImageSource] | None,
+    calibration: Sequence[ImageSource | bytes] | None,
     threads: int | None,
 ) -> CompiledDOLG:
     """Makes the files, keeps them if they can be kept, and loads them."""
@@ -191,7 +191,7 @@ def _write(
     folder: Path,
     runtime: str,
     precision: str,
-    calibration: Sequence[ImageSource] | None,
+    calibration: Sequence[ImageSource | bytes] | None,
 ) -> dict[str, Any]:
     """Writes the files, and returns what is to be recorded of them."""
     made = runtime_module(runtime)

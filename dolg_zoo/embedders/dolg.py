@@ -18,6 +18,7 @@ from dolg_zoo.embedders.fingerprint import fingerprint, name_of_model
 from dolg_zoo.errors import PresetError
 from dolg_zoo.explaining import Explanation, explain
 from dolg_zoo.exporting import export_model
+from dolg_zoo.exporting.export import Accept
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
@@ -30,6 +31,7 @@ from dolg_zoo.presets import (
     write_preset,
 )
 from dolg_zoo.runtimes import default_runtime
+from dolg_zoo.runtimes.compile import Infer
 from dolg_zoo.runtimes.telemetry import no_telemetry
 from dolg_zoo.weights import load_manifest
 
@@ -100,7 +102,7 @@ class DOLG(ImageEmbedder, keras.Model):
         self.image_converter = image_converter
         # not as an attribute of this name alone: Keras would wrap the dictionary
         self._metadata_items = tuple((metadata or {}).items())
-        self._compiled: dict[tuple[str, str, str], CompiledDOLG] = {}
+        self._compiled: dict[tuple[str, str | None, str], CompiledDOLG] = {}
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -255,7 +257,7 @@ class DOLG(ImageEmbedder, keras.Model):
         runtime: str | None = None,
         precision: str = "float32",
         *,
-        calibration: Sequence[ImageSource] | None = None,
+        calibration: Sequence[ImageSource | bytes] | None = None,
         threads: int | None = None,
     ) -> CompiledDOLG:
         """The model as a runtime computes it fastest: batch norms folded, weights constant.
@@ -287,7 +289,7 @@ class DOLG(ImageEmbedder, keras.Model):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource] | None = None,
+        calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> ImageEmbedder:
         """What embeds by this route: this model itself, or what it is compiled to.
 
@@ -299,7 +301,7 @@ class DOLG(ImageEmbedder, keras.Model):
         if runtime is None and precision == "float32":
             is_plain = "preset" in self.metadata and self.dtype_policy.name == "float32"
             runtime = default_runtime() if is_plain else "keras"
-        if (runtime, precision) == ("keras", "float32"):
+        if runtime == "keras" and precision == "float32":
             return self
         key = (self.model_id, runtime, precision)
         if key not in self._compiled:
@@ -360,6 +362,13 @@ class DOLG(ImageEmbedder, keras.Model):
             with no_telemetry():
                 super().export(filepath, format, verbose, input_signature, **kwargs)
             return None
+        refuse_or_note: Accept | None = None
+        if accept is not None:
+            judge = accept
+
+            def refuse_or_note(infer: Infer, record: dict[str, Any]) -> dict[str, Any]:
+                return judge(CompiledDOLG(infer, record))
+
         facts = export_model(
             self,
             filepath,
@@ -367,7 +376,7 @@ class DOLG(ImageEmbedder, keras.Model):
             precision=precision,
             size=size,
             calibration=calibration,
-            accept=accept and (lambda infer, record: accept(CompiledDOLG(infer, record))),
+            accept=refuse_or_note,
         )
         if verbose:
             print(f"Saved artifact at '{filepath}'.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from dolg_zoo.retrieval.extraction.folder_cache import cache_file, key_of
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.retrieval.extraction.sources import Source
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,15 @@ def embedded(
         raise FileNotFoundError(
             "There is no folder to keep the descriptors in; name one with DOLG_ZOO_CACHE."
         )
-    source = _Images({key: images[name] for key, name in names.items()})
+    # it has all that embedding in this process asks of a source
+    source = cast("Source", _Images({key: images[name] for key, name in names.items()}))
     place = file.with_suffix(".store")
-    options = {"scales": scales, "progress": progress, "repair": True}
+    fill = partial(extract, model, source, place, scales=scales, progress=progress, repair=True)
     try:
-        report = extract(model, source, place, **options)
+        report = fill()
     except StoreError:  # beyond repair, and ours to make anew
         shutil.rmtree(place)
-        report = extract(model, source, place, **options)
+        report = fill()
     kept = Collection.of_store(report.store)
     collection = kept.only(np.array([key in names for key in kept.names], bool))
     if not len(collection):
@@ -127,7 +130,7 @@ def embedded(
 
 def _key(name: str, image: Path | Crop) -> str:
     path, box = (image.source, image.box) if isinstance(image, Crop) else (image, "")
-    return "\t".join(map(str, (*key_of(path, name), box)))
+    return "\t".join(map(str, (*key_of(Path(str(path)), name), box)))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Pat
         ValueError: if a name has two files, or there is no image in the folder.
         OSError: if the folder cannot be read.
     """
-    wanted, paths, extra = set(names), {}, []
+    wanted, extra = set(names), []
+    paths: dict[str, Path] = {}
     for path in list_images(folder):
         if path.stem not in wanted:
             extra.append(path)
@@ -37,5 +38,5 @@ def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Pat
 
 def some(names: Iterable[object], most: int = 5) -> str:
     """The first few of some names, for a message."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:most]) + (", …" if len(texts) > most else "")

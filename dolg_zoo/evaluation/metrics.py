@@ -69,7 +69,7 @@ def leave_one_out(descriptors: np.ndarray, labels: Sequence) -> RetrievalScores:
 
 def leave_one_out_each(
     descriptors: np.ndarray,
-    labels: Sequence,
+    labels: Sequence | np.ndarray,
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -62,10 +62,12 @@ class Report:
         return "\n\n".join(
             [
                 f"## {inline(self.task)}",
-                table(self.header, (map(inline, row) for row in self.cells)),
+                table(self.header, ([inline(cell) for cell in row] for row in self.cells)),
                 "Scores are in per cent.",
                 *map(inline, self.notes),
-                table(("setting", "value"), (map(inline, fact) for fact in self.facts)),
+                table(
+                    ("setting", "value"), ([inline(part) for part in fact] for fact in self.facts)
+                ),
             ]
         )
 

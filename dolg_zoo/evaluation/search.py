@@ -59,7 +59,8 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
         if leave_out_own:
             is_own = places == np.arange(len(places))[:, None]
             order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
-            scores, places = (np.take_along_axis(found, order, 1) for found in (scores, places))
+            scores = np.take_along_axis(scores, order, 1)
+            places = np.take_along_axis(places, order, 1)
         return scores, places
 
     return search
@@ -88,8 +89,8 @@ def improved(
         queries = expand_queries(queries, search, gallery, ranking.expand, ranking.alpha)
     first = None
     if ranking.rerank:
-        options = replace(ranking, expand=0)
-        _, first = ranked(queries, search, gallery, ranking.rerank, options)
+        expanded = replace(ranking, expand=0)
+        _, first = ranked(queries, search, gallery, ranking.rerank, expanded)
     return queries, gallery, first
 
 
@@ -116,8 +117,8 @@ def nearest(
 def _nearest_in_parts(
     queries: np.ndarray, parts: Iterable[np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    places = np.full((len(queries), k), -1, np.int64)
+    scores: np.ndarray = np.full((len(queries), k), -np.inf, np.float32)
+    places: np.ndarray = np.full((len(queries), k), -1, np.int64)
     start = 0
     for part in parts:
         if len(part):
@@ -126,6 +127,7 @@ def _nearest_in_parts(
             places = np.concatenate([places, new_places + start], axis=1)
             # stable: of equals, those of the earlier part stay before
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            scores, places = (np.take_along_axis(found, order, 1) for found in (scores, places))
+            scores = np.take_along_axis(scores, order, 1)
+            places = np.take_along_axis(places, order, 1)
         start += len(part)
     return scores, places

@@ -45,12 +45,13 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
     _bar(figure.add_subplot(grid[-1, 1]), ATTENTION, attention, "weight of a place")
     if score is not None:
         _title_of_match(figure, score)
-        most = max(np.abs(side.places).max() for side in sides) or 1.0
+        parts = [side.places for side in sides if side.places is not None]
+        most = max(np.abs(each).max() for each in parts) or 1.0
         scale = Normalize(-most, most)
-        for row, side in enumerate(sides):
+        for row, (side, each) in enumerate(zip(sides, parts, strict=True)):
             speaks = figure.add_subplot(grid[row, 2])
-            _over(speaks, side, side.places, SPEAKS, scale)
-            _dress(speaks, f"local {side.places.sum():+.3f}, global {side.global_part:+.3f}")
+            _over(speaks, side, each, SPEAKS, scale)
+            _dress(speaks, f"local {each.sum():+.3f}, global {side.global_part:+.3f}")
         _bar(figure.add_subplot(grid[-1, 2]), SPEAKS, scale, "against the match … for it")
     return figure
 
@@ -92,10 +93,11 @@ def _small(image: Image.Image) -> Image.Image:
 
 def _bar(panel: Axes, colours: str, scale: Normalize, label: str) -> None:
     bar = panel.figure.colorbar(ScalarMappable(scale, colours), cax=panel, orientation="horizontal")
-    ends = [scale.vmin, scale.vmax]
+    ends = [float(scale.vmin or 0), float(scale.vmax or 0)]
     bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
-    for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
-        text.set_horizontalalignment(side)  # so that it does not move the photographs apart
+    left, right = bar.ax.get_xticklabels()
+    left.set_horizontalalignment("left")  # so that they do not move the photographs apart
+    right.set_horizontalalignment("right")
     bar.set_label(label, fontsize=9, color=FAINT)
     bar.ax.tick_params(labelsize=8, colors=FAINT)
     bar.outline.set_visible(False)

@@ -54,7 +54,8 @@ def export_model(
             before the export is put in its place. It raises an error to refuse the export. What
             it returns is added to the result.
     """
-    plan = plan_export(path, format, precision, size, model.image_converter, model.input_shape[1:3])
+    own_size = (model.input_shape[1], model.input_shape[2])
+    plan = plan_export(path, format, precision, size, model.image_converter, own_size)
     images = None
     if precision == "int8":  # to fail before the work
         images = calibration_images(plan.image_converter, calibration)

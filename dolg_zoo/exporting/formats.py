@@ -78,8 +78,8 @@ def plan_export(
     else:
         check_route(format, precision)
     _check_path(path, format)
-    size, converter = _size_of(format, size, converter, own_size)
-    return Plan(path, format, precision, size, converter)
+    sides, converter = _size_of(format, size, converter, own_size)
+    return Plan(path, format, precision, sides, converter)
 
 
 def _check_path(path: Path, format: str) -> None:
@@ -106,15 +106,18 @@ def _size_of(
     if size is not None:
         if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
             raise ExportError(f"size must be (height, width) in pixels, not {size!r}.")
-        if None not in own and tuple(size) != tuple(own):
+        height, width = size
+        if None not in own and (height, width) != own:
             raise ExportError(f"The network takes {own[0]}×{own[1]} pixels only, not {size!r}.")
-        fixed = replace(converter, size=tuple(size), mode="squash", multiple_of=1, scales=(1.0,))
-        return tuple(size), fixed
+        size = (height, width)
+        fixed = replace(converter, size=size, mode="squash", multiple_of=1, scales=(1.0,))
+        return size, fixed
     if None in own and format == "litert":
         if converter.mode != "squash":
             raise ExportError(
                 "LiteRT needs one size for all images, and this model takes any: give"
                 " --size HEIGHT,WIDTH, or size=(height, width) in Python."
             )
-        return converter.target_size(1, 1)[::-1], replace(converter, scales=(1.0,))
-    return tuple(own), converter
+        width, height = converter.target_size(1, 1)
+        return (height, width), replace(converter, scales=(1.0,))
+    return own, converter

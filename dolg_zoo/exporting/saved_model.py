@@ -42,5 +42,5 @@ def load(folder: Path) -> Infer:
     def infer(images: np.ndarray) -> np.ndarray:
         return serve(images=tf.constant(images))["descriptors"].numpy()
 
-    infer.loaded = loaded  # its variables live as long as it does
+    infer.loaded = loaded  # type: ignore[attr-defined] # keeps its variables alive
     return infer

@@ -1,4 +1,5 @@
 from numbers import Real
+from typing import Any
 
 from keras import backend
 
@@ -8,6 +9,6 @@ def wide_dtype(dtype: str) -> str:
     return backend.result_type(dtype, "float32")
 
 
-def is_positive(value) -> bool:
+def is_positive(value: Any) -> bool:
     """Whether `value` is a number above zero."""
-    return isinstance(value, Real) and value > 0
+    return isinstance(value, Real) and float(value) > 0

@@ -57,7 +57,7 @@ class DOLGNet(keras.Model):
                 "DOLGNet needs one backbone: give a model, or a config whose backbone is the name"
                 f" of one; got {backbone!r} and config.backbone={config.backbone!r}."
             )
-        if backbone is None:
+        if config.backbone is not None:
             backbone = build_backbone(
                 config.backbone, taps=config.taps, input_shape=config.input_shape
             )
@@ -65,7 +65,7 @@ class DOLGNet(keras.Model):
 
         images = keras.Input(backbone.inputs[0].shape[1:], name="images")
         x = images
-        if config.mean is not None:
+        if config.mean is not None and config.std is not None:
             x = keras.layers.Rescaling(
                 scale=[1 / (255 * std) for std in config.std],
                 offset=[-mean / std for mean, std in zip(config.mean, config.std, strict=True)],

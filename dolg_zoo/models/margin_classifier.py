@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from dolg_zoo.layers import MARGIN_HEADS
 
-HEADS = tuple(MARGIN_HEADS.values())
+HEADS: tuple[type[Any], ...] = tuple(MARGIN_HEADS.values())
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -33,7 +35,7 @@ class MarginClassifier(keras.Model):
             raise TypeError(f"head must be a margin head ({known}), got {head!r}.")
         super().__init__(model.inputs, head(model.outputs[0]), name=name, **kwargs)
         self.model = model
-        self.head = head
+        self.head: Any = head
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The compiled loss of the logits with the margin on; labels (batch,) or (batch, 1)."""

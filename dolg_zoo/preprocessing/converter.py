@@ -104,16 +104,25 @@ class ImageConverter:
         return self._snap(wide * scale), self._snap(high * scale)
 
     def _unscaled_size(self, width: int, height: int) -> tuple[float, float]:
-        if self.mode == "original" or (self.mode == "max_side" and max(width, height) <= self.size):
+        if self.size is None:
             return width, height
-        if self.mode == "squash":
-            high, wide = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if isinstance(self.size, tuple):
+            high, wide = self.size
             return wide, high
-        if self.mode in ("long_side", "max_side"):
+        if self.mode == "squash":
+            return self.size, self.size
+        if self._reduces(width, height) or self.mode == "long_side":
             side = max(width, height)
             return width * self.size / side, height * self.size / side
+        if self.mode == "max_side":
+            return width, height
         side, longest = min(width, height), MAX_ASPECT * self.size
         return min(width * self.size / side, longest), min(height * self.size / side, longest)
+
+    def _reduces(self, width: int, height: int) -> bool:
+        """Whether it is for large images alone, and this is one."""
+        limit = self.size if isinstance(self.size, int) else 0
+        return self.mode == "max_side" and max(width, height) > limit
 
     def _snap(self, side: float) -> int:
         return max(1, round(round(side) / self.multiple_of)) * self.multiple_of
@@ -136,7 +145,7 @@ class ImageConverter:
         resampling = _FILTERS[self.interpolation]
         if self.antialias:
             return np.array(image.resize(size, resampling))
-        if self.mode == "max_side" and max(image.size) > self.size:
+        if self._reduces(*image.size):
             # a photo of many megapixels would turn into noise
             image = image.resize(self.target_size(*image.size), resampling)
             if size == image.size:
@@ -161,7 +170,10 @@ class ImageConverter:
         for key in config:
             if key not in known:
                 raise ValueError(f"unknown setting {key!r}; there are {', '.join(known)}")
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
+        }
+        return cls(**values)
 
 
 def _is_side(value: Any) -> bool:

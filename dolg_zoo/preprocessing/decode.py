@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -166,7 +167,9 @@ def _open(file: IO[bytes]) -> Image.Image:
     Image.init()
     prefix = file.read(16)
     for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
+        if name not in Image.OPEN:
+            continue
+        factory, accepts = Image.OPEN[name]
         answer = accepts is not None and accepts(prefix)
         if isinstance(answer, str):  # the reason why this build of Pillow cannot read it
             raise ValueError(answer)
@@ -174,7 +177,8 @@ def _open(file: IO[bytes]) -> Image.Image:
             file.seek(0)
             # JPEG's factory would look for further pictures behind the first. The empty name
             # keeps Pillow from mapping the file into memory, where it could shrink meanwhile.
-            return (JpegImageFile if name == "JPEG" else factory)(file, "")
+            open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else factory
+            return open_file(file, "")
     raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
 
 
@@ -198,8 +202,10 @@ def _in_several_scans(image: JpegImageFile) -> bool:
     # libjpeg then keeps the coefficients of the whole picture, however small it is to come out.
     # Pillow has read up to the end of the first scan's header, which takes eight bytes and two
     # for each channel in the scan; with all channels in it, its marker lies just so far back.
-    image.fp.seek(-8 - 2 * image.layers, os.SEEK_CUR)
-    return "progressive" in image.info or image.fp.read(2) != b"\xff\xda"
+    file = image.fp
+    assert file is not None  # it is open until the pixels are read
+    file.seek(-8 - 2 * image.layers, os.SEEK_CUR)
+    return "progressive" in image.info or file.read(2) != b"\xff\xda"
 
 
 def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
@@ -210,7 +216,8 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
         with suppress(Exception):  # a damaged EXIF block is no reason to lose the pixels
             image.getexif()
         tags = getattr(image, "tag_v2", {})
-        image = ImageOps.exif_transpose(image, in_place=owned) or image
+        turned = cast("Image.Image | None", ImageOps.exif_transpose(image, in_place=owned))  # type: ignore[call-overload]
+        image = turned or image
     if image.mode.startswith("I"):
         image = _eight_bits_of_integers(image, tags)
     elif image.mode == "F":
@@ -224,7 +231,7 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
 
 def _eight_bits_of_integers(image: Image.Image, tags: Any) -> Image.Image:
     image = image.convert("I")
-    low, high = image.getextrema()
+    low, high = cast("tuple[int, int]", image.getextrema())
     if low < 0 or high > 65535:
         raise ValueError(
             f"its 32-bit values go from {low} to {high}; save it with 8 or 16 bits a channel"

@@ -40,7 +40,8 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{str(folder)!r} is a file; give the folder that holds images")
     images: list[Path] = []
-    folders, links, seen = [folder], [], set()
+    folders, links = [folder], list[Path]()
+    seen: set[tuple[int, int]] = set()
     while folders or links:
         here = (folders or links).pop()  # links last: a folder goes by its own name if it can
         try:

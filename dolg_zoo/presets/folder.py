@@ -77,13 +77,14 @@ def write_preset(
             "A preset gives descriptors, and this network is a classifier of"
             f" {net.num_classes} classes; save it with net.save('….keras')."
         )
-    config = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
+    config: dict[str, Any] = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
     if margin_head is not None:
         config["margin_head"] = describe_margin_head(margin_head)
     # before anything is written: what is there may be a preset that is still good
-    config, converter = _to_json(config), _to_json(preset.image_converter.to_config())
+    config_text = _to_json(config)
+    converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +93,8 @@ def write_preset(
         (folder / name).unlink(missing_ok=True)
     if margin_head is not None:
         save_margin_head(margin_head, folder / MARGIN_HEAD)
-    (folder / CONFIG).write_text(config, encoding="utf-8")
-    (folder / PREPROCESSOR).write_text(converter, encoding="utf-8")
+    (folder / CONFIG).write_text(config_text, encoding="utf-8")
+    (folder / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
     # Last, with the hashes of the rest: should the job die before, no later call takes the new
     # files for the old preset or a mixture for either.
     names = (CONFIG, PREPROCESSOR, WEIGHTS) + (() if margin_head is None else (MARGIN_HEAD,))

@@ -55,7 +55,8 @@ def describe_margin_head(head: MarginHead) -> dict[str, Any]:
 
 def save_margin_head(head: MarginHead, path: Path) -> None:
     """Writes a head's arrays; they may be memory-mapped, and are then never held whole."""
-    np.savez(path, **{name: np.asarray(a, np.float32) for name, a in head.arrays.items()})
+    arrays: dict[str, Any] = {n: np.asarray(a, np.float32) for n, a in head.arrays.items()}
+    np.savez(path, **arrays)
 
 
 def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Layer:
@@ -110,7 +111,7 @@ def _layer(described: dict[str, Any], path: Path) -> keras.layers.Layer:
         )
     try:
         given = {key: described[key] for key in settings}
-        return getattr(layers, name)(**given, name="margin_head")
+        return getattr(layers, str(name))(**given, name="margin_head")
     except (ValueError, OverflowError) as error:
         raise PresetError(f"{path.parent / 'config.json'}: margin_head: {error}") from error
 

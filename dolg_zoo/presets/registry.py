@@ -93,7 +93,7 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
         return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
     presets = load_manifest().entries
-    if preset in presets:
+    if isinstance(preset, str) and preset in presets:
         return _located(presets[preset])
     if Path(preset).is_dir():
         # so that no folder goes by the name of a preset of the zoo
@@ -144,7 +144,7 @@ def load_preset(
     from dolg_zoo.presets.converted import convert_and_keep, metadata_of
     from dolg_zoo.presets.folder import read_preset
 
-    entry = load_manifest().checkpoints.get(preset)
+    entry = load_manifest().checkpoints.get(preset) if isinstance(preset, str) else None
     if entry is not None and load_weights:
         loaded = _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
         # what is said of the weights may be known better now than when they were converted
@@ -224,7 +224,7 @@ def _of_kept(entry: CheckpointEntry, read: Callable[[Path], T]) -> T | None:
     """What `read` makes of a kept conversion; None if there is none or `read` refuses it."""
     folder = kept_conversion(entry)
     try:
-        return folder and read(folder)
+        return None if folder is None else read(folder)
     except PresetError as error:
         logger.warning("Converting %s anew: %s", entry.name, error)
         return None

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -80,7 +81,7 @@ def _by_name(
     if any("dtype" in dataset.attrs for dataset in datasets.values()):  # bfloat16, as raw bytes
         return []
     tensors = dict(zip(names, given.values(), strict=True))
-    pairs = []
+    pairs: list[tuple[Any, Any]] = []
     for layer, weights in wanted.items():
         found = tensors[layer.rpartition("/")[2]]
         if [dataset.shape for dataset in found] != [tuple(weight.shape) for weight in weights]:

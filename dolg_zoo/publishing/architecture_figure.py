@@ -173,4 +173,6 @@ def _fitted(text: str, size: int, room: float) -> tuple[str, ImageFont.FreeTypeF
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own font."""
-    return ImageFont.load_default(SCALE * size)
+    font = ImageFont.load_default(SCALE * size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # since a size is given
+    return font

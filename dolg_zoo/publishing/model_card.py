@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from dolg_zoo._util.markdown import code, inline, prose, table
 from dolg_zoo.preprocessing import ImageConverter
@@ -97,7 +97,7 @@ def _header(name: str, metadata: Mapping[str, Any]) -> str:
         for figure in figures
     ]
     header = ModelCardData(
-        **hub_license(license_id(metadata["license"])),
+        **cast("dict[str, Any]", hub_license(license_id(metadata["license"]))),
         library_name=LIBRARY,
         pipeline_tag=TASK,
         tags=TAGS,

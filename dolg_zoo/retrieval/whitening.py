@@ -158,7 +158,7 @@ def _blocks(descriptors: np.ndarray):
 
 
 def _check_settings(dim: Any, most: int, power: Any) -> None:
-    if isinstance(dim, bool) or not isinstance(dim, Integral) or not 1 <= dim <= most:
+    if isinstance(dim, bool) or not isinstance(dim, Integral) or not 1 <= int(dim) <= most:
         raise ValueError(f"dim must be a whole number from 1 to {most}, got {dim!r}.")
     if type(power) not in (int, float) or not 0 <= power <= 1 or math.isnan(power):
         raise ValueError(f"power must be a number from 0 to 1, got {power!r}.")

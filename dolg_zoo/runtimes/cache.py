@@ -97,12 +97,15 @@ def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
 def remembered_model(hashes: Mapping[str, str]) -> str | None:
     """The model that the files of a preset hold, if it was kept."""
     link = _link(hashes)
+    if link is None:
+        return None
     try:
-        model_id = link and read_json_object(link).get("model_id")
+        model_id = read_json_object(link).get("model_id")
     except (OSError, ValueError):
         return None
-    is_hex = isinstance(model_id, str) and len(model_id) == 32 and model_id.isalnum()
-    return model_id if is_hex else None
+    if not isinstance(model_id, str) or len(model_id) != 32 or not model_id.isalnum():
+        return None
+    return model_id
 
 
 def _link(hashes: Mapping[str, str]) -> Path | None:

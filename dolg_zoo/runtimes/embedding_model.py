@@ -25,6 +25,8 @@ class EmbeddingModel(Embeds, Protocol):
     net: DOLGNet
     image_converter: ImageConverter
     input_shape: tuple[int | None, ...]
+    dtype_policy: Any
+    traced: Any
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def measure_runtimes(
             except CompilationError as error:
                 say(f"{name} cannot compute this model: {error}")
     say(f"Timing batches of {len(images)} images of {width}×{height} pixels …")
-    times = {name: [] for name in routes}
+    times: dict[str, list[float]] = {name: [] for name in routes}
     for _ in range(TURNS):
         for name, infer in routes.items():
             times[name].append(_seconds(infer, images))
@@ -67,6 +67,8 @@ def measure_runtimes(
 def remembered_speeds() -> dict[str, float]:
     """What `measure_runtimes` found; empty if it was not asked, or not of these runtimes here."""
     path = _path()
+    if path is None:
+        return {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = read_json_object(path)
         if kept["made_by"] == _maker():

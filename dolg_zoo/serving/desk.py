@@ -102,7 +102,7 @@ class SearchDesk:
         if ranking not in RANKINGS:
             raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, not {ranking!r}.")
         index = self.index(preset)
-        query = Crop(image, box) if box else image
+        query = part_of(image, box)
         with self._lock:
             return index.search(query, k, RANKINGS[ranking])
 
@@ -137,7 +137,7 @@ class SearchDesk:
                 if of not in self._models:
                     self._models[of] = self._load_model(of)
                 model = self._models[of]
-            return model.explain(Crop(image, box) if box else image, path)
+            return model.explain(part_of(image, box), path)
 
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
         """Adds images to the indexed folder and to the index; what is no image is refused.
@@ -167,13 +167,21 @@ class SearchDesk:
         return added
 
 
+def part_of(image: ImageSource, box: tuple[float, float, float, float] | None) -> ImageSource:
+    """The part of an image in a box, or all of it without one."""
+    if box is None or isinstance(image, Crop):
+        return image
+    return Crop(image, box)
+
+
 def _keep(file: Path, folder: Path) -> str:
     """Copies an image into the folder of an index, and returns its name there."""
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
     load_image(file)  # all of it can be read
     with Image.open(file) as image:
-        ending = {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+        kind = str(image.format)
+        ending = {"JPEG": "jpg", "MPO": "jpg"}.get(kind, kind.lower())
     data = file.read_bytes()
     name = f"{ADDED}/{hashlib.sha256(data).hexdigest()[:16]}.{ending}"
     path = folder / name

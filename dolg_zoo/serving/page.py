@@ -111,7 +111,7 @@ class Page:
                         elem_id="box",
                     )
                     preset = gr.Dropdown(
-                        [(name or "the preset in the package", name) for name in self.desk.presets],
+                        self._preset_choices(),
                         value=self.desk.presets[0],
                         label="Preset",
                         visible=len(self.desk.presets) > 1,
@@ -234,13 +234,19 @@ class Page:
             None,
         )
 
+    def _preset_choices(self) -> list[Any]:
+        """The label and the name of each preset."""
+        return [(name or "the default preset", name) for name in self.desk.presets]
+
     def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> tuple:
         query = _there(query)
         if not 0 <= click.index < len(query.found):
             raise gr.Error("That result is no longer there: search again.")
         name = query.found[click.index]
         explanation = self.desk.explain(preset, query.path, name, query.box)
-        local = explanation.sides[0].places.sum()
+        parts = explanation.sides[0].places
+        assert parts is not None  # of two images
+        local = parts.sum()
         said = (
             f"{printable(name)}: cosine {explanation.score:.3f}, of which"
             f" {local:+.3f} come from places and {explanation.sides[0].global_part:+.3f} from the"

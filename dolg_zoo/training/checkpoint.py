@@ -102,7 +102,8 @@ class CheckpointFolder:
 
     def last(self) -> Path | None:
         """The newest checkpoint."""
-        return (self._all() or [None])[-1]
+        every = self._all()
+        return every[-1] if every else None
 
     def _check_settings(self, checkpoint: Path, theirs: dict[str, Any]) -> None:
         for table in sorted({*theirs, *self.settings}):

@@ -275,7 +275,7 @@ class TrainingConfig:
             if not isinstance(tables.get(name), Mapping):
                 raise TrainingConfigError(f"A table [{name}] is missing.")
         hints = typing.get_type_hints(cls)
-        parts = {
+        parts: dict[str, Any] = {
             name: dict(_table(name, table))
             if hints[name] is dict
             else _plan(hints[name], name, table)

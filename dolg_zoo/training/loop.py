@@ -58,8 +58,10 @@ class Loop:
         Raises:
             DivergedError: if the mean loss since the metrics were reset is not finite.
         """
+        take = self._step
+        assert take is not None  # what learns has been set
         for step in range(first, last):
-            self._step(next(batches))
+            take(next(batches))
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == last:
                 self._check_loss(step + 1)
             yield step + 1

@@ -29,7 +29,7 @@ def describe(
     if config.model.preset:
         is_folder = Path(config.model.preset).is_dir()
         begin = Path(config.model.preset).name if is_folder else config.model.preset
-    metadata = {
+    metadata: dict[str, Any] = {
         "description": f"Finds what {dataset_name(config.data)} shows.",
         "dataset": dataset,
         "provenance": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -11,8 +12,10 @@ from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
 
+_Optimizer: Any = object  # to a type checker it has whatever Keras's optimizers have
 
-class _Rated:
+
+class _Rated(_Optimizer):
     """What both have in common: `rate_of` gives the factor of a variable's learning rate."""
 
     def __init__(self, *args, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs):
@@ -143,7 +146,7 @@ def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.V
 def moving_average(classifier: MarginClassifier) -> Iterator[None]:
     """Within it, the weights are their moving average, if the optimizer keeps one."""
     optimizer = getattr(classifier.optimizer, "inner_optimizer", classifier.optimizer)
-    if not optimizer.use_ema:
+    if optimizer is None or not optimizer.use_ema:
         yield
         return
     swap = keras.callbacks.SwapEMAWeights()

@@ -158,7 +158,7 @@ def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Example
     examples = load_examples(config.data, relative_to)
     plan = config.split
     if plan.by == "none":
-        return examples, examples.subset([])
+        return examples, examples.subset(np.empty(0, np.int64))
     return split(examples, by=plan.by, share=plan.share, seed=config.run.seed, classes=plan.classes)
 
 
@@ -171,7 +171,7 @@ def build_model(config: TrainingConfig) -> DOLG:
         settings = dict(plan.settings)
         converter = settings.pop("image_converter", {"size": size})
         try:
-            model = constructor(plan.architecture)(
+            model = constructor(str(plan.architecture))(
                 backbone_weights=None if plan.backbone_weights == "random" else "imagenet",
                 image_converter=ImageConverter.from_config(converter),
                 **settings,

@@ -124,6 +124,7 @@ class _Training:
                 f" {self.checkpoints.last() or 'none'}; with room on the disk, the same call goes"
                 " on from it."
             ) from error
+        assert self.best is not None  # since at least one epoch has ended
         return TrainingResult(self.output / PRESET, self.history, self.best["epoch"], self.skipped)
 
     def _restore(self) -> None:
@@ -190,7 +191,9 @@ class _Training:
         return over
 
     def _say_whether_it_helped(self) -> None:
-        if self.history[0]["epoch"] == 0 and self.best["map"] <= self.history[0]["map"]:
+        if self.best is None or self.history[0]["epoch"] != 0:
+            return
+        if self.best["map"] <= self.history[0]["map"]:
             self.say(
                 f"Training did not help: mAP was {self.history[0]['map']:.4g} before it and is"
                 f" {self.best['map']:.4g} at best. Try a lower learning_rate, or more images."

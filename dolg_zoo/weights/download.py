@@ -103,6 +103,8 @@ def fetch_preset(
         ChecksumError: the bytes are wrong, and still so after they were fetched once more.
     """
     source = entry.source
+    if source is None:
+        raise ValueError(f"{entry.name} ships with the package and is not downloaded.")
     request = Request(source.repo, source.revision, tuple(files), entry.name, cache_dir)
     pins = [file for file in entry.remote_files if file.path in request.names]
     paths = [request.pinned(file) for file in pins]

@@ -47,20 +47,22 @@ def state_of(entry: PresetEntry | CheckpointEntry) -> str:
         "in the package"; "converted", if the result of a conversion is kept; "cached", if all that
         has to be downloaded is in the Hub's cache; else "not cached".
     """
+    source = entry.source
     if isinstance(entry, CheckpointEntry):
         folder = conversion_folder(entry)
         # Path.is_file raises where it may not look
         if folder and os.path.isfile(folder / _METADATA):  # noqa: PTH113
             return "converted"
         names = [entry.file.path]
-    elif entry.source is None:
+    elif source is None:
         return "in the package"
     else:
-        names = PRESET_FILES  # the margin head is fetched when it is asked for
+        names = list(PRESET_FILES)  # the margin head is fetched when it is asked for
     from huggingface_hub import try_to_load_from_cache
 
-    repo, revision = entry.source.repo, entry.source.revision
+    assert source is not None
     with suppress(OSError):  # a cache that cannot be read is as good as none
-        if all(isinstance(try_to_load_from_cache(repo, n, revision=revision), str) for n in names):
+        found = (try_to_load_from_cache(source.repo, n, revision=source.revision) for n in names)
+        if all(isinstance(path, str) for path in found):
             return "cached"
     return "not cached"

@@ -16,8 +16,7 @@ from dolg_zoo._util.json_files import json_text
 from dolg_zoo.errors import ManifestError
 
 if TYPE_CHECKING:
-    from jsonschema import ValidationError
-    from jsonschema.protocols import Validator
+    pass
 
 T = TypeVar("T")
 
@@ -180,7 +179,8 @@ class Manifest:
     @property
     def entries(self) -> Mapping[str, PresetEntry | CheckpointEntry]:
         """All that can be asked for as a preset, sorted by name."""
-        return dict(sorted({**self.presets, **self.checkpoints}.items()))
+        entries: dict[str, PresetEntry | CheckpointEntry] = {**self.presets, **self.checkpoints}
+        return {name: entries[name] for name in sorted(entries)}
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
@@ -253,7 +253,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @functools.cache
-def _validator() -> Validator:
+def _validator() -> Any:
     # Imported when a manifest is read: jsonschema takes a tenth of a second.
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
@@ -271,7 +271,7 @@ def _validator() -> Validator:
     return strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-def _explained(error: ValidationError, name: str) -> str:
+def _explained(error: Any, name: str) -> str:
     where = name
     for step in error.absolute_path:
         where += f"[{step}]" if isinstance(step, int) else f": {step}"

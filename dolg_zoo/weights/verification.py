@@ -183,11 +183,13 @@ def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
     """Find where files are, or would be if one of them is there; none if none is."""
     found = {name: cached_path(repo, revision, name) for name in names}
     folder = next((path.parent for path in found.values() if path), None)
+    if folder is None:
+        return {}
     return {
         name: path or folder / name
         for name, path in found.items()
-        # only who trains on has a margin head
-        if path or (folder and name != MARGIN_HEAD)
+        # the margin head is downloaded only for training
+        if path or name != MARGIN_HEAD
     }
 
 

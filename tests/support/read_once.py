@@ -34,10 +34,10 @@ def reading_each_preset_once() -> Iterator[None]:
     """
     read_preset, known_presets = reader.read_preset, {}
 
-    def read(folder, known=None):
-        key = bytes_in(folder), tuple(sorted((known or {}).items()))
+    def read(folder, known=None, **options):
+        key = bytes_in(folder), *(tuple(sorted(part.items())) for part in (known or {}, options))
         if key not in known_presets:
-            known_presets[key] = read_preset(folder, known)
+            known_presets[key] = read_preset(folder, known, **options)
         return known_presets[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -85,12 +85,14 @@ def strided_view(
     shape = shape_of(sizes, len(file))
     if not isinstance(strides, tuple) or len(strides) != len(shape):
         raise DamagedError(f"has a tensor of the shape {shape} with {shown(strides)} for strides")
+    if not isinstance(offset, int):
+        raise DamagedError(f"has a tensor with {shown(offset)} for a stride or offset")
     for step in (offset, *strides):
         if not isinstance(step, int) or step < 0:
             raise DamagedError(f"has a tensor with {shown(step)} for a stride or offset")
     if 0 in shape:
         return view(file, region.start, dtype, shape)
-    last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    last = offset + sum((n - 1) * int(step) for n, step in zip(shape, strides, strict=True))
     if (last + 1) * dtype.itemsize > region.size:
         raise DamagedError(
             f"has a tensor of the shape {shape} that ends outside its data of {region.size} bytes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,12 @@ class _Array:
 def read(file: np.memmap) -> dict[str, np.ndarray]:
     """Read the state dict of a .pdparams file."""
     reader = _Reader(file)
-    states = {_Array: _set_array, _DType: _set_dtype, dict: lambda value, state: None}
-    checkpoint = RestrictedUnpickler(memoryview(file), 0, len(file), reader.names(), states).load()
+    states: dict[type, Any] = {
+        _Array: _set_array,
+        _DType: _set_dtype,
+        dict: lambda value, state: None,
+    }
+    checkpoint = RestrictedUnpickler(file.data, 0, len(file), reader.names(), states).load()
     if isinstance(checkpoint, dict) and _CHUNKS in checkpoint:
         reader.join_chunks(checkpoint)
     return {
@@ -85,7 +89,7 @@ class _Reader:
         """Return the bytes that were written as a text of as many characters."""
         match arguments:
             case (str() as text, "latin1"):
-                pieces = [text]
+                pieces: Iterable[str] = [text]
             case (Payload(start, size, True), "latin1"):
                 pieces = codecs.iterdecode(self.pieces(start, size), "utf-8")
             case _:
@@ -113,7 +117,8 @@ class _Reader:
             case _:
                 raise DamagedError("has an array without content")
         shape = shape_of(shape, len(self.file))
-        data, start, size = content, 0, len(content) if isinstance(content, bytearray) else 0
+        data: Any = content
+        start, size = 0, len(content) if isinstance(content, bytearray) else 0
         if isinstance(content, Payload):
             data, start, size = self.file, content.start, content.size
         if size != math.prod(shape) * dtype.itemsize:

@@ -191,7 +191,7 @@ def ordered_dict(arguments: tuple) -> dict:
 
 def unknown(code: int) -> FileError:
     """Return what to raise for an instruction that is not among these."""
-    known = pickletools.code2op.get(chr(code))
+    known = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
     if known is None:
         return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
     return RefusedError(f"uses the pickle instruction {known.name}, which plain data do not need")

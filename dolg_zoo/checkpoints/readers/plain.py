@@ -14,4 +14,4 @@ def read(file: np.memmap) -> Any:
     """Read the value of a pickle that names no global at all."""
     if file[0] != 0x80:
         raise UnsupportedError(f"is no pickle of protocol 2 to 4: it begins with {file[:8]!r}")
-    return RestrictedUnpickler(memoryview(file), 0, len(file), names={}, states={}).load()
+    return RestrictedUnpickler(file.data, 0, len(file), names={}, states={}).load()

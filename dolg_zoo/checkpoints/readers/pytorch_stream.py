@@ -22,7 +22,7 @@ MAGIC = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
 def read(file: np.memmap) -> dict[str, np.ndarray]:
     """Read the state dict of a stream of pickles."""
     dtypes: dict[str, str] = {}
-    data = memoryview(file)
+    data = file.data
     storages = pytorch.storages(dtypes)
     machine = RestrictedUnpickler(data, 0, len(data), pytorch.names(), pytorch.STATES, storages)
     if machine.load() != _MAGIC_NUMBER or machine.load() != _PROTOCOL:

@@ -32,7 +32,7 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
         raise UnsupportedError("was written on a big-endian machine")
     pickle = archive.verified(f"{root}/data.pkl")
     machine = RestrictedUnpickler(
-        memoryview(file),
+        file.data,
         pickle.start,
         pickle.start + pickle.size,
         pytorch.names(),
@@ -77,7 +77,7 @@ class _Archive:
         name, start = info.orig_filename, info.header_offset + _LOCAL_HEADER.size
         if not _LOCAL_HEADER.size <= start <= end:
             raise DamagedError(f"has the entry {shown(name)} outside of it")
-        header = _LOCAL_HEADER.unpack_from(self.file, info.header_offset)
+        header = _LOCAL_HEADER.unpack_from(self.file.data, info.header_offset)
         signature, _, flags, method, _, _, checksum, packed, size, name_size, extra_size = header
         region = Region(start + name_size + extra_size, info.file_size)
         if region.start + region.size > end:
@@ -117,7 +117,7 @@ class _Archive:
         start, size = entry.region
         # `torch.serialization.set_crc32_options(False)` writes 0.
         if entry.checksum and name not in self.sound:
-            if zlib.crc32(self.file[start : start + size]) != entry.checksum:
+            if zlib.crc32(self.file[start : start + size].data) != entry.checksum:
                 raise DamagedError(f"has a wrong checksum in the entry {shown(name)}")
             self.sound.add(name)
         return entry.region

@@ -8,7 +8,7 @@ from dolg_zoo.cli.evaluate import folder, gldv2, revisited
 from dolg_zoo.cli.reporting import reporting_errors
 
 app = typer.Typer(
-    help="Measure a preset on the field's benchmarks, or on your own photographs.",
+    help="Measure a preset on public benchmarks or on your own photographs.",
     epilog="""\b
 Examples:
   dolg evaluate folder photos/

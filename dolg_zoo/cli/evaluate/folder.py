@@ -37,7 +37,7 @@ def folder(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Your own photographs: each finds the others.
+    """Your own photographs: each is searched for among the others.
 
     \b
     Example:

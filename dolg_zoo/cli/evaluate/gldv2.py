@@ -25,12 +25,14 @@ from dolg_zoo.cli.options import (
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
 
-Solution = Annotated[Path, typer.Option(metavar="FILE.csv", help="What queries should find.")]
+Solution = Annotated[
+    Path, typer.Option(metavar="FILE.csv", help="The solution file of the challenge.")
+]
 Predictions = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.csv",
-        help="Score this submission, and nothing else.",
+        help="Score only this submission.",
         show_default=False,
     ),
 ]
@@ -70,7 +72,8 @@ def gldv2_retrieval(
 ) -> None:
     """Google Landmarks v2, retrieval: mAP@100.
 
-    Embedding the 762,000 index images takes days without a GPU: `dolg embed` can do it elsewhere.
+    Without a GPU, embedding the 762,000 index images takes days. `dolg embed` can do it on another
+    machine.
 
     \b
     Examples:
@@ -83,8 +86,10 @@ def gldv2_retrieval(
 
     options = options_of(expand, alpha, rerank, dba)
     if _either(predictions, {"--index": index, "--queries": queries}):
+        assert predictions is not None
         print_report(score_retrieval(solution, predictions), markdown, as_json)
         return
+    assert index is not None and queries is not None
     task = Retrieval.find(solution, index, queries)
     model = _model(task.needs_model, preset, runtime, precision)
     report = task.evaluate(model, scales=scales, options=options)
@@ -97,7 +102,7 @@ def gldv2_recognition(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="The training images' landmarks: train.csv or train_clean.csv.",
+            help="The landmarks of the training images: train.csv or train_clean.csv.",
             show_default=False,
         ),
     ] = None,
@@ -113,9 +118,7 @@ def gldv2_recognition(
     predictions: Predictions = None,
     neighbours: Annotated[
         int,
-        typer.Option(
-            metavar="N", min=1, help="Nearest training images that vote by their similarity."
-        ),
+        typer.Option(metavar="N", min=1, help="Number of nearest training images that vote."),
     ] = 5,
     preset: Preset = None,
     scales: Scales = None,
@@ -143,8 +146,10 @@ def gldv2_recognition(
     options = options_of(expand, alpha, rerank, dba)
     given = {"--labels": labels, "--train": train, "--queries": queries}
     if _either(predictions, given):
+        assert predictions is not None
         print_report(score_recognition(solution, predictions), markdown, as_json)
         return
+    assert labels is not None and train is not None and queries is not None
     task = Recognition.find(solution, labels, train, queries)
     model = _model(task.needs_model, preset, runtime, precision)
     report = task.evaluate(model, neighbours=neighbours, scales=scales, options=options)

@@ -25,13 +25,13 @@ from dolg_zoo.cli.options import (
 
 Images = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Where the images are; in folders below, too."),
+    typer.Option(metavar="DIR", help="The folder of the images, with subfolders."),
 ]
 GroundTruth = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.pkl",
-        help="The benchmark's ground truth; if not given, in DIR or beside it.",
+        help="The ground truth of the benchmark. (default: in DIR or beside it)",
         show_default=False,
     ),
 ]
@@ -39,14 +39,14 @@ Distractors = Annotated[
     Path | None,
     typer.Option(
         metavar="STORE",
-        help="Descriptors to search besides, of the same preset: a folder that `dolg embed` wrote.",
+        help="Descriptors of distractor images, by the same preset: a folder from `dolg embed`.",
         show_default=False,
     ),
 ]
 NoCrop = Annotated[
     bool,
     typer.Option(
-        "--no-crop", help="Take whole images as queries. The protocol crops them to the landmark."
+        "--no-crop", help="Use whole images as queries. The protocol crops them to the landmark."
     ),
 ]
 

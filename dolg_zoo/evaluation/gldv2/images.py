@@ -69,7 +69,7 @@ class Images:
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
         """Descriptors by id, what could not be embedded, and the store that they are from."""
-        if self.paths is not None:
+        if self.paths is not None and model is not None:
             return *embedded(model, self.paths, self.folder, scales, progress), None
         store = open_descriptors(self.folder, model, scales)
         collection = Collection.of_store(store)
@@ -123,7 +123,11 @@ class Compared:
         if store is not None and query_store is not None:
             wanted = replace(store.settings, dtype=query_store.dtype)
             query_store.settings.check_same(wanted, query_store.folder)
-        made = settings_of_model(model, scales) if model else settings_of_store(store)
+        if model is not None:
+            made = settings_of_model(model, scales)
+        else:
+            assert store is not None  # without a model both are stores
+            made = settings_of_store(store)
         return cls(rows, query_rows, made, skipped | skipped_queries)
 
 

@@ -97,7 +97,8 @@ def _fields(value: Any) -> dict[str, tuple]:
     truths = value.get("gnd")
     if not isinstance(truths, list) or len(truths) != len(queries):
         raise _FaultError(f"gnd is no list of {len(queries)} entries, one for each of qimlist")
-    left, boxes, lists = MAX_LISTED, [], {name: [] for name in _LISTS}
+    left, boxes = MAX_LISTED, []
+    lists: dict[str, list[np.ndarray]] = {name: [] for name in _LISTS}
     for number, truth in enumerate(truths):
         where = f"entry {number} of gnd"
         if not isinstance(truth, dict):

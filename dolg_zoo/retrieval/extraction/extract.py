@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.embedders.dolg import DOLG
 
 ENGINES = ("local", "ray")
 PART_ROWS = 4096
@@ -118,7 +119,8 @@ def extract(
     pending, embed = _embedder(engine, workers, model, source, store)
     writer = _Writer(store)
     # closed, since it may have started a cluster
-    with closing(embed(batch_size=batch_size, scales=scales)) as results:
+    results = cast("Generator[Result]", embed(batch_size=batch_size, scales=scales))
+    with closing(results):
         try:
             found = track(results, source.missing(store), "Embedding") if progress else results
             for image, result in found:
@@ -150,7 +152,7 @@ def check_engine(engine: str, workers: int | None) -> None:
 
 def _embedder(
     engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: DescriptorStore
-) -> tuple[Pending, Callable[..., Generator[Result]]]:
+) -> tuple[Pending, Callable[..., Iterator[Result]]]:
     """What is to be embedded, and what does it."""
     if engine == "local":
         pending = Pending(source, store)
@@ -158,7 +160,7 @@ def _embedder(
     source = copy(source)
     source.folder = source.folder.absolute()  # workers may have been started elsewhere
     pending = Pending(source, frozenset(store.ids()))  # nor need they see the store
-    return pending, partial(embed_on_ray, model, pending, workers=workers)
+    return pending, partial(embed_on_ray, cast("DOLG", model), pending, workers=workers)
 
 
 class _Writer:

@@ -56,11 +56,11 @@ class Gallery:
             )
         if not isinstance(recall, Real) or not 0 <= recall <= 1:
             raise ValueError(f"recall must be a number from 0 to 1, got {recall!r}.")
-        self.names = names
-        self.metadata = checked_metadata(
+        self.names: list[str] = names
+        self.metadata: list[dict[str, Any]] = checked_metadata(
             [None] * len(names) if metadata is None else metadata, len(names)
         )
-        self.folder = Path(folder)
+        self.folder: Path = Path(folder)
         kind = kind_for(len(names), kind)
         self._nearest: Exact | Approximate = (
             Approximate.build(kind, descriptors, float(recall))
@@ -84,7 +84,7 @@ class Gallery:
     @property
     def recall(self) -> float:
         """The share of the ten nearest that a search finds, as measured; 1 if it is exact."""
-        return self._nearest.recall
+        return 1.0 if self._nearest.recall is None else self._nearest.recall
 
     @property
     def asked_recall(self) -> float:

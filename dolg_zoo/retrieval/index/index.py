@@ -204,14 +204,15 @@ class Index(Gallery):
         if len(new) != len(names):
             raise ValueError(f"There are {len(new)} descriptors for {len(names)} names.")
         known = dict(zip(self.names, self.metadata, strict=True))
-        if metadata is None:
-            metadata = [known.get(name, {}) for name in names]
-        self._change(set(names), names, new, metadata)
+        kept = [known.get(name, {}) for name in names] if metadata is None else list(metadata)
+        self._change(set(names), names, new, [dict(each or {}) for each in kept])
         for name in names:
             self.skipped.pop(name, None)
 
-    def update(self, fresh: Index) -> tuple[int, int]:
+    def update(self, fresh: Gallery) -> tuple[int, int]:
         """`Gallery.update`; raises ValueError also if the other is of another model or scales."""
+        if not isinstance(fresh, Index):
+            raise TypeError(f"An index is updated by an Index, not by a {type(fresh).__name__}.")
         _check_model(
             fresh.folder,
             fresh.model_id,
@@ -227,7 +228,7 @@ class Index(Gallery):
 
     def _embedded(
         self, names: list[str], metadata: Sequence[dict] | None
-    ) -> tuple[list[str], np.ndarray, list[dict] | None]:
+    ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None]:
         """Of the images that can be read: names, descriptors and metadata."""
         found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
@@ -240,7 +241,7 @@ class Index(Gallery):
         return (
             [names[place] for place in places],
             np.array([found[place] for place in places]),
-            metadata and [metadata[place] for place in places],
+            None if metadata is None else [metadata[place] for place in places],
         )
 
     def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
@@ -294,14 +295,17 @@ class Index(Gallery):
         """`search` for several queries at once; in place of a query that cannot be read, why."""
         check_k(k)
         queries = list(queries)
-        results = dict(self._embedder.embed_each(queries, scales=self.scales))
-        good = [place for place, result in results.items() if isinstance(result, np.ndarray)]
-        if good:
-            found = self.search_descriptors(np.stack([results[i] for i in good]), k, ranking)
-            results |= {
-                place: Matches(matches, queries[place])
-                for place, matches in zip(good, found, strict=True)
-            }
+        results: dict[int, Matches | BadImageError] = {}
+        descriptors: dict[int, np.ndarray] = {}
+        for place, result in self._embedder.embed_each(queries, scales=self.scales):
+            if isinstance(result, BadImageError):
+                results[place] = result
+            else:
+                descriptors[place] = result
+        if descriptors:
+            found = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
+            for place, matches in zip(descriptors, found, strict=True):
+                results[place] = Matches(matches, queries[place])
         return [results[place] for place in range(len(results))]
 
     def within(self, query: ImageSource, threshold: float) -> Matches:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,8 +15,7 @@ import numpy as np
 def check_names(names: Sequence[str]) -> None:
     """Raises ValueError if a name is there twice or leads out of the images' folder."""
     if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))
+        twice = next(name for name, times in Counter(names).items() if times > 1)
         raise ValueError(f"the name {twice!r} is there twice")
     for name in names:
         # a stranger's file must not make a search open what lies outside the folder

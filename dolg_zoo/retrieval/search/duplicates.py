@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from dolg_zoo._util.progress import track
+from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.exact import QUERIES, Exact, pairs_within
 
 MAX_PAIRS = 2**22
@@ -14,7 +17,7 @@ NEIGHBOURS = 32
 """Rows looked at beside each, where the search is approximate."""
 
 
-def duplicates(nearest: object, threshold: float) -> list[np.ndarray]:
+def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarray]:
     """Groups of rows that are joined by cosines of the threshold or more, directly or in steps.
 
     Every pair is compared if the search is exact; else each row with those that the search finds,
@@ -34,7 +37,9 @@ def duplicates(nearest: object, threshold: float) -> list[np.ndarray]:
     for start in track(starts, len(starts), "Comparing"):
         block = rows[start : start + QUERIES]
         if isinstance(nearest, Exact):  # each pair once: with the rows from this block on
-            found = ((q, r + start) for _, q, r in pairs_within(block, rows[start:], threshold))
+            found: Iterable[tuple[np.ndarray, np.ndarray]] = (
+                (q, r + start) for _, q, r in pairs_within(block, rows[start:], threshold)
+            )
         else:
             scores, places = nearest.search(block, NEIGHBOURS)
             query, rank = np.nonzero((scores >= threshold) & (places >= 0))

@@ -81,7 +81,8 @@ class Exact:
         """
         found = list(pairs_within(queries, self.descriptors, threshold))
         empty = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
-        return tuple(map(np.concatenate, zip(empty, *found, strict=True)))
+        scores, numbers, places = map(np.concatenate, zip(empty, *found, strict=True))
+        return scores, numbers, places
 
 
 def _better(scores: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

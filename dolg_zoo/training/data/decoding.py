@@ -99,7 +99,9 @@ class Batches:
         decoded = decode_ahead(
             self._places(), self._decode, workers=self._threads, ahead=2 * local_batch
         )
-        for _, _, (image, label, errors) in decoded:
+        for _, _, result in decoded:
+            assert not isinstance(result, BadImageError)  # `_decode` takes another image then
+            image, label, errors = result
             self.skipped.update(errors)
             images.append(image)
             labels.append(label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,5 +96,5 @@ class _Chosen(Sequence):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, index: int) -> Path | bytes:
+    def __getitem__(self, index: Any) -> Any:  # a path or bytes
         return self._sources[self._indices[index]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class _Files(Sequence):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int) -> Path:
+    def __getitem__(self, index: Any) -> Any:  # the path of an image
         return self._folder / self._names[index]
 
 
@@ -106,7 +107,7 @@ class _Tree(Sequence):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, index: int) -> Path:
+    def __getitem__(self, index: Any) -> Any:  # the path of an image
         name = f"{self._ids[index]:016x}"
         return self._folder.joinpath(*name[:3], f"{name}.jpg")
 

@@ -42,7 +42,7 @@ def guarded_clients(described: str) -> Iterator[None]:
                 hooks.append(_look_at)
             return client
 
-        make_guarded_client.is_guarded = True
+        make_guarded_client.is_guarded = True  # type: ignore[attr-defined]
         set_client_factory(make_guarded_client)
     if _look_at not in get_session().event_hooks["response"]:
         raise RuntimeError(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
@@ -163,7 +163,8 @@ class Request(Wanted):
         """Return the same request at the commit that its branch or tag names."""
         name = self.names[0]
         # The Hub client puts a file in a folder named by the commit.
-        before = (path := self.cached(name)) and path.parent.name
+        path = self.cached(name)
+        before = None if path is None else path.parent.name
         try:
             # By the branch's name, so that the Hub client notes where it was.
             now = self.download(name, patient=before is None).parent.name
@@ -218,7 +219,8 @@ class Request(Wanted):
                 f"{self.describe(path.name)} cannot be verified: the server states no hash of it."
                 f" {OTHER_SERVER}"
             )
-        return infos[0].lfs.sha256 if infos[0].lfs else infos[0].blob_id
+        info: Any = infos[0]  # of a file: a folder has no such name
+        return info.lfs.sha256 if info.lfs else info.blob_id
 
     def lock_file(self, path: Path) -> Path:
         """Return the lock for whoever puts a damaged file right."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dolg_zoo._util.csv_lists import checked, rows, stays_inside
 from dolg_zoo.errors import DataError
@@ -81,7 +82,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 
-def _is_text(kind: object) -> bool:
+def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

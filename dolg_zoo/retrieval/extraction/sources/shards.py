@@ -6,6 +6,7 @@ import posixpath
 import tarfile
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES
@@ -61,10 +62,10 @@ class _Header(tarfile.TarInfo):
     """
 
     @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Any:
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error}; it is damaged or cut short") from error
@@ -87,7 +88,7 @@ def _items(
 def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     with tarfile.open(path, tarinfo=_Header) as archive:
         while (member := archive.next()) is not None:
-            archive.members.clear()  # it would keep all that it has seen
+            archive.members.clear()  # type: ignore[attr-defined] # it would keep all that it has seen
             if not member.isdir():
                 yield archive, member
 
@@ -111,7 +112,7 @@ def _content(
             image, f"its {member.size} bytes are more than the limit of {MAX_MEMBER_BYTES}"
         )
     try:
-        return archive.extractfile(member).read()
+        return cast("IO[bytes]", archive.extractfile(member)).read()  # it is a regular file
     except Exception as error:
         raise _ShardError(_in_words(error)) from error
 

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class DescriptorStore:
         self._known.update(ids)
         self._looked_into.add(name)
 
-    def __contains__(self, image: str) -> bool:
+    def __contains__(self, image: object) -> bool:
         self._learn_ids()
         return image in self._known
 
@@ -264,7 +264,7 @@ class DescriptorStore:
             raise self._damaged(part, f"{missing}, and its store.json promises {part.bytes} bytes")
         return path
 
-    def _read_part(self, part: Part, with_descriptors: bool = True) -> tuple[list[str], np.ndarray]:
+    def _read_part(self, part: Part, with_descriptors: bool = True) -> tuple[list[str], Any]:
         data = self._check_size(part).read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         if digest != part.sha256:

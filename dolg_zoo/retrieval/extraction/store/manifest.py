@@ -34,7 +34,8 @@ class Part:
 
 def next_name(parts: Sequence[Part]) -> str:
     """A name that no part has."""
-    numbers = [int(_NAME.fullmatch(part.file)[1]) for part in parts]
+    matches = (_NAME.fullmatch(part.file) for part in parts)
+    numbers = [int(match[1]) for match in matches if match]
     return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
 
 
