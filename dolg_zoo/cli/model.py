@@ -41,9 +41,9 @@ def load_embedder(
     What it was compiled to before is taken without TensorFlow.
 
     Args:
-        preset: as for `DOLG.from_preset`.
-        runtime: as for `DOLG.embed`.
-        precision: as for `DOLG.embed`.
+        preset: a name, hf://user/repo, or a folder; None for the default.
+        runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+        precision: "float32", "bfloat16" or "int8".
         sample: gives images to calibrate "int8" with.
     """
     from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled

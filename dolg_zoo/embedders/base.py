@@ -35,13 +35,14 @@ preset's converter says."""
 
 
 class ImageEmbedder:
-    """What turns images into descriptors: a `DOLG`, or what one was compiled to.
+    """Base class of models that turn images into descriptors: `DOLG` and `CompiledDOLG`.
 
     Attributes:
-        image_converter: how an image becomes the input of the network.
-        descriptor_dim: the length of a descriptor.
-        metadata: what is known of the weights.
-        model_id: 32 hexadecimal digits, the same where descriptors are the same but for rounding.
+        image_converter: resizes an image for the network.
+        descriptor_dim: the dimension of a descriptor.
+        metadata: what is known of the weights: name, license, provenance and the like.
+        model_id: 32 hexadecimal digits; models with equal descriptors, except for rounding, have
+            the same.
     """
 
     if TYPE_CHECKING:  # a property here would keep subclasses from setting an attribute
@@ -71,11 +72,11 @@ class ImageEmbedder:
         precision: str | None = None,
         calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> ImageEmbedder:
-        """What embeds by this route; for one who embeds often, to choose it but once.
+        """Chooses what computes, for a caller that embeds often.
 
         Args:
-            runtime: as for `embed`.
-            precision: as for `embed`.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            precision: "float32", "bfloat16" or "int8".
             calibration: images to calibrate "int8" with, if it was not yet.
         """
         raise NotImplementedError
@@ -93,28 +94,28 @@ class ImageEmbedder:
         """The descriptors of images of any kind and size.
 
         Args:
-            images: a folder (its images in sorted order); a path; a PIL image; an array
+            images: a folder (its images in sorted order); a path; a PIL image; an RGB array
                 (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
-                `Crop` of one of these; or any number of these but folders.
-            batch_size: images that go through the network at once; only images of one size do.
-            scales: the descriptor is the normalised mean of the normalised descriptors of the
-                image at each of these multiples of its size. None: those of the preset, which
-                `image_converter.scales` lists.
-            progress: whether to draw a progress bar on a terminal if it takes long.
-            runtime: what computes: "keras", "openvino", "onnx" or "litert"; None for the first
-                that can be used here: see `dolg info --runtimes`.
-            precision: "float32", "bfloat16" or "int8"; the latter two change descriptors. None for
-                "float32", or what the model is compiled for.
+                `Crop` of one of these; or a list of these, without folders.
+            batch_size: images per batch; a batch has images of one size.
+            scales: multiples of the image size; the descriptor is the normalised mean of those at
+                each of them. None: `image_converter.scales`.
+            progress: whether to show a progress bar on a terminal if it takes long.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default, which
+                `dolg info --runtimes` shows.
+            precision: "float32", "bfloat16" or "int8"; the last two change descriptors. None for
+                "float32", or the precision that the model is compiled for.
 
         Returns:
-            (images, dim), float32, each row of length 1.
+            (images, dim), float32, L2-normalised.
 
         Raises:
-            TypeError: at once, if something is none of these, naming its place.
-            ValueError: if `batch_size` or `scales` is out of its range.
-            RuntimeMissingError: if that runtime, or the precision in it, cannot be had here.
-            BadImagesError: at the end, if some images could not be read; it carries the
-                descriptors of all others.
+            TypeError: at once, if something is not an image; names its index.
+            ValueError: if `batch_size` or `scales` is out of range.
+            RuntimeMissingError: if the runtime is not installed, or does not support the precision
+                on this machine.
+            BadImagesError: at the end, if some images could not be read; it has the descriptors of
+                the others.
         """
         sources = _sources(images)
         descriptors = np.zeros((len(sources), self.descriptor_dim), np.float32)
@@ -143,18 +144,18 @@ class ImageEmbedder:
         runtime: str | None = None,
         precision: str | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
-        """Embeds a stream of images, however long, in memory that does not grow with it.
+        """Embeds a stream of images of any length in constant memory.
 
         Args:
-            images: paths, PIL images, arrays (height, width, 3) or crops, as for `embed`.
+            images: paths, PIL images, arrays (height, width, 3) or crops.
             batch_size: images that go through the network at once.
-            scales: as for `embed`.
-            runtime: as for `embed`.
-            precision: as for `embed`.
+            scales: multiples of the image size; None for those of the preset.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            precision: "float32", "bfloat16" or "int8".
 
         Yields:
-            (index, descriptor) or (index, error), one for each image, as they are done, which is
-            not quite their order: images of one size wait for each other.
+            (index, descriptor) or (index, error), one for each image. The order differs a little
+            from that of the images, since a batch has images of one size.
         """
         scales = _checked_scales(self.image_converter.scales if scales is None else scales)
         if type(batch_size) is not int or batch_size < 1:
@@ -204,12 +205,12 @@ class ImageEmbedder:
         *,
         scales: Sequence[float] | None = None,
     ) -> np.ndarray:
-        """How alike images are: the cosine of their descriptors, from -1 to 1.
+        """The cosine similarities of images, from -1 to 1.
 
         Args:
-            images: as for `embed`.
-            others: as for `embed`; None to compare the images with each other.
-            scales: as for `embed`.
+            images: images, as in `embed`.
+            others: images, as in `embed`; None to compare the images with each other.
+            scales: multiples of the image size; None for those of the preset.
 
         Returns:
             (images, others), float32.

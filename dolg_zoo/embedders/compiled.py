@@ -75,9 +75,9 @@ class CompiledDOLG(ImageEmbedder):
         """A preset as it was compiled before, without Keras; None if it was not.
 
         Args:
-            preset: as for `DOLG.from_preset`.
-            runtime: as for `DOLG.embed`.
-            precision: as for `DOLG.embed`.
+            preset: a name, hf://user/repo, or a folder; None for the default.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            precision: "float32", "bfloat16" or "int8".
             threads: how many to compute with; None for one a core.
 
         Raises:

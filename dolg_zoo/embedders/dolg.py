@@ -151,17 +151,17 @@ class DOLG(ImageEmbedder, keras.Model):
                 raise PresetError(f"{name}: {error}") from error
 
     def load_margin_head(self) -> keras.layers.Layer:
-        """The head that the preset was trained under, to train on with.
+        """Loads the margin head that the preset was trained with, to continue the training.
 
-        A margin head of `dolg_zoo.layers` with its class centers, for those
-        presets that keep it: those converted from an upstream's checkpoint, or saved with it. Read
-        anew at each call. It takes [descriptors, labels], the descriptors normalised or not, and
-        gives logits for a `SparseCategoricalCrossentropy(from_logits=True)`. Its classes are those
-        that the preset was trained on; for classes of your own make a new head.
+        It is a layer of `dolg_zoo.layers` with its class centers. Presets have one if they were
+        converted from an upstream checkpoint or saved with it. The layer maps [descriptors,
+        labels] to logits for `SparseCategoricalCrossentropy(from_logits=True)`; descriptors need
+        not be normalised. Its classes are those of the preset's training; for your own classes
+        make a new head.
 
         Raises:
-            PresetError: if the model is of no preset, or the preset keeps no head.
-            WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+            PresetError: if the model is not of a preset, or the preset has no margin head.
+            WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
         """
         if "preset" not in self.metadata:
             raise PresetError("This model was not loaded from a preset, so it has no margin head.")
@@ -173,7 +173,7 @@ class DOLG(ImageEmbedder, keras.Model):
         head: str | keras.layers.Layer = "subcenter_arcface",
         **settings: Any,
     ) -> MarginClassifier:
-        """This model as a classifier to be trained: `compile` and `fit` it on (images, labels).
+        """Makes a classifier of this model, to `compile` and `fit` on (images, labels).
 
         ```python
         classifier = model.with_margin_head(num_classes=5)
@@ -183,7 +183,7 @@ class DOLG(ImageEmbedder, keras.Model):
         classifier.save_to_preset("my-places")
         ```
 
-        The weights are this model's own: what `fit` learns, `embed` uses.
+        It shares the weights of this model: after `fit`, `embed` uses the trained weights.
 
         Args:
             num_classes: number of classes; not needed with a layer as head.
@@ -214,18 +214,18 @@ class DOLG(ImageEmbedder, keras.Model):
         margin_head: keras.layers.Layer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Writes the model as a preset folder, which `from_preset` reads back bit for bit.
+        """Writes the model as a preset folder; `from_preset` gives the same bits again.
 
         Args:
-            folder: where to; a preset that is there is replaced, its margin head too.
-            margin_head: the head of `dolg_zoo.layers.MARGIN_HEADS` that the model was trained
-                under, to be kept for those who train on; `load_margin_head` reads it back.
-            metadata: what is to be said of the weights besides, or in place of, what is known of
-                the preset that they come from: description, dataset, license and the like.
+            folder: the folder; a preset in it is replaced, with its margin head.
+            margin_head: the layer of `dolg_zoo.layers.MARGIN_HEADS` that the model was trained
+                with; `load_margin_head` loads it again.
+            metadata: description, dataset, license and the like; they replace or complete the
+                metadata of the preset that the weights come from.
 
         Raises:
-            PresetError: if the backbone cannot be described without code, or the head is no such
-                layer.
+            PresetError: if the backbone cannot be described without code, or `margin_head` is not
+                such a layer.
             OSError: if the folder cannot be written.
         """
         known = self.metadata_when_changed() | dict(metadata or {})
@@ -260,10 +260,10 @@ class DOLG(ImageEmbedder, keras.Model):
         calibration: Sequence[ImageSource | bytes] | None = None,
         threads: int | None = None,
     ) -> CompiledDOLG:
-        """The model as a runtime computes it fastest: batch norms folded, weights constant.
+        """Compiles the model for a runtime: batch normalisation is folded, weights are constants.
 
-        What was compiled is kept in the user's cache folder under the sha256 of the weights, and
-        taken from there the next time. Later training does not change it.
+        The result is cached under the sha256 of the weights and loaded from there the next time.
+        Later training of this model does not change it.
 
         ```python
         fast = model.compile_for_inference("openvino")
@@ -271,17 +271,19 @@ class DOLG(ImageEmbedder, keras.Model):
         ```
 
         Args:
-            runtime: as for `embed`.
-            precision: as for `embed`. A model in another precision than "float32" has a
-                `model_id` of its own, so that its descriptors are not mixed with others.
-            calibration: images to calibrate "int8" with, if that was not done before; some
-                hundred that are like those it is for.
-            threads: how many to compute with; None for one a core. Keras takes its own.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            precision: "float32", "bfloat16" or "int8". The last two have a `model_id` of their
+                own, so that their descriptors are not mixed with others.
+            calibration: images to calibrate "int8" with, some hundred that are similar to those
+                that will be embedded; not needed if it was calibrated before.
+            threads: number of threads; None for one per core. Keras uses its own setting.
 
         Raises:
-            RuntimeMissingError: if that runtime, or the precision in it, cannot be had here.
-            CompilationError: if, in "float32", its descriptors are not those of Keras to 1e-4.
-            ValueError: if there is no such runtime or precision, or nothing to calibrate with.
+            RuntimeMissingError: if the runtime is not installed, or does not support the precision
+                on this machine.
+            CompilationError: if a "float32" descriptor differs from that of Keras by more than
+                1e-4 in norm.
+            ValueError: if there is no such runtime or precision, or no image to calibrate with.
         """
         return compile_model(self, runtime, precision, calibration, threads)
 
@@ -324,11 +326,11 @@ class DOLG(ImageEmbedder, keras.Model):
         accept: Callable[[CompiledDOLG], dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
-        """Writes the model for others to serve: RGB images, uint8, in; descriptors out.
+        """Writes the model as a file for other servers: RGB images (uint8) in, descriptors out.
 
-        Normalisation is inside, resizing is not: a record in the file, or beside it, says how
-        images are to be resized, as `image_converter`. It is reloaded by its own runtime and
-        compared with the model on photographs, and only then put in its place.
+        Normalisation is part of the file, resizing is not: a record in the file, or beside it,
+        says how images must be resized (`image_converter`). The file is loaded again by its own
+        runtime and compared with the model on photographs before it gets its final name.
 
         ```python
         model.export("served")  # tf.saved_model.load("served")(images)
@@ -339,24 +341,24 @@ class DOLG(ImageEmbedder, keras.Model):
             filepath: a folder for "savedmodel"; else a file whose name ends in .onnx, .xml or
                 .tflite. An export that is there is replaced.
             format: "savedmodel", also called "tf_saved_model"; "onnx"; "openvino"; "litert".
-            verbose: whether to say where it was written, as Keras does.
-            input_signature: leaves it all to `keras.Model.export`, as another keyword of that, or
-                its format "torch", does: nothing of the above holds then.
-            precision: "float32", or "int8", which changes descriptors.
-            size: height and width, the same for all images; None for any where the network takes
-                any. "litert" needs one unless the converter makes all images the same size.
+            verbose: whether to print the path, as Keras does.
+            input_signature: calls `keras.Model.export` instead, as its other keywords and its
+                format "torch" do; then nothing of this description holds.
+            precision: "float32" or "int8"; "int8" changes descriptors.
+            size: (height, width) of all images; None for any size, if the network allows it.
+                "litert" needs a size unless the image converter gives all images the same one.
             calibration: images to calibrate "int8" with.
-            accept: is given the export as a `CompiledDOLG` before it is put in its place; raises
-                to refuse it, and what it returns is added to what this does.
+            accept: called with the export as a `CompiledDOLG` before it gets its final name. It
+                raises an error to refuse the export; what it returns is added to the result.
 
         Returns:
-            What is known of it: path, format, precision, size, bytes, distance and
-            cosine_to_model.
+            path, format, precision, size, bytes, distance (the largest norm of a difference of
+            descriptors) and cosine_to_model.
 
         Raises:
-            ExportError: if that cannot be written, or, in "float32", its descriptors are not the
-                model's to 1e-5; nothing is written then.
-            RuntimeMissingError: if a package is missing; names the extra.
+            ExportError: if the model cannot be exported this way, or a "float32" descriptor
+                differs by more than 1e-5 in norm; nothing is written then.
+            RuntimeMissingError: if a package is missing; the message names the extra.
         """
         if input_signature is not None or kwargs or format == "torch":
             with no_telemetry():
@@ -385,20 +387,20 @@ class DOLG(ImageEmbedder, keras.Model):
     def explain(
         self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
     ) -> Explanation:
-        """What the local branch looks at, and which places of two images speak for their match.
+        """Shows the attention of the local branch, and why two images match.
 
         ```python
         model.explain("query.jpg", "photos/rocket.jpg").save("why.png")
         ```
 
-        A descriptor is the sum of what the global branch says and of what each place of the local
-        map adds, so its product with another one, their cosine, is such a sum too. It is computed
-        in float64, and the parts sum to the score.
+        A descriptor is the sum of a global part and of a contribution of each position of the
+        local feature map. So the cosine similarity of two descriptors is such a sum too. It is
+        computed in float64, and the parts sum to the score.
 
         Args:
-            image: a path, a PIL image, an array or a `Crop`, as for `embed`.
-            other: one to compare it with.
-            scale: look at this multiple of the size that the image converter gives.
+            image: a path, a PIL image, an array or a `Crop`.
+            other: another image, to compare it with.
+            scale: multiple of the size that the image converter gives.
 
         Raises:
             BadImageError: if an image cannot be read.

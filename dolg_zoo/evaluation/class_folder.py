@@ -66,7 +66,7 @@ class ClassFolder:
 
         Args:
             model: what to embed with.
-            scales: as for `DOLG.embed`.
+            scales: multiples of the image size; None for those of the preset.
             options: of better ranking; not database augmentation, which would put each query into
                 what it is to find.
             progress: whether to draw a progress bar on a terminal if it takes long.

@@ -93,7 +93,7 @@ def embedded(
         model: what to embed with.
         images: name to file, or to the part of it in a box.
         folder: that the files are of; what belongs together has the same.
-        scales: as for `DOLG.embed`.
+        scales: multiples of the image size; None for those of the preset.
         progress: whether to draw a progress bar on a terminal if it takes long.
 
     Returns:

@@ -66,7 +66,7 @@ def put_first(scores: np.ndarray, first: np.ndarray | None, begin: int = 0) -> N
 
     Args:
         scores: (queries, rows), of the places from `begin` on; changed in place.
-        first: as for `ranks`.
+        first: (queries, n), rows of the re-ranked results.
         begin: the first of these places.
     """
     if first is None:

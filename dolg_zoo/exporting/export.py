@@ -45,11 +45,11 @@ def export_model(
 
     Args:
         model: what to export.
-        path: as for `DOLG.export`.
-        format: as for `DOLG.export`.
-        precision: as for `DOLG.export`.
-        size: as for `DOLG.export`.
-        calibration: as for `DOLG.export`.
+        path: the file or folder to write.
+        format: a key of `FORMATS`.
+        precision: "float32" or "int8".
+        size: (height, width) of all images; None for any.
+        calibration: images to calibrate "int8" with.
         accept: is called with the reloaded export and its record, as `CompiledDOLG` takes them,
             before the export is put in its place. It raises an error to refuse the export. What
             it returns is added to the result.

@@ -21,7 +21,7 @@ class Crop:
     The protocol of Revisited Oxford and Paris crops queries like this, to the landmark sought.
 
     Attributes:
-        source: a path, a PIL image or an array, as for `load_image`.
+        source: a path, a PIL image or an array.
         box: (x1, y1, x2, y2) in pixels of the upright image, each cut to a whole number; what
             lies outside the image is left out.
 

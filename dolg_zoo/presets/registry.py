@@ -133,9 +133,9 @@ def load_preset(
     """A preset, and the name to call it by.
 
     Args:
-        preset: as for `locate_preset`.
+        preset: a name, hf://user/repo, or a folder; None for the default.
         load_weights: False for the same network with random weights.
-        dtype: as for `read_preset`.
+        dtype: a dtype policy, as in `read_preset`.
 
     Raises:
         PresetError: as `locate_preset`, and if a file is not what it should be.
@@ -159,7 +159,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
     """The head that a preset was trained under, as a layer with its weights.
 
     Args:
-        preset: as for `locate_preset`.
+        preset: a name, hf://user/repo, or a folder; None for the default.
 
     Raises:
         PresetError: as `locate_preset`, and if the preset keeps no head.

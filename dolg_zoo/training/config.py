@@ -28,7 +28,7 @@ class ModelPlan:
     """What is trained: a preset, or an architecture with a new head.
 
     Attributes:
-        preset: as for `DOLG.from_preset`; None with an architecture.
+        preset: a name, hf://user/repo, or a folder; None with an architecture.
         architecture: a name of `dolg_zoo.BACKBONES`; None with a preset.
         backbone_weights: "imagenet" or "random"; of an architecture.
         settings: of an architecture: fields of `DOLGConfig`, such as descriptor_dim, and

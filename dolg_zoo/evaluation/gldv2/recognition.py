@@ -105,7 +105,7 @@ class Recognition:
         Args:
             model: what to embed with; not needed if both are stores.
             neighbours: how many of them vote.
-            scales: as for `DOLG.embed`.
+            scales: multiples of the image size; None for those of the preset.
             options: of better ranking; with any, the training images' descriptors have to fit
                 into the memory.
             progress: whether to draw a progress bar on a terminal if it takes long.

@@ -89,7 +89,7 @@ class Retrieval:
 
         Args:
             model: what to embed with; not needed if both are stores.
-            scales: as for `DOLG.embed`.
+            scales: multiples of the image size; None for those of the preset.
             options: of better ranking; with any, the index has to fit into the memory.
             progress: whether to draw a progress bar on a terminal if it takes long.
 

@@ -96,7 +96,7 @@ class Revisited:
         Args:
             model: what to embed with.
             crop: whether queries are cropped to the landmark, as the protocol has it.
-            scales: as for `DOLG.embed`.
+            scales: multiples of the image size; None for those of the preset.
             distractors: a folder with descriptors of images that show none of the landmarks, made
                 by the same model at the same scales.
             options: of better ranking.

@@ -80,7 +80,7 @@ def extract(
         folder: of the store; made if there is none.
         dtype: how descriptors are kept: "float32", or "float16" for half the size.
         batch_size: images that go through the network at once.
-        scales: as for `DOLG.embed`.
+        scales: multiples of the image size; None for those of the preset.
         progress: whether to draw a progress bar on a terminal if it takes long.
         repair: whether to drop the damaged parts of the store and embed their images again.
         engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process

@@ -48,7 +48,7 @@ def embed_on_ray(
         items: what to embed. It is iterated in a worker, so that no image passes through this
             process; its faults come back.
         batch_size: images that go through the network at once.
-        scales: as for `DOLG.embed`.
+        scales: multiples of the image size; None for those of the preset.
         workers: how many; None: one for each GPU, or each machine if there is no GPU.
 
     Yields:

@@ -100,7 +100,8 @@ class Index(Gallery):
             model: what to embed with.
             folder: where the images are.
             batch_size: images that go through the network at once.
-            scales: as for `DOLG.embed`; queries are embedded at the same.
+            scales: multiples of the image size, for images and queries; None for those of the
+                preset.
             progress: whether to draw a progress bar on a terminal if it takes long.
             cache: whether to keep the descriptors in the user's cache folder, and to take from
                 there those of images that have not changed, by size and time. A job that was

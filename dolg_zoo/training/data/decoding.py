@@ -41,7 +41,7 @@ class Batches:
         area: the smallest and largest share of an image that `random_resized_crop` cuts out; None
             to take all of it, squashed.
         interpolation: "bilinear" or "bicubic".
-        balanced: as for `batch_indices`.
+        balanced: draw all classes equally often.
         rank: of this worker, from 0; the batches of all, one behind the other, are those that one
             worker would make.
         workers: how many share the work.

@@ -25,7 +25,7 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
     Args:
         name: name, name/config or name:version of a data set that the library comes with. Those of
             a community (namespace:name) are refused: they bring code of their own.
-        split: as for `tfds.load`, such as "train", "train+validation" or "train[:80%]".
+        split: a split of `tfds.load`, such as "train", "train+validation" or "train[:80%]".
         data_dir: where data sets are kept; None for the library's own choice.
 
     Raises:
