@@ -1,4 +1,4 @@
-"""A model compiled for a runtime: descriptors without Keras, from a file that is kept."""
+"""A model that was compiled for a runtime and computes descriptors without Keras."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ logger = logging.getLogger(__name__)
 
 
 class CompiledDOLG(ImageEmbedder):
-    """A `DOLG` compiled for a runtime, to embed with; it cannot be trained.
+    """A `DOLG` that was compiled for a runtime. It embeds images and cannot be trained.
 
-    `DOLG.compile_for_inference` gives one. In "float32" its descriptors are those of the model to
-    1e-4, so they may be mixed; in another precision they are another model's.
+    `DOLG.compile_for_inference` makes one. In "float32" its descriptors differ from those of the
+    model by at most 1e-4 in norm and may be mixed with them. In another precision it is another
+    model, with a `model_id` of its own.
 
     Attributes:
-        runtime: what computes: "keras", "openvino", "onnx" or "litert".
+        runtime: "keras", "openvino", "onnx" or "litert".
         precision: "float32", "bfloat16" or "int8".
-        record: what is known of the compilation.
+        record: settings and measurements of the compilation.
     """
 
     def __init__(self, infer: Infer, record: Mapping[str, Any]) -> None:
@@ -72,18 +73,18 @@ class CompiledDOLG(ImageEmbedder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> CompiledDOLG | None:
-        """A preset as it was compiled before, without Keras; None if it was not.
+        """Loads a preset that was compiled before, without Keras; None if there is no such file.
 
         Args:
             preset: a name, hf://user/repo, or a folder; None for the default.
             runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
             precision: "float32", "bfloat16" or "int8".
-            threads: how many to compute with; None for one a core.
+            threads: number of threads; None for one per core.
 
         Raises:
             PresetError: as `DOLG.from_preset`.
             WeightsError: as `DOLG.from_preset`.
-            RuntimeMissingError: if that runtime cannot be used here.
+            RuntimeMissingError: if the runtime cannot be used on this machine.
         """
         runtime = check_route(runtime, precision)
         if runtime == "keras":

@@ -1,4 +1,4 @@
-"""What a model looks at in a photograph, and what of it speaks for another one."""
+"""Explains the attention of an image, and the score of two images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model sees in one photograph, or in two that it compares.
+    """The attention of one photograph, or the score of two.
 
     Attributes:
-        sides: the photograph, or the two. Of each, `global_part + places.sum()` is the score.
-        score: the cosine of the two descriptors, from -1 to 1; None of one photograph.
+        sides: one or two photographs. For each, `global_part + places.sum()` is the score.
+        score: the cosine similarity of the two descriptors, from -1 to 1; None for one photograph.
         model: the name of the model.
     """
 
@@ -32,7 +32,7 @@ class Explanation:
     model: str
 
     def figure(self) -> Figure:
-        """A picture of it, to be shown or changed with Matplotlib."""
+        """Draws the explanation with Matplotlib."""
         from dolg_zoo.explaining.figure import draw
 
         return draw(self.sides, self.score)
@@ -41,7 +41,7 @@ class Explanation:
         """Writes the picture.
 
         Args:
-            path: the ending says how: .png, .svg, .jpg, .jpeg or .webp.
+            path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp.
 
         Raises:
             ValueError: if it has another ending.

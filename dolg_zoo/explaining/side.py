@@ -13,12 +13,14 @@ class Side:
     """A photograph of an explanation.
 
     Attributes:
-        name: to call it by.
-        image: as it is on the disk, or the part of it that was asked for.
-        attention: (height, width) of the local map: the weight of each place, 0 or more.
-        global_part: what the global branch adds to the score; None without another photograph.
-        places: (height, width), what each place of the local map adds to the score, for the match
-            where it is above 0 and against it below; None without another photograph.
+        name: the file name, or a description.
+        image: the image, or the part of it that was given.
+        attention: (height, width) of the local feature map: the weight of each position, at least
+            0.
+        global_part: the contribution of the global branch to the score; None without another
+            photograph.
+        places: (height, width), the contribution of each position of the local feature map to the
+            score; None without another photograph.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a search found, and how a notebook shows it."""
+"""Search results, and how a notebook shows them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _CARD = "margin:4px;font-size:12px;max-width:240px;overflow-wrap:anywhere"
 
 @dataclass(frozen=True)
 class Match:
-    """An image that a search found.
+    """A search result.
 
     Attributes:
-        name: its path below the indexed folder, with `/` between the parts.
-        path: where it is.
-        score: cosine of its descriptor and the query's, from -1 to 1.
-        metadata: what the index knows of it besides.
+        name: the path of the image below the indexed folder, with `/` between the parts.
+        path: the image file.
+        score: the cosine similarity to the query, from -1 to 1.
+        metadata: the metadata of the image in the index.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Match:
 
 
 class Matches(list[Match]):
-    """What a search found, best first: a list that a notebook shows as a picture.
+    """Search results, best first: a list that a notebook shows as a picture.
 
     Attributes:
-        query: the image that was searched for; None where only its descriptor was given.
+        query: the query image; None if only its descriptor was given.
     """
 
     def __init__(self, matches: Iterable[Match] = (), query: ImageSource | None = None) -> None:
@@ -53,7 +53,7 @@ class Matches(list[Match]):
 
 
 def _html(matches: Matches) -> str:
-    """A line of cards: the query, if it is known, and what was found, with ranks and scores."""
+    """A row of cards: the query, if it is known, and the results with rank and score."""
     cards = []
     if matches.query is not None:
         cards.append(_card(matches.query, "Query", name_of(matches.query)))

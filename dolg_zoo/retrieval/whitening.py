@@ -1,4 +1,4 @@
-"""PCA whitening, learned from a pile of images and made a part of the model."""
+"""PCA whitening, learned from images without labels and added to the model."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def whiten(
     power: float = 0.25,
     progress: bool = True,
 ) -> DOLG:
-    """A copy of a model that ends in a PCA whitening, to be saved as one preset.
+    """A copy of a model with a PCA whitening as its last layer.
 
     ```python
     whitened = dolg_zoo.retrieval.whiten(model, "photos/", dim=256)
     whitened.save_to_preset("my-dolg")
     ```
 
-    Choose many images of many different things: among few of the same places, what tells the
-    places apart is what a whitening takes for noise.
+    Give many images of many different things. With few images of the same places, the whitening
+    takes the differences between the places for noise.
 
     Args:
-        model: it is left as it is.
-        images: a folder, whose images are embedded at their own size alone (scale 1); or
-            descriptors that the model gave, (images, descriptor_dim).
-        dim: length of the new descriptors; as it was if not given.
+        model: the model; it is not changed.
+        images: a folder, whose images are embedded at scale 1; or descriptors of the model,
+            (images, descriptor_dim).
+        dim: dimension of the new descriptors; None for the same.
         power: see `pca_whitening`.
-        progress: whether to draw a progress bar on a terminal if it takes long.
+        progress: whether to show a progress bar on a terminal if it takes long.
 
     Raises:
         OSError: if the folder does not exist or cannot be listed.
-        ValueError: if there are too few images or too like ones, a descriptor is not of length 1
-            or not of this model's, `dim` or `power` is out of its range, or the model ends in a
-            whitening already.
+        ValueError: if there are too few images or they are too similar, a descriptor is not
+            normalised or has another dimension, `dim` or `power` is out of range, or the model
+            has a whitening already.
     """
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.models import whitened_net

@@ -1,4 +1,4 @@
-"""Descriptors of a million images, written as they are made: a job that can be killed."""
+"""Embeds millions of images into a descriptor store; an interrupted job continues."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ job that is killed has to do again."""
 
 @dataclass
 class ExtractionReport:
-    """What came of a run.
+    """The result of `extract`.
 
     Attributes:
-        store: where the descriptors are.
-        embedded: how many images were embedded now.
-        known: how many were in the store before.
-        skipped: id to reason, for the images that have no descriptor.
-        faults: tar file to reason, for those that could not be read to their end.
-        forgotten: file to number of images, for the damaged parts of the store that were dropped.
-        seconds: how long it took.
+        store: the store.
+        embedded: number of images that were embedded in this run.
+        known: number of images that were in the store before.
+        skipped: ids of the images without a descriptor, each with the reason.
+        faults: tar files that could not be read to their end, each with the reason.
+        forgotten: damaged files of the store that were dropped, each with its number of images.
+        seconds: duration of the run.
     """
 
     store: DescriptorStore
@@ -69,33 +69,33 @@ def extract(
     engine: str = "local",
     workers: int | None = None,
 ) -> ExtractionReport:
-    """Embeds the images of a source into a store, but for those that are in it by their ids.
+    """Embeds the images of a source into a store, except those whose ids are in the store.
 
-    Killed, it goes on where it was a minute before, at worst, when it is called again. An image
-    that changed under its old name is not embedded again.
+    An interrupted run continues when it is called again; at most the last minute is lost. An image
+    that has changed under the same name is not embedded again.
 
     Args:
-        model: what to embed with.
-        source: the images; a path or pattern is taken as by `open_source`.
-        folder: of the store; made if there is none.
-        dtype: how descriptors are kept: "float32", or "float16" for half the size.
-        batch_size: images that go through the network at once.
+        model: the model to embed with.
+        source: the images; a path or a pattern is opened with `open_source`.
+        folder: the folder of the store; it is created if necessary.
+        dtype: "float32", or "float16" for half the size on disk.
+        batch_size: images per batch.
         scales: multiples of the image size; None for those of the preset.
-        progress: whether to draw a progress bar on a terminal if it takes long.
-        repair: whether to drop the damaged parts of the store and embed their images again.
+        progress: whether to show a progress bar on a terminal if it takes long.
+        repair: whether to drop damaged files of the store and embed their images again.
         engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process
             needs access to the store; all of them need access to the images.
-        workers: how many, for "ray"; None: one for each GPU, or each machine if there is no GPU.
+        workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
 
     Raises:
-        RayError: if Ray is missing, or the cluster cannot be reached or fails; what was done
-            before is kept.
-        OSError: if the source cannot be read, or the store cannot be written, say because the
-            disk is full. What was written before is good, and the next call goes on from there.
+        RayError: if Ray is not installed, or the cluster cannot be reached or fails; descriptors
+            that were written stay.
+        OSError: if the source cannot be read, or the store cannot be written, for instance because
+            the disk is full. Descriptors that were written stay, and the next call continues.
         StoreError: if the store was made with another model, other scales or another dtype, or
             is damaged.
-        ValueError: if there is no image in the source, or none that can be embedded, or there is
-            no such engine.
+        ValueError: if the source has no image, or none that can be embedded, or there is no such
+            engine.
     """
     check_engine(engine, workers)
     if engine == "ray":

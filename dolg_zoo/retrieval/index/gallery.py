@@ -1,4 +1,4 @@
-"""A gallery: named descriptors, and the search among them; no model is needed."""
+"""A gallery: named descriptors to search in, without a model."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
 
 
 class Gallery:
-    """The descriptors of images, searched by cosine: what of an `Index` needs no model.
+    """The part of an `Index` that needs no model: descriptors, searched by cosine similarity.
 
     Args:
-        names: the images' paths below the folder, each there once.
-        descriptors: (images, dim), each row of length 1; no copy is made of what is float32.
-        folder: where the images are.
-        metadata: a dictionary, or None, for each image.
-        kind: how to search.
-        recall: of an approximate search.
-        maker: what to say has made the descriptors.
+        names: paths of the images below the folder, without duplicates.
+        descriptors: (images, dim), L2-normalised; float32 is not copied.
+        folder: the folder of the images.
+        metadata: a dictionary or None for each image.
+        kind: see `Index`.
+        recall: see `Index`.
+        maker: the name of the model, for messages.
 
     Raises:
-        ValueError: if a descriptor is not finite or not of length 1, a name is there twice or
-            leads out of the folder, or an argument is out of its range.
+        ValueError: if a descriptor is not finite or not normalised, a name is a duplicate or leads
+            out of the folder, or an argument is out of range.
     """
 
     def __init__(
@@ -73,29 +73,29 @@ class Gallery:
 
     @property
     def descriptors(self) -> np.ndarray:
-        """(images, dim), float32, each row of length 1, in the order of `names`."""
+        """(images, dim), float32, L2-normalised, in the order of `names`."""
         return self._nearest.descriptors
 
     @property
     def kind(self) -> str:
-        """How it searches: "exact", "hnsw" or "ivfpq"."""
+        """The kind of search: "exact", "hnsw" or "ivfpq"."""
         return self._nearest.kind
 
     @property
     def recall(self) -> float:
-        """The share of the ten nearest that a search finds, as measured; 1 if it is exact."""
+        """The measured recall at 10; 1 for an exact index."""
         return 1.0 if self._nearest.recall is None else self._nearest.recall
 
     @property
     def asked_recall(self) -> float:
-        """The share that was asked for; 1 if it is exact."""
+        """The recall at 10 that was asked for; 1 for an exact index."""
         return getattr(self._nearest, "asked", 1.0)
 
     def remove(self, names: Collection[str]) -> None:
         """Removes images from the index; their files stay.
 
         Raises:
-            ValueError: if one is not there; nothing is removed then.
+            ValueError: if a name is unknown; nothing is removed then.
         """
         gone = {names} if isinstance(names, str) else set(names)
         if unknown := gone - set(self.names):
@@ -103,15 +103,15 @@ class Gallery:
         self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [])
 
     def update(self, fresh: Gallery) -> tuple[int, int]:
-        """Takes the images and descriptors of another gallery, and keeps metadata of the same name.
+        """Takes over the images and descriptors of another gallery; metadata is kept by name.
 
-        What is the same in both is not touched, so a search that took long to build is kept.
+        Images that are equal in both are not touched, so an approximate index is not built again.
 
         Returns:
             How many images were added or replaced, and how many removed.
 
         Raises:
-            ValueError: if the descriptors are of another length.
+            ValueError: if the descriptors have another dimension.
         """
         if fresh.descriptors.shape[1] != self.descriptors.shape[1]:
             raise ValueError(
@@ -146,16 +146,16 @@ class Gallery:
     def search_descriptors(
         self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches]:
-        """The images most like each of some descriptors, best first.
+        """Searches for the images most similar to each descriptor, best first.
 
         Args:
-            descriptors: (queries, dim), finite; their lengths do not matter if they are not 0.
-            k: how many for each; fewer come if the index has fewer.
-            ranking: what to do to the ranking besides; None for nothing.
+            descriptors: (queries, dim), finite, not zero; they need not be normalised.
+            k: number of results per query; fewer if the index has fewer images.
+            ranking: query expansion and re-ranking; None for neither.
 
         Raises:
-            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is no
-                whole number of at least 1.
+            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is not
+                a whole number of at least 1.
         """
         queries = unit(descriptors, self.descriptors.shape[1])
         check_k(k)
@@ -174,13 +174,13 @@ class Gallery:
         ]
 
     def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[Matches]:
-        """For each of some descriptors all images of a cosine from the threshold on, best first.
+        """For each descriptor all images with at least this cosine similarity, best first.
 
-        Exact whatever the kind of the index.
+        It is exact for every kind of index.
 
         Raises:
             ValueError: if the shape does not fit, a descriptor is zero or not finite, or the
-                threshold is no number from -1 to 1.
+                threshold is not a number from -1 to 1.
         """
         check_threshold(threshold)
         queries = unit(descriptors, self.descriptors.shape[1])
@@ -191,17 +191,18 @@ class Gallery:
         return matches
 
     def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
-        """Groups of images that are nearly the same.
+        """Groups of near-duplicate images.
 
-        Two images are in one group if their cosine is the threshold or more, or if a chain of such
-        leads from one to the other. An exact index compares every pair; an approximate one compares
-        each image with its nearest, and may miss what its `recall` lets it miss.
+        Two images are in one group if their cosine similarity is at least the threshold, or if a
+        chain of such pairs connects them. An exact index compares every pair. An approximate one
+        compares each image with its nearest neighbours, and can miss some, as its `recall` says.
 
         Returns:
-            Groups of two or more, in the order of `names`; the score is the cosine with the first.
+            Groups of two or more, in the order of `names`; the score is the cosine similarity
+            with the first image of the group.
 
         Raises:
-            ValueError: if the threshold is no number from -1 to 1.
+            ValueError: if the threshold is not a number from -1 to 1.
         """
         check_threshold(threshold)
         groups = duplicates(self._nearest, threshold)

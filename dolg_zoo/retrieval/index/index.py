@@ -1,4 +1,4 @@
-"""An index: the descriptors of many images, and the search among them."""
+"""An index: the descriptors of many images, to search in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Index(Gallery):
-    """The descriptors of images, searched by cosine.
+    """The descriptors of images, searched by cosine similarity.
 
     ```python
     index = Index.build(model, "photos/")
@@ -38,26 +38,26 @@ class Index(Gallery):
     ```
 
     Attributes:
-        model: the model that made the descriptors and makes those of queries.
-        names: the images' paths below the folder, with `/` between the parts; each is there once.
-        descriptors: (images, dim), float32, each row of length 1, in the order of `names`; mapped
-            from its file if the index was loaded from a folder.
-        metadata: a dictionary for each image, of what JSON can hold; may be changed.
-        folder: where the images are.
+        model: the model that embeds images and queries.
+        names: paths of the images below the folder, with `/` between the parts; without duplicates.
+        descriptors: (images, dim), float32, L2-normalised, in the order of `names`; memory-mapped
+            if the index was loaded from a folder.
+        metadata: a dictionary for each image, with values that JSON has; you may change it.
+        folder: the folder of the images.
         scales: the scales at which images are embedded: see `DOLG.embed`.
-        skipped: name to reason, for the images that could not be read.
-        model_id: a hash of the model's weights and settings.
-        reused: how many of the descriptors came from the cache.
+        skipped: names of the images that could not be read, each with the reason.
+        model_id: a hash of the weights and settings of the model.
+        reused: number of descriptors that came from the cache.
 
     Args:
-        kind: how to search: "exact"; "hnsw" or "ivfpq", which find most of what is nearest in a
-            fraction of the time; "auto" for what suits the number of images.
-        recall: the share of the ten nearest that an approximate search is to find, from 0 to 1; it
-            is measured on the descriptors themselves, and the search goes as far as it takes.
+        kind: "exact"; "hnsw" or "ivfpq", which are approximate and faster; "auto" chooses by the
+            number of images.
+        recall: the recall at 10 that an approximate index should reach, from 0 to 1. It is
+            measured on the descriptors of the index, and the search effort is set accordingly.
 
     Raises:
-        ValueError: if a descriptor is not finite or not of length 1, a name is there twice or
-            leads out of the folder, or an argument is out of its range.
+        ValueError: if a descriptor is not finite or not normalised, a name is a duplicate or leads
+            out of the folder, or an argument is out of range.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class Index(Gallery):
         """Embeds the images of a folder and the folders below it.
 
         Args:
-            model: what to embed with.
-            folder: where the images are.
-            batch_size: images that go through the network at once.
+            model: the model to embed with.
+            folder: the folder of the images.
+            batch_size: images per batch.
             scales: multiples of the image size, for images and queries; None for those of the
                 preset.
-            progress: whether to draw a progress bar on a terminal if it takes long.
-            cache: whether to keep the descriptors in the user's cache folder, and to take from
-                there those of images that have not changed, by size and time. A job that was
-                interrupted then goes on where it was a minute before, at worst.
-            kind: how to search.
-            recall: of an approximate search.
+            progress: whether to show a progress bar on a terminal if it takes long.
+            cache: whether to cache descriptors in the user's cache folder, and to use the cached
+                ones of images whose size and time have not changed. An interrupted job then loses
+                the last minute at most.
+            kind: see `Index`.
+            recall: see `Index`.
 
         Raises:
             OSError: if the folder does not exist or cannot be listed.
@@ -141,7 +141,7 @@ class Index(Gallery):
         kind: str = "auto",
         recall: float = 0.95,
     ) -> Index:
-        """An index of the descriptors in a store, which the model made.
+        """Makes an index of a descriptor store.
 
         Args:
             store: the store, or its folder.
@@ -177,19 +177,19 @@ class Index(Gallery):
         descriptors: np.ndarray | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """Adds images. Those whose names are there already are replaced, and keep their metadata.
+        """Adds images. Images with a known name are replaced and keep their metadata.
 
-        Many at a time are added sooner than one by one: each call copies the descriptors, and has
-        the recall of an approximate search measured anew.
+        Add many images in one call: each call copies all descriptors and measures the recall of an
+        approximate index again.
 
         Args:
             names: their paths below `folder`.
-            descriptors: (images, dim), finite and not zero. None: the images are read and embedded,
-                and those that cannot be read go to `skipped`.
-            metadata: a dictionary, or None, for each.
+            descriptors: (images, dim), finite and not zero. None: the images are embedded, and
+                those that cannot be read are added to `skipped`.
+            metadata: a dictionary or None for each image.
 
         Raises:
-            ValueError: if something does not fit; nothing is added then.
+            ValueError: if the arguments do not fit together; nothing is added then.
         """
         names = list(names)
         check_names(names)
@@ -253,8 +253,8 @@ class Index(Gallery):
         Images added later are not augmented.
 
         Args:
-            n: how many others, from 1 on.
-            alpha: from 0, the plain mean, up: the higher, the less the unlike ones count.
+            n: number of neighbours, at least 1.
+            alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
         Raises:
             ValueError: if n or alpha is out of its range.
@@ -275,17 +275,17 @@ class Index(Gallery):
         )
 
     def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
-        """The images most like a query, best first; a notebook shows them.
+        """Searches for the images most similar to a query, best first.
 
         Args:
-            query: a path, a PIL image, an array (height, width, 3), uint8 or float in [0, 255], or
-                a `Crop` of one of these.
-            k: how many; fewer come if the index has fewer.
-            ranking: what to do to the ranking besides; None for nothing.
+            query: a path, a PIL image, an RGB array (height, width, 3), uint8 or float in
+                [0, 255], or a `Crop` of one of these.
+            k: number of results; fewer if the index has fewer images.
+            ranking: query expansion and re-ranking; None for neither.
 
         Raises:
             BadImageError: if the query cannot be read.
-            ValueError: if k is no whole number of at least 1.
+            ValueError: if k is not a whole number of at least 1.
         """
         (found,) = self.search_descriptors(self._descriptor_of(query), k, ranking)
         return Matches(found, query)
@@ -293,7 +293,7 @@ class Index(Gallery):
     def search_each(
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches | BadImageError]:
-        """`search` for several queries at once; in place of a query that cannot be read, why."""
+        """Searches for several queries; a query that cannot be read gives its error instead."""
         check_k(k)
         queries = list(queries)
         results: dict[int, Matches | BadImageError] = {}
@@ -310,13 +310,13 @@ class Index(Gallery):
         return [results[place] for place in range(len(results))]
 
     def within(self, query: ImageSource, threshold: float) -> Matches:
-        """All images whose cosine with a query is the threshold or more, best first.
+        """All images with at least this cosine similarity to a query, best first.
 
-        Exact whatever the kind of the index.
+        It is exact for every kind of index.
 
         Raises:
             BadImageError: if the query cannot be read.
-            ValueError: if the threshold is no number from -1 to 1.
+            ValueError: if the threshold is not a number from -1 to 1.
         """
         check_threshold(threshold)
         (found,) = self.within_descriptors(self._descriptor_of(query), threshold)
@@ -335,12 +335,12 @@ class Index(Gallery):
     def save(self, path: str | Path) -> None:
         """Writes the index to a folder, or to one file if the name ends in `.npz`.
 
-        A folder holds all of it; an index that was there is replaced, at one moment. An `.npz` file
-        is for `numpy.load` and holds `names`, `descriptors`, `scales`, `model_id`, `model_name`,
-        `skipped_names` and `skipped_reasons`: no metadata, and `load` searches it exactly.
+        A folder holds everything; an index in it is replaced atomically. An `.npz` file is for
+        `numpy.load` and has `names`, `descriptors`, `scales`, `model_id`, `model_name`,
+        `skipped_names` and `skipped_reasons`. It has no metadata, and `load` gives an exact index.
 
         Raises:
-            OSError: if it cannot be written; what was there is left as it was.
+            OSError: if it cannot be written; the old index is unchanged then.
         """
         contents = {
             "names": self.names,
@@ -360,19 +360,19 @@ class Index(Gallery):
     def load(
         cls, path: str | Path, model: ImageEmbedder, folder: str | Path | None = None
     ) -> Index:
-        """Reads an index that `save` wrote. Nothing in it is executed.
+        """Loads an index that `save` wrote. Nothing in it is executed.
 
-        Of a folder, the sha256 of every file is compared, and the descriptors are mapped.
+        For a folder, the sha256 of every file is verified, and descriptors are memory-mapped.
 
         Args:
             path: the folder or the file.
             model: the model that the index was built with.
-            folder: where the images are now. None: where they were when it was built, if the index
-                is a folder and that is still there; else here.
+            folder: the folder of the images. None: the one that it was built from if that exists
+                and the index is a folder; else the current folder.
 
         Raises:
             OSError: if it cannot be read.
-            ValueError: if it is no such index, is damaged, or was made with another model.
+            ValueError: if it is not an index, is damaged, or was made with another model.
         """
         contents = read_contents(path) if Path(path).is_dir() else read_file(path)
         descriptors = contents["descriptors"]

@@ -1,4 +1,4 @@
-"""The store itself: opened, added to and read."""
+"""The descriptor store: create, open, append and read."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class DescriptorStore:
     Made by `create` and `open`.
 
     Attributes:
-        folder: where it is.
-        settings: what made the descriptors, and how they are kept; its fields are attributes of
-            the store as well: model_id, model_name, dim, dtype and scales.
+        folder: the folder of the store.
+        settings: the model and the format of the descriptors; its fields are attributes of the
+            store as well: model_id, model_name, dim, dtype and scales.
     """
 
     def __init__(self, folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
@@ -69,20 +69,20 @@ class DescriptorStore:
         scales: Sequence[float],
         dtype: str = "float32",
     ) -> DescriptorStore:
-        """Makes a store, or opens the one that is there if its settings are the same.
+        """Creates a store, or opens an existing one with the same settings.
 
         Args:
-            folder: where; made if need be.
+            folder: the folder; it is created if necessary.
             model_id: `fingerprint` of the model.
-            model_name: what to call it in messages; may differ from that of the store there.
-            dim: length of a descriptor.
-            scales: at which the images are embedded.
+            model_name: the name of the model, for messages; it may differ from that in the store.
+            dim: the dimension of a descriptor.
+            scales: the scales at which images are embedded.
             dtype: "float32", or "float16" for half the size and three digits.
 
         Raises:
-            StoreError: if a setting has a wrong type or value, differs from that of the store
-                there, or what is there is no store.
-            OSError: if the folder cannot be made or written.
+            StoreError: if a setting has a wrong type or value or differs from that of the store,
+                or the folder is not a store.
+            OSError: if the folder cannot be created or written.
         """
         settings = Settings(model_id, model_name, dim, dtype, tuple(map(float, scales)))
         folder = Path(folder)
@@ -106,8 +106,8 @@ class DescriptorStore:
         """Opens a store. No name in it leads out of the folder, and nothing is executed.
 
         Raises:
-            FileNotFoundError: if there is none.
-            StoreError: if `store.json` is not what it must be; names what is wrong.
+            FileNotFoundError: if there is no store.
+            StoreError: if `store.json` is not valid; the message says why.
         """
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
@@ -121,16 +121,16 @@ class DescriptorStore:
         return sum(part.rows for part in self._parts)
 
     def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
-        """Adds descriptors as one part; when this returns, they are on the disk.
+        """Adds descriptors in one file, which is on the disk when this returns.
 
         Args:
-            ids: names of the images, each new to the store.
+            ids: ids of the images, none of which is in the store.
             descriptors: (len(ids), dim), finite.
 
         Raises:
-            StoreError: if an id is no text, empty or there already, or the descriptors are not
-                finite or of another shape; nothing is written then.
-            OSError: if the part cannot be written; the store stays as it was.
+            StoreError: if an id is not a text, is empty or is in the store, or the descriptors
+                are not finite or have another shape; nothing is written then.
+            OSError: if the file cannot be written; the store is unchanged then.
         """
         ids = list(ids)
         rows = self._checked_rows(ids, descriptors)
@@ -163,7 +163,7 @@ class DescriptorStore:
         return ids
 
     def parts(self) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Each part's ids and descriptors, (rows, dim) float32, with one part in memory at a time.
+        """The ids and descriptors of each file, (rows, dim) float32, one file in memory at a time.
 
         Raises:
             StoreError: if a part is missing or damaged.

@@ -1,4 +1,4 @@
-"""What is done to a ranking besides comparing descriptors, and the one way to do it."""
+"""The options of a ranking, and the function that applies them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ MAX_LIST = 4096
 
 @dataclass(frozen=True)
 class Ranking:
-    """Options of a search. By default none of them is on, and the ranking is by cosine.
+    """Options of a search. By default all are off, and results are ranked by cosine similarity.
 
     Attributes:
-        expand: with how many of its first results each query is expanded; 0 for none. See
-            `expand_queries`.
-        alpha: of the expansion: the higher, the less the unlike ones count; 0 for a plain mean.
-        rerank: how many of the first results are re-ranked; 0 for none. Of what is sought after
-            that length nothing is changed. See `rerank`.
-        k1: of the re-ranking: how many neighbours of an image are looked at.
-        k2: of the re-ranking: over how many neighbours it takes a mean.
-        weight: of the re-ranking: what the cosine still counts, from 0 to 1.
+        expand: number of first results that expand a query; 0 for none. See `expand_queries`.
+        alpha: exponent of the similarity as a weight in the expansion; 0 is the plain mean.
+        rerank: number of first results that are re-ranked; 0 for none. Results after them keep
+            their order. See `rerank`.
+        k1: number of neighbours that the re-ranking compares.
+        k2: number of neighbours that the re-ranking averages over.
+        weight: weight of the cosine similarity in the re-ranking, from 0 to 1.
 
     Raises:
-        ValueError: if a value is out of its range; the message names it.
+        ValueError: if a value is out of range; the message names it.
     """
 
     expand: int = 0
