@@ -32,7 +32,7 @@ class ImageConverter:
     """Resizes RGB images for a network; equal settings give equal arrays, wherever it runs.
 
     Attributes:
-        size: pixels; what of depends on `mode`. A pair is (height, width).
+        size: in pixels; its meaning depends on `mode`. A pair is (height, width).
         mode: "squash" gives `size` x `size`, or the pair, whatever the aspect ratio;
             "short_side" and "long_side" bring that side to `size` and keep the aspect ratio (the
             former only up to 4 : 1, a longer image is squeezed to that); "max_side" keeps the

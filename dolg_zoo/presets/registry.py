@@ -85,7 +85,7 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
 
     Raises:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
-        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     preset = DEFAULT_PRESET if preset is None else preset
     if isinstance(preset, str) and preset.startswith("hf://"):
@@ -139,7 +139,7 @@ def load_preset(
 
     Raises:
         PresetError: as `locate_preset`, and if a file is not what it should be.
-        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     from dolg_zoo.presets.converted import convert_and_keep, metadata_of
     from dolg_zoo.presets.folder import read_preset
@@ -163,7 +163,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
     Raises:
         PresetError: as `locate_preset`, and if the preset keeps no head.
-        WeightsError: if a file cannot be downloaded, or is not the one that was promised.
+        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     from dolg_zoo.presets.folder import read_margin_head
 
@@ -177,7 +177,7 @@ def fetch_margin_head(located: LocatedPreset) -> None:
     """Puts a preset's margin head beside its other files, if it keeps one on the Hub.
 
     Raises:
-        WeightsError: if it cannot be downloaded, or is not the one that was promised.
+        WeightsError: if it cannot be downloaded, or its sha256 differs from the expected.
     """
     entry = load_manifest().presets.get(located.name)
     if entry is not None and entry.source is not None and MARGIN_HEAD in entry.files:

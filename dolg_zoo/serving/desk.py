@@ -124,7 +124,7 @@ class SearchDesk:
         name: str,
         box: tuple[float, float, float, float] | None = None,
     ) -> Explanation:
-        """What of an image, and of one in the index, speaks for their match.
+        """Explains why an image matches one of the index.
 
         Raises:
             BadImageError: if one of them cannot be read.

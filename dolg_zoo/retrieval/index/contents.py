@@ -51,7 +51,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no index.
-        ValueError: if a file is not what it must be; names it.
+        ValueError: if a file is not valid; the message names it.
     """
     settings, paths = read_folder(folder)
     path = Path(folder) / "index.json"

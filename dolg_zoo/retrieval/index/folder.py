@@ -102,7 +102,7 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
 
     Raises:
         FileNotFoundError: if there is no index.
-        ValueError: if a file is not what it must be; names it.
+        ValueError: if a file is not valid; the message names it.
     """
     folder = Path(folder)
     path = folder / MANIFEST

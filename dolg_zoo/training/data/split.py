@@ -1,4 +1,4 @@
-"""What of the labelled images is kept back to validate on."""
+"""Splits labelled images into training and validation."""
 
 from __future__ import annotations
 

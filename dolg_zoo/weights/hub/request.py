@@ -1,4 +1,4 @@
-"""Files from the Hub or its cache, none of them handed out that is not what it must be."""
+"""Files from the Hub or its cache, each verified before it is used."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
     """What `write_manifest` wrote.
 
     Raises:
-        StoreError: if it is not what it must be; names what is wrong.
+        StoreError: if it is not valid; the message says why.
     """
     path = folder / MANIFEST
     try:
