@@ -233,7 +233,7 @@ class DOLG(ImageEmbedder, keras.Model):
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))
 
     def metadata_when_changed(self) -> dict[str, Any]:
-        """The part of `metadata` that holds for a model made from this one, for instance by training."""
+        """The part of `metadata` that also holds for a model made from this one, as by training."""
         stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
         if preset:
             stale |= {"source", "figures", "figures_note"}
