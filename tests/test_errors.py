@@ -1,0 +1,59 @@
+"""One base class for all errors that a user can meet, and the built-in type that each also is."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dolg_zoo
+from dolg_zoo import errors
+
+BUILTIN = {
+    ValueError: {
+        *("BadImageError", "BadImagesError", "CheckpointError", "DataError", "ExportError"),
+        *("GroundTruthError", "ManifestError", "PortingError", "PresetError"),
+        *("RuntimeMissingError", "StoreError", "TrainingConfigError"),
+    },
+    RuntimeError: {"CompilationError", "RayError", "WorkerLostError"},
+    ArithmeticError: {"DivergedError"},
+}
+
+
+@pytest.mark.parametrize(
+    ("builtin", "name"), [(kind, name) for kind, names in BUILTIN.items() for name in names]
+)
+def test_an_error_is_also_of_a_builtin_type(builtin, name):
+    assert issubclass(getattr(errors, name), builtin)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_one_clause_catches_all(name):
+    assert issubclass(getattr(errors, name), errors.DOLGZooError)
+
+
+def test_no_other_module_has_errors_of_its_own():
+    package = Path(dolg_zoo.__file__).parent
+    found = {
+        (path.name, node.name)
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    }
+    elsewhere = {(file, name) for file, name in found if file != "errors.py" and name[0] != "_"}
+    # what is wrong with a file, in words that a CheckpointError then puts the file's name before
+    assert {file for file, _ in elsewhere} == {"faults.py"}
+    assert {name for file, name in found if file == "errors.py"} == set(errors.__all__)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("preprocessing", "BadImageError"),
+        ("presets", "PresetError"),
+        ("publishing", "PublishError"),
+        ("runtimes", "RuntimeMissingError"),
+        ("weights", "DownloadError"),
+    ],
+)
+def test_an_error_can_still_be_imported_from_where_it_was(module, name):
+    assert getattr(getattr(dolg_zoo, module), name) is getattr(errors, name)
