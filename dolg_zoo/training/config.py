@@ -1,4 +1,4 @@
-"""All that a training run is told, from one TOML file."""
+"""The configuration of a training run, from one TOML file."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ else:
 
 @dataclasses.dataclass(frozen=True)
 class ModelPlan:
-    """What is trained: a preset, or an architecture with a new head.
+    """The model to train: a preset, or an architecture with a new head.
 
     Attributes:
         preset: a name, hf://user/repo, or a folder; None with an architecture.
         architecture: a name of `dolg_zoo.BACKBONES`; None with a preset.
-        backbone_weights: "imagenet" or "random"; of an architecture.
-        settings: of an architecture: fields of `DOLGConfig`, such as descriptor_dim, and
-            image_converter, a table of the attributes of `ImageConverter`.
+        backbone_weights: "imagenet" or "random"; only with an architecture.
+        settings: only with an architecture: fields of `DOLGConfig`, such as descriptor_dim, and
+            image_converter, a table with the attributes of `ImageConverter`.
     """
 
     preset: str | None = None
@@ -57,13 +57,13 @@ class ModelPlan:
 
 @dataclasses.dataclass(frozen=True)
 class SplitPlan:
-    """What is kept back to validate on.
+    """The images for validation.
 
     Attributes:
-        by: "class" keeps whole classes back, as search will meet things never seen; "image" a
-            share of each class's images; "none" nothing.
-        share: the share that is kept back, from above 0 to below 1.
-        classes: names of the classes kept back, in place of a share of them.
+        by: "class" takes whole classes, since a search meets objects that were not trained on;
+            "image" takes a share of the images of each class; "none" takes nothing.
+        share: the share of classes or images for validation, above 0 and below 1.
+        classes: names of the classes for validation, instead of a share.
     """
 
     by: str = "class"
@@ -81,8 +81,8 @@ class HeadPlan:
 
     Attributes:
         name: a name of `dolg_zoo.layers.MARGIN_HEADS`.
-        dynamic_margins: whether rare classes get larger margins; of "subcenter_arcface".
-        settings: of the layer, such as scale and margin.
+        dynamic_margins: whether rare classes get larger margins; only for "subcenter_arcface".
+        settings: arguments of the layer, such as scale and margin.
     """
 
     name: str = "subcenter_arcface"
@@ -99,22 +99,22 @@ class HeadPlan:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerPlan:
-    """How steps are taken; the defaults are the official DOLG's but for the rate.
+    """The optimizer. The defaults are those of the official code, except the learning rate.
 
     Attributes:
         name: "sgd" (with Nesterov momentum) or "adamw".
-        learning_rate: the highest rate, reached after the warm-up; falls as a cosine to 0.
-        momentum: of SGD, from 0 to below 1.
-        weight_decay: SGD adds it, times the weight, to the gradient, as PyTorch does; AdamW
-            shrinks the weight, apart from the gradient.
-        warmup_epochs: epochs in which the rate rises from 0.
-        backbone_rate: what the rate is multiplied with in the backbone.
-        layer_decay: what it is further multiplied with in the backbone's first layer; from there
-            to the last layer it grows in equal ratios.
-        clip_norm: the most that the gradient's length over all weights may be; 0 for no bound.
-        accumulate: batches whose gradients are averaged for one step.
-        ema: how much of itself the running mean of the weights keeps at each step, such as 0.999;
-            validated and saved is the mean. 0 for no mean.
+        learning_rate: the maximum learning rate, after the warm-up; it then falls to 0 as a cosine.
+        momentum: momentum of SGD, at least 0 and below 1.
+        weight_decay: SGD adds weight_decay × weight to the gradient, as PyTorch does; AdamW decays
+            the weight independently of the gradient.
+        warmup_epochs: number of epochs in which the learning rate rises from 0.
+        backbone_rate: factor of the learning rate in the backbone.
+        layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
+            in the last layer.
+        clip_norm: maximum global gradient norm; 0 for none.
+        accumulate: number of batches whose gradients are averaged for one step.
+        ema: momentum of the exponential moving average of the weights, such as 0.999. The average
+            is validated and saved. 0 for none.
     """
 
     name: str = "sgd"
@@ -144,17 +144,17 @@ class OptimizerPlan:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationPlan:
-    """How training images are altered, each anew in every epoch.
+    """Random augmentation of training images, new in every epoch.
 
     Attributes:
-        crop: whether a part of random size and shape is cut out.
-        area: the smallest and largest share of the image that the part has.
-        flip: whether half of the images are mirrored.
-        brightness: by how much it varies, from 0 (not) to 1; `keras.layers.RandomColorJitter`.
-        contrast: the same.
-        saturation: the same.
-        hue: the same, from 0 to 0.5.
-        cut_out: the largest side of the box that is erased, as a share of the image's; 0 for none.
+        crop: whether to crop a part of random size and aspect ratio.
+        area: minimum and maximum area of that part, as a share of the image.
+        flip: whether to mirror half of the images.
+        brightness: factor of `keras.layers.RandomColorJitter`, from 0 (none) to 1.
+        contrast: the same for contrast.
+        saturation: the same for saturation.
+        hue: the same for hue, from 0 to 0.5.
+        cut_out: maximum side of an erased box, as a share of the image side; 0 for none.
     """
 
     crop: bool = True
@@ -182,22 +182,22 @@ class AugmentationPlan:
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """How long and how large.
+    """Length of the run, batches and precision.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step, over all workers together.
-        image_size: pixels, (image_size, image_size) to train on.
-        seed: of all that is random.
-        balanced: whether classes, not images, are drawn equally often.
+        epochs: number of passes over the training images.
+        batch_size: images per step, of all workers together.
+        image_size: height and width of training images in pixels.
+        seed: the seed of all random numbers.
+        balanced: whether to draw all classes equally often, instead of all images.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
-        freeze_backbone_epochs: epochs at the beginning in which only what is new learns.
-        backbone_batch_norm: "frozen" keeps the means and variances that the backbone has;
-            "trained" takes each batch's own, which needs large batches.
-        checkpoint_minutes: after how many minutes the state is kept; at each epoch's end it is
-            anyway.
-        early_stop_epochs: epochs without a better validation mAP after which it ends; 0 for never.
-        tensorboard: whether curves for TensorBoard are written.
+        freeze_backbone_epochs: number of epochs at the beginning in which the backbone is frozen.
+        backbone_batch_norm: "frozen" uses the moving averages of the backbone; "trained" uses the
+            statistics of each batch, which needs large batches.
+        checkpoint_minutes: minutes between checkpoints; each epoch also ends with one.
+        early_stop_epochs: number of epochs without a better validation mAP after which the run
+            ends; 0 for never.
+        tensorboard: whether to write curves for TensorBoard.
     """
 
     epochs: int = 10
@@ -229,21 +229,20 @@ class RunPlan:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """All of a run. Each part is a table of the TOML file, its attributes the table's keys.
+    """A training run. Each attribute is a table of the TOML file.
 
     Attributes:
-        data: where the images are: what `dolg_zoo.training.data.load_examples` takes.
-        model: what is trained.
-        split: what is kept back to validate on.
+        data: the source of the images, for `dolg_zoo.training.data.load_examples`.
+        model: the model to train.
+        split: the images for validation.
         head: the margin head.
-        optimizer: how steps are taken.
-        augmentation: how images are altered.
-        run: how long and how large.
-        metadata: what the preset says of itself besides what is known of the run, under the keys
-            that `dolg publish` takes, such as description and license.
+        optimizer: the optimizer.
+        augmentation: the augmentation of training images.
+        run: length of the run, batches and precision.
+        metadata: metadata of the new preset, such as description and license; see `dolg publish`.
 
     Raises:
-        TrainingConfigError: if a value is out of its range; the message names table and key.
+        TrainingConfigError: if a value is out of range; the message names table and key.
     """
 
     data: dict
