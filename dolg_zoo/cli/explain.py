@@ -54,7 +54,8 @@ def explain(
     if explanation.score is not None:
         print(f"cosine {explanation.score:.4f}")
         for side in explanation.sides:
-            local = 0.0 if side.places is None else side.places.sum()
+            assert side.places is not None  # of two photographs
+            local = side.places.sum()
             print(f"  {shown(side.name)}: local {local:+.4f}, global {side.global_part:+.4f}")
     print(f"written to {shown(output)}")
 

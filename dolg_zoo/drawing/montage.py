@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -123,16 +124,13 @@ def montage_rows(
     # a line is the query or None, and at most `columns` results
     lines: list[list[_Cell | None]] = []
     for query, results in rows:
-        found = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
-        for start in range(0, max(len(found), 1), columns):
+        shown = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
+        for start in range(0, max(len(shown), 1), columns):
             first = _Cell(query, height, rank=None) if start == 0 else None
-            lines.append([first, *found[start : start + columns]])
+            lines.append([first, *shown[start : start + columns]])
     width_of = [
-        max(
-            (cell.thumbnail.width for line in lines for cell in line[place : place + 1] if cell),
-            default=0,
-        )
-        for place in range(max(map(len, lines)))
+        max((cell.thumbnail.width for cell in cells if cell), default=0)
+        for cells in zip_longest(*lines)
     ]
     line_height = height + CAPTION + LINE_GAP
     divider = 2 * GAP  # between the query and its results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image
@@ -229,7 +229,7 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSourc
     ):
         return [images]
     if isinstance(images, np.ndarray):
-        return [*images]
+        return cast("Sequence[ImageSource]", images)
     wanted = "a path, a PIL image, an array, a Crop, or any number of these"
     if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dolg_zoo.backbones import BACKBONES, imagenet_normalization, load_imagenet_weights
-from dolg_zoo.backbones.imagenet_sources import check_imagenet_source
+from dolg_zoo.backbones.imagenet_sources import SHIPPED, check_imagenet_source
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import locate_preset, preset_names, preset_tags, read_preset
-from dolg_zoo.weights import load_manifest
 
 
 def __getattr__(name: str) -> Callable[..., DOLG]:
@@ -97,7 +96,7 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
             f"dolg_{architecture} has the backbone {architecture}; for {overrides['backbone']!r}"
             f" call dolg_{overrides['backbone']}."
         )
-    ships = backbone_weights and _ships(architecture)
+    ships = backbone_weights and architecture in SHIPPED
     if backbone_weights and not ships:
         check_imagenet_source(architecture)  # before the network is built
     converter = overrides.pop("image_converter", None)
@@ -115,12 +114,6 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
     elif backbone_weights:
         load_imagenet_weights(architecture, net.backbone)
     return DOLG(net, converter or _converter_for(config), {"name": f"dolg_{architecture}"})
-
-
-def _ships(architecture: str) -> bool:
-    """Whether a preset in the package has ImageNet weights, so that nothing is downloaded."""
-    entry = load_manifest().presets.get(f"dolg_{architecture}_imagenet")
-    return entry is not None and entry.source is None
 
 
 def _copy_embedded(architecture: str, backbone) -> None:

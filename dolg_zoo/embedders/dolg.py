@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dolg_zoo.exporting import export_model
 from dolg_zoo.exporting.export import Accept
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
+from dolg_zoo.models.dtype_policy import dtype_policy
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets import (
     Preset,
@@ -31,7 +31,6 @@ from dolg_zoo.presets import (
     write_preset,
 )
 from dolg_zoo.runtimes import default_runtime
-from dolg_zoo.runtimes.compile import Infer
 from dolg_zoo.runtimes.telemetry import no_telemetry
 from dolg_zoo.weights import load_manifest
 
@@ -45,18 +44,6 @@ class _Presets:
             name: {key: getattr(entry, key) for key in told}
             for name, entry in load_manifest().entries.items()
         }
-
-
-@contextmanager
-def _dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[str | None]:
-    """Makes a dtype policy the global one meanwhile; gives its name."""
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield None if dtype is None else keras.config.dtype_policy().name
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -140,15 +127,15 @@ class DOLG(ImageEmbedder, keras.Model):
             WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
             ValueError: if `dtype` is not a dtype policy.
         """
-        with _dtype_policy(dtype) as policy:
-            name, loaded = load_preset(preset, load_weights=load_weights, dtype=policy)
-            metadata = {**loaded.metadata, "preset": name}
-            if not load_weights:
-                metadata = {"name": f"{name} with random weights"}
-            try:
+        name, loaded = load_preset(preset, load_weights=load_weights, dtype=dtype)
+        metadata = {**loaded.metadata, "preset": name}
+        if not load_weights:
+            metadata = {"name": f"{name} with random weights"}
+        try:
+            with dtype_policy(dtype):
                 return cls(loaded.net, loaded.image_converter, metadata)
-            except ValueError as error:
-                raise PresetError(f"{name}: {error}") from error
+        except ValueError as error:
+            raise PresetError(f"{name}: {error}") from error
 
     def load_margin_head(self) -> keras.layers.Layer:
         """Loads the margin head that the preset was trained with, to continue the training.
@@ -364,13 +351,6 @@ class DOLG(ImageEmbedder, keras.Model):
             with no_telemetry():
                 super().export(filepath, format, verbose, input_signature, **kwargs)
             return None
-        refuse_or_note: Accept | None = None
-        if accept is not None:
-            judge = accept
-
-            def refuse_or_note(infer: Infer, record: dict[str, Any]) -> dict[str, Any]:
-                return judge(CompiledDOLG(infer, record))
-
         facts = export_model(
             self,
             filepath,
@@ -378,7 +358,7 @@ class DOLG(ImageEmbedder, keras.Model):
             precision=precision,
             size=size,
             calibration=calibration,
-            accept=refuse_or_note,
+            accept=accept and _of_compiled(accept),
         )
         if verbose:
             print(f"Saved artifact at '{filepath}'.")
@@ -441,6 +421,10 @@ class DOLG(ImageEmbedder, keras.Model):
         model = cls(**config)
         model.trainable = trainable
         return model
+
+
+def _of_compiled(accept: Callable[[CompiledDOLG], dict[str, Any]]) -> Accept:
+    return lambda infer, record: accept(CompiledDOLG(infer, record))
 
 
 def _check_fit(net: DOLGNet, converter: ImageConverter) -> None:

@@ -130,7 +130,7 @@ def embedded(
 
 def _key(name: str, image: Path | Crop) -> str:
     path, box = (image.source, image.box) if isinstance(image, Crop) else (image, "")
-    return "\t".join(map(str, (*key_of(Path(str(path)), name), box)))
+    return "\t".join(map(str, (*key_of(cast("Path", path), name), box)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.models.dtype_policy import dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
     CONFIG,
@@ -109,7 +110,7 @@ def read_preset(
     known: Mapping[str, str] | None = None,
     *,
     load_weights: bool = True,
-    dtype: str | None = None,
+    dtype: str | keras.DTypePolicy | None = None,
 ) -> Preset:
     """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
 
@@ -118,8 +119,8 @@ def read_preset(
         known: sha256 of files in it, by name, that have just been worked out: to spare doing it
             again for a large one.
         load_weights: False for the same network with random weights.
-        dtype: a dtype policy for the layers of a backbone that is described in the preset; other
-            layers have Keras's global one.
+        dtype: a dtype policy of the layers; None for Keras's global one, or for that which a
+            backbone that the preset describes was saved with.
 
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
@@ -138,7 +139,7 @@ def read_preset(
         names = (WEIGHTS,) if load_weights else ()
         weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})
         try:
-            with to_be_filled() if load_weights else nullcontext():
+            with to_be_filled() if load_weights else nullcontext(), dtype_policy(dtype):
                 net = _network(config, dtype)
         except Exception as error:  # Keras raises nearly every type there is for a wrong graph
             raise PresetError(f"{folder / CONFIG}: {error}") from error
@@ -168,7 +169,7 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
 
 
-def _network(config: Mapping[str, Any], dtype: str | None) -> DOLGNet:
+def _network(config: Mapping[str, Any], dtype: str | keras.DTypePolicy | None) -> DOLGNet:
     unknown = set(config) - {"format_version", "dolg", "backbone", "margin_head"}
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")

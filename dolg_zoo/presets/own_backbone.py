@@ -107,7 +107,9 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
     return config
 
 
-def deserialize_backbone(config: dict[str, Any], dtype: str | None = None) -> keras.Model:
+def deserialize_backbone(
+    config: dict[str, Any], dtype: str | keras.DTypePolicy | None = None
+) -> keras.Model:
     """The backbone that `serialize_backbone` described, with new weights.
 
     Args:
@@ -131,7 +133,7 @@ def deserialize_backbone(config: dict[str, Any], dtype: str | None = None) -> ke
         )
     if dtype is not None:
         config = deepcopy(config)
-        _set_dtype_policy(config, dtype)
+        _set_dtype_policy(config, keras.dtype_policies.get(dtype).name)
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 

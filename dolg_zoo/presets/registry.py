@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -128,14 +127,17 @@ def hashes_of(located: LocatedPreset) -> dict[str, str]:
 
 
 def load_preset(
-    preset: str | Path | None = None, *, load_weights: bool = True, dtype: str | None = None
+    preset: str | Path | None = None,
+    *,
+    load_weights: bool = True,
+    dtype: str | keras.DTypePolicy | None = None,
 ) -> tuple[str, Preset]:
     """A preset, and the name to call it by.
 
     Args:
         preset: a name, hf://user/repo, or a folder; None for the default.
         load_weights: False for the same network with random weights.
-        dtype: a dtype policy, as in `read_preset`.
+        dtype: a dtype policy of the layers; None for Keras's global one.
 
     Raises:
         PresetError: as `locate_preset`, and if a file is not what it should be.
@@ -145,14 +147,19 @@ def load_preset(
     from dolg_zoo.presets.folder import read_preset
 
     entry = load_manifest().checkpoints.get(preset) if isinstance(preset, str) else None
-    if entry is not None and load_weights:
-        loaded = _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
-        # what is said of the weights may be known better now than when they were converted
-        return entry.name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
-    located = locate_preset(preset)
-    with _named(located):
-        read = partial(read_preset, load_weights=load_weights, dtype=dtype)
-        return located.name, read(located.folder, located.sha256)
+    if entry is not None and load_weights and dtype is None:
+        name, loaded = entry.name, _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
+    else:
+        located = locate_preset(preset)  # what is converted for it is kept in float32
+        with _named(located):
+            name = located.name
+            loaded = read_preset(
+                located.folder, located.sha256, load_weights=load_weights, dtype=dtype
+            )
+    if entry is None:
+        return name, loaded
+    # what is said of the weights may be known better now than when they were converted
+    return name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:

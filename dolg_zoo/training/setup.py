@@ -15,6 +15,7 @@ from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.layers import dynamic_margins
 from dolg_zoo.models import MarginClassifier
+from dolg_zoo.models.dtype_policy import dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.training.augmentation import build_augmentation
 from dolg_zoo.training.config import TrainingConfig
@@ -58,17 +59,12 @@ class Run:
             )
         self.steps_per_epoch = steps_per_epoch(len(self.training), plan.batch_size)
         self.strategy = choose_strategy()
-        policy = keras.config.dtype_policy()
         keras.utils.set_random_seed(plan.seed)
-        keras.config.set_dtype_policy(plan.precision)
-        try:
-            with self.strategy.scope():
-                self.model = build_model(config)
-                self.classifier = build_classifier(config, self.model, self.training)
-                self.augmentation = build_augmentation(config.augmentation, plan.seed)
-                self._compile()
-        finally:
-            keras.config.set_dtype_policy(policy)
+        with dtype_policy(plan.precision), self.strategy.scope():
+            self.model = build_model(config)
+            self.classifier = build_classifier(config, self.model, self.training)
+            self.augmentation = build_augmentation(config.augmentation, plan.seed)
+            self._compile()
         self.loop = Loop(self.classifier, self.augmentation, self.strategy)
 
     def _compile(self) -> None:

@@ -522,6 +522,22 @@ def test_what_a_faster_process_kept_stays(moment, small, cache, monkeypatch, cap
 # the list of presets
 
 
+def test_a_dtype_that_is_asked_for_does_not_reach_what_is_kept(small, cache, monkeypatch):
+    convert, policies = converted.convert_checkpoint, []
+
+    def recorded(*arguments):
+        policies.append(keras.config.dtype_policy().name)
+        return convert(*arguments)
+
+    monkeypatch.setattr(converted, "convert_checkpoint", recorded)
+    halved = DOLG.from_preset(NAME, dtype="float16")
+    assert policies == ["float32"]
+    assert "float16" in {weight.dtype for weight in halved.net.weights}
+    assert halved.metadata["description"] == ENTRY.description
+    assert {weight.dtype for weight in DOLG.from_preset(NAME).net.weights} == {"float32"}
+    assert policies == ["float32"]
+
+
 def test_it_is_listed_without_being_fetched(manifest, hub):
     assert preset_names() == [NAME]
     assert registry.preset_tags("resnet50") == ["gldv2"]

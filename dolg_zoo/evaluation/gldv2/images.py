@@ -69,7 +69,8 @@ class Images:
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
         """Descriptors by id, what could not be embedded, and the store that they are from."""
-        if self.paths is not None and model is not None:
+        if self.paths is not None:
+            assert model is not None  # `needs_model` says so
             return *embedded(model, self.paths, self.folder, scales, progress), None
         store = open_descriptors(self.folder, model, scales)
         collection = Collection.of_store(store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Gallery:
     @property
     def recall(self) -> float:
         """The measured recall at 10; 1 for an exact index."""
-        return 1.0 if self._nearest.recall is None else self._nearest.recall
+        return cast(float, self._nearest.recall)  # it is measured as an index is built
 
     @property
     def asked_recall(self) -> float:
