@@ -9,13 +9,13 @@ import dolg_zoo
 from dolg_zoo import errors
 
 BUILTIN = {
-    ValueError: {
+    ValueError: [
         *("BadImageError", "BadImagesError", "CheckpointError", "DataError", "ExportError"),
         *("GroundTruthError", "ManifestError", "PortingError", "PresetError"),
         *("RuntimeMissingError", "StoreError", "TrainingConfigError"),
-    },
-    RuntimeError: {"CompilationError", "RayError", "WorkerLostError"},
-    ArithmeticError: {"DivergedError"},
+    ],
+    RuntimeError: ["CompilationError", "RayError", "WorkerLostError"],
+    ArithmeticError: ["DivergedError"],
 }
 
 
