@@ -1,13 +1,24 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all.
+
+What a killed process left beside them is removed a day later by the next one that writes there.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+DAY_S = 24 * 60 * 60
+
+_UNFINISHED = re.compile(r"\.dolg-[0-9a-f]+-[0-9a-f]{8}\.tmp")
+_cleaned: set[Path] = set()
 
 
 @contextmanager
@@ -25,13 +36,11 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             yield file
         return
     given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link
-    unfinished = path.with_name(f".dolg-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    unfinished = _unfinished(path.parent)
     try:
         with unfinished.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        put(unfinished, path)
     except BaseException as error:
         with suppress(OSError):
             unfinished.unlink()
@@ -40,8 +49,121 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def replacing_folder(
+    path: str | Path, keep_if: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
+    """A new folder to write into, which takes `path`'s place once all of it is on the disk.
+
+    If the block raises, what was at `path` is still there. If the process dies, it is there or,
+    between two renames, nothing is.
+
+    Args:
+        path: the place; the folders above it are made if necessary.
+        keep_if: is asked about a file or folder that is at `path` by then; if it answers yes,
+            that one stays and the new one is dropped.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with scratch_folder(path) as scratch:
+        made = scratch / "new"
+        made.mkdir()
+        yield made
+        put(made, path, keep_if)
+
+
+@contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, to write what `put` moves to `path`; it is removed at the end.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(path).parent
+    parent.mkdir(parents=True, exist_ok=True)
+    scratch = _unfinished(parent)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = None) -> None:
+    """Moves a file or folder to its place on the same disk, after its bytes are on that disk.
+
+    Args:
+        made: the file, or a folder in a `scratch_folder`.
+        path: the place. A file replaces a file, and a folder replaces whatever is there. A link
+            there is replaced; what it leads to stays.
+        keep_if: see `replacing_folder`.
+
+    Raises:
+        OSError: if it cannot be moved; what was at `path` is still there.
+    """
+    path = Path(path)
+    for file in [made, *made.rglob("*")]:
+        if file.is_file():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+    if not made.is_dir():
+        made.replace(path)
+        return
+    try:
+        made.rename(path)
+    except OSError:
+        if not os.path.lexists(path):
+            raise
+        if not (keep_if and keep_if(path)):
+            _exchange(made, path)
+
+
+def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
+    """Removes what processes that were killed left in a folder while they used this module.
+
+    Args:
+        folder: the folder.
+        older_than_s: seconds since the last change of what is removed. 0 is only for a folder
+            that no other process writes to.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(OSError):
+                if not _UNFINISHED.fullmatch(path.name):
+                    continue
+                if time.time() - path.lstat().st_mtime < older_than_s:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+
+
 def is_special(path: str | Path) -> bool:
     """Whether it is there and no regular file, but a pipe, say, or `/dev/stdout`."""
     # asked of the path as it is: what /dev/stdout leads to has no path if it is a pipe
     path = Path(path)
     return path.exists() and not path.is_file()
+
+
+def _exchange(made: Path, path: Path) -> None:
+    old = made.with_name("replaced")
+    with suppress(FileNotFoundError):  # if another process has just moved it
+        path.rename(old)
+    try:
+        made.rename(path)
+    except OSError:
+        if os.path.lexists(path):  # another process was faster
+            return
+        if os.path.lexists(old):
+            old.rename(path)
+        raise
+
+
+def _unfinished(folder: Path) -> Path:
+    """A name that no other process uses; the first call for a folder also cleans it up."""
+    if folder not in _cleaned:
+        _cleaned.add(folder)
+        remove_unfinished(folder, DAY_S)
+    return folder / f".dolg-{os.getpid():x}-{secrets.token_hex(4)}.tmp"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo._util.files import put, scratch_folder
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting import saved_model
 from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, plan_export
@@ -59,8 +58,8 @@ def export_model(
     images = None
     if precision == "int8":  # to fail before the work
         images = calibration_images(plan.image_converter, calibration)
-    with tempfile.TemporaryDirectory(dir=plan.path.resolve().parent, prefix=".dolg-") as scratch:
-        made = Path(scratch) / "made"
+    with scratch_folder(plan.path) as scratch:
+        made = scratch / "made"
         made.mkdir()
         _write(model, made, plan, images)
         infer = saved_model.load(made) if plan.format == SAVED_MODEL else None
@@ -76,7 +75,7 @@ def export_model(
             facts.update(accept(infer, _record_of(model, made, plan)))
         del infer
         facts["bytes"] = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
-        _put(made, plan, Path(scratch))
+        _put(made, plan)
     return facts
 
 
@@ -132,16 +131,13 @@ def _record_of(model: EmbeddingModel, folder: Path, plan: Plan) -> dict[str, Any
     }
 
 
-def _put(made: Path, plan: Plan, scratch: Path) -> None:
+def _put(made: Path, plan: Plan) -> None:
     if plan.format == SAVED_MODEL:
-        if plan.path.exists():
-            plan.path.rename(scratch / "replaced")
-        made.chmod(0o755)
-        shutil.move(made, plan.path)
+        put(made, plan.path)
         return
     suffix = FORMATS[plan.format]
     beside = [file for file in made.iterdir() if file.suffix != suffix]
     if beside:  # never an old file with what belongs to a new one
         plan.path.unlink(missing_ok=True)
     for file in (*beside, made / f"model{suffix}"):
-        file.replace(plan.path.with_suffix(file.suffix))
+        put(file, plan.path.with_suffix(file.suffix))

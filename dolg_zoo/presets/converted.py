@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from dolg_zoo._util.files import replacing_folder
 from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.conversion import convert_checkpoint
 from dolg_zoo.presets.files import whole_preset
@@ -22,8 +18,6 @@ from dolg_zoo.weights import CheckpointEntry, fetch
 from dolg_zoo.weights.kept import UNKEPT, conversion_folder
 
 logger = logging.getLogger(__name__)
-
-DAY_S = 24 * 60 * 60
 
 
 def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
@@ -44,14 +38,14 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
     if backbone != entry.architecture:
         raise PresetError(f"{path} is for {entry.name}, but its backbone is {backbone}.")
 
-    def write(target: Path) -> Preset:
-        return write_preset(target, conversion.preset, conversion.margin_head)
-
     try:
         folder = conversion_folder(entry)
         if folder is None:
             raise OSError("there is no home folder")
-        return folder, _write_whole(folder, write)
+        # if another process was faster, others may be reading its folder
+        with replacing_folder(folder, keep_if=_is_whole) as made:
+            written = write_preset(made, conversion.preset, conversion.margin_head)
+        return folder, written
     except OSError as error:
         logger.warning(
             "%s is converted again in each process, since the result cannot be kept: %s."
@@ -61,7 +55,7 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
         )
     folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    written = write(folder)
+    written = write_preset(folder, conversion.preset, conversion.margin_head)
     UNKEPT[entry.file.sha256] = folder
     return folder, written
 
@@ -81,24 +75,9 @@ def metadata_of(entry: CheckpointEntry) -> dict:
     }
 
 
-def _write_whole(folder: Path, write: Callable[[Path], Preset]) -> Preset:
-    """Has a folder written beside its place, then moves it there: whole, or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > DAY_S:
-            shutil.rmtree(left, ignore_errors=True)
-    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+def _is_whole(folder: Path) -> bool:
     try:
-        written = write(unfinished)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            with suppress(PresetError):
-                whole_preset(folder)
-                return written  # another process was faster; others may be reading its folder
-            folder.rename(unfinished / "replaced")  # it was damaged
-            unfinished.rename(folder)
-            shutil.rmtree(folder / "replaced", ignore_errors=True)
-        return written
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        whole_preset(folder)
+    except PresetError:
+        return False
+    return True

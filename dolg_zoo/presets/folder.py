@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from dolg_zoo._util.files import put, scratch_folder
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -39,7 +40,6 @@ from dolg_zoo.presets.margin_head import (
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import load_weights as read_weights
-from dolg_zoo.presets.weights_file import save_weights
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
 FORMAT_VERSION = 1
@@ -88,20 +88,21 @@ def write_preset(
     converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(net, folder / WEIGHTS)
-    for name in (MARGIN_HEAD, REPORT):  # of what was here before
-        (folder / name).unlink(missing_ok=True)
-    if margin_head is not None:
-        save_margin_head(margin_head, folder / MARGIN_HEAD)
-    (folder / CONFIG).write_text(config_text, encoding="utf-8")
-    (folder / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
-    # Last, with the hashes of the rest: should the job die before, no later call takes the new
-    # files for the old preset or a mixture for either.
-    names = (CONFIG, PREPROCESSOR, WEIGHTS) + (() if margin_head is None else (MARGIN_HEAD,))
-    hashes = {name: sha256_of(folder / name) for name in names}
-    metadata = {**preset.metadata, "sha256": hashes}
-    (folder / METADATA).write_text(_to_json(metadata), encoding="utf-8")
+    with scratch_folder(folder / METADATA) as made:
+        net.save_weights(made / WEIGHTS)
+        if margin_head is not None:
+            save_margin_head(margin_head, made / MARGIN_HEAD)
+        (made / CONFIG).write_text(config_text, encoding="utf-8")
+        (made / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
+        hashes = {path.name: sha256_of(path) for path in sorted(made.iterdir())}
+        metadata = {**preset.metadata, "sha256": hashes}
+        (made / METADATA).write_text(_to_json(metadata), encoding="utf-8")
+        for name in {MARGIN_HEAD, REPORT} - {*hashes}:  # of what was here before
+            (folder / name).unlink(missing_ok=True)
+        # The metadata with the hashes of the rest comes last: should the job die before, no later
+        # call takes the new files for the old preset or a mixture for either.
+        for name in (*hashes, METADATA):
+            put(made / name, folder / name)
     return replace(preset, metadata=metadata)
 
 

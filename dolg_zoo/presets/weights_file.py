@@ -1,8 +1,7 @@
-"""model.weights.h5: written in one step, and read only if it holds this network's tensors."""
+"""model.weights.h5: read only if it holds this network's tensors."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +15,8 @@ from dolg_zoo.errors import PresetError
 from dolg_zoo.models import normalize_by_what_was_loaded
 
 
-def save_weights(net: keras.Model, path: Path) -> None:
-    """Writes the network's weights, so that `path` is at every moment whole, old or new."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        net.save_weights(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def load_weights(net: keras.Model, path: Path) -> None:
-    """Fills the network from a file that `save_weights` wrote for the same architecture.
+    """Fills the network from a file that Keras's `save_weights` wrote for the same architecture.
 
     Raises:
         PresetError: if the file is missing or damaged, leads outside itself, or does not hold one

@@ -12,8 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.cache_folder import cache_folder
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.files import replacing, replacing_folder
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.runtimes.compile import runtime_module
@@ -67,20 +65,11 @@ def write_compiled(
     Raises:
         OSError: if they cannot be.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    unfinished.mkdir()
-    try:
-        write(unfinished)
-        hashes = {name: sha256_of(unfinished / name) for name in runtime_module(runtime).FILES}
+    with replacing_folder(folder) as made:
+        write(made)
+        hashes = {name: sha256_of(made / name) for name in runtime_module(runtime).FILES}
         whole = {**record, "made_by": _maker(runtime), "sha256": hashes}
-        (unfinished / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(unfinished / "replaced")
-        with suppress(FileExistsError):  # another process was faster
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        (made / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from dolg_zoo._util.files import remove_unfinished, replacing_folder
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import TrainingConfigError
 
@@ -49,28 +49,17 @@ class CheckpointFolder:
             OSError: if it cannot be written; what was kept before stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        try:
-            self.classifier.save_weights(unfinished / WEIGHTS)
+        remove_unfinished(self.folder)
+        with replacing_folder(self.folder / f"step_{step:09d}") as made:
+            self.classifier.save_weights(made / WEIGHTS)
             state = {
                 "step": step,
-                "sha256": sha256_of(unfinished / WEIGHTS),
+                "sha256": sha256_of(made / WEIGHTS),
                 "settings": self.settings,
                 "variables": [np.asarray(variable).tolist() for variable in self.variables],
                 "progress": progress,
             }
-            (unfinished / STATE).write_text(json.dumps(state, allow_nan=False))
-            for name in (WEIGHTS, STATE):
-                with (unfinished / name).open("rb+") as file:
-                    os.fsync(file.fileno())
-            target = self.folder / f"step_{step:09d}"
-            shutil.rmtree(target, ignore_errors=True)
-            unfinished.replace(target)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+            (made / STATE).write_text(json.dumps(state, allow_nan=False))
         for old in self._all()[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 

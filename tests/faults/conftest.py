@@ -101,7 +101,12 @@ class Hub:
         return sum(len(repository.commits) for repository in self.repositories.values())
 
     def repository(self, name: str) -> Repository:
-        self.repositories[name] = Repository(self.mirror / "models" / name)
+        """The repository of that name, made at the first call.
+
+        A module's fixtures are set up once more when pytest-xdist moves its tests in two parts.
+        """
+        if name not in self.repositories:
+            self.repositories[name] = Repository(self.mirror / "models" / name)
         return self.repositories[name]
 
 

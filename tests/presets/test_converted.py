@@ -458,7 +458,7 @@ def test_what_a_killed_process_left_is_not_believed(small, hub, cache, monkeypat
 
 def test_what_a_process_killed_days_ago_left_is_cleared_away(small, hub, cache):
     folder = conversion_folder(ENTRY)
-    old, young = (folder.with_name(f".{folder.name}-{process}") for process in (1, 2))
+    old, young = (folder.with_name(f".dolg-{process}-00000000.tmp") for process in (1, 2))
     for left in (old, young):
         left.mkdir(parents=True)
         (left / "model.weights.h5").write_bytes(b"half of it")

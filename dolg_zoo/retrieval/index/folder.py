@@ -11,13 +11,12 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 
@@ -29,7 +28,6 @@ ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
 """What the files are for, and how their names end."""
 
 _NAME = re.compile(r"(descriptors|items|faiss)-[0-9a-f]{16}(\.npy|\.parquet|\.index)")
-_UNFINISHED = re.compile(r"\.dolg-[0-9a-f-]+\.tmp")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Writer = Callable[["Hashed"], None]
@@ -134,27 +132,20 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
 
 
 def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
-    unfinished = folder / f".dolg-{os.getpid():x}-{secrets.token_hex(4)}.tmp"
-    try:
-        with unfinished.open("xb") as file:
+    with scratch_folder(folder / MANIFEST) as scratch:
+        with (scratch / role).open("xb") as file:
             hashed = Hashed(file)
             write(hashed)
-            file.flush()
-            os.fsync(file.fileno())
         digest = hashed.sha256.hexdigest()
         name = f"{role}-{digest[:16]}{ROLES[role]}"
-        unfinished.replace(folder / name)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
+        put(scratch / role, folder / name)
     return {"name": name, "bytes": hashed.bytes, "sha256": digest}
 
 
 def _remove_others(folder: Path, named: set[str]) -> None:
+    remove_unfinished(folder)
     for path in folder.iterdir():
-        ours = _NAME.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)
-        if ours and path.name not in named:
+        if _NAME.fullmatch(path.name) and path.name not in named:
             with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
                 path.unlink()
 
