@@ -49,10 +49,13 @@ def rows(
                 {column: checked(row[place], column, where) for column, place in places.items()},
             )
     except csv.Error as error:
-        raise DataError(
-            f"{path}, line {found.line_num}: {error}. Look for a double quote that is not closed,"
-            " or that stands inside a value and is not doubled."
-        ) from error
+        remedy = (
+            "save the file as UTF-8 with commas"
+            if "NUL" in str(error)  # which Python 3.10 refuses anywhere
+            else "look for a double quote that is not closed, or that stands inside a value and is"
+            " not doubled"
+        )
+        raise DataError(f"{path}, line {found.line_num}: {error}; {remedy}.") from error
 
 
 def lines(path: str | Path) -> Iterator[str]:

@@ -62,6 +62,9 @@ def _joined(group: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np
 
     if not pairs or not len(group):
         return group
-    first, second = (group[np.concatenate(side)] for side in zip(*pairs, strict=True))
+    # csgraph of older versions of SciPy takes no wider integers
+    first, second = (
+        group[np.concatenate(side)].astype(np.int32) for side in zip(*pairs, strict=True)
+    )
     graph = coo_array((np.ones(len(first), bool), (first, second)), (len(group), len(group)))
     return connected_components(graph, directed=False)[1][group]

@@ -87,6 +87,8 @@ def _items(
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     with tarfile.open(path, tarinfo=_Header) as archive:
+        if archive.firstmember is None:  # type: ignore[attr-defined] # Python 3.10 would seek to -1
+            return
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined] # it would keep all that it has seen
             if not member.isdir():
