@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dolg_zoo.embedders.fingerprint import name_of_model
-from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing import Crop
-from dolg_zoo.retrieval import DescriptorStore, extract
-from dolg_zoo.retrieval.extraction.folder_cache import cache_file, key_of
+from dolg_zoo.retrieval import DescriptorStore
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
-    from dolg_zoo.retrieval.extraction.sources import Source
 
 
 @dataclass(frozen=True)
@@ -84,67 +80,26 @@ def embedded(
     scales: Sequence[float] | None = None,
     progress: bool = True,
 ) -> tuple[Collection, dict[str, str]]:
-    """The descriptors of image files, each embedded once for all evaluations.
-
-    They are kept in a store in the user's cache folder, those of an image until its size or time
-    changes. An interrupted call goes on where it was a minute before, at worst.
+    """The descriptors of image files, in the cache that search uses too.
 
     Args:
-        model: what to embed with.
+        model: the model to embed with.
         images: name to file, or to the part of it in a box.
-        folder: that the files are of; what belongs together has the same.
+        folder: the folder of the files.
         scales: multiples of the image size; None for those of the preset.
-        progress: whether to draw a progress bar on a terminal if it takes long.
+        progress: whether to show a progress bar on a terminal if it takes long.
 
     Returns:
         The descriptors, and name to reason for the images that could not be embedded.
 
     Raises:
-        OSError: if there is no cache folder, or it cannot be written.
         ValueError: if no image can be embedded.
     """
-    scales = tuple(model.image_converter.scales if scales is None else scales)
-    names = {_key(name, image): name for name, image in images.items()}
-    file = cache_file(Path(folder), model.model_id, scales)
-    if file is None:
-        raise FileNotFoundError(
-            "There is no folder to keep the descriptors in; name one with DOLG_ZOO_CACHE."
-        )
-    # it has all that embedding in this process asks of a source
-    source = cast("Source", _Images({key: images[name] for key, name in names.items()}))
-    place = file.with_suffix(".store")
-    fill = partial(extract, model, source, place, scales=scales, progress=progress, repair=True)
-    try:
-        report = fill()
-    except StoreError:  # beyond repair, and ours to make anew
-        shutil.rmtree(place)
-        report = fill()
-    kept = Collection.of_store(report.store)
-    collection = kept.only(np.array([key in names for key in kept.names], bool))
-    if not len(collection):
-        name, reason = next(iter(report.skipped.items()))
-        raise ValueError(f"No image can be embedded; the first, {names[name]!r}: {reason}.")
-    skipped = {names[key]: reason for key, reason in report.skipped.items()}
-    return replace(collection, names=[names[key] for key in collection.names]), skipped
-
-
-def _key(name: str, image: Path | Crop) -> str:
-    path, box = (image.source, image.box) if isinstance(image, Crop) else (image, "")
-    return "\t".join(map(str, (*key_of(cast("Path", path), name), box)))
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Image files by id, as `extract` takes them."""
-
-    by_id: Mapping[str, Path | Crop]
-    faults: Mapping[str, str] = field(default_factory=dict)
-
-    def missing(self, known: Container[str]) -> int:
-        return sum(image not in known for image in self.by_id)
-
-    def items(self, known: Container[str] = ()) -> Iterator[tuple[str, Path | Crop]]:
-        return ((image, source) for image, source in self.by_id.items() if image not in known)
+    found = describe_files(model, images, folder, scales=scales, progress=progress)
+    if not found.names:
+        name, reason = next(iter(found.skipped.items()))
+        raise ValueError(f"No image can be embedded; the first, {name!r}: {reason}.")
+    return Collection(found.names, model.descriptor_dim, found.parts), found.skipped
 
 
 def open_descriptors(

@@ -225,6 +225,21 @@ def test_a_second_search_embeds_the_query_alone(dolg, photos, embedded_images):
     assert (first["from_cache"], second["from_cache"]) == (0, 4)
 
 
+def test_after_a_search_no_other_command_embeds_the_folder(dolg, photos, tmp_path, embedded_images):
+    Image.open(photos / "coffee.png").save(photos / "far" / "copy.png")  # a class of two
+    dolg("search", photos, "--query", photos / "rocket.png")
+    del embedded_images[:]
+    for command in (
+        ("evaluate", "folder", photos),
+        ("map", photos, "-o", tmp_path / "map.png"),
+        ("dedupe", photos),
+        ("index", photos, "-o", tmp_path / "index"),
+        ("embed", photos, "-o", tmp_path / "all.npz"),
+    ):
+        assert dolg(*command).code == 0, command
+        assert embedded_images == [], command
+
+
 def test_names_that_would_garble_a_terminal_are_escaped(dolg, photos):
     strange = "[red]x\n\x1b[31m" + os.fsdecode(b"\xff") + ".png"
     (photos / "rocket.png").rename(photos / strange)

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -33,8 +33,29 @@ PART_S = 60.0
 job that is killed has to do again."""
 
 
+class Appendable(Protocol):
+    """The part of a `DescriptorStore` that `fill` needs."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the files, for messages."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, id: object, /) -> bool: ...
+
+    def ids(self) -> list[str]:
+        """The ids of all images."""
+
+    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
+        """Adds the descriptors of images that are not there."""
+
+
+S = TypeVar("S", bound=Appendable)
+
+
 @dataclass
-class ExtractionReport:
+class ExtractionReport(Generic[S]):
     """The result of `extract`.
 
     Attributes:
@@ -47,7 +68,7 @@ class ExtractionReport:
         seconds: duration of the run.
     """
 
-    store: DescriptorStore
+    store: S
     embedded: int = 0
     known: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
@@ -68,7 +89,7 @@ def extract(
     repair: bool = False,
     engine: str = "local",
     workers: int | None = None,
-) -> ExtractionReport:
+) -> ExtractionReport[DescriptorStore]:
     """Embeds the images of a source into a store, except those whose ids are in the store.
 
     An interrupted run continues when it is called again; at most the last minute is lost. An image
@@ -100,7 +121,6 @@ def extract(
     check_engine(engine, workers)
     if engine == "ray":
         model.routed("keras")  # what its workers compute with; one compiled for another says so
-    begin = time.monotonic()
     if isinstance(source, (str, Path)):
         source = open_source(source)
     scales = model.image_converter.scales if scales is None else scales
@@ -112,10 +132,41 @@ def extract(
         scales=scales,
         dtype=dtype,
     )
-    report = ExtractionReport(store)
-    if repair:
-        report.forgotten = store.forget_damaged()
-    report.known = len(store)
+    forgotten = store.forget_damaged() if repair else {}
+    report = fill(
+        store,
+        model,
+        source,
+        batch_size=batch_size,
+        scales=scales,
+        progress=progress,
+        engine=engine,
+        workers=workers,
+    )
+    report.forgotten = forgotten
+    if not len(store):
+        raise ValueError(_none_of(report))
+    return report
+
+
+def fill(
+    store: S,
+    model: ImageEmbedder,
+    source: Source,
+    *,
+    batch_size: int,
+    scales: Sequence[float],
+    progress: bool = True,
+    engine: str = "local",
+    workers: int | None = None,
+) -> ExtractionReport[S]:
+    """Embeds the images of a source that a store lacks; the arguments are those of `extract`.
+
+    Args:
+        store: a `DescriptorStore`, or anything else with these methods.
+    """
+    begin = time.monotonic()
+    report = ExtractionReport(store, known=len(store))
     pending, embed = _embedder(engine, workers, model, source, store)
     writer = _Writer(store)
     # closed, since it may have started a cluster
@@ -135,8 +186,6 @@ def extract(
     report.embedded = len(store) - report.known
     report.faults = pending.faults
     report.seconds = time.monotonic() - begin
-    if not len(store):
-        raise ValueError(_none_of(report))
     return report
 
 
@@ -151,7 +200,7 @@ def check_engine(engine: str, workers: int | None) -> None:
 
 
 def _embedder(
-    engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: DescriptorStore
+    engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: Appendable
 ) -> tuple[Pending, Callable[..., Iterator[Result]]]:
     """What is to be embedded, and what does it."""
     if engine == "local":
@@ -166,7 +215,7 @@ def _embedder(
 class _Writer:
     """Gathers descriptors and writes them part by part."""
 
-    def __init__(self, store: DescriptorStore) -> None:
+    def __init__(self, store: Appendable) -> None:
         self._store = store
         self._ids: list[str] = []
         self._rows: list[np.ndarray] = []

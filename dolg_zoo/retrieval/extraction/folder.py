@@ -1,8 +1,7 @@
-"""The descriptors of a folder's images, those taken from the cache that are there."""
+"""The descriptors of the images of a folder."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.progress import track
-from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import list_images
-from dolg_zoo.retrieval.extraction.folder_cache import cache_file, key_of, read_cache, write_cache
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
-
-KEEP_EVERY_S = 60
 
 
 @dataclass(frozen=True)
@@ -49,38 +44,30 @@ def embed_folder(
 ) -> Embedded:
     """Embeds the images of a folder and the folders below it; see `Index.build`."""
     folder = Path(folder)
-    paths = list_images(folder)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    keys = [key_of(path, name) for path, name in zip(paths, names, strict=True)]
-    file = cache_file(folder, model.model_id, scales) if cache else None
-    kept = read_cache(file, model.descriptor_dim) if file else {}
-    known = {key: kept[key] for key in keys if key in kept}
-    reused = len(known)
-    missing = [place for place, key in enumerate(keys) if key not in known]
-    errors: dict[str, str] = {}
-    found = model.embed_each(
-        [paths[place] for place in missing], batch_size=batch_size, scales=scales
+    images = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
+    found = describe_files(
+        model,
+        images,
+        folder,
+        scales=scales,
+        batch_size=batch_size,
+        progress=progress,
+        cache=cache,
     )
-    due = time.monotonic() + KEEP_EVERY_S
-    try:
-        for turn, result in track(found, len(missing), "Embedding") if progress else found:
-            if isinstance(result, BadImageError):
-                errors[names[missing[turn]]] = result.reason
-            else:
-                known[keys[missing[turn]]] = result
-            if file and time.monotonic() >= due:  # against what gives no time to clean up
-                write_cache(file, known, quiet=True)
-                due = time.monotonic() + KEEP_EVERY_S
-    finally:  # also after Ctrl-C: what is done is done
-        if file and known.keys() != kept.keys():
-            write_cache(file, known)
-    skipped = {name: errors[name] for name in names if name in errors}
-    if not known:
-        name, reason = next(iter(skipped.items()))
+    if not found.names:
+        name, reason = next((name, found.skipped[name]) for name in images)
         raise ValueError(
-            f"None of the {len(names)} images in {str(folder)!r} can be read; the first,"
+            f"None of the {len(images)} images in {str(folder)!r} can be read; the first,"
             f" {name!r}: {reason}."
         )
-    kept_keys = [key for key in keys if key in known]
-    names = [name for name, _, _ in kept_keys]
-    return Embedded(names, np.stack([known[key] for key in kept_keys]), skipped, reused)
+    embedded = set(found.names)
+    names = [name for name in images if name in embedded]
+    row_of = {name: row for row, name in enumerate(names)}
+    descriptors = np.empty((len(names), model.descriptor_dim), np.float32)
+    start = 0
+    for rows in found.parts():
+        wanted = [row_of[name] for name in found.names[start : start + len(rows)]]
+        descriptors[wanted] = rows
+        start += len(rows)
+    skipped = {name: found.skipped[name] for name in images if name in found.skipped}
+    return Embedded(names, descriptors, skipped, found.reused)

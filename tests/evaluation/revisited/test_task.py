@@ -167,7 +167,7 @@ def test_only_an_image_that_changed_is_embedded_again(
 def test_descriptors_that_are_damaged_in_the_cache_are_made_anew(benchmark, model, cache_dir, file):
     task = Revisited.find("rparis6k", benchmark)
     first = task.evaluate(model)
-    (path,) = cache_dir.glob(f"*.store/{file}")
+    (path,) = cache_dir.glob(f"descriptors/*/{file}")
     path.write_bytes(path.read_bytes()[:50])
     assert task.evaluate(model) == first
 

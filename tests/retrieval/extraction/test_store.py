@@ -211,7 +211,8 @@ def test_a_damaged_part_is_named_with_both_hashes(filled, folder):
     data[40] ^= 1
     path.write_bytes(data)
     promised = manifest_of(folder)["parts"][1]["sha256"]
-    for read in (lambda: filled.read(), lambda: list(filled.parts()), lambda: filled.ids()):
+    store = DescriptorStore.open(folder)
+    for read in (lambda: store.read(), lambda: list(store.parts()), lambda: store.ids()):
         with pytest.raises(StoreError) as error:
             read()
         for text in (str(path), promised, hashlib.sha256(data).hexdigest(), "--repair"):

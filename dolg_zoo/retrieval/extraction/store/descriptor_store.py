@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK_TIMEOUT_S = 120
+REWRITTEN_ROWS = 2**16
 
 
 class DescriptorStore:
@@ -50,7 +51,7 @@ class DescriptorStore:
         self.settings = settings
         self._parts = list(parts)
         self._known: set[str] = set()
-        self._looked_into: set[str] = set()  # parts whose ids are in _known
+        self._ids: dict[str, list[str]] = {}  # by part: those that are in _known
 
     model_id = property(lambda self: self.settings.model_id)
     model_name = property(lambda self: self.settings.model_name)
@@ -120,6 +121,11 @@ class DescriptorStore:
     def __len__(self) -> int:
         return sum(part.rows for part in self._parts)
 
+    @property
+    def file_count(self) -> int:
+        """The number of files that hold the descriptors."""
+        return len(self._parts)
+
     def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
         """Adds descriptors in one file, which is on the disk when this returns.
 
@@ -139,14 +145,9 @@ class DescriptorStore:
         with _lock(self.folder):
             self._refresh()
             self._check_new(ids)
-            name = next_name(self._parts)
-            data = part_file.encode(ids, rows)
-            with replacing(self.folder / name) as file:
-                file.write(data)
-            digest = hashlib.sha256(data).hexdigest()
-            self._write_manifest([*self._parts, Part(name, len(ids), len(data), digest)])
-        self._known.update(ids)
-        self._looked_into.add(name)
+            part = self._write_part(next_name(self._parts), ids, rows)
+            self._write_manifest([*self._parts, part])
+        self._learn(part, ids)
 
     def __contains__(self, image: object) -> bool:
         self._learn_ids()
@@ -158,7 +159,8 @@ class DescriptorStore:
         Raises:
             StoreError: if a part is missing or damaged.
         """
-        ids = [name for part in self._parts for name in self._read_part(part, False)[0]]
+        self._learn_ids()
+        ids = [name for part in self._parts for name in self._ids[part.file]]
         self._check_unique(ids)
         return ids
 
@@ -196,21 +198,65 @@ class DescriptorStore:
         Raises:
             OSError: if the store cannot be written.
         """
+        self._forget_ids()
+        if not self._damaged_parts():
+            return {}
         with _lock(self.folder):
             self._refresh()
-            damaged = {}
-            for part in self._parts:
-                try:
-                    self._read_part(part)
-                except StoreError:
-                    damaged[part.file] = part.rows
-            if damaged:
-                self._write_manifest([part for part in self._parts if part.file not in damaged])
-                for name in damaged:
-                    (self.folder / name).unlink(missing_ok=True)
-            self._known.clear()
-            self._looked_into.clear()
+            damaged = self._damaged_parts()
+            self._write_manifest([part for part in self._parts if part.file not in damaged])
+            for name in damaged:
+                (self.folder / name).unlink(missing_ok=True)
         return damaged
+
+    def drop(self, ids: Container[str]) -> None:
+        """Drops images; the others are written to new files, `REWRITTEN_ROWS` in each.
+
+        What another process reads of the store meanwhile may be missing.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+            OSError: if the store cannot be written; it is unchanged then.
+        """
+        with _lock(self.folder):
+            self._refresh()
+            old, new = list(self._parts), list[Part]()
+            for kept, rows in self._regrouped(ids):
+                name = next_name([*old, *new])
+                new.append(self._write_part(name, kept, rows.astype(self.dtype)))
+            self._write_manifest(new)
+            self._forget_ids()
+            for part in old:
+                (self.folder / part.file).unlink(missing_ok=True)
+
+    def _regrouped(self, without: Container[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+        ids: list[str] = []
+        held: list[np.ndarray] = []
+        for names, rows in self.parts():
+            kept = [row for row, name in enumerate(names) if name not in without]
+            ids += [names[row] for row in kept]
+            held.append(rows[kept])
+            if len(ids) >= REWRITTEN_ROWS:
+                yield ids, np.concatenate(held)
+                ids, held = [], []
+        if ids:
+            yield ids, np.concatenate(held)
+
+    def _damaged_parts(self) -> dict[str, int]:
+        """The files of the damaged parts, and how many images were in each."""
+        damaged = {}
+        for part in self._parts:
+            try:
+                self._learn(part, self._read_part(part)[0])
+            except StoreError:
+                damaged[part.file] = part.rows
+        return damaged
+
+    def _write_part(self, name: str, ids: list[str], rows: np.ndarray) -> Part:
+        data = part_file.encode(ids, rows)
+        with replacing(self.folder / name) as file:
+            file.write(data)
+        return Part(name, len(ids), len(data), hashlib.sha256(data).hexdigest())
 
     def _checked_rows(self, ids: list[str], descriptors: np.ndarray) -> np.ndarray:
         descriptors = np.asarray(descriptors)
@@ -252,9 +298,16 @@ class DescriptorStore:
 
     def _learn_ids(self) -> None:
         for part in self._parts:
-            if part.file not in self._looked_into:
-                self._known.update(self._read_part(part, False)[0])
-                self._looked_into.add(part.file)
+            if part.file not in self._ids:
+                self._learn(part, self._read_part(part, False)[0])
+
+    def _learn(self, part: Part, ids: list[str]) -> None:
+        self._ids[part.file] = ids
+        self._known.update(ids)
+
+    def _forget_ids(self) -> None:
+        self._ids.clear()
+        self._known.clear()
 
     def _check_size(self, part: Part) -> Path:
         path = self.folder / part.file

@@ -1,6 +1,7 @@
+import json
 import logging
 import os
-import threading
+import shutil
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ from bounds import DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo import DOLG
+from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval import Index
-from dolg_zoo.retrieval.extraction import folder as index_module
-from dolg_zoo.retrieval.extraction import folder_cache as cache_module
-from dolg_zoo.retrieval.extraction.folder_cache import read_cache, write_cache
+from dolg_zoo.retrieval.extraction import descriptor_cache as cache_module
+from dolg_zoo.retrieval.extraction import extract as extraction
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
+from dolg_zoo.retrieval.extraction.store import DescriptorStore, descriptor_store
 
 
 @pytest.fixture
@@ -19,9 +22,13 @@ def build(model, photos):
     return lambda **options: Index.build(model, photos, cache=True, **options)
 
 
-def the_file(folder):
-    (path,) = folder.iterdir()
+def the_store(cache_dir):
+    (path,) = (cache_dir / "descriptors").iterdir()
     return path
+
+
+def cached_names(cache_dir):
+    return [json.loads(id)[0] for id in DescriptorStore.open(the_store(cache_dir)).ids()]
 
 
 def test_a_second_build_embeds_nothing_and_gives_the_same(build, embedded_images):
@@ -65,12 +72,52 @@ def test_a_change_that_keeps_the_size_shows_in_the_time(build, photos, embedded_
     assert embedded_images == ["coffee.png"]
 
 
-def test_a_removed_file_is_dropped(build, photos, cache_dir):
+def test_a_removed_file_is_no_result(build, photos):
     build()
     (photos / "coffee.png").unlink()
     assert "coffee.png" not in build().names
-    with np.load(the_file(cache_dir)) as file:
-        assert "coffee.png" not in file["names"]
+
+
+def test_outdated_descriptors_are_dropped_once_they_are_most(
+    build, photos, cache_dir, monkeypatch, embedded_images
+):
+    monkeypatch.setattr(cache_module, "SPARE", 1)
+    build()
+    for name in ("astronaut.png", "coffee.png"):
+        (photos / name).unlink()
+    build()
+    assert len(cached_names(cache_dir)) == 4  # they are half
+    (photos / "rocket.png").unlink()
+    Image.open(photos / "far/chelsea.png").save(photos / "copy.png")
+    del embedded_images[:]
+    index = build()
+    assert sorted(cached_names(cache_dir)) == sorted(index.names) == ["copy.png", "far/chelsea.png"]
+    assert embedded_images == ["copy.png"]
+    assert build().reused == 2
+
+
+def test_many_small_files_become_one(build, photos, cache_dir, monkeypatch, embedded_images):
+    monkeypatch.setattr(cache_module, "FILES", 2)
+    monkeypatch.setattr(extraction, "PART_ROWS", 1)
+    before = build()
+    assert len(list(the_store(cache_dir).glob("part-*"))) == 4
+    after = build()
+    assert len(list(the_store(cache_dir).glob("part-*"))) == 1
+    assert len(embedded_images) == 4
+    np.testing.assert_array_equal(after.descriptors, before.descriptors)
+
+
+def test_what_an_evaluation_embeds_of_a_part_of_the_folder_stays(build, model, photos, cache_dir):
+    build()
+    images = {"a query": Crop(photos / "coffee.png", (0, 0, 50, 50)), "b": photos / "coffee.png"}
+    images["a twin"] = images["a query"]
+    found = describe_files(model, images, photos)
+    assert found.reused == 1
+    assert sorted(found.names) == sorted(images)
+    rows = dict(zip(found.names, np.concatenate([*found.parts()]), strict=True))
+    np.testing.assert_array_equal(rows["a query"], rows["a twin"])
+    np.testing.assert_allclose(rows["a query"], model.embed(images["a query"])[0], atol=DESCRIPTOR)
+    assert build().reused == 4
 
 
 def test_a_bad_image_is_tried_again_each_time(build, photos, embedded_images):
@@ -101,37 +148,49 @@ def test_names_that_are_no_text_are_kept(build, photos, embedded_images):
     assert build().reused == 4 and embedded_images == []
 
 
-def object_array(path):
-    with np.load(path) as file:
-        np.savez(path, **{**dict(file), "names": np.array([{}])})
+def change(name, new_bytes):
+    def damage(store):
+        (store / name).write_bytes(new_bytes((store / name).read_bytes()))
+
+    return damage
 
 
-def other_dimension(path):
-    with np.load(path) as file:
-        np.savez(path, **{**dict(file), "descriptors": file["descriptors"][:, :8]})
+def flipped(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def flip_in_descriptors(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+def other_dimension(store):
+    shutil.rmtree(store)
+    other = DescriptorStore.create(store, model_id="m", model_name="m", dim=8, scales=(1.0,))
+    other.append(["[]"], np.ones((1, 8), np.float32))
+
+
+PART = "part-000000.parquet"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"text"),
-        lambda path: path.write_bytes(path.read_bytes()[:-50]),
-        flip_in_descriptors,
-        object_array,
+        lambda store: (store / PART).unlink(),
+        change(PART, lambda content: b""),
+        change(PART, lambda content: b"text"),
+        change(PART, lambda content: content[:-50]),
+        change(PART, flipped),
+        lambda store: (store / "store.json").unlink(),
+        change("store.json", lambda content: b""),
+        change("store.json", lambda content: content[:-50]),
+        change("store.json", lambda content: content.replace(b"sha256", b"sha")),
         other_dimension,
     ],
-    ids=["empty", "text", "cut", "flipped", "pickle", "dimension"],
+    ids=[
+        *("no part", "empty", "text", "cut", "flipped"),
+        *("no json", "empty json", "cut json", "other json", "dimension"),
+    ],
 )
 def test_a_damaged_cache_heals_without_a_warning(build, cache_dir, embedded_images, caplog, damage):
     before = build()
-    damage(the_file(cache_dir))
+    damage(the_store(cache_dir))
     with caplog.at_level(logging.WARNING):
         after = build()
     assert len(embedded_images) == 8 and not caplog.records
@@ -147,13 +206,33 @@ def test_a_cache_that_cannot_be_written_costs_one_warning(build, cache_dir, capl
 
 
 def test_a_full_disk_costs_one_warning_and_leaves_no_rubbish(build, cache_dir, caplog, monkeypatch):
-    def full_disk(file, **arrays):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+    fsync = os.fsync
 
-    monkeypatch.setattr(np, "savez", full_disk)
+    def full_disk(descriptor):
+        if os.fstat(descriptor).st_size > 2000:  # a part, and not store.json
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    monkeypatch.setattr(extraction, "PART_ROWS", 1)
     assert len(build()) == 4
-    assert len(caplog.records) == 1 and list(cache_dir.iterdir()) == []
+    assert len(caplog.records) == 1 and "DOLG_ZOO_CACHE" in caplog.text
+    assert {path.name for path in the_store(cache_dir).iterdir()} <= {".lock", "store.json"}
+
+
+def test_a_cache_that_may_only_be_read_is_read(build, model, photos, caplog, monkeypatch):
+    expected = build()
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(descriptor_store, "_lock", refuse)
+    assert build().reused == 4 and not caplog.records
+    Image.open(photos / "coffee.png").rotate(90).save(photos / "turned.png")
+    index = build()
+    assert len(index) == 5 and index.reused == 4
+    assert len(caplog.records) == 1
+    np.testing.assert_array_equal(index.descriptors[:4], expected.descriptors)
 
 
 def test_what_was_embedded_before_an_interruption_is_kept(
@@ -175,32 +254,23 @@ def test_what_was_embedded_before_an_interruption_is_kept(
     assert build().reused == 3 and len(embedded_images) == 1
 
 
-def test_writers_at_the_same_time_never_leave_a_torn_file(tmp_path, caplog):
-    path = tmp_path / "cache.npz"
-    contents = [
-        {(f"{place}.jpg", 1, 1): np.full(64, writer, np.float32) for place in range(300)}
-        for writer in range(3)
-    ]
-    write_cache(path, contents[0])
-    done = threading.Event()
+def test_two_processes_may_embed_the_same_folder_at_once(build, model, photos, cache_dir, caplog):
+    embed_each = DOLG.embed_each
 
-    def write(content):
-        while not done.is_set():
-            write_cache(path, content)
+    class Other(DOLG):
+        """Between its first two images, another process embeds the whole folder."""
 
-    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(50):
-            read = read_cache(path, 64)
-            assert len(read) == 300
-            assert len({float(value) for row in read.values() for value in row}) == 1
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert list(tmp_path.iterdir()) == [path] and not caplog.records
+        def embed_each(self, images, **options):
+            for turn, result in enumerate(embed_each(self, images, **options)):
+                if turn == 1:
+                    build()
+                yield result
+
+    other = Other(model.net, model.image_converter, model.metadata)
+    index = Index.build(other, photos, cache=True)
+    assert len(index) == 4 and not caplog.records
+    assert len(cached_names(cache_dir)) == 4
+    assert build().reused == 4
 
 
 def test_another_version_of_the_package_makes_its_own(build, monkeypatch, embedded_images):
@@ -221,18 +291,13 @@ def test_a_time_that_no_64_bits_hold_is_no_hindrance(build, photos, embedded_ima
     assert build().reused == 4 and len(embedded_images) == 4
 
 
-def test_whatever_goes_wrong_with_writing_costs_one_warning(tmp_path, caplog):
-    write_cache(tmp_path / "cache.npz", {("a.jpg", 1, 2**70): np.zeros(4, np.float32)})
-    assert len(caplog.records) == 1 and list(tmp_path.iterdir()) == []
-
-
 def test_a_long_job_keeps_what_it_has_from_time_to_time(build, cache_dir, monkeypatch):
-    monkeypatch.setattr(index_module, "KEEP_EVERY_S", 0)
+    monkeypatch.setattr(extraction, "PART_S", 0)
     embed_each, kept = DOLG.embed_each, []
 
     def watched(self, images, **options):
         for result in embed_each(self, images, **options):
-            kept.append(len(read_cache(the_file(cache_dir), 512)) if cache_dir.exists() else 0)
+            kept.append(len(cached_names(cache_dir)))
             yield result
 
     monkeypatch.setattr(DOLG, "embed_each", watched)
@@ -241,7 +306,7 @@ def test_a_long_job_keeps_what_it_has_from_time_to_time(build, cache_dir, monkey
 
 
 def test_a_long_job_that_cannot_keep_anything_warns_once(build, cache_dir, caplog, monkeypatch):
-    monkeypatch.setattr(index_module, "KEEP_EVERY_S", 0)
+    monkeypatch.setattr(extraction, "PART_S", 0)
     cache_dir.write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
         build()
