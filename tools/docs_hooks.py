@@ -79,7 +79,6 @@ def architecture(preset: str):
 def card(preset: str) -> str:
     """A preset's model card, by what `dolg publish` writes one with."""
     from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
-    from dolg_zoo.presets.converted import metadata_of
     from dolg_zoo.publishing.model_card import model_card
     from dolg_zoo.weights.manifest import FileHash
 
@@ -95,7 +94,7 @@ def card(preset: str) -> str:
     file = FileHash(entry.file.size, entry.file.sha256)
     return model_card(
         preset,
-        metadata_of(entry),
+        entry.metadata(),
         architecture(preset),
         OFFICIAL_CONVERTER,
         {entry.file.path: file},

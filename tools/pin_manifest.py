@@ -28,7 +28,10 @@ from dolg_zoo.weights import (
     parse_hub_url,
 )
 from dolg_zoo.weights.manifest import (
+    CONFIG,
     MARGIN_HEAD,
+    METADATA,
+    PREPROCESSOR,
     PRESET_FILES,
     FileHash,
     HubSource,
@@ -39,7 +42,6 @@ from dolg_zoo.weights.pinning import kind_of, pinned_preset, write_entry
 from dolg_zoo.weights.verification import verify_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG, PREPROCESSOR, METADATA, _ = PRESET_FILES
 
 
 def main():

@@ -68,7 +68,7 @@ def download(
 
 
 def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
-    from dolg_zoo.presets import fetch_margin_head, locate_preset, preset_names
+    from dolg_zoo.presets import fetch_margin_head, preset_names, resolve_preset
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.kept import kept_conversion
     from dolg_zoo.weights.verification import verify_folder
@@ -79,15 +79,15 @@ def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
     checkpoint = load_manifest().checkpoints.get(preset)
     if checkpoint and not kept_conversion(checkpoint):
         import_tensorflow()  # which converts it; nothing else here needs it
-    located = locate_preset(preset)
-    for file in verify_folder(located.folder, from_hub=True, known=located.sha256):
+    resolved = resolve_preset(preset)
+    for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
         if file.fault:
-            raise ValueError(f"{located.name}: {file.path.name} was published wrong: {file.fault}")
+            raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")
     if margin_head:
-        fetch_margin_head(located)
+        fetch_margin_head(resolved)
     return {
-        "preset": located.name,
-        "folder": str(located.folder),
-        "bytes": sum(path.stat().st_size for path in located.folder.iterdir()),
+        "preset": resolved.name,
+        "folder": str(resolved.folder),
+        "bytes": sum(path.stat().st_size for path in resolved.folder.iterdir()),
         "seconds": round(time.monotonic() - begin, 3),
     }

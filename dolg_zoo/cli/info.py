@@ -122,13 +122,13 @@ def _print_figures(facts: dict[str, Any]) -> None:
 
 
 def _facts(model: DOLG) -> dict[str, Any]:
-    from dolg_zoo.presets import locate_preset
+    from dolg_zoo.presets import resolve_preset
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
 
     metadata = model.metadata
     entry = load_manifest().entries.get(metadata["preset"])
-    folder = locate_preset(metadata["preset"]).folder
+    folder = resolve_preset(metadata["preset"]).folder
     released = {name: file.sha256 for name, file in getattr(entry, "files", {}).items()}
     sha256 = released or metadata.get("sha256", {})  # a converted preset is this machine's own
     files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}

@@ -101,9 +101,9 @@ def _repair(name: str, bad: list[CheckedFile]) -> None:
             " save it again if it is yours, or tell who published it"
         )
     import_tensorflow()
-    from dolg_zoo.presets import locate_preset
+    from dolg_zoo.presets import resolve_preset
 
-    locate_preset(name)  # which converts anew what it finds damaged
+    resolve_preset(name)  # which converts anew what it finds damaged
 
 
 def _as_list(files: list[CheckedFile]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import hashes_of, locate_preset
+from dolg_zoo.presets.registry import hashes_of, resolve_preset
 from dolg_zoo.runtimes import check_route
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
@@ -89,11 +89,11 @@ class CompiledDOLG(ImageEmbedder):
         runtime = check_route(runtime, precision)
         if runtime == "keras":
             return None
-        located = locate_preset(preset)
-        model_id = remembered_model(hashes_of(located))
+        resolved = resolve_preset(preset)
+        model_id = remembered_model(hashes_of(resolved))
         loaded = model_id and load_compiled(model_id, runtime, precision, threads)
         if loaded:  # a copy of a preset has another name
-            loaded.metadata["preset"] = located.name
+            loaded.metadata["preset"] = resolved.name
         return loaded or None
 
     def infer(self, images: np.ndarray) -> np.ndarray:
@@ -224,4 +224,4 @@ def remember_compiled(model: EmbeddingModel) -> None:
     Args:
         model: as `DOLG.from_preset` gave it, not trained since.
     """
-    remember_preset(hashes_of(locate_preset(model.metadata["preset"])), model.model_id)
+    remember_preset(hashes_of(resolve_preset(model.metadata["preset"])), model.model_id)

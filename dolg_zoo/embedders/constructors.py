@@ -10,7 +10,7 @@ from dolg_zoo.backbones.imagenet_sources import SHIPPED, check_imagenet_source
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets import locate_preset, preset_names, preset_tags, read_preset
+from dolg_zoo.presets import preset_names, preset_tags, read_preset, resolve_preset
 
 
 def __getattr__(name: str) -> Callable[..., DOLG]:
@@ -117,7 +117,7 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
 
 
 def _copy_embedded(architecture: str, backbone) -> None:
-    trained = read_preset(locate_preset(f"dolg_{architecture}_imagenet").folder).net.backbone
+    trained = read_preset(resolve_preset(f"dolg_{architecture}_imagenet").folder).net.backbone
     weights = {weight.path: weight for weight in trained.weights}
     for weight in backbone.weights:
         weight.assign(weights[weight.path])

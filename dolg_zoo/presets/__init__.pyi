@@ -9,9 +9,9 @@ from .registry import (
     list_presets,
     load_margin_head,
     load_preset,
-    locate_preset,
     preset_names,
     preset_tags,
+    resolve_preset,
 )
 
 __all__ = [
@@ -25,11 +25,11 @@ __all__ = [
     "list_presets",
     "load_margin_head",
     "load_preset",
-    "locate_preset",
     "margin_head_of",
     "preset_names",
     "preset_tags",
     "read_margin_head",
     "read_preset",
+    "resolve_preset",
     "write_preset",
 ]

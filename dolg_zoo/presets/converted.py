@@ -6,34 +6,33 @@ import atexit
 import logging
 import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from dolg_zoo._util.files import replacing_folder
 from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.conversion import convert_checkpoint
-from dolg_zoo.presets.files import whole_preset
-from dolg_zoo.presets.folder import Preset, write_preset
+from dolg_zoo.presets.files import check_preset
+from dolg_zoo.presets.folder import write_preset
 from dolg_zoo.weights import CheckpointEntry, fetch
 from dolg_zoo.weights.kept import UNKEPT, conversion_folder
 
 logger = logging.getLogger(__name__)
 
 
-def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
+def convert_and_keep(entry: CheckpointEntry) -> Path:
     """Fetches a checkpoint, converts it, and keeps the result for the next time.
 
     A conversion that is there already is replaced.
 
     Returns:
-        The preset folder, and what is in it.
+        The preset folder.
 
     Raises:
         WeightsError: if the checkpoint cannot be had, is not the one promised or cannot be read.
         PresetError: if it holds another network than the manifest says.
     """
     path = fetch(entry.file, preset=entry.name)
-    conversion = convert_checkpoint(path, entry.format, metadata_of(entry))
+    conversion = convert_checkpoint(path, entry.format, entry.metadata())
     backbone = conversion.preset.net.config.backbone
     if backbone != entry.architecture:
         raise PresetError(f"{path} is for {entry.name}, but its backbone is {backbone}.")
@@ -44,8 +43,8 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
             raise OSError("there is no home folder")
         # if another process was faster, others may be reading its folder
         with replacing_folder(folder, keep_if=_is_whole) as made:
-            written = write_preset(made, conversion.preset, conversion.margin_head)
-        return folder, written
+            write_preset(made, conversion.preset, conversion.margin_head)
+        return folder
     except OSError as error:
         logger.warning(
             "%s is converted again in each process, since the result cannot be kept: %s."
@@ -55,29 +54,14 @@ def convert_and_keep(entry: CheckpointEntry) -> tuple[Path, Preset]:
         )
     folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    written = write_preset(folder, conversion.preset, conversion.margin_head)
+    write_preset(folder, conversion.preset, conversion.margin_head)
     UNKEPT[entry.file.sha256] = folder
-    return folder, written
-
-
-def metadata_of(entry: CheckpointEntry) -> dict:
-    """What metadata.json says of a preset that was made from a checkpoint."""
-    return {
-        "name": entry.name,
-        "description": entry.description,
-        "dataset": entry.dataset,
-        "license": entry.license,
-        "license_note": entry.license_note,
-        "provenance": entry.provenance,
-        "source": asdict(entry.file),
-        "figures": [asdict(figure) for figure in entry.figures],
-        "figures_note": entry.figures_note,
-    }
+    return folder
 
 
 def _is_whole(folder: Path) -> bool:
     try:
-        whole_preset(folder)
+        check_preset(folder)
     except PresetError:
         return False
     return True

@@ -10,22 +10,20 @@ from typing import Any
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import PresetError
-from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
+from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 from dolg_zoo.weights.verification import stated_hashes
 
-CONFIG, PREPROCESSOR, METADATA, WEIGHTS = PRESET_FILES
 REPORT = "report.json"  # of the conversion tools
 
 
-def whole_preset(folder: Path) -> Path:
-    """The folder, if its files are those that its metadata.json was written for.
+def check_preset(folder: Path) -> dict[str, str]:
+    """The sha256 of a preset's files, by name, each compared with the one in its metadata.json.
 
     Raises:
-        PresetError: if one is missing or another; names the file.
+        PresetError: if a file is missing or has another sha256; names the file.
     """
     names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
-    check_hashes(folder, read_json(folder / METADATA), names)
-    return folder
+    return check_hashes(folder, read_json(folder / METADATA), names)
 
 
 def has_margin_head(folder: Path) -> bool:
@@ -38,8 +36,18 @@ def check_hashes(
     metadata: Mapping[str, Any],
     names: tuple[str, ...],
     known: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Raises PresetError if a file is not the one that the preset's metadata states."""
+) -> dict[str, str]:
+    """The sha256 of those files whose sha256 the preset's metadata states.
+
+    Args:
+        folder: the preset.
+        metadata: its metadata.
+        names: the files to check.
+        known: sha256 of files, by name, that have just been worked out.
+
+    Raises:
+        PresetError: if a file has another sha256.
+    """
     try:
         hashes = stated_hashes(metadata)
     except ValueError as error:
@@ -53,6 +61,7 @@ def check_hashes(
                 f" preset was saved only in part or changed since; if you changed it yourself,"
                 f' remove "sha256" from {METADATA}.'
             )
+    return {name: hashes[name] for name in names if name in hashes}
 
 
 def read_json(path: Path) -> dict[str, Any]:

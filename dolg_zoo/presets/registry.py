@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError
-from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, has_margin_head, whole_preset
+from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, check_preset, has_margin_head
 from dolg_zoo.weights import (
     CheckpointEntry,
     fetch_preset,
@@ -31,24 +31,26 @@ if TYPE_CHECKING:
     from dolg_zoo.presets.folder import Preset
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 DEFAULT_PRESET = "dolg_efficientnet_lite_b0_imagenet"
 
 
 @dataclass(frozen=True)
-class LocatedPreset:
-    """A folder with a preset's files, and the name to call it by.
+class ResolvedPreset:
+    """A folder with a preset's files.
 
     Attributes:
-        name: the name.
+        name: the name of the preset.
         folder: the folder.
-        sha256: hashes that have just been worked out, by the name of the file.
+        sha256: sha256 of files that have just been verified, by the name of the file.
+        metadata: what the manifest says of the preset. It takes precedence over metadata.json,
+            which may have been written by an older version of dolg-zoo.
     """
 
     name: str
     folder: Path
     sha256: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def preset_names() -> list[str]:
@@ -74,8 +76,8 @@ def preset_tags(architecture: str) -> list[str]:
     ]
 
 
-def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
-    """Finds a preset's files, downloading them, or converting what was downloaded, if need be.
+def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
+    """The folder of a preset; its files are downloaded, or converted, if necessary.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
@@ -90,14 +92,14 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     if isinstance(preset, str) and preset.startswith("hf://"):
         repo, revision = parse_hub_url(preset)
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
-        return LocatedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
+        return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
     presets = load_manifest().entries
     if isinstance(preset, str) and preset in presets:
-        return _located(presets[preset])
+        return _resolve_entry(presets[preset])
     if Path(preset).is_dir():
         # so that no folder goes by the name of a preset of the zoo
         name = f"./{preset}" if str(preset) in presets else str(preset)
-        return LocatedPreset(name, Path(preset))
+        return ResolvedPreset(name, Path(preset))
     if Path(preset).is_file():
         raise PresetError(
             f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
@@ -111,7 +113,7 @@ def locate_preset(preset: str | Path | None = None) -> LocatedPreset:
     )
 
 
-def hashes_of(located: LocatedPreset) -> dict[str, str]:
+def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
     """The sha256 of the files that make a preset's descriptors what they are.
 
     Raises:
@@ -119,11 +121,11 @@ def hashes_of(located: LocatedPreset) -> dict[str, str]:
     """
     try:
         return {
-            name: located.sha256.get(name) or sha256_of(located.folder / name)
+            name: resolved.sha256.get(name) or sha256_of(resolved.folder / name)
             for name in (CONFIG, PREPROCESSOR, WEIGHTS)
         }
     except OSError as error:
-        raise PresetError(f"{located.name}: {error}") from error
+        raise PresetError(f"{resolved.name}: {error}") from error
 
 
 def load_preset(
@@ -140,26 +142,17 @@ def load_preset(
         dtype: a dtype policy of the layers; None for Keras's global one.
 
     Raises:
-        PresetError: as `locate_preset`, and if a file is not what it should be.
+        PresetError: as `resolve_preset`, and if a file is not what it should be.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
-    from dolg_zoo.presets.converted import convert_and_keep, metadata_of
     from dolg_zoo.presets.folder import read_preset
 
-    entry = load_manifest().checkpoints.get(preset) if isinstance(preset, str) else None
-    if entry is not None and load_weights and dtype is None:
-        name, loaded = entry.name, _of_kept(entry, read_preset) or convert_and_keep(entry)[1]
-    else:
-        located = locate_preset(preset)  # what is converted for it is kept in float32
-        with _named(located):
-            name = located.name
-            loaded = read_preset(
-                located.folder, located.sha256, load_weights=load_weights, dtype=dtype
-            )
-    if entry is None:
-        return name, loaded
-    # what is said of the weights may be known better now than when they were converted
-    return name, replace(loaded, metadata={**loaded.metadata, **metadata_of(entry)})
+    resolved = resolve_preset(preset)
+    with _named(resolved):
+        loaded = read_preset(
+            resolved.folder, resolved.sha256, load_weights=load_weights, dtype=dtype
+        )
+    return resolved.name, replace(loaded, metadata={**loaded.metadata, **resolved.metadata})
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:
@@ -169,53 +162,49 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
         preset: a name, hf://user/repo, or a folder; None for the default.
 
     Raises:
-        PresetError: as `locate_preset`, and if the preset keeps no head.
+        PresetError: as `resolve_preset`, and if the preset keeps no head.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     from dolg_zoo.presets.folder import read_margin_head
 
-    located = locate_preset(preset)
-    with _named(located):
-        fetch_margin_head(located)
-        return read_margin_head(located.folder)
+    resolved = resolve_preset(preset)
+    with _named(resolved):
+        fetch_margin_head(resolved)
+        return read_margin_head(resolved.folder)
 
 
-def fetch_margin_head(located: LocatedPreset) -> None:
+def fetch_margin_head(resolved: ResolvedPreset) -> None:
     """Puts a preset's margin head beside its other files, if it keeps one on the Hub.
 
     Raises:
         WeightsError: if it cannot be downloaded, or its sha256 differs from the expected.
     """
-    entry = load_manifest().presets.get(located.name)
+    entry = load_manifest().presets.get(resolved.name)
     if entry is not None and entry.source is not None and MARGIN_HEAD in entry.files:
         fetch_preset(entry, [MARGIN_HEAD])
-    elif located.name.startswith("hf://") and has_margin_head(located.folder):
-        repo, commit = parse_hub_url(located.name)
+    elif resolved.name.startswith("hf://") and has_margin_head(resolved.folder):
+        repo, commit = parse_hub_url(resolved.name)
         fetch_repo(repo, [MARGIN_HEAD], revision=commit)
 
 
 @contextmanager
-def _named(located: LocatedPreset) -> Iterator[None]:
+def _named(resolved: ResolvedPreset) -> Iterator[None]:
     """Puts the preset's name before an error that names its files alone."""
     try:
         yield
     except PresetError as error:
-        if located.name in str(error):
+        if resolved.name in str(error):
             raise
-        raise PresetError(f"{located.name}: {error}") from error
+        raise PresetError(f"{resolved.name}: {error}") from error
 
 
-def _located(entry: PresetEntry | CheckpointEntry) -> LocatedPreset:
+def _resolve_entry(entry: PresetEntry | CheckpointEntry) -> ResolvedPreset:
     if isinstance(entry, CheckpointEntry):
-        folder = _of_kept(entry, whole_preset)
-        if folder is None:
-            from dolg_zoo.presets.converted import convert_and_keep  # needs Keras
-
-            folder = convert_and_keep(entry)[0]
-        return LocatedPreset(entry.name, folder)
+        folder, hashes = _conversion(entry)
+        return ResolvedPreset(entry.name, folder, hashes, entry.metadata())
     if entry.source is not None:
         snapshot = fetch_preset(entry)
-        return LocatedPreset(entry.name, snapshot.folder, snapshot.sha256)
+        return ResolvedPreset(entry.name, snapshot.folder, snapshot.sha256)
     folder = EMBEDDED / entry.name
     for file in verify_files(folder, entry.files):
         if file.fault:
@@ -224,14 +213,16 @@ def _located(entry: PresetEntry | CheckpointEntry) -> LocatedPreset:
                 f" ({file.fault}); reinstall the package."
             )
     hashes = {name: promised.sha256 for name, promised in entry.files.items()}
-    return LocatedPreset(entry.name, folder, hashes)
+    return ResolvedPreset(entry.name, folder, hashes)
 
 
-def _of_kept(entry: CheckpointEntry, read: Callable[[Path], T]) -> T | None:
-    """What `read` makes of a kept conversion; None if there is none or `read` refuses it."""
-    folder = kept_conversion(entry)
-    try:
-        return None if folder is None else read(folder)
-    except PresetError as error:
-        logger.warning("Converting %s anew: %s", entry.name, error)
-        return None
+def _conversion(entry: CheckpointEntry) -> tuple[Path, dict[str, str]]:
+    """The folder of a converted checkpoint, and the sha256 of its files."""
+    if folder := kept_conversion(entry):
+        try:
+            return folder, check_preset(folder)
+        except PresetError as error:
+            logger.warning("Converting %s anew: %s", entry.name, error)
+    from dolg_zoo.presets.converted import convert_and_keep  # needs Keras
+
+    return convert_and_keep(entry), {}

@@ -15,7 +15,7 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
 from dolg_zoo.presets import read_margin_head
-from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, read_json, whole_preset
+from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, check_preset, read_json
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.metadata import merged_metadata
@@ -99,7 +99,7 @@ def stage(
             model = DOLG.from_preset(folder)
         except PresetError as error:
             raise PresetError(str(error).replace(str(folder), str(source))) from error
-    whole_preset(folder)
+    check_preset(folder)
     config = read_json(folder / CONFIG)
     if "margin_head" in config:
         read_margin_head(folder)

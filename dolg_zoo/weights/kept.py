@@ -7,15 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from dolg_zoo._util.cache_folder import cache_folder
-from dolg_zoo.weights.manifest import PRESET_FILES, CheckpointEntry, PresetEntry
+from dolg_zoo.weights.manifest import METADATA, PRESET_FILES, CheckpointEntry, PresetEntry
 
 EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"
 """Where the presets lie that ship with the package."""
 
 # To be raised when a checkpoint would become another preset than it did before.
 CONVERSION = 1
-
-_, _, _METADATA, _ = PRESET_FILES
 
 UNKEPT: dict[str, Path] = {}
 """By the checkpoint's sha256: conversions of this process, in folders that it takes with it."""
@@ -35,7 +33,7 @@ def kept_conversion(entry: CheckpointEntry) -> Path | None:
     """The preset folder that a checkpoint was converted to before, if it is still there."""
     for folder in (UNKEPT.get(entry.file.sha256), conversion_folder(entry)):
         # Path.is_file raises where it may not look
-        if folder and os.path.isfile(folder / _METADATA):  # noqa: PTH113
+        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
             return folder
     return None
 
@@ -51,7 +49,7 @@ def state_of(entry: PresetEntry | CheckpointEntry) -> str:
     if isinstance(entry, CheckpointEntry):
         folder = conversion_folder(entry)
         # Path.is_file raises where it may not look
-        if folder and os.path.isfile(folder / _METADATA):  # noqa: PTH113
+        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
             return "converted"
         names = [entry.file.path]
     elif source is None:

@@ -7,7 +7,7 @@ import json
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PRESET_FILES = ("config.json", "preprocessor.json", "metadata.json", "model.weights.h5")
+CONFIG, PREPROCESSOR = "config.json", "preprocessor.json"
+METADATA, WEIGHTS = "metadata.json", "model.weights.h5"
+PRESET_FILES = (CONFIG, PREPROCESSOR, METADATA, WEIGHTS)
 MARGIN_HEAD = "margin_head.npz"
 """The one file of a preset that need not be there: only who trains on needs it."""
 
@@ -167,6 +169,20 @@ class CheckpointEntry:
     def size(self) -> int:
         """Bytes of the upstream's file."""
         return self.file.size
+
+    def metadata(self) -> dict[str, Any]:
+        """The metadata.json of the preset that is made from the file, without hashes."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "dataset": self.dataset,
+            "license": self.license,
+            "license_note": self.license_note,
+            "provenance": self.provenance,
+            "source": asdict(self.file),
+            "figures": [asdict(figure) for figure in self.figures],
+            "figures_note": self.figures_note,
+        }
 
 
 @dataclass(frozen=True)

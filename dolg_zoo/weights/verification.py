@@ -19,14 +19,13 @@ from dolg_zoo.weights.hub.request import SHA256, Request
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
+    METADATA,
     PRESET_FILES,
     CheckpointEntry,
     FileHash,
     PresetEntry,
     RemoteFile,
 )
-
-_METADATA = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def verify_folder(
             who asks for it; hashes need not be stated there, for the Hub states them.
         known: sha256 of files in it, by name, that have just been worked out.
     """
-    metadata = folder / _METADATA
+    metadata = folder / METADATA
     if absent := absence_of(metadata):
         return [CheckedFile(metadata, absent)]
     try:
@@ -118,8 +117,8 @@ def verify_folder(
         if name in stated and not (from_hub and name == MARGIN_HEAD and not path.exists()):
             fault = None if known.get(name) == stated[name] else _fault(path, stated[name])
             checked.append(CheckedFile(path, fault))
-        elif name not in (_METADATA, MARGIN_HEAD) and not from_hub:
-            checked.append(CheckedFile(path, f"{_METADATA} states no hash of it"))
+        elif name not in (METADATA, MARGIN_HEAD) and not from_hub:
+            checked.append(CheckedFile(path, f"{METADATA} states no hash of it"))
     return checked
 
 

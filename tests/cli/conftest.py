@@ -22,9 +22,9 @@ def embedded_model(model):
     README's first commands run on the real one.
     """
     from dolg_zoo import DOLG
-    from dolg_zoo.presets.registry import DEFAULT_PRESET, locate_preset
+    from dolg_zoo.presets.registry import DEFAULT_PRESET, resolve_preset
 
-    folder = locate_preset().folder
+    folder = resolve_preset().folder
     metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     return DOLG(model.net, model.image_converter, {**metadata, "preset": DEFAULT_PRESET})
 

@@ -38,7 +38,7 @@ from read_once import reading_each_preset_once
 from dolg_zoo import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets import Preset, PresetError, locate_preset, registry, write_preset
+from dolg_zoo.presets import Preset, PresetError, registry, resolve_preset, write_preset
 from dolg_zoo.weights import (
     ChecksumError,
     DownloadError,
@@ -606,7 +606,7 @@ class Trial:
         assert np.array_equal(outcome.descriptors, self.right)
         self.offline(True)
         try:
-            locate_preset(self.name)
+            resolve_preset(self.name)
         except DownloadError as error:
             # what came with no hash beside it is not believed
             assert self.kind != "pinned" and "cannot be verified offline" in str(error)

@@ -7,24 +7,24 @@ import pytest
 import dolg_zoo
 from dolg_zoo import presets
 from dolg_zoo.backbones.imagenet_sources import SHIPPED
-from dolg_zoo.presets import DEFAULT_PRESET, PresetError, locate_preset, preset_names, registry
+from dolg_zoo.presets import DEFAULT_PRESET, PresetError, preset_names, registry, resolve_preset
 from dolg_zoo.weights import load_manifest
 
 
 def test_the_default_ships_with_the_package():
-    located = locate_preset()
+    located = resolve_preset()
     assert located.name == DEFAULT_PRESET
     assert located.folder.parent.name == "embedded"
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):
-    assert locate_preset(tmp_path).folder == tmp_path
-    assert locate_preset(str(tmp_path)).folder == tmp_path
+    assert resolve_preset(tmp_path).folder == tmp_path
+    assert resolve_preset(str(tmp_path)).folder == tmp_path
 
 
 def test_lists_the_names_and_suggests_the_nearest():
     with pytest.raises(PresetError) as caught:
-        locate_preset("dolg_efficientnet_lite_imagenet")
+        resolve_preset("dolg_efficientnet_lite_imagenet")
     assert f"Did you mean '{DEFAULT_PRESET}'" in str(caught.value)
     assert "hf://user/repo" in str(caught.value)
 
@@ -42,20 +42,20 @@ def test_backbones_whose_weights_ship_are_those_of_the_embedded_presets():
 def test_a_file_is_no_preset(tmp_path):
     (tmp_path / "model.pyth").write_bytes(b"x")
     with pytest.raises(PresetError, match=r"is a file.*tools/convert_"):
-        locate_preset(tmp_path / "model.pyth")
+        resolve_preset(tmp_path / "model.pyth")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
 def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name):
     shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")
     monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
-    assert locate_preset().folder.is_dir()
+    assert resolve_preset().folder.is_dir()
     path = tmp_path / "embedded" / DEFAULT_PRESET / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(PresetError, match="reinstall"):
-        locate_preset()
+        resolve_preset()
 
 
 def test_every_embedded_preset_is_pinned_and_every_pinned_one_is_there():
@@ -81,7 +81,7 @@ def test_a_name_says_architecture_and_tag():
 
 
 def test_the_embedded_card_says_what_it_was_trained_on():
-    metadata = json.loads((locate_preset().folder / "metadata.json").read_text())
+    metadata = json.loads((resolve_preset().folder / "metadata.json").read_text())
     assert "no label" in metadata["provenance"]
     assert "multiples of 32" in metadata["limits"]
     assert metadata["license"] == "Apache-2.0"
@@ -90,7 +90,7 @@ def test_the_embedded_card_says_what_it_was_trained_on():
 def test_no_folder_goes_by_the_name_of_a_preset_of_the_zoo(tmp_path, monkeypatch):
     (tmp_path / DEFAULT_PRESET).mkdir()
     monkeypatch.chdir(tmp_path)
-    located = locate_preset(Path(DEFAULT_PRESET))
+    located = resolve_preset(Path(DEFAULT_PRESET))
     assert located.folder.samefile(tmp_path / DEFAULT_PRESET)
     assert located.name not in preset_names()
-    assert locate_preset(located.name).folder.samefile(located.folder)
+    assert resolve_preset(located.name).folder.samefile(located.folder)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.presets import locate_preset, read_preset
+from dolg_zoo.presets import read_preset, resolve_preset
 from dolg_zoo.presets.weights_file import load_weights
 
 
 @pytest.fixture(scope="module")
 def embedded_net():
     """The network of the preset that ships, with other weights."""
-    config = json.loads((locate_preset().folder / "config.json").read_text())["dolg"]
+    config = json.loads((resolve_preset().folder / "config.json").read_text())["dolg"]
     return DOLGNet(config=DOLGConfig.from_dict(config))
 
 
@@ -33,7 +33,7 @@ def net(kind, written, request):
 
 @pytest.fixture
 def path(kind, written, tmp_path):
-    folder = locate_preset().folder if kind == "embedded" else written
+    folder = resolve_preset().folder if kind == "embedded" else written
     return Path(shutil.copy(folder / "model.weights.h5", tmp_path))
 
 
