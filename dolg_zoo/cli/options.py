@@ -29,15 +29,15 @@ class Corners(tuple[float, float, float, float]):
 
 
 def _scales(text: str) -> Factors:
+    from dolg_zoo.preprocessing.scales import MAX_SCALE, checked_scales
+
     try:
-        scales = Factors(float(part) for part in text.split(","))
+        return Factors(checked_scales([float(part) for part in text.split(",")]))
     except ValueError:
-        scales = Factors()
-    if not scales or not all(0 < scale <= 8 for scale in scales):
         raise typer.BadParameter(
-            f"{text!r} must be numbers above 0 and up to 8, joined by commas: 0.7071,1,1.4142"
-        )
-    return scales
+            f"{text!r} must be numbers above 0 and up to {MAX_SCALE:g}, joined by commas:"
+            " 0.7071,1,1.4142"
+        ) from None
 
 
 Scales = Annotated[

@@ -106,7 +106,7 @@ def search(
     if threshold is not None and (expand or rerank):
         raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
     # to fail before the model is loaded
-    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank)
+    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
     check_where(where, scales, images)
     sources = [Crop(query, box) if box else query for query in queries]
     unread = _unread(sources)
@@ -114,7 +114,7 @@ def search(
         check_picture(montage)
 
     index = open_where(where, preset, scales, images, runtime, precision)
-    if dba:
+    if dba and threshold is not None:
         index = index.augmented(dba, alpha)
     good = [place for place in range(len(sources)) if place not in unread]
     found: list[Sequence[Match]]

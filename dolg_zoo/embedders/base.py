@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from PIL import Image
 
+from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError, BadImagesError
 from dolg_zoo.preprocessing import (
@@ -21,6 +21,7 @@ from dolg_zoo.preprocessing import (
     load_image,
 )
 from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.preprocessing.scales import checked_scales
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
@@ -80,6 +81,14 @@ class ImageEmbedder:
             calibration: images to calibrate "int8" with, if it was not yet.
         """
         raise NotImplementedError
+
+    def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
+        """The scales, if there are any, or those of the preset.
+
+        Raises:
+            ValueError: if they are not one to 16 numbers above 0 and up to 8.
+        """
+        return self.image_converter.scales if scales is None else checked_scales(scales)
 
     def embed(
         self,
@@ -157,9 +166,8 @@ class ImageEmbedder:
             (index, descriptor) or (index, error), one for each image. The order differs a little
             from that of the images, since a batch has images of one size.
         """
-        scales = _checked_scales(self.image_converter.scales if scales is None else scales)
-        if type(batch_size) is not int or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
+        scales = self.scales_or_own(scales)
+        batch_size = whole_number("batch_size", batch_size, 1)
         sample = images if isinstance(images, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
@@ -238,16 +246,6 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSourc
         if not isinstance(source, ImageSource):
             raise TypeError(f"images must be {wanted}; number {index} is {source!r}.")
     return sources
-
-
-def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
-    try:
-        checked = tuple(float(scale) for scale in scales)
-    except (TypeError, ValueError):
-        checked = ()
-    if not checked or not all(scale > 0 and math.isfinite(scale) for scale in checked):
-        raise ValueError(f"scales must be one or more numbers greater than 0, got {scales!r}.")
-    return checked
 
 
 def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:

@@ -15,13 +15,11 @@ from dolg_zoo.evaluation.report import Report
 from dolg_zoo.evaluation.revisited.ground_truth import GroundTruth, read_ground_truth
 from dolg_zoo.evaluation.revisited.scores import RevisitedScores, revisited_scores
 from dolg_zoo.evaluation.revisited.task import Revisited
-from dolg_zoo.evaluation.search import Options
 
 __all__ = [
     "ClassFolder",
     "GroundTruth",
     "GroundTruthError",
-    "Options",
     "Recognition",
     "Report",
     "Retrieval",

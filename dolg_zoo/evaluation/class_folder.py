@@ -13,8 +13,9 @@ import numpy as np
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
-from dolg_zoo.evaluation.search import Options, improved
+from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import list_images
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -59,7 +60,7 @@ class ClassFolder:
         model: ImageEmbedder,
         *,
         scales: Sequence[float] | None = None,
-        options: Options | None = None,
+        ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
         """The scores of a model: each image is searched for among all others.
@@ -67,16 +68,16 @@ class ClassFolder:
         Args:
             model: what to embed with.
             scales: multiples of the image size; None for those of the preset.
-            options: of better ranking; not database augmentation, which would put each query into
+            ranking: query expansion and re-ranking; not `dba`, which would put each query into
                 what it is to find.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            ValueError: if no class has two images that can be read, or `options.dba` is not 0.
+            ValueError: if no class has two images that can be read, or `ranking.dba` is not 0.
             OSError: if something cannot be read, or the descriptors cannot be kept.
         """
-        options = options or Options()
-        if options.dba:
+        ranking = ranking or Ranking()
+        if ranking.dba:
             raise ValueError(
                 "Database augmentation would put each query's descriptor into those of what it is"
                 " to find; leave it out here."
@@ -85,7 +86,7 @@ class ClassFolder:
         names = sorted(collection.names)
         labels = np.array([_class(name) for name in names])
         descriptors = collection.of(names)
-        queries, descriptors, first = improved(descriptors, descriptors, options, True)
+        queries, descriptors, first = improved(descriptors, descriptors, ranking, True)
         precisions, hits = leave_one_out_each(descriptors, labels, queries, first)
         is_query = ~np.isnan(precisions)
         if not is_query.any():
@@ -113,7 +114,7 @@ class ClassFolder:
             "queries": int(is_query.sum()),
             "classes": len(rows) - 1,
             "skipped": len(skipped),
-            **settings_of_ranking(options),
+            **settings_of_ranking(ranking),
         }
         header = ("", "images", "mAP", "recall@1")
         return Report("leave-one-out", header, rows, settings, notes, skipped)

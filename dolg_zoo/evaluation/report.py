@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo import __version__
 from dolg_zoo.embedders.fingerprint import name_of_model
-from dolg_zoo.evaluation.search import Options
 from dolg_zoo.retrieval import DescriptorStore
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -98,15 +98,14 @@ def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
     }
 
 
-def settings_of_ranking(options: Options) -> dict[str, Any]:
+def settings_of_ranking(ranking: Ranking) -> dict[str, Any]:
     """How the ranking was made; what was not used has no settings."""
-    all_of_them = asdict(options.ranking)
-    settings = {"expand": options.ranking.expand, "dba": options.dba}
-    if options.ranking.expand or options.dba:
-        settings["alpha"] = all_of_them.pop("alpha")
-    settings["rerank"] = options.ranking.rerank
-    if options.ranking.rerank:
-        settings |= {f"rerank_{name}": all_of_them[name] for name in ("k1", "k2", "weight")}
+    settings: dict[str, Any] = {"expand": ranking.expand, "dba": ranking.dba}
+    if ranking.expand or ranking.dba:
+        settings["alpha"] = ranking.alpha
+    settings["rerank"] = ranking.rerank
+    if ranking.rerank:
+        settings |= {f"rerank_{name}": getattr(ranking, name) for name in ("k1", "k2", "weight")}
     return settings
 
 

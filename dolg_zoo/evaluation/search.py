@@ -1,9 +1,9 @@
-"""Exact search, with the options of better ranking."""
+"""Exact search with a ranking."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,33 +14,6 @@ from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_
 
 if TYPE_CHECKING:
     from dolg_zoo.retrieval.search.ranking.weighted import Search
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is done besides comparing descriptors.
-
-    Attributes:
-        ranking: expansion of queries and re-ranking.
-        dba: with how many neighbours each image of the gallery is augmented; 0 for none. Its alpha
-            is that of the expansion.
-
-    Raises:
-        ValueError: if `dba` is no whole number from 0 on.
-    """
-
-    ranking: Ranking = field(default_factory=Ranking)
-    dba: int = 0
-
-    def __post_init__(self) -> None:
-        """Check `dba`; the others are checked already."""
-        if type(self.dba) is not int or self.dba < 0:
-            raise ValueError(f"dba must be a whole number from 0 on, got {self.dba!r}.")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing but comparing descriptors."""
-        return not (self.ranking.expand or self.ranking.rerank or self.dba)
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
@@ -67,23 +40,22 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
 
 
 def improved(
-    queries: np.ndarray, gallery: np.ndarray, options: Options, leave_one_out: bool = False
+    queries: np.ndarray, gallery: np.ndarray, ranking: Ranking, leave_one_out: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Queries and gallery as the options change them.
+    """Queries and gallery as the ranking changes them.
 
     Args:
         queries: (queries, dim), unit rows.
         gallery: (images, dim), unit rows, float32.
-        options: what to do.
+        ranking: what to do.
         leave_one_out: whether the queries are the gallery's images, all in their order.
 
     Returns:
         (queries, gallery, first): `first` are the places of the re-ranked results, which come
-        before all others, (queries, `options.ranking.rerank` or fewer); None without re-ranking.
+        before all others, (queries, `ranking.rerank` or fewer); None without re-ranking.
     """
-    ranking = options.ranking
-    if options.dba:
-        gallery = augment_database(gallery, exact_search(gallery), options.dba, ranking.alpha)
+    if ranking.dba:
+        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
     search = exact_search(gallery, leave_one_out)
     if ranking.expand:
         queries = expand_queries(queries, search, gallery, ranking.expand, ranking.alpha)
@@ -95,23 +67,21 @@ def improved(
 
 
 def nearest(
-    queries: np.ndarray, collection: Collection, k: int, options: Options
+    queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best images of a collection for each query.
 
-    With options the collection has to fit into the memory; without, one part of it.
+    A plain ranking needs memory for one part of the collection, any other for all of it.
 
     Returns:
         (scores, places), each (queries, k), best first; a place of -1 where there is no more.
     """
-    if options.is_plain:
+    if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
     gallery = collection.read()
-    if options.dba:
-        gallery = augment_database(
-            gallery, exact_search(gallery), options.dba, options.ranking.alpha
-        )
-    return ranked(queries, exact_search(gallery), gallery, k, options.ranking)
+    if ranking.dba:
+        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+    return ranked(queries, exact_search(gallery), gallery, k, ranking)
 
 
 def _nearest_in_parts(

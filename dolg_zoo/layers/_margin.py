@@ -1,10 +1,10 @@
 import math
-from numbers import Integral, Real
+from numbers import Real
 
 import keras
 from keras import ops
 
-from dolg_zoo.layers._numerics import is_positive
+from dolg_zoo._util.arguments import number, whole_number
 
 
 def _descriptors_shape(shapes):
@@ -45,14 +45,10 @@ class MarginHead(keras.layers.Layer):
     def __init__(self, num_classes, scale, margin, **kwargs):
         # not cast to half precision, for near 1 it holds hardly any cosine
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(num_classes, Integral) or num_classes < 1:
-            raise ValueError(f"num_classes must be a whole number from 1 on, got {num_classes!r}.")
-        if not is_positive(scale) or math.isinf(scale):
-            raise ValueError(f"scale must be a finite number greater than 0, got {scale!r}.")
         if not isinstance(margin, Real) or not 0 <= margin < math.pi / 2:
             raise ValueError(f"margin must be an angle in [0, π/2) radians, got {margin!r}.")
-        self.num_classes = int(num_classes)
-        self.scale = float(scale)
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.scale = number("scale", scale, 0, open_ends=True)
         self.margin = float(margin)
 
     def build(self, input_shape):

@@ -1,11 +1,11 @@
 """CurricularFace: a margin, and wrong classes that weigh the more the better the model gets."""
 
 import math
-from numbers import Real
 
 import keras
 from keras import ops
 
+from dolg_zoo._util.arguments import number
 from dolg_zoo.layers._margin import MarginHead
 
 
@@ -47,9 +47,7 @@ class CurricularFace(MarginHead):
 
     def __init__(self, num_classes, scale=30.0, margin=0.15, momentum=0.99, **kwargs):
         super().__init__(num_classes, scale, margin, **kwargs)
-        if not isinstance(momentum, Real) or not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be a number from 0 to 1, got {momentum!r}.")
-        self.momentum = float(momentum)
+        self.momentum = number("momentum", momentum, 0, 1)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -3,24 +3,26 @@
 import keras
 from keras import ops
 
-from dolg_zoo.layers._numerics import is_positive, wide_dtype
+from dolg_zoo._util.arguments import number, one_of
+from dolg_zoo.layers._numerics import wide_dtype
 
 POWERS = ("shared", "channel", "fixed")
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class GeneralizedMeanPooling2D(keras.layers.Layer):
-    """GeM: the mean of the p-th powers over all places, to the power 1/p, channel by channel.
+    """GeM: the mean of the p-th powers over all positions, to the power 1/p, channel by channel.
 
     p = 1 is average pooling; the larger p, the closer to max pooling.
     Source: Radenović et al., "Fine-tuning CNN Image Retrieval with No Human Annotation"
     (TPAMI 2019, arXiv 1711.02512).
 
     Args:
-        p: the power, greater than 0; where it is learned, its first value.
-        power: "shared" learns one power for all channels (the official DOLG),
-            "channel" learns one for each, "fixed" learns none.
-        epsilon: inputs below it count as it, for a power of zero has no gradient.
+        p: the exponent, greater than 0; its initial value if it is learned.
+        power: "shared" learns one exponent for all channels (the official DOLG), "channel" learns
+            one for each channel, "fixed" learns none.
+        epsilon: the minimum of the inputs: smaller ones are raised to it, since a power of zero
+            has no gradient.
 
     Input: (batch, height, width, channels), height and width may be unknown.
     Output: (batch, channels), at least `epsilon` everywhere.
@@ -31,17 +33,9 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
 
     def __init__(self, p=3.0, power="shared", epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
-        if not is_positive(p):
-            raise ValueError(f"GeM's power must be a number greater than 0, got p={p!r}.")
-        if not is_positive(epsilon):
-            raise ValueError(
-                f"GeM's epsilon must be a number greater than 0, got epsilon={epsilon!r}."
-            )
-        if power not in POWERS:
-            raise ValueError(f"power must be one of {', '.join(POWERS)}; got {power!r}.")
-        self.p = float(p)
-        self.power = power
-        self.epsilon = float(epsilon)
+        self.p = number("p", p, 0, open_ends=True)
+        self.power = one_of("power", power, POWERS)
+        self.epsilon = number("epsilon", epsilon, 0, open_ends=True)
         self.input_spec = keras.InputSpec(ndim=4)
 
     def build(self, input_shape):

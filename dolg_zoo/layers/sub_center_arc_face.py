@@ -1,12 +1,12 @@
 """Sub-center ArcFace: several centers a class, and a margin for each class."""
 
 import math
-from numbers import Integral
 
 import keras
 import numpy as np
 from keras import ops
 
+from dolg_zoo._util.arguments import whole_number
 from dolg_zoo.layers._margin import MarginHead, widened
 
 
@@ -82,11 +82,7 @@ class SubCenterArcFace(MarginHead):
 
     def __init__(self, num_classes, centers_per_class=3, scale=45.0, margin=0.5, **kwargs):
         super().__init__(num_classes, scale, margin, **kwargs)
-        if not isinstance(centers_per_class, Integral) or centers_per_class < 1:
-            raise ValueError(
-                f"centers_per_class must be a whole number from 1 on, got {centers_per_class!r}."
-            )
-        self.centers_per_class = int(centers_per_class)
+        self.centers_per_class = whole_number("centers_per_class", centers_per_class, 1)
 
     def add_centers(self, rows, dim):
         super().add_centers((*rows, self.centers_per_class), dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from dolg_zoo._util.arguments import whole_number
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
@@ -50,8 +51,8 @@ class DOLGNet(keras.Model):
         config = DOLGConfig() if config is None else config
         if not isinstance(config, DOLGConfig):
             raise ValueError(f"config must be a DOLGConfig, got {config!r}.")
-        if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
-            raise ValueError(f"num_classes must be None or at least 1, got {num_classes!r}.")
+        if num_classes is not None:
+            num_classes = whole_number("num_classes", num_classes, 1)
         if (backbone is None) == (config.backbone is None):
             raise ValueError(
                 "DOLGNet needs one backbone: give a model, or a config whose backbone is the name"

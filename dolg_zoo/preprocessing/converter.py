@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dolg_zoo._util.arguments import one_of, whole_number
+from dolg_zoo.preprocessing.scales import checked_scales
+
 MAX_SIDE = 2**14
 """The longest side that a configuration may ask for, so that one from a stranger cannot ask for
 more memory than the largest image that is decoded."""
@@ -17,11 +20,6 @@ more memory than the largest image that is decoded."""
 MAX_ASPECT = 4
 """In mode "short_side" a longer image is squeezed to this ratio of its sides: with a free long
 side 5000 x 1 pixels at size 224 would become 1,120,000 x 224."""
-
-MAX_SCALE = 8.0
-"""The most by which a configuration may multiply the size."""
-
-MAX_SCALES = 16
 
 _MODES = ("squash", "short_side", "long_side", "max_side", "original")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -73,22 +71,12 @@ class ImageConverter:
                 f"size must be a whole number from 1 to {MAX_SIDE}{pair} in mode {self.mode!r}, "
                 f"not {self.size!r}"
             )
-        if not _is_side(self.multiple_of):
-            raise ValueError(
-                f"multiple_of must be a whole number from 1 to {MAX_SIDE}, not {self.multiple_of!r}"
-            )
-        if self.interpolation not in tuple(_FILTERS):
-            raise ValueError(
-                f"interpolation must be one of {', '.join(_FILTERS)}, not {self.interpolation!r}"
-            )
+        whole_number("multiple_of", self.multiple_of, 1, MAX_SIDE)
+        one_of("interpolation", self.interpolation, _FILTERS)
         for name in ("antialias", "crop_queries"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        if not _are_scales(self.scales):
-            raise ValueError(
-                f"scales must be one to {MAX_SCALES} numbers above 0 and up to {MAX_SCALE:g}, not"
-                f" {self.scales!r}"
-            )
+        object.__setattr__(self, "scales", checked_scales(self.scales))
 
     def target_size(self, width: int, height: int, scale: float = 1.0) -> tuple[int, int]:
         """Return the (width, height) to which an image of `width` x `height` pixels is brought.
@@ -178,14 +166,6 @@ class ImageConverter:
 
 def _is_side(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE
-
-
-def _are_scales(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and 1 <= len(value) <= MAX_SCALES
-        and all(type(scale) in (int, float) and 0 < scale <= MAX_SCALE for scale in value)
-    )
 
 
 def _is_pair(value: Any) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dolg_zoo._util.arguments import number, whole_number
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
@@ -158,10 +158,8 @@ def _blocks(descriptors: np.ndarray):
 
 
 def _check_settings(dim: Any, most: int, power: Any) -> None:
-    if isinstance(dim, bool) or not isinstance(dim, Integral) or not 1 <= int(dim) <= most:
-        raise ValueError(f"dim must be a whole number from 1 to {most}, got {dim!r}.")
-    if type(power) not in (int, float) or not 0 <= power <= 1 or math.isnan(power):
-        raise ValueError(f"power must be a number from 0 to 1, got {power!r}.")
+    whole_number("dim", dim, 1, most)
+    number("power", power, 0, 1)
 
 
 def _embedded(model: DOLG, folder: str | Path, progress: bool) -> np.ndarray:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError, TrainingConfigError
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.publishing.metadata import check_metadata
-from dolg_zoo.training.checks import require_at_least, require_between, require_one_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+@contextmanager
+def _config_errors() -> Iterator[None]:
+    """Raises what a check of arguments raises as a TrainingConfigError."""
+    try:
+        yield
+    except TrainingConfigError:
+        raise
+    except ValueError as error:
+        raise TrainingConfigError(str(error)) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +51,7 @@ class ModelPlan:
     backbone_weights: str = "imagenet"
     settings: dict = dataclasses.field(default_factory=dict)
 
+    @_config_errors()
     def __post_init__(self):
         if (self.preset is None) == (self.architecture is None):
             raise TrainingConfigError(
@@ -47,8 +59,8 @@ class ModelPlan:
                 f" preset={self.preset!r} and architecture={self.architecture!r}."
             )
         if self.architecture is not None:
-            require_one_of("model", "architecture", self.architecture, tuple(BACKBONES))
-        require_one_of("model", "backbone_weights", self.backbone_weights, ("imagenet", "random"))
+            one_of("[model] architecture", self.architecture, tuple(BACKBONES))
+        one_of("[model] backbone_weights", self.backbone_weights, ("imagenet", "random"))
         if self.preset and self.settings:
             raise TrainingConfigError(
                 f"[model.settings] is for a new model; the preset {self.preset!r} has its own."
@@ -70,9 +82,10 @@ class SplitPlan:
     share: float = 0.1
     classes: tuple = ()
 
+    @_config_errors()
     def __post_init__(self):
-        require_one_of("split", "by", self.by, ("class", "image", "none"))
-        require_between("split", "share", self.share, 0, 1, open_ends=True)
+        one_of("[split] by", self.by, ("class", "image", "none"))
+        number("[split] share", self.share, 0, 1, open_ends=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +102,9 @@ class HeadPlan:
     dynamic_margins: bool = False
     settings: dict = dataclasses.field(default_factory=dict)
 
+    @_config_errors()
     def __post_init__(self):
-        require_one_of("head", "name", self.name, tuple(MARGIN_HEADS))
+        one_of("[head] name", self.name, tuple(MARGIN_HEADS))
         if self.dynamic_margins and self.name != "subcenter_arcface":
             raise TrainingConfigError(
                 f'[head] dynamic_margins needs name = "subcenter_arcface", got {self.name!r}.'
@@ -128,18 +142,17 @@ class OptimizerPlan:
     accumulate: int = 1
     ema: float = 0.0
 
+    @_config_errors()
     def __post_init__(self):
-        require_one_of("optimizer", "name", self.name, ("sgd", "adamw"))
-        require_between(
-            "optimizer", "learning_rate", self.learning_rate, 0, math.inf, open_ends=True
-        )
-        require_between("optimizer", "momentum", self.momentum, 0, 1)
+        one_of("[optimizer] name", self.name, ("sgd", "adamw"))
+        number("[optimizer] learning_rate", self.learning_rate, 0, open_ends=True)
+        number("[optimizer] momentum", self.momentum, 0, 1)
         for name in ("weight_decay", "warmup_epochs", "clip_norm"):
-            require_between("optimizer", name, getattr(self, name), 0, math.inf)
+            number(f"[optimizer] {name}", getattr(self, name), 0)
         for name in ("backbone_rate", "layer_decay"):
-            require_between("optimizer", name, getattr(self, name), 0, 1)
-        require_between("optimizer", "ema", self.ema, 0, 1)
-        require_at_least("optimizer", "accumulate", self.accumulate, 1)
+            number(f"[optimizer] {name}", getattr(self, name), 0, 1)
+        number("[optimizer] ema", self.ema, 0, 1)
+        whole_number("[optimizer] accumulate", self.accumulate, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +179,7 @@ class AugmentationPlan:
     hue: float = 0.02
     cut_out: float = 0.0
 
+    @_config_errors()
     def __post_init__(self):
         if not (
             len(self.area) == 2
@@ -176,8 +190,8 @@ class AugmentationPlan:
                 f"[augmentation] area must be two shares, 0 < least <= most <= 1, got {self.area}."
             )
         for name in ("brightness", "contrast", "saturation", "cut_out"):
-            require_between("augmentation", name, getattr(self, name), 0, 1)
-        require_between("augmentation", "hue", self.hue, 0, 0.5)
+            number(f"[augmentation] {name}", getattr(self, name), 0, 1)
+        number("[augmentation] hue", self.hue, 0, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,19 +226,16 @@ class RunPlan:
     early_stop_epochs: int = 0
     tensorboard: bool = False
 
+    @_config_errors()
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
-            require_at_least("run", name, getattr(self, name), 1)
-        require_at_least("run", "image_size", self.image_size, 32)
+            whole_number(f"[run] {name}", getattr(self, name), 1)
+        whole_number("[run] image_size", self.image_size, 32)
         for name in ("seed", "freeze_backbone_epochs", "early_stop_epochs"):
-            require_at_least("run", name, getattr(self, name), 0)
-        require_between("run", "checkpoint_minutes", self.checkpoint_minutes, 0, math.inf)
-        require_one_of(
-            "run", "precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16")
-        )
-        require_one_of(
-            "run", "backbone_batch_norm", self.backbone_batch_norm, ("frozen", "trained")
-        )
+            whole_number(f"[run] {name}", getattr(self, name), 0)
+        number("[run] checkpoint_minutes", self.checkpoint_minutes, 0)
+        one_of("[run] precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
+        one_of("[run] backbone_batch_norm", self.backbone_batch_norm, ("frozen", "trained"))
 
 
 @dataclasses.dataclass(frozen=True)

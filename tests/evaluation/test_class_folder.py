@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.evaluation import ClassFolder, Options, leave_one_out
+from dolg_zoo.evaluation import ClassFolder, leave_one_out
 from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries
 
 
@@ -58,8 +58,8 @@ def test_scores_of_each_class_and_of_all(places, model):
 
 
 def test_queries_are_expanded_without_themselves(places, model):
-    options = Options(Ranking(expand=2))
-    report = ClassFolder.find(places).evaluate(model, options=options)
+    ranking = Ranking(expand=2)
+    report = ClassFolder.find(places).evaluate(model, ranking=ranking)
     descriptors, labels = described(model, places)
 
     def search(queries, k):
@@ -77,9 +77,9 @@ def test_queries_are_expanded_without_themselves(places, model):
 def test_re_ranking_reorders_the_first_results_only(places, model):
     task = ClassFolder.find(places)
     plain = task.evaluate(model)
-    one = task.evaluate(model, options=Options(Ranking(rerank=1)))
+    one = task.evaluate(model, ranking=Ranking(rerank=1))
     assert one.scores == plain.scores  # one result has one order
-    ranked = task.evaluate(model, options=Options(Ranking(rerank=7, k1=3)))
+    ranked = task.evaluate(model, ranking=Ranking(rerank=7, k1=3))
     assert ranked.settings["rerank"] == 7 and ranked.scores.keys() == plain.scores.keys()
 
 
@@ -100,4 +100,4 @@ def test_a_folder_with_nothing_to_find_is_refused(places):
 
 def test_database_augmentation_is_refused(places, model):
     with pytest.raises(ValueError, match="put each query's descriptor into"):
-        ClassFolder.find(places).evaluate(model, options=Options(dba=1))
+        ClassFolder.find(places).evaluate(model, ranking=Ranking(dba=1))

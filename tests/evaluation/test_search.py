@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.evaluation import Options
 from dolg_zoo.evaluation.collection import Collection
 from dolg_zoo.evaluation.search import exact_search, improved, nearest
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, rerank
@@ -20,7 +19,7 @@ def in_parts(gallery, *cuts):
 
 def test_parts_are_searched_as_one(rng):
     queries, gallery = unit(rng, 7, 16), unit(rng, 200, 16)
-    scores, places = nearest(queries, in_parts(gallery, 3, 3, 90, 199), 10, Options())
+    scores, places = nearest(queries, in_parts(gallery, 3, 3, 90, 199), 10, Ranking())
     similarities = queries @ gallery.T
     expected = np.argsort(-similarities, axis=1)[:, :10]
     assert places.tolist() == expected.tolist()
@@ -29,7 +28,7 @@ def test_parts_are_searched_as_one(rng):
 
 def test_fewer_images_than_wanted_leave_places_of_none(rng):
     queries, gallery = unit(rng, 2, 4), unit(rng, 3, 4)
-    _, places = nearest(queries, in_parts(gallery, 1), 5, Options())
+    _, places = nearest(queries, in_parts(gallery, 1), 5, Ranking())
     assert sorted(places[0].tolist()) == [-1, -1, 0, 1, 2]
     assert places[:, 3:].tolist() == [[-1, -1]] * 2
 
@@ -45,7 +44,7 @@ def test_no_image_finds_itself_even_among_its_equals(rng):
 
 def test_options_are_applied_one_after_the_other(rng):
     queries, gallery = unit(rng, 5, 16), unit(rng, 60, 16)
-    options = Options(Ranking(expand=4, alpha=2.0, rerank=20, k1=6, k2=2, weight=0.4), dba=3)
+    options = Ranking(expand=4, alpha=2.0, rerank=20, k1=6, k2=2, weight=0.4, dba=3)
     found = improved(queries, gallery, options)
 
     augmented = augment_database(gallery, exact_search(gallery), 3, 2.0)
@@ -61,8 +60,8 @@ def test_options_are_applied_one_after_the_other(rng):
 
 
 def test_dba_must_be_a_number_of_images():
-    with pytest.raises(ValueError, match=r"dba must be a whole number from 0 on, got -1"):
-        Options(dba=-1)
+    with pytest.raises(ValueError, match=r"dba must be a whole number of at least 0, got -1"):
+        Ranking(dba=-1)
 
 
 def test_some_images_of_parts(rng):

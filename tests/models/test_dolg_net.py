@@ -134,7 +134,7 @@ def test_says_what_a_backbone_must_be():
         DOLGNet(small_backbone(), config=DOLGConfig(backbone="resnet50"))
     with pytest.raises(ValueError, match="config must be a DOLGConfig, got 'paper'"):
         DOLGNet(small_backbone(), config="paper")
-    with pytest.raises(ValueError, match="num_classes must be None or at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1, got 0"):
         DOLGNet(small_backbone(), num_classes=0)
 
 

@@ -11,17 +11,9 @@ from dolg_zoo.cli.reporting import as_list, finish, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from dolg_zoo.evaluation import Options, Report
+    from dolg_zoo.evaluation import Report
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown with the settings.")]
-
-
-def options_of(expand: int, alpha: float, rerank: int, dba: int = 0) -> Options:
-    """The options of better ranking, checked."""
-    from dolg_zoo.evaluation import Options
-    from dolg_zoo.retrieval.search.ranking import Ranking
-
-    return Options(Ranking(expand=expand, alpha=alpha, rerank=rerank), dba)
 
 
 def print_report(report: Report, markdown: bool, as_json: bool, strict: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
+from dolg_zoo.cli.evaluate.common import Markdown, print_report
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import (
     Alpha,
@@ -44,9 +44,10 @@ def folder(
       dolg evaluate folder photos/
     """
     from dolg_zoo.evaluation import ClassFolder
+    from dolg_zoo.retrieval.search.ranking import Ranking
 
-    options = options_of(expand, alpha, rerank)
+    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank)
     task = ClassFolder.find(folder)
     model = load_embedder(preset, runtime, precision, lambda: [*task.paths.values()])
-    report = task.evaluate(model, scales=scales, options=options)
+    report = task.evaluate(model, scales=scales, ranking=ranking)
     print_report(report, markdown, as_json, strict)

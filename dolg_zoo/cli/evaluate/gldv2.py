@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
+from dolg_zoo.cli.evaluate.common import Markdown, print_report
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import (
     Alpha,
@@ -83,8 +83,9 @@ def gldv2_retrieval(
           --predictions submission.csv
     """
     from dolg_zoo.evaluation import Retrieval, score_retrieval
+    from dolg_zoo.retrieval.search.ranking import Ranking
 
-    options = options_of(expand, alpha, rerank, dba)
+    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
     if _either(predictions, {"--index": index, "--queries": queries}):
         assert predictions is not None
         print_report(score_retrieval(solution, predictions), markdown, as_json)
@@ -92,7 +93,7 @@ def gldv2_retrieval(
     assert index is not None and queries is not None
     task = Retrieval.find(solution, index, queries)
     model = _model(task.needs_model, preset, runtime, precision)
-    report = task.evaluate(model, scales=scales, options=options)
+    report = task.evaluate(model, scales=scales, ranking=ranking)
     print_report(report, markdown, as_json, strict)
 
 
@@ -142,8 +143,9 @@ def gldv2_recognition(
           --predictions submission.csv
     """
     from dolg_zoo.evaluation import Recognition, score_recognition
+    from dolg_zoo.retrieval.search.ranking import Ranking
 
-    options = options_of(expand, alpha, rerank, dba)
+    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
     given = {"--labels": labels, "--train": train, "--queries": queries}
     if _either(predictions, given):
         assert predictions is not None
@@ -152,7 +154,7 @@ def gldv2_recognition(
     assert labels is not None and train is not None and queries is not None
     task = Recognition.find(solution, labels, train, queries)
     model = _model(task.needs_model, preset, runtime, precision)
-    report = task.evaluate(model, neighbours=neighbours, scales=scales, options=options)
+    report = task.evaluate(model, neighbours=neighbours, scales=scales, ranking=ranking)
     print_report(report, markdown, as_json, strict)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.evaluate.common import Markdown, options_of, print_report
+from dolg_zoo.cli.evaluate.common import Markdown, print_report
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import (
     Alpha,
@@ -72,15 +72,16 @@ def revisited(benchmark: str, title: str) -> Callable[..., None]:
     ) -> None:
         from dolg_zoo.evaluation import Revisited
         from dolg_zoo.preprocessing import list_images
+        from dolg_zoo.retrieval.search.ranking import Ranking
 
-        options = options_of(expand, alpha, rerank, dba)
+        ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
         task = Revisited.find(benchmark, images, ground_truth)
         report = task.evaluate(
             load_embedder(preset, runtime, precision, partial(list_images, images)),
             crop=not no_crop,
             scales=scales,
             distractors=distractors,
-            options=options,
+            ranking=ranking,
         )
         print_report(report, markdown, as_json)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.evaluation.gldv2.images import (
     Compared,
@@ -26,7 +27,8 @@ from dolg_zoo.evaluation.gldv2.solutions import (
     read_recognition_solution,
 )
 from dolg_zoo.evaluation.report import Report, settings_of_ranking
-from dolg_zoo.evaluation.search import Options, nearest
+from dolg_zoo.evaluation.search import nearest
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -95,7 +97,7 @@ class Recognition:
         *,
         neighbours: int = NEIGHBOURS,
         scales: Sequence[float] | None = None,
-        options: Options | None = None,
+        ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
         """μAP of a model, or of stored descriptors, by the nearest training images.
@@ -106,8 +108,8 @@ class Recognition:
             model: what to embed with; not needed if both are stores.
             neighbours: how many of them vote.
             scales: multiples of the image size; None for those of the preset.
-            options: of better ranking; with any, the training images' descriptors have to fit
-                into the memory.
+            ranking: query expansion, augmentation and re-ranking. With any of them, the
+                descriptors of the training images have to fit into memory.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
@@ -115,11 +117,10 @@ class Recognition:
             ValueError: if nothing can be embedded, or `neighbours` is below 1.
             OSError: if something cannot be read, or the descriptors cannot be kept.
         """
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be a whole number from 1 on, got {neighbours!r}.")
-        options = options or Options()
+        whole_number("neighbours", neighbours, 1)
+        ranking = ranking or Ranking()
         compared = Compared.of(self.train, self.queries, model, scales, progress)
-        scores, places = nearest(compared.queries.read(), compared.gallery, neighbours, options)
+        scores, places = nearest(compared.queries.read(), compared.gallery, neighbours, ranking)
         ids, landmarks = self.landmarks
         found = np.array([int(name, 16) for name in compared.gallery.names], np.uint64)
         voted = recognise(scores, places, landmarks[np.searchsorted(ids, found)])
@@ -133,7 +134,7 @@ class Recognition:
             "train": len(compared.gallery),
             "skipped": len(compared.skipped),
             "neighbours": neighbours,
-            **settings_of_ranking(options),
+            **settings_of_ranking(ranking),
             "solution_sha256": self.sha256,
         }
         notes = missing(queries_of(self.solution), compared.queries)

@@ -23,7 +23,8 @@ from dolg_zoo.evaluation.gldv2.solutions import (
     read_retrieval_solution,
 )
 from dolg_zoo.evaluation.report import Report, settings_of_ranking
-from dolg_zoo.evaluation.search import Options, nearest
+from dolg_zoo.evaluation.search import nearest
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -80,7 +81,7 @@ class Retrieval:
         model: ImageEmbedder | None = None,
         *,
         scales: Sequence[float] | None = None,
-        options: Options | None = None,
+        ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
         """mAP@100 of a model, or of stored descriptors.
@@ -90,7 +91,8 @@ class Retrieval:
         Args:
             model: what to embed with; not needed if both are stores.
             scales: multiples of the image size; None for those of the preset.
-            options: of better ranking; with any, the index has to fit into the memory.
+            ranking: query expansion, augmentation and re-ranking. With any of them, the index has
+                to fit into memory.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
@@ -98,9 +100,9 @@ class Retrieval:
             ValueError: if nothing can be embedded.
             OSError: if something cannot be read, or the descriptors cannot be kept.
         """
-        options = options or Options()
+        ranking = ranking or Ranking()
         compared = Compared.of(self.index, self.queries, model, scales, progress)
-        _, places = nearest(compared.queries.read(), compared.gallery, DEPTH, options)
+        _, places = nearest(compared.queries.read(), compared.gallery, DEPTH, ranking)
         names = compared.gallery.names
         predictions = {
             query: [names[place] for place in found if place >= 0]
@@ -110,7 +112,7 @@ class Retrieval:
             **compared.settings,
             "index": len(compared.gallery),
             "skipped": len(compared.skipped),
-            **settings_of_ranking(options),
+            **settings_of_ranking(ranking),
             "solution_sha256": self.sha256,
         }
         notes = missing(queries_of(self.solution), compared.queries)

@@ -17,8 +17,9 @@ from dolg_zoo.evaluation.revisited.ground_truth import (
     read_ground_truth,
 )
 from dolg_zoo.evaluation.revisited.scores import KS, RevisitedScores, revisited_scores
-from dolg_zoo.evaluation.search import Options, improved
+from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import Crop
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -85,12 +86,12 @@ class Revisited:
         crop: bool = True,
         scales: Sequence[float] | None = None,
         distractors: str | Path | None = None,
-        options: Options | None = None,
+        ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
         """The scores of a model.
 
-        Without options, distractors are read a part at a time; with options they are held in
+        Without ranking, distractors are read a part at a time; with options they are held in
         memory, twice with database augmentation.
 
         Args:
@@ -99,7 +100,7 @@ class Revisited:
             scales: multiples of the image size; None for those of the preset.
             distractors: a folder with descriptors of images that show none of the landmarks, made
                 by the same model at the same scales.
-            options: of better ranking.
+            ranking: query expansion, augmentation and re-ranking.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
@@ -108,7 +109,7 @@ class Revisited:
                 next time.
             OSError: if something cannot be read, or the descriptors cannot be kept.
         """
-        options = options or Options()
+        ranking = ranking or Ranking()
         more = Collection([], model.descriptor_dim, lambda: iter(()))
         if distractors is not None:
             more = Collection.of_store(open_descriptors(distractors, model, scales))
@@ -123,11 +124,11 @@ class Revisited:
             )
         }
         queries = self._embedded(model, cut, scales, progress).of(list(cut))
-        if options.is_plain:
+        if ranking.is_plain:
             scores = revisited_scores(self.truth, queries, gallery, more.parts())
         else:
             everything = Collection(list(names), more.dim, lambda: iter([gallery])).read(more)
-            queries, everything, first = improved(queries, everything, options)
+            queries, everything, first = improved(queries, everything, ranking)
             parts = [everything[len(names) :]]
             scores = revisited_scores(self.truth, queries, everything[: len(names)], parts, first)
         settings = {
@@ -136,7 +137,7 @@ class Revisited:
             "gallery": len(gallery),
             "crop_queries": crop,
             "distractors": len(more),
-            **settings_of_ranking(options),
+            **settings_of_ranking(ranking),
             "ground_truth_sha256": self.truth.sha256,
         }
         return Report(

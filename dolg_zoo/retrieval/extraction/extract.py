@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
+from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
@@ -123,7 +124,7 @@ def extract(
         model.routed("keras")  # what its workers compute with; one compiled for another says so
     if isinstance(source, (str, Path)):
         source = open_source(source)
-    scales = model.image_converter.scales if scales is None else scales
+    scales = model.scales_or_own(scales)
     store = DescriptorStore.create(
         folder,
         model_id=model.model_id,
@@ -191,8 +192,7 @@ def fill(
 
 def check_engine(engine: str, workers: int | None) -> None:
     """Raises ValueError if there is no such engine, RayError if what it needs is not installed."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
     elif workers is not None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
 from dolg_zoo.retrieval.search.duplicates import duplicates
 from dolg_zoo.retrieval.search.exact import Exact
-from dolg_zoo.retrieval.search.ranking import Ranking, ranked
+from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, ranked
 from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
 
 
@@ -54,19 +54,15 @@ class Gallery:
                 f"{maker!r} gives descriptors that are not finite or not of length 1, the first of"
                 f" them for {names[place]!r}; its weights or its dtype are at fault."
             )
-        if not isinstance(recall, Real) or not 0 <= recall <= 1:
-            raise ValueError(f"recall must be a number from 0 to 1, got {recall!r}.")
+        recall = number("recall", recall, 0, 1)
         self.names: list[str] = names
         self.metadata: list[dict[str, Any]] = checked_metadata(
             [None] * len(names) if metadata is None else metadata, len(names)
         )
         self.folder: Path = Path(folder)
         kind = kind_for(len(names), kind)
-        self._nearest: Exact | Approximate = (
-            Approximate.build(kind, descriptors, float(recall))
-            if kind != "exact"
-            else Exact(descriptors)
-        )
+        self._nearest = self._search_in(descriptors, kind, recall)
+        self._augmented: tuple[tuple[int, float], Exact | Approximate] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -140,6 +136,7 @@ class Gallery:
         np.take(self.descriptors, kept, axis=0, out=descriptors[: len(kept)])
         descriptors[len(kept) :] = new
         self._nearest = self._nearest.changed(kept, descriptors)
+        self._augmented = None
         self.names = [self.names[place] for place in kept] + names
         self.metadata = [self.metadata[place] for place in kept] + metadata
 
@@ -158,12 +155,12 @@ class Gallery:
                 a whole number of at least 1.
         """
         queries = unit(descriptors, self.descriptors.shape[1])
-        check_k(k)
+        k = whole_number("k", k, 1)
         if not len(self):
             return [Matches() for _ in queries]
-        scores, places = ranked(
-            queries, self._nearest.search, self.descriptors, int(k), ranking or Ranking()
-        )
+        ranking = ranking or Ranking()
+        nearest = self._augmented_by(ranking) if ranking.dba else self._nearest
+        scores, places = ranked(queries, nearest.search, nearest.descriptors, k, ranking)
         return [
             Matches(
                 self._match(place, score)
@@ -172,6 +169,18 @@ class Gallery:
             )
             for result in zip(places, scores, strict=True)
         ]
+
+    def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
+        """The search after database-side augmentation; the last one is kept."""
+        settings = ranking.dba, ranking.alpha
+        if self._augmented is None or self._augmented[0] != settings:
+            rows = augment_database(self.descriptors, self._nearest.search, *settings)
+            self._augmented = settings, self._search_in(rows, self.kind, self.asked_recall)
+        return self._augmented[1]
+
+    @staticmethod
+    def _search_in(rows: np.ndarray, kind: str, recall: float) -> Exact | Approximate:
+        return Exact(rows) if kind == "exact" else Approximate.build(kind, rows, recall)
 
     def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[Matches]:
         """For each descriptor all images with at least this cosine similarity, best first.
@@ -182,7 +191,7 @@ class Gallery:
             ValueError: if the shape does not fit, a descriptor is zero or not finite, or the
                 threshold is not a number from -1 to 1.
         """
-        check_threshold(threshold)
+        number("threshold", threshold, -1, 1)
         queries = unit(descriptors, self.descriptors.shape[1])
         scores, found_by, places = self._nearest.within(queries, threshold)
         matches = [Matches() for _ in queries]
@@ -204,7 +213,7 @@ class Gallery:
         Raises:
             ValueError: if the threshold is not a number from -1 to 1.
         """
-        check_threshold(threshold)
+        number("threshold", threshold, -1, 1)
         groups = duplicates(self._nearest, threshold)
         return [
             [
@@ -219,15 +228,3 @@ class Gallery:
     def _match(self, place: int, score: float) -> Match:
         name = self.names[place]
         return Match(name, self.folder / name, float(score), self.metadata[place])
-
-
-def check_k(k: int) -> None:
-    """Raises ValueError if k is no whole number of at least 1."""
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}.")
-
-
-def check_threshold(threshold: float) -> None:
-    """Raises ValueError if the threshold is no cosine."""
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not -1 <= threshold <= 1:
-        raise ValueError(f"threshold must be a number from -1 to 1, got {threshold!r}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo._util.files import is_special
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
@@ -16,7 +17,7 @@ from dolg_zoo.retrieval.extraction.folder import embed_folder
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
 from dolg_zoo.retrieval.index.contents import read_contents, write_contents
 from dolg_zoo.retrieval.index.file import read_file, write_file
-from dolg_zoo.retrieval.index.gallery import Gallery, check_k, check_threshold
+from dolg_zoo.retrieval.index.gallery import Gallery
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Matches
 from dolg_zoo.retrieval.search.approximate import kind_for
@@ -76,7 +77,7 @@ class Index(Gallery):
     ) -> None:
         super().__init__(names, descriptors, folder, metadata, kind, recall, name_of_model(model))
         self.model = model
-        self.scales = _scales_of(model, scales)
+        self.scales = model.scales_or_own(scales)
         self.skipped = dict(skipped or {})
         self.model_id = model.model_id
         self.reused = reused
@@ -115,7 +116,7 @@ class Index(Gallery):
                 gives descriptors that are not finite.
         """
         kind_for(0, kind)  # to fail before the work
-        scales = _scales_of(model, scales)
+        scales = model.scales_or_own(scales)
         found = embed_folder(
             model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
         )
@@ -259,12 +260,12 @@ class Index(Gallery):
         Raises:
             ValueError: if n or alpha is out of its range.
         """
-        check_k(n)
-        options = Ranking(expand=int(n), alpha=alpha)  # checks alpha
+        whole_number("n", n, 1)
+        number("alpha", alpha, 0)
         return Index(
             self.model,
             self.names,
-            augment_database(self.descriptors, self._nearest.search, options.expand, options.alpha),
+            augment_database(self.descriptors, self._nearest.search, n, alpha),
             folder=self.folder,
             scales=self.scales,
             skipped=self.skipped,
@@ -294,7 +295,7 @@ class Index(Gallery):
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches | BadImageError]:
         """Searches for several queries; a query that cannot be read gives its error instead."""
-        check_k(k)
+        whole_number("k", k, 1)
         queries = list(queries)
         results: dict[int, Matches | BadImageError] = {}
         descriptors: dict[int, np.ndarray] = {}
@@ -318,7 +319,7 @@ class Index(Gallery):
             BadImageError: if the query cannot be read.
             ValueError: if the threshold is not a number from -1 to 1.
         """
-        check_threshold(threshold)
+        number("threshold", threshold, -1, 1)
         (found,) = self.within_descriptors(self._descriptor_of(query), threshold)
         return Matches(found, query)
 
@@ -402,7 +403,3 @@ def _check_model(
             f" descriptors cannot be compared with those of {name_of_model(model)!r} ({own_id},"
             f" {model.descriptor_dim} dimensions)."
         )
-
-
-def _scales_of(model: ImageEmbedder, scales: Sequence[float] | None) -> tuple[float, ...]:
-    return tuple(model.image_converter.scales if scales is None else scales)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.arguments import one_of
 from dolg_zoo.retrieval.search.exact import Exact
 
 logger = logging.getLogger(__name__)
@@ -42,8 +43,7 @@ def kind_for(rows: int, kind: str) -> str:
     Raises:
         ValueError: if there is no such kind.
     """
-    if kind not in (*KINDS, "auto"):
-        raise ValueError(f"kind must be auto, {', '.join(KINDS)}, got {kind!r}.")
+    one_of("kind", kind, ("auto", *KINDS))
     if rows < LEAST:
         return "exact"
     if kind != "auto":

@@ -5,7 +5,6 @@ import pytest
 from bounds import COSINE
 
 from dolg_zoo.evaluation import (
-    Options,
     Recognition,
     Retrieval,
     mean_average_precision_at,
@@ -86,7 +85,7 @@ def test_retrieval_with_options(solution, write_store, rng):
     gallery, queries = unit(rng, 150, 16), unit(rng, 4, 16)
     index = write_store(INDEX, gallery, folder="index")
     task = Retrieval.find(solution, index, write_store(QUERIES, queries, folder="queries"))
-    report = task.evaluate(options=Options(Ranking(expand=3), dba=2))
+    report = task.evaluate(ranking=Ranking(expand=3, dba=2))
     assert report.scores != task.evaluate().scores
     assert (report.settings["dba"], report.settings["alpha"]) == (2, 3.0)
 

@@ -5,7 +5,7 @@ import pytest
 from bounds import COSINE
 
 from dolg_zoo import DOLG, Crop
-from dolg_zoo.evaluation import Options, Revisited, read_ground_truth, revisited_scores
+from dolg_zoo.evaluation import Revisited, read_ground_truth, revisited_scores
 from dolg_zoo.retrieval import StoreError
 from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries, rerank
 
@@ -96,9 +96,9 @@ def test_ranking_options_work_on_gallery_and_distractors(
     more = gallery[:4] + 0.03 * rng.standard_normal((4, 8)).astype(np.float32)
     more /= np.linalg.norm(more, axis=1, keepdims=True)
     store = write_store(["a", "b", "c", "d"], more, model)
-    options = Options(Ranking(expand=2, rerank=6, k1=4))
+    ranking = Ranking(expand=2, rerank=6, k1=4)
     report = Revisited.find("rparis6k", benchmark).evaluate(
-        model, distractors=store, options=options
+        model, distractors=store, ranking=ranking
     )
     everything = np.concatenate([gallery, more])
 

@@ -89,7 +89,7 @@ def test_without_ray_the_extra_is_named_before_anything_is_done(monkeypatch, tmp
 
 
 def test_an_unknown_engine_is_named(tmp_path):
-    with pytest.raises(ValueError, match="local, ray, not 'spark'"):
+    with pytest.raises(ValueError, match="local, ray, got 'spark'"):
         extract(None, "nowhere", tmp_path / "store", engine="spark")
 
 

@@ -6,6 +6,7 @@ from bounds import COSINE, DESCRIPTOR
 
 from dolg_zoo import BadImageError
 from dolg_zoo.retrieval import DescriptorStore, Index
+from dolg_zoo.retrieval.search.ranking import Ranking
 
 
 def unit_rows(rng, rows, dim=512):
@@ -157,3 +158,20 @@ def test_says_how_an_index_cannot_be_augmented(model, rng, wrong):
     index = Index(model, ["x"], unit_rows(rng, 1))
     with pytest.raises(ValueError, match=f"got {next(iter(wrong.values()))}"):
         index.augmented(**wrong)
+
+
+def test_a_search_with_augmentation_is_a_search_in_the_augmented_index(model, rng):
+    names = [f"{number}.jpg" for number in range(30)]
+    index = Index(model, names, unit_rows(rng, 30, model.descriptor_dim))
+    queries = unit_rows(rng, 3, model.descriptor_dim)
+    plain = index.search_descriptors(queries, 5)
+    for n, alpha in ((2, 3.0), (2, 0.0), (4, 0.0)):
+        expected = index.augmented(n, alpha).search_descriptors(queries, 5)
+        for _ in range(2):
+            found = index.search_descriptors(queries, 5, Ranking(dba=n, alpha=alpha))
+            assert found == expected
+        assert found != plain
+    assert index.search_descriptors(queries, 5) == plain
+    index.remove(names[:10])  # the augmented rows of before are none of it any more
+    expected = index.augmented(4, 0.0).search_descriptors(queries, 5)
+    assert index.search_descriptors(queries, 5, Ranking(dba=4, alpha=0.0)) == expected

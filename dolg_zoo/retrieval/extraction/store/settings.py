@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dolg_zoo._util.arguments import one_of, whole_number
 from dolg_zoo.errors import StoreError
+from dolg_zoo.preprocessing.scales import checked_scales
 
 MAX_DIM = 2**16
 MAX_NAME = 1000
-MAX_SCALES = 16
-MAX_SCALE = 2.0**14
 DTYPES = ("float32", "float16")
 
 
@@ -43,22 +43,12 @@ class Settings:
                 raise StoreError(
                     f"{name} must be text of 1 to {MAX_NAME} characters, not {str(value)[:80]!r}"
                 )
-        if type(self.dim) is not int or not 0 < self.dim <= MAX_DIM:
-            raise StoreError(
-                f"dim must be a whole number from 1 to {MAX_DIM}, not {str(self.dim)[:80]!r}"
-            )
-        if self.dtype not in DTYPES:
-            raise StoreError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
-        if not (
-            isinstance(self.scales, tuple)
-            and 0 < len(self.scales) <= MAX_SCALES
-            and all(type(scale) in (int, float) for scale in self.scales)
-            and all(0 < scale <= MAX_SCALE for scale in self.scales)
-        ):
-            raise StoreError(
-                f"scales must be one to {MAX_SCALES} numbers above 0 and up to {MAX_SCALE:g}, not"
-                f" {str(self.scales)[:80]}"
-            )
+        try:
+            whole_number("dim", self.dim, 1, MAX_DIM)
+            one_of("dtype", self.dtype, DTYPES)
+            checked_scales(self.scales)
+        except ValueError as error:
+            raise StoreError(str(error)) from None
 
     def check_same(self, wanted: Settings, folder: Path) -> None:
         """Raises StoreError if descriptors made with `wanted` do not belong to the others."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo.retrieval.search.ranking.query_expansion import expand_queries
 from dolg_zoo.retrieval.search.ranking.reciprocal import rerank
 from dolg_zoo.retrieval.search.ranking.weighted import Search
@@ -28,6 +28,8 @@ class Ranking:
         k1: number of neighbours that the re-ranking compares.
         k2: number of neighbours that the re-ranking averages over.
         weight: weight of the cosine similarity in the re-ranking, from 0 to 1.
+        dba: number of neighbours that each image of the gallery is moved towards before the
+            search, with `alpha` as in the expansion; 0 for none. See `augment_database`.
 
     Raises:
         ValueError: if a value is out of range; the message names it.
@@ -39,23 +41,24 @@ class Ranking:
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
+    dba: int = 0
 
     def __post_init__(self) -> None:
         """Check every option."""
-        for name, least in (("expand", 0), ("rerank", 0), ("k1", 1), ("k2", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on, got {value!r}.")
+        for name, least in (("expand", 0), ("rerank", 0), ("k1", 1), ("k2", 1), ("dba", 0)):
+            whole_number(name, getattr(self, name), least)
         if self.rerank > MAX_LIST:
             raise ValueError(
                 f"rerank must be at most {MAX_LIST}, got {self.rerank}: memory and time grow with"
                 " its square."
             )
-        for name, most in (("alpha", math.inf), ("weight", 1)):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value <= most or math.isinf(value):
-                wanted = "a number from 0 on" if most == math.inf else f"a number from 0 to {most}"
-                raise ValueError(f"{name} must be {wanted}, got {value!r}.")
+        number("alpha", self.alpha, 0)
+        number("weight", self.weight, 0, 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether results are ranked by cosine similarity alone."""
+        return not (self.expand or self.rerank or self.dba)
 
 
 def ranked(
@@ -68,7 +71,7 @@ def ranked(
         search: finds places in the gallery. Each call is with all queries, in their order, so it
             may leave out each query's own image.
         gallery: (images, dim), unit rows, an array or a memory map; of it only the rows that were
-            found are read.
+            found are read. It is augmented already if `options.dba` says so.
         k: how many for each query.
         options: what to do besides.
 

@@ -1,0 +1,53 @@
+"""Checks of arguments; most return the value, or raise ValueError with its name and range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """An integer of Python or NumPy, but no bool, from `least` to `most`."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or value < least or (most is not None and value > most):
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {wanted}, got {value!r}.")
+    return int(value)
+
+
+def number(
+    name: str, value: Any, least: float, most: float = math.inf, *, open_ends: bool = False
+) -> float:
+    """A finite number of Python or NumPy, but no bool, from `least` to `most`.
+
+    With `open_ends` it is neither of the two.
+    """
+    found = finite(value)
+    if found is None or not least <= found <= most or (open_ends and found in (least, most)):
+        if most == math.inf:
+            wanted = f"greater than {least:g}" if open_ends else f"of at least {least:g}"
+        else:
+            wanted = f"from {least:g} to {most:g}" + (", both excluded" if open_ends else "")
+        raise ValueError(f"{name} must be a number {wanted}, got {value!r}.")
+    return found
+
+
+def finite(value: Any) -> float | None:
+    """A finite number of Python or NumPy, but no bool, as a float; None for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        return None
+    return found if math.isfinite(found) else None
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """One of some names."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+    return value
