@@ -15,10 +15,14 @@ import json
 import sys
 from pathlib import Path
 
+from _manifest_schema import check
+from _pinning import kind_of, write_entry
+
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.weights import (
     WeightsError,
     fetch,
@@ -38,7 +42,6 @@ from dolg_zoo.weights.manifest import (
     PresetEntry,
     parse_manifest,
 )
-from dolg_zoo.weights.pinning import kind_of, pinned_preset, write_entry
 from dolg_zoo.weights.verification import verify_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +131,9 @@ def preset_entry(name, repo, revision):
 def checked_entry(name, entry):
     """An entry, once its files have been fetched and have the hashes that it gives."""
     lists = {"presets": {}, "checkpoints": {}, kind_of(entry): {name: entry}}
-    known = parse_manifest({"format_version": 1, **lists}, "the entry").entries[name]
+    content = {"format_version": 1, **lists}
+    check(content, "the entry")
+    known = parse_manifest(content, "the entry").entries[name]
     if known.source is None:
         raise ValueError(f"{name} is on no Hub by its entry, which says that it is embedded.")
     check_name(name, known.architecture)

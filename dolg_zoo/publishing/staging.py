@@ -18,10 +18,10 @@ from dolg_zoo.presets import read_margin_head
 from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, check_preset, read_json
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
+from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.publishing.metadata import merged_metadata
 from dolg_zoo.publishing.model_card import FIGURE, model_card
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, FileHash, HubSource
-from dolg_zoo.weights.pinning import pinned_preset
 
 CARD = "README.md"
 

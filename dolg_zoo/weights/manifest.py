@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
-import reprlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dolg_zoo._util.json_files import json_text
+from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -26,11 +23,8 @@ PRESET_FILES = (CONFIG, PREPROCESSOR, METADATA, WEIGHTS)
 MARGIN_HEAD = "margin_head.npz"
 """The one file of a preset that need not be there: only who trains on needs it."""
 
-SCHEMA = Path(__file__).with_name("weights_manifest.schema.json")
+FORMAT_VERSION = 1
 _FILE_NAME = "weights_manifest.json"
-_shown = reprlib.Repr()
-_shown.maxstring = 200
-_shown.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -200,55 +194,46 @@ class Manifest:
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
-    """Read and check a manifest.
-
-    What is well formed is said by weights_manifest.schema.json, beside this module.
+    """Reads a manifest. tools/pin_manifest.py, which writes it, checks every value.
 
     Args:
         path: the file; None means the project's own, from the installed package or the checkout.
 
     Raises:
-        ManifestError: the file is missing or not JSON, or a field is missing, unknown or
-            malformed; names the entry, the field and the value.
+        ManifestError: if the file is missing, is not JSON or has other fields; names the entry.
     """
     return _read_own(_own_manifest()) if path is None else _read(path)
 
 
 def _read(path: Path) -> Manifest:
     try:
-        content = json.loads(json_text(path), object_pairs_hook=_unique_keys)
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json_object(path)
+    except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     return parse_manifest(content, path.name)
 
 
-# Loading a preset asks twice what the project lists, and to check that takes longer than the rest
-# of finding the files.
 _read_own = functools.cache(_read)
 
 
-def parse_manifest(content: Any, name: str) -> Manifest:
-    """Check what a manifest's JSON holds, as `load_manifest` does.
+def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
+    """The manifest that a JSON object holds.
 
     Args:
-        content: what `json.loads` gave.
-        name: what to call it in errors.
+        content: the object.
+        name: the name of the manifest in errors.
 
     Raises:
         ManifestError: as `load_manifest`.
     """
-    try:
-        # the first error only: a file of another kind has one for each of its lines
-        error = next(_validator().iter_errors(content), None)
-    except RecursionError as error:
-        raise ManifestError(f"{name} is nested too deeply for a manifest.") from error
-    if error is not None:
-        raise ManifestError(_explained(error, name))
-    for both in content["presets"].keys() & content["checkpoints"].keys():
-        raise ManifestError(f"{name}: {both!r} is both a preset and a checkpoint.")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ManifestError(
+            f"{name} has the format_version {content.get('format_version')!r}, and this dolg-zoo"
+            f" reads {FORMAT_VERSION}."
+        )
     return Manifest(
-        _entries(content["presets"], _preset, f"{name}: presets"),
-        _entries(content["checkpoints"], _checkpoint, f"{name}: checkpoints"),
+        _entries(content.get("presets"), _preset, f"{name}: presets"),
+        _entries(content.get("checkpoints"), _checkpoint, f"{name}: checkpoints"),
     )
 
 
@@ -259,62 +244,16 @@ def _own_manifest() -> Path:
     return installed if installed.is_file() else package.parent / _FILE_NAME
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # json keeps the last of two equal keys without a word, and with it the wrong hash.
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ManifestError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-    return fields
-
-
-@functools.cache
-def _validator() -> Any:
-    # Imported when a manifest is read: jsonschema takes a tenth of a second.
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend
-
-    # A schema takes 7.0 for an integer, and cannot say that a number be finite.
-    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
-        {
-            "integer": lambda _, value: type(value) is int,
-            "number": lambda _, value: (
-                type(value) in (int, float) and abs(value) <= sys.float_info.max
-            ),
-        }
-    )
-    strict = extend(Draft202012Validator, type_checker=types)
-    return strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
-
-
-def _explained(error: Any, name: str) -> str:
-    where = name
-    for step in error.absolute_path:
-        where += f"[{step}]" if isinstance(step, int) else f": {step}"
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = next(key for key in error.instance if key not in known)
-        return f"{where} has the unknown field {_shown.repr(unknown)}; known are {sorted(known)}."
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"{where} lacks the field {missing!r}."
-    if "propertyNames" in error.absolute_schema_path:
-        where = f"a name in {where}"
-    return f"{where} is {_shown.repr(error.instance)}; it must be {error.schema['description']}."
-
-
-# What follows is given what the schema has let through.
-
-
-def _entries(
-    entries: dict[str, Any], read: Callable[[str, dict[str, Any]], T], where: str
-) -> Mapping[str, T]:
-    return MappingProxyType(
-        {
-            name: read(name, {**entry, **_origin(entry, f"{where}: {name}")})
-            for name, entry in entries.items()
-        }
-    )
+def _entries(entries: Any, read: Callable[[str, dict[str, Any]], T], where: str) -> Mapping[str, T]:
+    if not isinstance(entries, dict):
+        raise ManifestError(f"{where} must be an object, got {str(entries)[:80]!r}.")
+    parsed = {}
+    for name, entry in entries.items():
+        try:
+            parsed[name] = read(name, {**entry, "figures": _figures(entry)})
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ManifestError(f"{where}: {name} is malformed: {error!r:.200}.") from error
+    return MappingProxyType(parsed)
 
 
 def _preset(name: str, fields: dict[str, Any]) -> PresetEntry:
@@ -333,18 +272,5 @@ def _checkpoint(name: str, fields: dict[str, Any]) -> CheckpointEntry:
     return CheckpointEntry(name=name, file=RemoteFile(path=fields.pop("file"), **pins), **fields)
 
 
-def _origin(entry: dict[str, Any], where: str) -> dict[str, Any]:
-    figures = [Figure(**{**item, "value": float(item["value"])}) for item in entry["figures"]]
-    return {"license": _spdx(entry["license"], where), "figures": tuple(figures)}
-
-
-def _spdx(expression: str, where: str) -> str:
-    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-
-    try:
-        return canonicalize_license_expression(expression)
-    except InvalidLicenseExpression as error:
-        wanted = _validator().schema["$defs"]["license"]["description"]
-        raise ManifestError(
-            f"{where}: license is {expression!r}; it must be {wanted}. {error}."
-        ) from error
+def _figures(entry: dict[str, Any]) -> tuple[Figure, ...]:
+    return tuple(Figure(**{**item, "value": float(item["value"])}) for item in entry["figures"])

@@ -7,14 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
-from packaging.licenses import canonicalize_license_expression
 
 import dolg_zoo
 from dolg_zoo import BACKBONES
-from dolg_zoo.checkpoints.porting import LAYOUTS
 from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
-from dolg_zoo.weights.manifest import SCHEMA
 
 COMMIT, SHA256 = "c" * 40, "5" * 64
 FILE = {"size": 7, "sha256": SHA256}
@@ -97,27 +93,10 @@ def test_both_kinds_can_be_asked_for_by_name(tmp_path):
     ]
 
 
-def test_a_name_is_not_given_twice(tmp_path):
-    content = copy.deepcopy(WELL_FORMED)
-    content["checkpoints"]["small_imagenet"] = content["checkpoints"].pop("big_gldv2")
-    with pytest.raises(ManifestError, match="'small_imagenet' is both"):
-        load(tmp_path, content)
-
-
-def test_the_formats_are_those_that_can_be_ported():
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    assert set(schema["$defs"]["checkpoint"]["properties"]["format"]["enum"]) == set(LAYOUTS)
-
-
 def test_a_preset_may_keep_its_margin_head(tmp_path):
     content = altered("presets/small_imagenet/files/margin_head.npz", FILE)
     files = load(tmp_path, content).presets["small_imagenet"].remote_files
     assert [file.path for file in files] == [*PRESET_FILES, "margin_head.npz"]
-
-
-def test_a_licence_is_read_as_spdx_writes_it(tmp_path):
-    content = altered("presets/small_imagenet/license", "mit or apache-2.0")
-    assert load(tmp_path, content).presets["small_imagenet"].license == "MIT OR Apache-2.0"
 
 
 def test_a_manifest_may_name_its_schema(tmp_path):
@@ -132,82 +111,26 @@ def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
     assert list(preset.files) == PRESET_FILES
 
 
-PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
-
-
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("format_version", 2, ["format_version", "2"]),
-        ("extra", 1, ["unknown field 'extra'"]),
-        ("presets", [], ["presets", "[]"]),
-        ("presets/Small", {}, ["'Small'"]),
-        ("presets/..", {}, ["'..'"]),
-        (PRESET + "licence", "MIT", ["small_imagenet", "unknown field 'licence'"]),
-        (PRESET + "license", REMOVED, ["small_imagenet", "lacks the field 'license'"]),
-        (PRESET + "license", " ", ["small_imagenet", "license", "' '"]),
-        (PRESET + "license", "MIT, mostly", ["small_imagenet", "license", "'MIT, mostly'", "SPDX"]),
-        (PRESET + "license", "(" * 199 + "MIT", ["license", "((((", "SPDX"]),
-        (PRESET + "license", "MIT " + "OR MIT " * 999, ["license", "200 characters"]),
-        (PRESET + "descriptor_dim", 0, ["small_imagenet", "descriptor_dim", "0"]),
-        (PRESET + "dataset", "", ["small_imagenet", "dataset", "''"]),
-        (PRESET + "license_note", REMOVED, ["lacks the field 'license_note'"]),
-        (PRESET + "architecture", 5, ["small_imagenet", "architecture", "5"]),
-        (PRESET + "source", "elsewhere", ["small_imagenet", "source", "'elsewhere'"]),
-        (PRESET + "source", 5, ["small_imagenet", "source", "5", "embedded"]),
-        (PRESET + "source/repo", "repo", ["small_imagenet", "repo", "'repo'"]),
-        (PRESET + "source/repo", "../etc", ["small_imagenet", "repo", "'../etc'"]),
-        (PRESET + "source/revision", "main", ["small_imagenet", "revision", "'main'"]),
-        (PRESET + "files", {}, ["small_imagenet", "files", "'config.json'"]),
-        (PRESET + "files", [], ["small_imagenet", "files", "[]"]),
-        (PRESET + "files", {"../evil": FILE}, ["small_imagenet", "files", "'../evil'"]),
-        (PRESET + "files/run.py", FILE, ["small_imagenet", "files", "'run.py'"]),
-        (PRESET + "files/config.json", REMOVED, ["small_imagenet", "files", "'config.json'"]),
-        (PRESET + "files/config.json", SHA256, ["small_imagenet", "config.json", SHA256]),
-        (PRESET + "figures", {}, ["small_imagenet", "figures", "{}"]),
-        (PRESET + "figures/0/value", "81", ["small_imagenet", "figures[0]", "value", "'81'"]),
-        (PRESET + "figures/0/value", float("nan"), ["figures[0]", "value", "nan"]),
-        (PRESET + "figures/0/value", float("inf"), ["figures[0]", "value", "inf"]),
-        (PRESET + "figures/0/value", 10**400, ["figures[0]", "value", "finite"]),
-        (PRESET + "figures/0/value", True, ["figures[0]", "value", "True"]),
-        (PRESET + "figures/0/metric", REMOVED, ["figures[0]", "lacks the field 'metric'"]),
-        (PRESET + "figures/0/what", "mAP", ["figures[0]", "unknown field 'what'"]),
-        (PRESET + "figures/0/source", "", ["small_imagenet", "figures[0]", "source", "''"]),
-        (PRESET + "figures_note", None, ["small_imagenet", "figures_note", "None"]),
-        (CHECKPOINT + "revision", "C" * 40, ["big_gldv2", "revision", "C" * 40]),
-        (CHECKPOINT + "revision", COMMIT[1:], ["big_gldv2", "revision", COMMIT[1:]]),
-        (CHECKPOINT + "sha256", "g" * 64, ["big_gldv2", "sha256", "g" * 64]),
-        (CHECKPOINT + "sha256", SHA256 + "\n", ["big_gldv2", "sha256"]),
-        (CHECKPOINT + "sha256", "5" * 99, ["big_gldv2", "sha256", "5" * 99]),
-        (CHECKPOINT + "size", 0, ["big_gldv2", "size", "0"]),
-        (CHECKPOINT + "size", -1, ["big_gldv2", "size", "-1"]),
-        (CHECKPOINT + "size", 7.0, ["big_gldv2", "size", "7.0"]),
-        (CHECKPOINT + "size", True, ["big_gldv2", "size", "True"]),
-        (CHECKPOINT + "size", "7", ["big_gldv2", "size", "'7'"]),
-        (CHECKPOINT + "format", "pickle", ["big_gldv2", "format", "'pickle'"]),
-        (CHECKPOINT + "file", "a/b.pt", ["big_gldv2", "file", "'a/b.pt'"]),
-        (CHECKPOINT + "file", "a\\b.pt", ["big_gldv2", "file", "a\\\\b.pt"]),
-        (CHECKPOINT + "file", "..", ["big_gldv2", "file", "'..'"]),
-        (CHECKPOINT + "file", "../b.pt", ["big_gldv2", "file", "'../b.pt'"]),
-        (CHECKPOINT + "file", "/b.pt", ["big_gldv2", "file", "'/b.pt'"]),
-        (CHECKPOINT + "file", "b.exe", ["big_gldv2", "file", "'b.exe'", ".pyth"]),
-        (CHECKPOINT + "file", "b.pdparams", ["big_gldv2", "file", "'b.pdparams'", ".pt"]),
-        (CHECKPOINT + "file", "bpt", ["big_gldv2", "file", "'bpt'", ".pt"]),
+        ("format_version", 2, "format_version 2, and this dolg-zoo reads 1"),
+        ("format_version", REMOVED, "format_version None"),
+        ("presets", [], r"presets must be an object, got '\[\]'"),
+        ("checkpoints", REMOVED, "checkpoints must be an object"),
+        ("presets/small_imagenet", 5, "presets: small_imagenet is malformed"),
+        ("presets/small_imagenet/license", REMOVED, "small_imagenet is malformed: .*license"),
+        ("presets/small_imagenet/licence", "MIT", "small_imagenet is malformed: .*licence"),
+        ("presets/small_imagenet/files", [], "small_imagenet is malformed"),
+        ("presets/small_imagenet/source", 5, "small_imagenet is malformed"),
+        ("presets/small_imagenet/figures", 5, "small_imagenet is malformed"),
+        ("presets/small_imagenet/figures/0/value", "x", "small_imagenet is malformed"),
+        ("checkpoints/big_gldv2/sha256", REMOVED, "checkpoints: big_gldv2 is malformed: .*sha256"),
     ],
 )
-def test_a_malformed_field_is_refused_by_entry_field_and_value(tmp_path, place, value, words):
-    content = altered(place, value)
-    with pytest.raises(ManifestError) as caught:
-        load(tmp_path, content)
-    for word in words:
-        assert word in str(caught.value)
-
-
-def test_a_field_that_stands_twice_is_refused(tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text('{"format_version": 1, "format_version": 1}', encoding="utf-8")
-    with pytest.raises(ManifestError, match="'format_version' stands twice"):
-        load_manifest(path)
+def test_other_fields_are_refused_by_the_entry(tmp_path, place, value, words):
+    with pytest.raises(ManifestError, match=rf"manifest\.json.*{words}"):
+        load(tmp_path, altered(place, value))
 
 
 @pytest.mark.parametrize(
@@ -218,22 +141,6 @@ def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ManifestError, match=r"manifest\.json"):
         load_manifest(path)
-
-
-@pytest.mark.parametrize("depth", [100, 400, 800])
-def test_a_deep_value_is_refused_by_the_manifests_path(tmp_path, depth):
-    path = tmp_path / "manifest.json"
-    value = "[" * depth + "]" * depth
-    path.write_text(f'{{"format_version": 1, "presets": {{"a": {value}}}, "checkpoints": {{}}}}')
-    with pytest.raises(ManifestError, match=r"manifest\.json") as caught:
-        load_manifest(path)
-    assert len(str(caught.value)) < 600
-
-
-def test_a_long_value_is_not_said_in_full(tmp_path):
-    with pytest.raises(ManifestError, match="sha256") as caught:
-        load(tmp_path, altered("checkpoints/big_gldv2/sha256", "5" * 10**6))
-    assert len(str(caught.value)) < 600
 
 
 def test_a_missing_manifest_is_refused_by_its_path(tmp_path):
@@ -281,51 +188,6 @@ def test_figures_that_follow_the_protocol_stand_first():
         assert [figure.value for figure in first] == values
         assert [figure.dataset for figure in first] == datasets
         assert {figure.source for figure in first} == {"feymanpriv/DOLG README, query cropped"}
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    """The manifest as JSON."""
-    return json.loads((SCHEMA.parents[2] / "weights_manifest.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def schema():
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
-
-
-def test_the_schema_is_one(schema):
-    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    Draft202012Validator.check_schema(schema)
-
-
-def test_the_shipped_manifest_is_valid_by_its_schema(shipped, schema):
-    assert list(Draft202012Validator(schema).iter_errors(shipped)) == []
-    assert (SCHEMA.parents[2] / shipped["$schema"]).samefile(SCHEMA)
-
-
-def test_each_demand_of_the_schema_says_what_a_value_must_be(schema):
-    """The messages of `load_manifest` are made of it."""
-
-    def demands(place):
-        if isinstance(place, list):
-            for item in place:
-                yield from demands(item)
-        elif isinstance(place, dict):
-            if {"type", "const", "enum", "pattern"} & {k for k, v in place.items() if k != "if"}:
-                yield place
-            for key, item in place.items():
-                if key != "if":
-                    yield from demands(item)
-
-    found = [place for place in demands(schema) if isinstance(place.get("type"), (str, type(None)))]
-    assert len(found) > 20
-    assert all(place.get("description") for place in found)
-
-
-def test_licences_are_spdx_expressions(shipped):
-    for entry in [*shipped["presets"].values(), *shipped["checkpoints"].values()]:
-        assert canonicalize_license_expression(entry["license"]) == entry["license"]
 
 
 def test_what_is_pinned_is_hashes_and_full_commits():

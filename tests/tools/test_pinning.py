@@ -3,12 +3,13 @@ import json
 from pathlib import Path
 
 import pytest
+from _pinning import write_entry
 
+from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.weights import ManifestError
-from dolg_zoo.weights.manifest import SCHEMA, FileHash, HubSource, load_manifest
-from dolg_zoo.weights.pinning import pinned_preset, write_entry
+from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest
 
-SHIPPED = SCHEMA.parents[2] / "weights_manifest.json"
+SHIPPED = Path(__file__).resolve().parents[2] / "weights_manifest.json"
 NAME, CHECKPOINT = "dolg_resnet50_mine", "dolg_resnet50_gldv2"
 FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
 METADATA = {
@@ -67,15 +68,22 @@ def test_all_that_the_metadata_lacks_is_named():
     [
         ({"metadata": {**METADATA, "figures": {}}}, "figures is {}"),
         ({"metadata": {**METADATA, "provenance": ["me"]}}, r"provenance is \['me'\]"),
-        ({"metadata": {**METADATA, "license": "mine"}}, "license is 'mine'"),
         ({"files": FILES[1:]}, r"files lacks the field 'config\.json'"),
         ({"files": [*FILES, "run.py"]}, r"'run\.py'"),
         ({"dim": 1.5}, r"descriptor_dim is 1\.5"),
     ],
 )
-def test_an_entry_that_would_be_malformed_is_refused(call, words):
-    with pytest.raises(ManifestError, match=rf"user/repo: .*{words}"):
-        pinned(**call)
+def test_an_entry_that_is_malformed_is_not_written(manifest, call, words):
+    before = manifest.read_bytes()
+    with pytest.raises(ManifestError, match=words):
+        write_entry(manifest, NAME, pinned(**call), accept_change=False)
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize("license", ["mine", 5, ["MIT"]])
+def test_a_license_that_is_no_spdx_expression_is_named(license):
+    with pytest.raises(ManifestError, match=r"of user/repo is no SPDX expression"):
+        pinned({**METADATA, "license": license})
 
 
 def test_a_new_entry_changes_no_other_line(manifest):
