@@ -70,7 +70,7 @@ def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = 
 
     Args:
         model: what to search with.
-        folder: the photographs; None for those that ship with scikit-image.
+        folder: the photographs; None for those that ship with dolg-zoo.
         progress: whether to draw a progress bar on a terminal if it takes long.
 
     Raises:
@@ -78,7 +78,7 @@ def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = 
         ValueError: if it has too few photographs that can be read to search among.
     """
     if folder is None:
-        return _among_altered(model, shipped_photos(), "that ship with scikit-image", progress)
+        return _among_altered(model, shipped_photos(), "that ship with dolg-zoo", progress)
     folder = Path(folder)
     paths = list_images(folder)
     classes = _classes(folder, paths)

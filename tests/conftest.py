@@ -184,12 +184,12 @@ def module_photos(tmp_path_factory):
 
 
 def write_photos(parent):
-    from skimage import data
+    from dolg_zoo.shipped_photos import FOLDER
 
     folder = parent / "photos"
     (folder / "far").mkdir(parents=True)
     for name in ("astronaut", "coffee", "rocket", "far/chelsea"):
-        (path,) = Path(data.data_dir).glob(f"{Path(name).name}.*")
+        (path,) = FOLDER.glob(f"{Path(name).name}.*")
         square = Image.open(path).convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
         square.save(folder / f"{name}.png")
     return folder

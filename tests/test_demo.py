@@ -1,5 +1,4 @@
 import shutil
-from importlib import resources
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ from PIL import Image
 
 from dolg_zoo import demo
 from dolg_zoo.demo import ALTERATIONS, run_demo
-from dolg_zoo.shipped_photos import SHIPPED
+from dolg_zoo.shipped_photos import FOLDER, SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +45,13 @@ def test_the_numbers_are_those_of_the_model(shipped, embedded_model, monkeypatch
     assert result.recall_at_1 < 0.5 and result.map < 0.5 < shipped.map
 
 
-def test_each_photograph_comes_with_scikit_image_and_has_a_licence_that_frees_it():
-    shelf = resources.files("skimage.data")
+def test_each_photograph_that_ships_has_a_licence_that_frees_it():
+    found = {path.name for path in FOLDER.iterdir() if path.suffix in (".png", ".jpg")}
+    assert found == SHIPPED.keys()
+    listed = (FOLDER / "README.md").read_text(encoding="utf-8")
     for name, terms in SHIPPED.items():
-        assert (shelf / name).is_file()
-        assert terms.startswith(("CC0;", "public domain;"))
+        assert terms.startswith(("CC0; ", "public domain; "))
+        assert f"| {name} | {terms.replace('; ', ' | ')} |" in listed
 
 
 @pytest.mark.parametrize("kind", ALTERATIONS)

@@ -162,7 +162,6 @@ def displayed(value):
 
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    pytest.importorskip("skimage.data")
     monkeypatch.chdir(tmp_path)
     namespace, shown = {}, []
     for cell in notebook_cells():

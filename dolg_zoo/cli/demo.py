@@ -20,7 +20,7 @@ def demo(
         typer.Argument(
             metavar="DIR",
             help="Your own photographs. With a subfolder for each place or product the accuracy is"
-            " measured. (default: photographs that are installed with scikit-image)",
+            " measured. (default: six photographs that come with dolg-zoo)",
             show_default=False,
         ),
     ] = None,

@@ -21,7 +21,6 @@ from dolg_zoo.preprocessing import (
     load_image,
 )
 from dolg_zoo.preprocessing.decode import name_of
-from dolg_zoo.preprocessing.scales import checked_scales
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
@@ -81,14 +80,6 @@ class ImageEmbedder:
             calibration: images to calibrate "int8" with, if it was not yet.
         """
         raise NotImplementedError
-
-    def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
-        """The scales, if there are any, or those of the preset.
-
-        Raises:
-            ValueError: if they are not one to 16 numbers above 0 and up to 8.
-        """
-        return self.image_converter.scales if scales is None else checked_scales(scales)
 
     def embed(
         self,
@@ -166,7 +157,7 @@ class ImageEmbedder:
             (index, descriptor) or (index, error), one for each image. The order differs a little
             from that of the images, since a batch has images of one size.
         """
-        scales = self.scales_or_own(scales)
+        scales = self.image_converter.scales_or_own(scales)
         batch_size = whole_number("batch_size", batch_size, 1)
         sample = images if isinstance(images, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer

@@ -123,7 +123,7 @@ def open_descriptors(
             model_id=model.model_id,
             model_name=name_of_model(model),
             dim=model.descriptor_dim,
-            scales=model.scales_or_own(scales),
+            scales=model.image_converter.scales_or_own(scales),
         )
         store.settings.check_same(wanted, store.folder)
     return store

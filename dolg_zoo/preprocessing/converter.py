@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -77,6 +77,14 @@ class ImageConverter:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
         object.__setattr__(self, "scales", checked_scales(self.scales))
+
+    def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
+        """The scales, or those of the converter if there are none.
+
+        Raises:
+            ValueError: if they are not one to 16 numbers above 0 and up to 8.
+        """
+        return self.scales if scales is None else checked_scales(scales)
 
     def target_size(self, width: int, height: int, scale: float = 1.0) -> tuple[int, int]:
         """Return the (width, height) to which an image of `width` x `height` pixels is brought.

@@ -1,6 +1,5 @@
 import json
 import pickle
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,16 +7,15 @@ from PIL import Image
 import dolg_zoo
 from dolg_zoo.cli import evaluate
 from dolg_zoo.retrieval import Ranking
+from dolg_zoo.shipped_photos import FOLDER
 
 
 @pytest.fixture
 def images(tmp_path):
     """Parts of two photographs in place of two landmarks: of each two images and a query."""
-    from skimage import data
-
     (tmp_path / "jpg").mkdir()
     for landmark, photograph in (("church", "coffee.png"), ("tower", "rocket.jpg")):
-        whole = Image.open(Path(data.data_dir) / photograph).convert("RGB")
+        whole = Image.open(FOLDER / photograph).convert("RGB")
         for shift, name in enumerate("01q"):
             part = whole.crop((20 * shift, 10 * shift, 300 + 20 * shift, 300 + 10 * shift))
             part.resize((96, 96)).save(tmp_path / "jpg" / f"{landmark}_{name}.jpg")

@@ -23,7 +23,6 @@ HEAVY = (
     "numpy",
     "PIL",
     "faiss",
-    "skimage",
     "pyarrow",
     "scipy",
 )

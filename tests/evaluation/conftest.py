@@ -1,6 +1,5 @@
 import pickle
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dolg_zoo.evaluation.revisited.ground_truth import read_ground_truth
+from dolg_zoo.shipped_photos import FOLDER
 
 
 @pytest.fixture
@@ -57,11 +57,10 @@ def cache_dir(tmp_path, monkeypatch):
 @pytest.fixture
 def write_images():
     """Writes parts of photographs: of each subject its own, each from another place."""
-    from skimage import data
 
     def write(folder, names):
         for number, (name, subject) in enumerate(names.items()):
-            (path,) = Path(data.data_dir).glob(f"{subject}.*")
+            (path,) = FOLDER.glob(f"{subject}.*")
             x, y = 10 * (number % 5), 10 * (number % 3)
             part = Image.open(path).convert("RGB").crop((x, y, x + 200, y + 160))
             target = folder / name

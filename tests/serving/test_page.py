@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageColor
-from skimage import data
 
 from dolg_zoo.drawing.style import CATEGORIES
+from dolg_zoo.shipped_photos import FOLDER
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     (around / "secret.txt").write_text("secret")
     (around / "photos" / "far").mkdir(parents=True)
     for name in ("rocket", "far/chelsea"):
-        (path,) = Path(data.data_dir).glob(f"{Path(name).name}.*")
+        (path,) = FOLDER.glob(f"{Path(name).name}.*")
         square = Image.open(path).convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
         square.save(around / "photos" / f"{name}.png")
     return around / "photos"

@@ -14,6 +14,7 @@ from PIL import Image
 from writable_hub import STATED, small_model
 
 from dolg_zoo.cli import main
+from dolg_zoo.shipped_photos import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,10 +45,9 @@ def blocks_of(text, *languages):
 
 def lay_out(folder):
     """Puts there what the documents speak of: photos/, query.jpg, places/ and a preset."""
-    skimage_data = pytest.importorskip("skimage.data")
     (folder / "photos").mkdir()
     for name in ("astronaut", "chelsea", "coffee", "rocket"):
-        (path,) = Path(skimage_data.data_dir).glob(f"{name}.*")
+        (path,) = FOLDER.glob(f"{name}.*")
         image = Image.open(path).convert("RGB")
         image.save(folder / "photos" / f"{name}.jpg")
     image.crop((40, 40, 400, 400)).save(folder / "query.jpg")  # of the rocket

@@ -81,7 +81,7 @@ def describe_files(
         cache: whether to use the cache.
     """
     folder = Path(folder)
-    scales = model.scales_or_own(scales)
+    scales = model.image_converter.scales_or_own(scales)
     names: dict[str, list[str]] = {}  # two of them may be of one image
     by_id: dict[str, Path | Crop] = {}
     for name, image in images.items():

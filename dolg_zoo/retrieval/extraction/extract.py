@@ -124,7 +124,7 @@ def extract(
         model.routed("keras")  # what its workers compute with; one compiled for another says so
     if isinstance(source, (str, Path)):
         source = open_source(source)
-    scales = model.scales_or_own(scales)
+    scales = model.image_converter.scales_or_own(scales)
     store = DescriptorStore.create(
         folder,
         model_id=model.model_id,

@@ -77,7 +77,7 @@ class Index(Gallery):
     ) -> None:
         super().__init__(names, descriptors, folder, metadata, kind, recall, name_of_model(model))
         self.model = model
-        self.scales = model.scales_or_own(scales)
+        self.scales = model.image_converter.scales_or_own(scales)
         self.skipped = dict(skipped or {})
         self.model_id = model.model_id
         self.reused = reused
@@ -116,7 +116,7 @@ class Index(Gallery):
                 gives descriptors that are not finite.
         """
         kind_for(0, kind)  # to fail before the work
-        scales = model.scales_or_own(scales)
+        scales = model.image_converter.scales_or_own(scales)
         found = embed_folder(
             model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
         )

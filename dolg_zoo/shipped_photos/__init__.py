@@ -1,12 +1,12 @@
-"""Photographs that are on every machine with dolg-zoo, to try things on."""
+"""Six photographs that come with dolg-zoo: for the demo, and to compare and calibrate exports."""
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
+FOLDER = Path(__file__).parent
+
 SHIPPED = {
-    # as the docstrings of skimage.data say; photographs under other or unclear terms are left out
     "astronaut.png": "public domain; NASA Great Images",
     "chelsea.png": "CC0; Stefan van der Walt",
     "coffee.png": "CC0; Rachel Michetti",
@@ -14,10 +14,9 @@ SHIPPED = {
     "retina.jpg": "CC0; Mikael Häggström, Wikimedia Commons",
     "rocket.jpg": "public domain; SpaceX Photos",
 }
-"""The photographs in scikit-image's wheel that are used: licence and source of each."""
+"""Name to licence and source."""
 
 
 def shipped_photos() -> list[Path]:
-    """The files."""
-    shelf = resources.files("skimage.data")
-    return [Path(str(shelf / name)) for name in SHIPPED]
+    """The paths of the photographs."""
+    return [FOLDER / name for name in SHIPPED]
