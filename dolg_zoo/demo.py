@@ -37,11 +37,11 @@ class DemoResult:
     """What a demo found.
 
     Attributes:
-        protocol: what was searched for in what, in a sentence or two.
+        protocol: the queries and the gallery, in a sentence or two.
         recall_at_1: share of the queries whose first result is right.
         map: mean average precision.
-        queries: how many images were searched for.
-        gallery: how many images they were searched in; where they are classes, each query in all
+        queries: the number of queries.
+        gallery: the number of images that were searched; where they are classes, each query in all
             but itself.
         rows: some queries and their first results.
         skipped: path to reason, for images that could not be read.
@@ -56,12 +56,12 @@ class DemoResult:
     skipped: dict[str, str]
 
     def draw(self, path: str | Path | None = None) -> Image.Image:
-        """A picture of `rows`; see `montage` for the path."""
+        """Return a picture of `rows`; see `montage` for the path."""
         return montage_rows(self.rows, path, columns=SHOWN_RESULTS, height=140)
 
 
 def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = True) -> DemoResult:
-    """Searches for photographs and scores what is found.
+    """Search for photographs and scores what is found.
 
     Without a folder, or with one of unsorted photographs, each photograph is searched for among
     altered copies of all of them (cropped, turned, mirrored, …). With a folder that has two or
@@ -69,7 +69,7 @@ def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = 
     photograph is searched for among all the others. Large folders are sampled evenly.
 
     Args:
-        model: what to search with.
+        model: the model to search with.
         folder: the photographs; None for those that ship with dolg-zoo.
         progress: whether to draw a progress bar on a terminal if it takes long.
 
@@ -210,7 +210,7 @@ def _result(
 
 
 def _classes(folder: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """The photographs below each subfolder, of those that have two or more."""
+    """Return the photographs below each subfolder, of those that have two or more."""
     below = defaultdict(list)
     for path in paths:
         first, *rest = path.relative_to(folder).parts
@@ -244,7 +244,7 @@ def _altered(photo: Image.Image, kind: str | None) -> Image.Image:
 
 
 def _part(photo: Image.Image, left: float, top: float, side: float) -> Image.Image:
-    """A part of the photograph, given in shares of its sides, at the photograph's size."""
+    """Return a part of the photograph, given in shares of its sides, at the photograph's size."""
     width, height = photo.size
     box = (left * width, top * height, (left + side) * width, (top + side) * height)
     return photo.resize(photo.size, Image.Resampling.BICUBIC, box)

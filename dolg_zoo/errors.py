@@ -48,7 +48,7 @@ class BadImageError(DOLGZooError, ValueError):
 
     Attributes:
         source: the path as text, or a description of the PIL image or array.
-        reason: what is wrong with the image, in words.
+        reason: the fault of the image, in words.
     """
 
     def __init__(self, source: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """An integer of Python or NumPy, but no bool, from `least` to `most`."""
+    """Return an integer of Python or NumPy, but no bool, from `least` to `most`."""
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
         wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
@@ -20,7 +20,7 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
 def number(
     name: str, value: Any, least: float, most: float = math.inf, *, open_ends: bool = False
 ) -> float:
-    """A finite number of Python or NumPy, but no bool, from `least` to `most`.
+    """Return a finite number of Python or NumPy, but no bool, from `least` to `most`.
 
     With `open_ends` it is neither of the two.
     """
@@ -35,7 +35,7 @@ def number(
 
 
 def finite(value: Any) -> float | None:
-    """A finite number of Python or NumPy, but no bool, as a float; None for anything else."""
+    """Return a finite number, but no bool, as a float; None for anything else."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return None
     try:

@@ -17,13 +17,13 @@ clean list of GLDv2 has all images of a landmark in one line; this is a hundred 
 def rows(
     path: str | Path, columns: Sequence[str], optional: Sequence[str] = (), hint: str = ""
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The values of some columns of a CSV file with a header: UTF-8, with commas.
+    """Yield the values of some columns of a CSV file with a header: UTF-8, with commas.
 
     Args:
         path: the file.
         columns: names of columns that it must have; others are ignored.
         optional: names of columns that it may have.
-        hint: what to do if a column is not there.
+        hint: advice for the error if a column is missing.
 
     Yields:
         (line, values): the number of the row's line, and its values by column, none of them empty.
@@ -59,7 +59,7 @@ def rows(
 
 
 def lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text file; what is no UTF-8 is in them as surrogates.
+    """Yield the lines of a text file; what is no UTF-8 is in them as surrogates.
 
     Raises:
         DataError: if one has more than `MAX_LINE` characters.
@@ -87,7 +87,7 @@ def _place(column: str, header: list[str], path: str | Path, hint: str) -> int:
 
 
 def checked(value: str, column: str, where: str) -> str:
-    """The value, if it is text that can stand for something.
+    """Return the value, if it is text that can stand for something.
 
     Raises:
         DataError: if it is empty, has a NUL character or is no UTF-8.

@@ -23,7 +23,7 @@ _cleaned: set[Path] = set()
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write into, which takes `path`'s place once all of it is on the disk.
+    """Open a file to write into, which takes `path`'s place once all of it is on the disk.
 
     If the block raises, or the process dies, what was at `path` is still there. What is no
     regular file (a pipe, `/dev/stdout`) is written to directly.
@@ -53,7 +53,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 def replacing_folder(
     path: str | Path, keep_if: Callable[[Path], bool] | None = None
 ) -> Iterator[Path]:
-    """A new folder to write into, which takes `path`'s place once all of it is on the disk.
+    """Make a folder to write into, which takes `path`'s place once all of it is on the disk.
 
     If the block raises, what was at `path` is still there. If the process dies, it is there or,
     between two renames, nothing is.
@@ -75,7 +75,7 @@ def replacing_folder(
 
 @contextmanager
 def scratch_folder(path: str | Path) -> Iterator[Path]:
-    """A hidden folder beside `path`, to write what `put` moves to `path`; it is removed at the end.
+    """Make a hidden folder beside `path`, for what `put` moves to `path`; remove it at the end.
 
     Raises:
         OSError: if it cannot be made.
@@ -91,7 +91,7 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 
 
 def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = None) -> None:
-    """Moves a file or folder to its place on the same disk, after its bytes are on that disk.
+    """Move a file or folder to its place on the same disk, after its bytes are on that disk.
 
     Args:
         made: the file, or a folder in a `scratch_folder`.
@@ -120,7 +120,7 @@ def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = N
 
 
 def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
-    """Removes what processes that were killed left in a folder while they used this module.
+    """Remove what processes that were killed left in a folder while they used this module.
 
     Args:
         folder: the folder.
@@ -162,7 +162,7 @@ def _exchange(made: Path, path: Path) -> None:
 
 
 def _unfinished(folder: Path) -> Path:
-    """A name that no other process uses; the first call for a folder also cleans it up."""
+    """Return a name that no other process uses; the first call for a folder also cleans it up."""
     if folder not in _cleaned:
         _cleaned.add(folder)
         remove_unfinished(folder, DAY_S)

@@ -28,7 +28,7 @@ def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
     Args:
         path: the file.
         expected: its sha256 (64 hexadecimal digits) or git blob sha1 (40).
-        size: its length in bytes, where known: a wrong one spares the hashing.
+        size: its size in bytes, if known: a wrong one spares the hashing.
 
     Returns:
         What is wrong, in words, or None.

@@ -13,24 +13,24 @@ _START_OF_LINE = re.compile(r"^(\d*)(?=[#+\-=:.)])")
 
 
 def inline(text: object) -> str:
-    """A text on one line, for a sentence or the cell of a table."""
+    """Return a text on one line, for a sentence or the cell of a table."""
     line = html.escape(" ".join(str(text).split()), quote=False)
     # an entity, for there are readers that split a table's row before they look at backslashes
     return _INLINE.sub(r"\\\g<0>", line).replace("|", "&#124;")
 
 
 def prose(text: str) -> str:
-    """A text of one paragraph or more, each line of it one."""
+    """Return a text in which each line is a paragraph."""
     lines = [inline(line) for line in text.splitlines()]
     return "\n\n".join(_START_OF_LINE.sub(r"\1\\", line) for line in lines if line)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; its cells are Markdown already."""
+    """Return a table; its cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def code(text: str) -> str:
-    """What holds no backtick and no pipe, such as the name of one of our files, as code."""
+    """Return a text without backticks and pipes, such as the name of one of our files, as code."""
     return f"`{text}`"

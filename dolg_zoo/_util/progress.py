@@ -13,7 +13,7 @@ PATIENCE_S = 2.0
 
 
 def track(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-    """Yields the items, with a bar on standard error once two seconds have passed.
+    """Yield the items, with a bar on standard error once two seconds have passed.
 
     The bar tells how many a second, and how long it will take yet.
 
@@ -21,8 +21,8 @@ def track(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]
 
     Args:
         items: the work, item by item.
-        total: how many items there will be; None if that is not known.
-        what: what is being done, for the bar.
+        total: the number of items; None if it is not known.
+        what: the name of the work, for the bar.
     """
     if not sys.stderr.isatty():
         yield from items

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""The text on one line, harmless to a terminal.
+    r"""Return the text on one line, harmless to a terminal.
 
     Line breaks, escape sequences, marks that turn the direction of writing, and bytes that are
     no text stand there as Python escapes them: `\\n`, `\\x1b`, `\\udcff`.

@@ -65,7 +65,7 @@ SHIPPED = frozenset({"efficientnet_lite_b0"})
 
 
 def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
-    """The normalisation that a backbone's ImageNet weights were trained with.
+    """Return the normalisation that a backbone's ImageNet weights were trained with.
 
     Args:
         name: A key of `BACKBONES`.
@@ -95,10 +95,10 @@ def check_imagenet_source(name: str) -> None:
 
 
 def list_backbones(pattern: str = "*", weights: str | None = None) -> list[str]:
-    """The names of the backbones, in the order of `BACKBONES`.
+    """Return the names of the backbones, in the order of `BACKBONES`.
 
     Args:
-        pattern: with `*` and `?` as in file names, such as "efficientnet*".
+        pattern: a pattern with `*` and `?` as in file names, such as "efficientnet*".
         weights: "imagenet" for those with ImageNet weights; None for all.
 
     Raises:

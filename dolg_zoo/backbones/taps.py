@@ -142,7 +142,7 @@ def _by_stride(model: keras.Model, maps: list[_Map], stride: int) -> str:
 
 
 def _stage_ends(model: keras.Model) -> list[_Map]:
-    """The 4-D maps that everything after them is computed from, in order."""
+    """Return the 4-D maps that everything after them is computed from, in order."""
     tensors = _cuts(model)
     if not tensors:
         return []
@@ -162,7 +162,7 @@ def _stage_ends(model: keras.Model) -> list[_Map]:
 
 
 def _cuts(model: keras.Model) -> list[keras.Operation]:
-    """The operations with a 4-D output that no path from input to output goes round."""
+    """Return the operations with a 4-D output that no path from input to output goes round."""
     operations = model.operations  # in topological order
     last_use = {}
     for position, operation in enumerate(operations):

@@ -118,7 +118,7 @@ def _options(
 
 
 def main() -> None:
-    """Runs the `dolg` command."""
+    """Run the `dolg` command."""
     for name in ("stdout", "stderr"):
         # None where the caller has closed it; what is printed then goes nowhere
         stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115

@@ -239,7 +239,7 @@ def _to_store(
 
 
 def _some_of(source: Source) -> list[Path | bytes]:
-    """The first images of a source, to calibrate with."""
+    """Return the first images of a source, to calibrate with."""
     from dolg_zoo.errors import BadImageError
 
     contents = (content for _, content in source.items(()))

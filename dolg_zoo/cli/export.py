@@ -154,5 +154,5 @@ def _compared(
             f" nearest stay: {said}. Nothing was written; --force writes it all the same."
         )
     if worse:
-        note(f"Written though it loses more than is let pass: {said}.")
+        note(f"Written although it loses more than the limit: {said}.")
     return [asdict(one) for one in found]

@@ -150,7 +150,7 @@ def _facts(model: DOLG) -> dict[str, Any]:
 
 
 def _origin(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
-    """What the list of presets says."""
+    """Return what the list of presets says."""
     from dataclasses import asdict
 
     return {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load_model(preset: str | None) -> DOLG:
-    """The model of a preset, as `DOLG.from_preset` loads it."""
+    """Return the model of a preset, as `DOLG.from_preset` loads it."""
     if sys.stderr.isatty():
         note("Loading the model …")
     import_tensorflow()
@@ -36,7 +36,7 @@ def load_embedder(
     precision: str = "float32",
     sample: Callable[[], Sequence[ImageSource | bytes]] | None = None,
 ) -> ImageEmbedder:
-    """The model of a preset to embed with, by the default route or the one that is named.
+    """Return the model of a preset to embed with, by the default route or the one that is named.
 
     What it was compiled to before is taken without TensorFlow.
 
@@ -63,7 +63,7 @@ def load_embedder(
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow; of what it then prints, only what comes with an error is shown."""
+    """Import TensorFlow; of what it then prints, only what comes with an error is shown."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back_stderr():
         import tensorflow as tf

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def check_output(path: Path) -> None:
-    """Raises OSError if the file cannot be written: to be asked before the long work begins."""
+    """Raise OSError if the file cannot be written: to be asked before the long work begins."""
     from dolg_zoo._util.files import is_special
 
     parent = path.resolve().parent
@@ -38,7 +38,7 @@ def check_figure(path: Path) -> None:
 
 
 def shown(path: Path | str) -> str:
-    """A path as it can be printed."""
+    """Return a path as it can be printed."""
     from dolg_zoo._util.text import printable
 
     return printable(str(path))

@@ -117,7 +117,7 @@ def publish(
 
 
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
-    """What would be published, with the page and the picture in a folder that stays."""
+    """Show what would be published; the page and the picture stay in a temporary folder."""
     from dolg_zoo.publishing.staging import CARD, FIGURE, stage
 
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as place:

@@ -16,7 +16,7 @@ ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
 
 
 def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with an error as one message in place of a traceback."""
+    """Run the command; an error is one message in place of a traceback."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -42,7 +42,7 @@ def is_debugging() -> bool:
 
 
 def note(message: str) -> None:
-    """Prints to standard error, each line harmless to a terminal whatever is in it."""
+    """Print to standard error, each line harmless to a terminal whatever is in it."""
     from dolg_zoo._util.text import printable
 
     for line in message.split("\n"):
@@ -50,10 +50,10 @@ def note(message: str) -> None:
 
 
 def print_json(document: Any, file: TextIO | None = None) -> None:
-    """Prints one JSON document, in ASCII: names may hold bytes that are no text.
+    """Print one JSON document, in ASCII: names may hold bytes that are no text.
 
     Args:
-        document: what to print.
+        document: the document to print.
         file: where; None is standard output.
 
     Raises:
@@ -79,19 +79,19 @@ def finish(skipped: Mapping[str, str], strict: bool) -> None:
 
 
 def fail_if(failed: int, total: int, what: str) -> None:
-    """Ends with status 1 and one line if some of the work failed; the rest is done."""
+    """End with status 1 and one line if some of the work failed; the rest is done."""
     if failed:
         note(f"dolg: {failed} of {total} {what}.")
         raise typer.Exit(ERROR)
 
 
 def as_list(skipped: Mapping[str, str]) -> list[dict[str, str]]:
-    """The images that could not be read, for JSON."""
+    """Return the images that could not be read, for JSON."""
     return [{"name": name, "reason": reason} for name, reason in skipped.items()]
 
 
 def in_words(error: Exception) -> str:
-    """An error as a user is told of it."""
+    """Return the text of an error for a user."""
     if isinstance(error, (OSError, ValueError, MemoryError)) or _is_ours(error):
         return str(error) or type(error).__name__
     return (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 def print_table(
     rows: Iterable[Sequence[object]], header: Sequence[str] | None = None, *, apart: bool = False
 ) -> None:
-    """Prints rows of cells in columns, whatever is in the cells taken literally.
+    """Print rows of cells in columns, whatever is in the cells taken literally.
 
     Args:
         rows: the cells; one that is a list has a line for each of its items.

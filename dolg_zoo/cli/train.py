@@ -115,7 +115,7 @@ def _config(
     architecture: str | None,
     epochs: int | None,
 ) -> tuple[TrainingConfig, Path]:
-    """The configuration, and the folder that its paths are relative to."""
+    """Return the configuration, and the folder that its paths are relative to."""
     from dolg_zoo.presets import DEFAULT_PRESET
     from dolg_zoo.training.config import TrainingConfig
     from dolg_zoo.training.recipes import recipe_names, recipe_path

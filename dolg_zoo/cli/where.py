@@ -42,7 +42,7 @@ def open_where(
     runtime: str | None = None,
     precision: str = "float32",
 ) -> Index:
-    """The index that is there, or one of the images there, known descriptors from the cache."""
+    """Return the index in a folder, or an index of the images in it, with cached descriptors."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import is_index_folder
@@ -60,7 +60,7 @@ def open_index(
     runtime: str | None = None,
     precision: str = "float32",
 ) -> Index:
-    """An index, with the model of the preset, or the one it was made with if that is listed."""
+    """Return an index, with the model of the preset or, without one, the model that made it."""
     from dolg_zoo.presets import preset_names
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import read_folder

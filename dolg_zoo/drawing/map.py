@@ -43,7 +43,7 @@ class Described(Protocol):
         """(images, dim), float32."""
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
 
 
 def positions(descriptors: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def positions(descriptors: np.ndarray) -> np.ndarray:
 
 
 def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of each group of equal descriptors, and the group of each row."""
+    """Return the first row of each group of equal descriptors, and the group of each row."""
     leaders = np.arange(len(descriptors))
     for start in range(0, len(descriptors), 256):
         equal = descriptors[start : start + 256] @ descriptors[: start + 256].T >= EQUAL
@@ -102,13 +102,13 @@ def _principal_components(rows: np.ndarray) -> np.ndarray:
 def draw_map(
     gallery: Described, labels: Sequence[str] | None = None, places: np.ndarray | None = None
 ) -> Figure:
-    """A map of the images of a gallery, with as many thumbnails as have room.
+    """Return a map of the images of a gallery, with as many thumbnails as have room.
 
     Args:
         gallery: an `Index`, say.
-        labels: of each image, to tell them apart by colours and marks. None for the subfolders,
+        labels: label of each image, shown by colours and marks. None for the subfolders,
             if all images are in one and they are not too many.
-        places: of the images, (images, 2) from 0 to 1; None for their `positions`.
+        places: positions of the images, (images, 2) from 0 to 1; None for their `positions`.
 
     Raises:
         ValueError: if the gallery is empty, or there is not a label for each image.

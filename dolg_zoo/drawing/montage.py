@@ -64,7 +64,7 @@ class Picture:
 
     Attributes:
         image: a path, a PIL image or an array.
-        name: what stands under it; cut in the middle where it is too long.
+        name: the text under it; a long one is cut in the middle.
         score: its similarity to the query.
         relevant: whether it was right to find it; None where that is not known.
     """
@@ -84,16 +84,16 @@ def montage(
     columns: int = 5,
     height: int = 180,
 ) -> Image.Image:
-    """A picture of a query and its results.
+    """Return a picture of a query and its results.
 
     Args:
         query: the query image, or a `Picture` of it.
-        matches: what was found, best first.
-        path: where to write it as well; the ending of the name decides the format: one of
+        matches: the results, best first.
+        path: a file to write as well; its suffix decides the format: one of
             `FORMATS`.
         relevant: for each match whether it is right, to frame and mark it so.
         columns: results in a line.
-        height: of each image, in pixels.
+        height: the height of each image, in pixels.
 
     Raises:
         OSError: if it cannot be written.
@@ -118,7 +118,7 @@ def montage_rows(
     columns: int = 5,
     height: int = 180,
 ) -> Image.Image:
-    """A picture of several queries, each with its results beside it; see `montage`."""
+    """Return a picture of several queries, each with its results beside it; see `montage`."""
     if path is not None:
         picture_format(path)  # to fail before the work
     # a line is the query or None, and at most `columns` results
@@ -234,7 +234,7 @@ def _font(plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 @cache
 def _mark(right: bool) -> Image.Image:
-    """A tick or a cross: told apart by their shape, not by their colour alone."""
+    """Return a tick or a cross: told apart by their shape, not by their colour alone."""
     large = Image.new("RGBA", (104, 104))  # four times as large, for smooth edges
     draw = ImageDraw.Draw(large)
     draw.ellipse((0, 0, 103, 103), RIGHT if right else WRONG, "white", 6)
@@ -247,7 +247,7 @@ def _mark(right: bool) -> Image.Image:
 
 
 def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text, cut in the middle to fit: a path's first folder and its end say most."""
+    """Return the text, cut in the middle to fit: a path's first folder and its end say most."""
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -258,7 +258,7 @@ def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Imag
 
 
 def picture_format(path: str | Path) -> str:
-    """The format of `FORMATS` that the ending of a file's name says; ValueError if it says none."""
+    """Return the format of `FORMATS` for the suffix of a file name; ValueError if there is none."""
     try:
         return FORMATS[Path(path).suffix.lower()]
     except KeyError:

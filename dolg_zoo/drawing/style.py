@@ -35,7 +35,7 @@ DOTS_PER_INCH = 150
 
 
 def figure_format(path: str | Path) -> str:
-    """The format that the ending of a file's name says; ValueError if it says none."""
+    """Return the format that the ending of a file's name says; ValueError if it says none."""
     try:
         return FORMATS[Path(path).suffix.lower()]
     except KeyError:
@@ -44,28 +44,28 @@ def figure_format(path: str | Path) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure whole or not at all, in the format that the name's ending says."""
+    """Write a figure whole or not at all, in the format that the name's ending says."""
     kind = figure_format(path)
     with replacing(path) as file:
         _write(figure, file, kind)
 
 
 def figure_html(figure: Figure, description: str) -> str:
-    """A figure as an image in HTML."""
+    """Return a figure as an image in HTML."""
     held = io.BytesIO()
     _write(figure, held, "png")
     return image_html(held.getvalue(), "png", description)
 
 
 def figure_image(figure: Figure) -> Image.Image:
-    """A figure as a picture."""
+    """Return a figure as a picture."""
     held = io.BytesIO()
     _write(figure, held, "png")
     return Image.open(held).convert("RGB")
 
 
 def image_html(data: bytes, kind: str, description: str) -> str:
-    """A picture as an image in HTML, with its bytes in it."""
+    """Return a picture as an image in HTML, with its bytes in it."""
     return (
         f'<img alt="{html.escape(description)}" style="max-width:100%"'
         f' src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'

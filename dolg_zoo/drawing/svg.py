@@ -16,7 +16,7 @@ class SvgPage:
 
     Args:
         size: width and height, in pixels.
-        text_size: of letters, in pixels.
+        text_size: the size of letters, in pixels.
     """
 
     def __init__(self, size: tuple[int, int], text_size: int) -> None:
@@ -27,7 +27,7 @@ class SvgPage:
     def paste(
         self, image: Image.Image, at: tuple[int, int], mask: Image.Image | None = None
     ) -> None:
-        """Puts a picture on the page; one with a mask is transparent where that is."""
+        """Put a picture on the page; one with a mask is transparent where that is."""
         held = io.BytesIO()
         kind = "jpeg" if mask is None else "png"
         image.save(held, kind, quality=90)
@@ -53,14 +53,14 @@ class SvgPage:
         self._parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" stroke="{fill}"/>')
 
     def text(self, at: tuple[int, int], text: str, fill: str, font: object) -> None:
-        """Writes a line, its upper left corner given; the font is the reader's own."""
+        """Write a line, its upper left corner given; the font is the reader's own."""
         baseline = at[1] + 0.8 * self._text_size
         self._parts.append(
             f'<text x="{at[0]}" y="{baseline}" fill="{fill}">{html.escape(text)}</text>'
         )
 
     def document(self) -> str:
-        """The page as a file."""
+        """Return the page as a file."""
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}"'
             f' width="{self.width}" height="{self.height}" font-family="sans-serif"'

@@ -40,7 +40,7 @@ class ImageEmbedder:
     Attributes:
         image_converter: resizes an image for the network.
         descriptor_dim: the dimension of a descriptor.
-        metadata: what is known of the weights: name, license, provenance and the like.
+        metadata: facts about the weights: name, license, provenance and so on.
         model_id: 32 hexadecimal digits; models with equal descriptors, except for rounding, have
             the same.
     """
@@ -63,7 +63,7 @@ class ImageEmbedder:
     # A plain class: Keras changes the bases of a model's classes, which an ABC does not bear.
 
     def infer(self, images: np.ndarray) -> np.ndarray:
-        """(batch, height, width, 3) uint8 to (batch, dim) float32, each row of length 1."""
+        """(batch, height, width, 3) uint8 to (batch, dim) float32, each row of norm 1."""
         raise NotImplementedError
 
     def routed(
@@ -91,7 +91,7 @@ class ImageEmbedder:
         runtime: str | None = None,
         precision: str | None = None,
     ) -> np.ndarray:
-        """The descriptors of images of any kind and size.
+        """Return the descriptors of images of any kind and size.
 
         Args:
             images: a folder (its images in sorted order); a path; a PIL image; an RGB array
@@ -144,7 +144,7 @@ class ImageEmbedder:
         runtime: str | None = None,
         precision: str | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
-        """Embeds a stream of images of any length in constant memory.
+        """Embeds a stream of any number of images in constant memory.
 
         Args:
             images: paths, PIL images, arrays (height, width, 3) or crops.
@@ -204,7 +204,7 @@ class ImageEmbedder:
         *,
         scales: Sequence[float] | None = None,
     ) -> np.ndarray:
-        """The cosine similarities of images, from -1 to 1.
+        """Return the cosine similarities of images, from -1 to 1.
 
         Args:
             images: images, as in `embed`.

@@ -73,7 +73,7 @@ class CompiledDOLG(ImageEmbedder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> CompiledDOLG | None:
-        """Loads a preset that was compiled before, without Keras; None if there is no such file.
+        """Load a preset that was compiled before, without Keras; None if there is no such file.
 
         Args:
             preset: a name, hf://user/repo, or a folder; None for the default.
@@ -106,7 +106,7 @@ class CompiledDOLG(ImageEmbedder):
         precision: str | None = None,
         calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> CompiledDOLG:
-        """This, if that is its route.
+        """Return this model, if that is its route.
 
         Raises:
             ValueError: if it is not.
@@ -123,7 +123,7 @@ class CompiledDOLG(ImageEmbedder):
 def load_compiled(
     model_id: str, runtime: str, precision: str, threads: int | None = None
 ) -> CompiledDOLG | None:
-    """What a model was compiled to before; None if it was not, or is not to be believed."""
+    """Return the compiled form of a model from the cache; None if it is not there or damaged."""
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
     if folder is None or record is None:
@@ -164,7 +164,7 @@ def _compile(
     calibration: Sequence[ImageSource | bytes] | None,
     threads: int | None,
 ) -> CompiledDOLG:
-    """Makes the files, keeps them if they can be kept, and loads them."""
+    """Make the files, cache them if possible, and load them."""
     runtime, precision = record["runtime"], record["precision"]
 
     def write(folder: Path) -> None:
@@ -194,7 +194,7 @@ def _write(
     precision: str,
     calibration: Sequence[ImageSource | bytes] | None,
 ) -> dict[str, Any]:
-    """Writes the files, and returns what is to be recorded of them."""
+    """Write the files, and return their record."""
     made = runtime_module(runtime)
     images = None
     if precision == "int8":  # to fail before the work

@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Callable[..., DOLG]:
 
 
 def constructor(architecture: str) -> Callable[..., DOLG]:
-    """The function `dolg_<architecture>`."""
+    """Return the function `dolg_<architecture>`."""
 
     def construct(
         pretrained: str | None = None, backbone_weights: str | None = None, **overrides: Any

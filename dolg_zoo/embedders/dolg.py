@@ -61,8 +61,8 @@ class DOLG(ImageEmbedder, keras.Model):
 
     Args:
         net: the network.
-        image_converter: how an image file becomes the network's input.
-        metadata: what is known of the weights: name, license, provenance and the like.
+        image_converter: resizes and crops an image for the network.
+        metadata: facts about the weights: name, license, provenance and so on.
 
     Raises:
         ValueError: if the network does not take what the converter gives: RGB, or of another size.
@@ -98,7 +98,7 @@ class DOLG(ImageEmbedder, keras.Model):
 
     @property
     def descriptor_dim(self) -> int:
-        """The length of a descriptor."""
+        """The dimension of a descriptor."""
         return self.net.config.output_dim
 
     presets = _Presets()
@@ -112,7 +112,7 @@ class DOLG(ImageEmbedder, keras.Model):
         load_weights: bool = True,
         dtype: str | keras.DTypePolicy | None = None,
     ) -> DOLG:
-        """Loads a preset.
+        """Load a preset.
 
         Args:
             preset: a name that `dolg presets` lists; `hf://user/repo[@revision]`; or a folder that
@@ -138,7 +138,7 @@ class DOLG(ImageEmbedder, keras.Model):
             raise PresetError(f"{name}: {error}") from error
 
     def load_margin_head(self) -> keras.layers.Layer:
-        """Loads the margin head that the preset was trained with, to continue the training.
+        """Load the margin head that the preset was trained with, to continue the training.
 
         It is a layer of `dolg_zoo.layers` with its class centers. Presets have one if they were
         converted from an upstream checkpoint or saved with it. The layer maps [descriptors,
@@ -160,7 +160,7 @@ class DOLG(ImageEmbedder, keras.Model):
         head: str | keras.layers.Layer = "subcenter_arcface",
         **settings: Any,
     ) -> MarginClassifier:
-        """Makes a classifier of this model, to `compile` and `fit` on (images, labels).
+        """Make a classifier of this model, to `compile` and `fit` on (images, labels).
 
         ```python
         classifier = model.with_margin_head(num_classes=5)
@@ -176,7 +176,7 @@ class DOLG(ImageEmbedder, keras.Model):
             num_classes: number of classes; not needed with a layer as head.
             head: "arcface", "subcenter_arcface", "curricularface" or "cosine", with centers of its
                 own; or such a layer, as `load_margin_head` gives.
-            settings: of a head by name, such as its `scale` and `margin`.
+            settings: arguments of the head, such as `scale` and `margin`, if it is given by name.
 
         Raises:
             ValueError: if there is no such head, or a setting is out of its range.
@@ -201,7 +201,7 @@ class DOLG(ImageEmbedder, keras.Model):
         margin_head: keras.layers.Layer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Writes the model as a preset folder; `from_preset` gives the same bits again.
+        """Write the model as a preset folder; `from_preset` gives the same bits again.
 
         Args:
             folder: the folder; a preset in it is replaced, with its margin head.
@@ -220,7 +220,7 @@ class DOLG(ImageEmbedder, keras.Model):
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))
 
     def metadata_when_changed(self) -> dict[str, Any]:
-        """The part of `metadata` that also holds for a model made from this one, as by training."""
+        """Return the part of `metadata` that still holds after the model was trained."""
         stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
         if preset:
             stale |= {"source", "figures", "figures_note"}
@@ -280,7 +280,7 @@ class DOLG(ImageEmbedder, keras.Model):
         precision: str | None = None,
         calibration: Sequence[ImageSource | bytes] | None = None,
     ) -> ImageEmbedder:
-        """What embeds by this route: this model itself, or what it is compiled to.
+        """Return the embedder for a runtime and precision: this model itself, or its compiled form.
 
         If no runtime is named, that is the default runtime for a preset in float32, and this model
         for any other: it may be trained at any moment, and compiling it each time takes longer
@@ -313,7 +313,7 @@ class DOLG(ImageEmbedder, keras.Model):
         accept: Callable[[CompiledDOLG], dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
-        """Writes the model as a file for other servers: RGB images (uint8) in, descriptors out.
+        """Write the model as a file for other servers: RGB images (uint8) in, descriptors out.
 
         Normalisation is part of the file, resizing is not: a record in the file, or beside it,
         says how images must be resized (`image_converter`). The file is loaded again by its own
@@ -367,7 +367,7 @@ class DOLG(ImageEmbedder, keras.Model):
     def explain(
         self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
     ) -> Explanation:
-        """Shows the attention of the local branch, and why two images match.
+        """Show the attention of the local branch, and why two images match.
 
         ```python
         model.explain("query.jpg", "photos/rocket.jpg").save("why.png")
@@ -400,7 +400,7 @@ class DOLG(ImageEmbedder, keras.Model):
         return tf.function(lambda images: self(images, training=False), [signature])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, in a form that `from_config` takes."""
+        """Return the arguments, in a form that `from_config` takes."""
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -411,7 +411,7 @@ class DOLG(ImageEmbedder, keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None) -> DOLG:
-        """The model that `get_config` described, with new weights."""
+        """Return the model that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)
         config["net"] = keras.saving.deserialize_keras_object(

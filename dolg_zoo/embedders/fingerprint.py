@@ -32,6 +32,6 @@ def fingerprint(model: EmbeddingModel) -> str:
 
 
 def name_of_model(model: ImageEmbedder) -> str:
-    """What to call a model in messages."""
+    """Return the name of a model for messages."""
     metadata = model.metadata
     return metadata.get("preset") or metadata.get("name") or "a model without a name"

@@ -28,9 +28,9 @@ class ClassFolder:
     """Images in subfolders, each subfolder a class.
 
     Attributes:
-        folder: where they are.
+        folder: their folder.
         paths: the image's name, its path below the folder, to its file.
-        left_out: how many images are in no subfolder.
+        left_out: the number of images that are in no subfolder.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class ClassFolder:
 
     @classmethod
     def find(cls, folder: str | Path) -> ClassFolder:
-        """Lists the images; one further below belongs to the subfolder of the first level.
+        """List the images; one further below belongs to the subfolder of the first level.
 
         Raises:
             ValueError: if no class has two images.
@@ -63,10 +63,10 @@ class ClassFolder:
         ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
-        """The scores of a model: each image is searched for among all others.
+        """Return the scores of a model: each image is searched for among all others.
 
         Args:
-            model: what to embed with.
+            model: the model to embed with.
             scales: multiples of the image size; None for those of the preset.
             ranking: query expansion and re-ranking; not `dba`, which would put each query into
                 what it is to find.

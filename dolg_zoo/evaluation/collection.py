@@ -23,8 +23,8 @@ class Collection:
     """Descriptors and the names of their images.
 
     Attributes:
-        names: of the images.
-        dim: length of a descriptor.
+        names: names of the images.
+        dim: dimension of a descriptor.
         parts: gives the descriptors in the order of the names: parts (rows, dim), float32.
     """
 
@@ -37,7 +37,7 @@ class Collection:
 
     @classmethod
     def of_store(cls, store: DescriptorStore) -> Collection:
-        """What is in a store, under its ids."""
+        """Return the descriptors of a store, under its ids."""
         return cls(store.ids(), store.dim, lambda: (rows for _, rows in store.parts()))
 
     def only(self, keep: np.ndarray) -> Collection:
@@ -64,7 +64,7 @@ class Collection:
         return everything
 
     def of(self, names: Sequence[str]) -> np.ndarray:
-        """The descriptors of some images, by name: (len(names), dim).
+        """Return the descriptors of some images, by name: (len(names), dim).
 
         Raises:
             KeyError: if there is no image of such a name.
@@ -80,7 +80,7 @@ def embedded(
     scales: Sequence[float] | None = None,
     progress: bool = True,
 ) -> tuple[Collection, dict[str, str]]:
-    """The descriptors of image files, in the cache that search uses too.
+    """Return the descriptors of image files, in the cache that search uses too.
 
     Args:
         model: the model to embed with.
@@ -105,10 +105,10 @@ def embedded(
 def open_descriptors(
     folder: str | Path, model: ImageEmbedder | None, scales: Sequence[float] | None = None
 ) -> DescriptorStore:
-    """Opens a store that is to be compared with what a model gives.
+    """Open a store that is to be compared with what a model gives.
 
     Args:
-        folder: of the store.
+        folder: the folder of the store.
         model: the model; None to take any store.
         scales: at which it embeds; None for the model's own.
 

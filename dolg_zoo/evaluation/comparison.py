@@ -28,10 +28,10 @@ class Comparison:
     """A folder's figures before and after.
 
     Attributes:
-        folder: of images.
+        folder: a folder of images.
         measure: "mAP", or "agreement" of the ten nearest where there are no classes.
-        before: of the model; 1 for an agreement.
-        after: of its other form.
+        before: value of the model; 1 for an agreement.
+        after: value of its other form.
     """
 
     folder: str
@@ -50,7 +50,7 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
     """Leave-one-out mAP on class folders, or how many of the ten nearest stay.
 
     Raises:
-        ValueError: if no image can be read, or there is but one.
+        ValueError: if no image can be read, or only one.
         OSError: if there is no such folder.
     """
     folder = Path(folder)

@@ -9,7 +9,7 @@ from dolg_zoo.preprocessing import list_images
 
 
 def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
-    """The files of images by name, wherever below the folder they are, whatever their ending.
+    """Find image files by name, anywhere below the folder and with any suffix.
 
     Returns:
         (paths, extra): where each image is, and the image files that are none of them.
@@ -37,6 +37,6 @@ def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Pat
 
 
 def some(names: Iterable[object], most: int = 5) -> str:
-    """The first few of some names, for a message."""
+    """Return the first few of some names, for a message."""
     texts = [str(name) for name in names]
     return ", ".join(texts[:most]) + (", …" if len(texts) > most else "")

@@ -20,7 +20,7 @@ class RetrievalScores:
     Attributes:
         map: mean of the queries' average precision, from 0 to 1.
         recall_at_1: share of the queries whose first result is relevant.
-        queries: how many were counted: those with something relevant to find.
+        queries: the number of queries that were counted: those with a relevant image.
     """
 
     map: float
@@ -29,7 +29,7 @@ class RetrievalScores:
 
 
 def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np.ndarray:
-    """The mean, over the relevant results, of the precision at each one's rank.
+    """Return the mean, over the relevant results, of the precision at each one's rank.
 
     No interpolation: relevant results at ranks 1 and 4 give (1/1 + 2/4) / 2.
 
@@ -73,7 +73,7 @@ def leave_one_out_each(
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `leave_one_out` takes the mean of, image by image.
+    """Return the scores of each image, of which `leave_one_out` takes the mean.
 
     Args:
         descriptors: (images, dim); compared by cosine.

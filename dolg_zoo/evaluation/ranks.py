@@ -21,7 +21,7 @@ def ranks(
     distractors: Iterable[np.ndarray] = (),
     first: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """The ranks of some images of the gallery, from 0, in each query's ranking of everything.
+    """Return the ranks of some images, from 0, in each query's ranking of the whole gallery.
 
     The ranking is by falling dot product; of equals, the earlier is first, and all of the gallery
     before any distractor: a stable sort.
@@ -62,7 +62,7 @@ def ranks(
 
 
 def put_first(scores: np.ndarray, first: np.ndarray | None, begin: int = 0) -> None:
-    """Gives what is to come first scores above any cosine, in its order.
+    """Give what is to come first scores above any cosine, in its order.
 
     Args:
         scores: (queries, rows), of the places from `begin` on; changed in place.

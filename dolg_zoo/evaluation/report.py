@@ -20,11 +20,11 @@ class Report:
     """Scores, as a table, and what they depend on.
 
     Attributes:
-        task: what was evaluated.
+        task: the name of the evaluation.
         header: the table's titles.
         rows: its cells; a float is a score from 0 to 1.
         settings: all that matters, in a form that JSON can hold.
-        notes: what must be said where the figures stand.
+        notes: sentences that must accompany the figures.
         skipped: name to reason, for images that could not be read.
     """
 
@@ -56,7 +56,7 @@ class Report:
         return [(name.replace("_", " "), _text(value)) for name, value in self.settings.items()]
 
     def to_markdown(self) -> str:
-        """A section with the table, the settings and the notes."""
+        """Return a section with the table, the settings and the notes."""
         from dolg_zoo._util.markdown import inline, table
 
         return "\n\n".join(
@@ -73,7 +73,7 @@ class Report:
 
 
 def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> dict[str, Any]:
-    """What makes a model's descriptors."""
+    """Return the settings that a model's descriptors depend on."""
     converter = model.image_converter.to_config()
     # what a preset would choose may not be what was chosen
     of_preset = {name: converter.pop(name) for name in ("scales", "crop_queries")}
@@ -88,7 +88,7 @@ def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> d
 
 
 def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
-    """What is known of what made the descriptors of a store."""
+    """Return the settings that the descriptors of a store were made with."""
     return {
         "preset": store.model_name,
         "model_id": store.model_id,

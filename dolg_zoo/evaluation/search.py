@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
-    """A search by dot product, in an array as it is.
+    """Return a function that searches an array by dot product.
 
     Args:
         gallery: (images, dim), float32.
@@ -42,7 +42,7 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
 def improved(
     queries: np.ndarray, gallery: np.ndarray, ranking: Ranking, leave_one_out: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Queries and gallery as the ranking changes them.
+    """Query and gallery as the ranking changes them.
 
     Args:
         queries: (queries, dim), unit rows.
@@ -69,7 +69,7 @@ def improved(
 def nearest(
     queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best images of a collection for each query.
+    """Return the k best images of a collection for each query.
 
     A plain ranking needs memory for one part of the collection, any other for all of it.
 

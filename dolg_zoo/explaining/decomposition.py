@@ -32,12 +32,12 @@ class Decomposition:
 
     @property
     def descriptor(self) -> np.ndarray:
-        """(dim,), of length 1."""
+        """(dim,), of norm 1."""
         return self.base + self.places.sum(axis=(0, 1))
 
 
 def decompose(net: DOLGNet, image: np.ndarray) -> Decomposition:
-    """Takes a descriptor apart.
+    """Take a descriptor apart.
 
     Args:
         net: gives descriptors.
@@ -81,5 +81,5 @@ def _variable(variable: keras.Variable) -> np.ndarray:
 
 
 def _float64(batch) -> np.ndarray:
-    """The one element of a batch."""
+    """Return the one element of a batch."""
     return keras.ops.convert_to_numpy(keras.ops.cast(batch, "float32"))[0].astype(np.float64)

@@ -38,7 +38,7 @@ class Explanation:
         return draw(self.sides, self.score)
 
     def save(self, path: str | Path) -> None:
-        """Writes the picture.
+        """Write the picture.
 
         Args:
             path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp.

@@ -23,7 +23,7 @@ ATTENTION, SPEAKS = "viridis", "PuOr_r"  # the latter is purple below 0 and oran
 
 
 def draw(sides: Sequence[Side], score: float | None) -> Figure:
-    """A row for each photograph: the photograph, its attention, its parts of the score.
+    """Return a row for each photograph: the photograph, its attention, its parts of the score.
 
     Args:
         sides: the photographs.
@@ -80,7 +80,7 @@ def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Norm
 
 
 def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map brought to the size of a photograph."""
+    """Return a map brought to the size of a photograph."""
     image = Image.fromarray(values.astype(np.float32))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 

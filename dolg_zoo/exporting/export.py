@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 TOLERANCE = 1e-5
-"""How far a descriptor in float32 may be from the model's, of length 1."""
+"""How far a descriptor in float32 may be from that of the model; both have norm 1."""
 
 Accept = Callable[[Infer, dict[str, Any]], dict[str, Any]]
 
@@ -43,7 +43,7 @@ def export_model(
     """See `DOLG.export`.
 
     Args:
-        model: what to export.
+        model: the model to export.
         path: the file or folder to write.
         format: a key of `FORMATS`.
         precision: "float32" or "int8".
@@ -112,7 +112,7 @@ def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]
     if plan.precision == "float32" and not distance <= TOLERANCE:  # nor if it is not a number
         raise ExportError(
             f"The descriptors of what was exported are {distance:.1e} from those of the model, and"
-            f" {TOLERANCE:.0e} is the most that is let pass; nothing was written."
+            f" {TOLERANCE:.0e} is the limit; nothing was written."
         )
     return {"distance": distance, "cosine_to_model": cosines(expected, found)}
 

@@ -21,11 +21,11 @@ class Plan:
     """An export that can be begun.
 
     Attributes:
-        path: where to.
+        path: the file or folder to write.
         format: one of `FORMATS`.
         precision: "float32" or "int8".
         size: height and width of the images; None in a place for any.
-        image_converter: how images are to be resized for the file.
+        image_converter: resizes images for the file.
     """
 
     path: Path
@@ -43,15 +43,15 @@ def plan_export(
     converter: ImageConverter,
     own_size: tuple[int | None, int | None] = (None, None),
 ) -> Plan:
-    """What is to be written; see `DOLG.export`.
+    """Check the arguments of `DOLG.export`, and return what is to be written.
 
     Args:
-        path: where to.
+        path: the file or folder to write.
         format: one of `FORMATS`, or Keras's name of the first.
         precision: "float32" or "int8".
         size: height and width; None for the network's own, or any.
-        converter: of the model.
-        own_size: of the network's input.
+        converter: the image converter of the model.
+        own_size: (height, width) of the network's input; None for any.
 
     Raises:
         ExportError: if that cannot be, or what is at the path is no export.

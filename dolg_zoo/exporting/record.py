@@ -14,7 +14,7 @@ IN_SAVED_MODEL = Path("assets.extra") / "dolg.json"
 
 
 def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
-    """Puts a record into, or beside, the files of a format in a folder."""
+    """Put a record into, or beside, the files of a format in a folder."""
     text = json.dumps(record, indent=1)
     if format == "savedmodel":
         (folder / IN_SAVED_MODEL).parent.mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path, format: str) -> dict[str, Any]:
-    """The record of an export.
+    """Return the record of an export.
 
     Raises:
         OSError: if there is no such file.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write(model: keras.Model, folder: Path) -> None:
-    """Writes a `servable` model into a folder.
+    """Write a `servable` model into a folder.
 
     By TensorFlow itself: what Keras writes cannot be called, as TensorFlow Hub does.
     """
@@ -33,7 +33,7 @@ def write(model: keras.Model, folder: Path) -> None:
 
 
 def load(folder: Path) -> Infer:
-    """What computes descriptors by the signature that is served."""
+    """Return a function from images to descriptors, by the signature that is served."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))

@@ -8,7 +8,7 @@ from dolg_zoo._util.arguments import number, whole_number
 
 
 def _descriptors_shape(shapes):
-    """The shape of the descriptors; ValueError if the inputs' shapes do not fit."""
+    """Return the shape of the descriptors; ValueError if the inputs' shapes do not fit."""
     paired = len(shapes) == 2 and isinstance(shapes[0], tuple | list)
     descriptors, labels = shapes if paired else (shapes, shapes[:1])
     ranks_fit = len(descriptors) == 2 and (len(labels) == 1 or tuple(labels[1:]) == (1,))
@@ -21,7 +21,7 @@ def _descriptors_shape(shapes):
 
 
 def _inverse_length(rows):
-    """1 / the length of each row, of shape (…, 1); 0 for a row of zeros, with slope 0."""
+    """1 / the norm of each row, of shape (…, 1); 0 for a row of zeros, with slope 0."""
     square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
     has_length = square > 1e-24
     return ops.where(has_length, ops.rsqrt(ops.where(has_length, square, 1.0)), 0.0)
@@ -55,7 +55,7 @@ class MarginHead(keras.layers.Layer):
         self.add_centers((self.num_classes,), _descriptors_shape(input_shape)[-1])
 
     def add_centers(self, rows, dim):
-        """Adds the weight `centers` of shape (*rows, dim)."""
+        """Add the weight `centers` of shape (*rows, dim)."""
         # The longer a center, the less a step turns it: the length, about 0.6, must not fall with
         # the number of classes, as Keras's default would have it.
         bound = 1 / math.sqrt(dim)
@@ -74,7 +74,7 @@ class MarginHead(keras.layers.Layer):
         return logits if labels is None else self.add_margin(logits, labels, training=training)
 
     def cosines(self, descriptors):
-        """The cosine between each descriptor and each row of centers, (batch, rows)."""
+        """Return the cosine between each descriptor and each row of centers, (batch, rows)."""
         descriptors = ops.cast(descriptors, "float32")
         centers = ops.reshape(self.centers, (-1, self.centers.shape[-1]))
         products = ops.einsum("bd,cd->bc", descriptors * _inverse_length(descriptors), centers)
@@ -82,7 +82,7 @@ class MarginHead(keras.layers.Layer):
         return products * ops.reshape(_inverse_length(centers), (1, -1))
 
     def add_margin(self, logits, labels, training=None):
-        """The logits with the margin on, from those without it.
+        """Return the logits with the margin on, from those without it.
 
         For a model that gives the logits of `head(descriptors)`, and learns the labels only where
         its loss is computed. `head([descriptors, labels])` gives the same.
@@ -110,7 +110,7 @@ class MarginHead(keras.layers.Layer):
         return self.with_margin(logits, target, labels, is_target, training)
 
     def with_margin(self, logits, target, labels, is_target, training):
-        """What takes the logits' place when the labels are known.
+        """Return the logits with the margin.
 
         Args:
             logits: (batch, num_classes), scale times the cosines.

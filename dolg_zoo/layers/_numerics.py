@@ -2,5 +2,5 @@ from keras import backend
 
 
 def wide_dtype(dtype: str) -> str:
-    """The dtype to sum squares, powers or many places in: never narrower than float32."""
+    """Return the dtype for sums of squares, powers or many positions: at least float32."""
     return backend.result_type(dtype, "float32")

@@ -19,9 +19,9 @@ class CosineSoftmax(MarginHead):
 
     Args:
         num_classes: number of classes, at least 1.
-        scale: length that the logits are multiplied with, greater than 0.
+        scale: factor of the logits, greater than 0.
 
-    Input: descriptors (batch, dim) of any length; one of zeros has the cosine 0 to every class. Or
+    Input: descriptors (batch, dim) of any norm; one of zeros has the cosine 0 to every class. Or
         [descriptors, labels], as the other heads take them; the labels change nothing.
     Output: float32, (batch, num_classes), from −scale to scale.
 

@@ -30,11 +30,11 @@ class CurricularFace(MarginHead):
 
     Args:
         num_classes: number of classes, at least 1.
-        scale: length that the logits are multiplied with, greater than 0.
-        margin: what is added to the angle, in radians, from 0 to less than π/2.
-        momentum: what t keeps of itself at each update, from 0 to 1.
+        scale: factor of the logits, greater than 0.
+        margin: the angle that is added, in radians, from 0 to less than π/2.
+        momentum: the share of t that each update keeps, from 0 to 1.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any length; one of zeros has the
+    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; one of zeros has the
         cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
         num_classes − 1. Or descriptors alone, for a prediction: the logits are then
         scale · cos θ.

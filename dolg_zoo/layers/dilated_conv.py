@@ -35,7 +35,7 @@ class DilatedConv2D(keras.layers.Conv2D):
 
 
 def _sum_of_taps(x, kernel, dilation, axis, apply):
-    """What three taps along an axis add up to; `apply` takes a part of the map and a tap."""
+    """Return the sum of three taps along an axis; `apply` takes a part of the map and a tap."""
     total = apply(x, kernel[1])
     size = x.shape[axis]
     if size is not None and size <= dilation:

@@ -96,7 +96,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         self.attention_conv.build(shape)
 
     def attend(self, inputs, training=None):
-        """The two factors of the local map.
+        """Return the two factors of the local map.
 
         Args:
             inputs: (batch, height, width, channels).

@@ -7,7 +7,7 @@ from dolg_zoo.layers._numerics import wide_dtype
 
 
 def _checked(shapes):
-    """The shapes of the local and the global input; ValueError if they do not fit."""
+    """Return the shapes of the local and the global input; ValueError if they do not fit."""
     if len(shapes) == 2 and all(isinstance(shape, tuple | list) for shape in shapes):
         local, global_ = shapes
         ranks_fit = len(local) in (2, 4) and len(global_) == 2

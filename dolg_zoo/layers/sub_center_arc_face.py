@@ -11,7 +11,7 @@ from dolg_zoo.layers._margin import MarginHead, widened
 
 
 def dynamic_margins(counts, smallest=0.05, largest=0.5, power=-0.25):
-    """A margin for each class: the fewer images a class has, the larger.
+    """Return a margin for each class: the fewer images a class has, the larger.
 
     count ** power, spread evenly from `smallest` to `largest`. The defaults are those of the winner
     of Google Landmark Recognition 2021. Source: Ha et al., "Google Landmark Recognition 2020
@@ -66,11 +66,11 @@ class SubCenterArcFace(MarginHead):
     Args:
         num_classes: number of classes, at least 1.
         centers_per_class: number of centers of a class, at least 1. With 1 it is `ArcFace`.
-        scale: length that the logits are multiplied with, greater than 0.
-        margin: what is added to the angle, in radians, from 0 to less than π/2: of all classes,
+        scale: factor of the logits, greater than 0.
+        margin: the angle that is added, in radians, from 0 to less than π/2: of all classes,
             until `set_margins` gives each its own.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any length; one of zeros has the
+    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; one of zeros has the
         cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
         num_classes − 1. Or descriptors alone, for a prediction: no margin is then put on.
     Output: float32, (batch, num_classes), from −scale to scale.
@@ -96,7 +96,7 @@ class SubCenterArcFace(MarginHead):
         )
 
     def set_margins(self, margins):
-        """Gives each class its own margin, such as `dynamic_margins` finds.
+        """Give each class its own margin, such as `dynamic_margins` finds.
 
         Args:
             margins: (num_classes,), in radians, from 0 to less than π/2.

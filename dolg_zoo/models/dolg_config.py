@@ -37,14 +37,14 @@ class DOLGConfig:
         attention_channels: 1, or `hidden_dim` for an attention of each channel.
         bn_epsilon: epsilon of the local branch's batch norm.
         hidden_dim: channels of the local map and of the projected global vector.
-        descriptor_dim: length of the descriptor, before any whitening.
+        descriptor_dim: dimension of the descriptor, before any whitening.
         gem_p: GeM's power, or its first value where it is learned.
         gem_power: "shared", "channel" or "fixed": see `GeneralizedMeanPooling2D`.
         gem_epsilon: GeM's lower bound.
         mean: with `std`, one number a channel: the network starts with (x / 255 − mean) / std,
             for x in [0, 255]. None: it takes x as it is.
         std: see `mean`; all greater than 0.
-        whitened_dim: length of the descriptor after whitening; None for none.
+        whitened_dim: dimension of the descriptor after whitening; None for none.
 
     Raises:
         ValueError: if a value is out of its range; the message names it.
@@ -173,17 +173,17 @@ class DOLGConfig:
 
     @classmethod
     def official(cls, **changes) -> DOLGConfig:
-        """The released weights' architecture (feymanpriv/DOLG): no MultiAtrous."""
+        """Return the released weights' architecture (feymanpriv/DOLG): no MultiAtrous."""
         return cls.paper(**{"dilation_rates": (), **changes})
 
     @classmethod
     def paper(cls, **changes) -> DOLGConfig:
-        """The paper's architecture, as the official code has it with MultiAtrous switched on."""
+        """Return the paper's architecture: that of the official code with MultiAtrous."""
         return cls(**changes)
 
     @classmethod
     def dongkyuk(cls, **changes) -> DOLGConfig:
-        """The architecture of dongkyuk/DOLG-pytorch, whose taps have strides 8 and 16."""
+        """Return the architecture of dongkyuk/DOLG-pytorch, whose taps have strides 8 and 16."""
         variant = {
             "taps": ("P3", "P4"),
             "dilation_rates": (3, 6, 9),
@@ -195,7 +195,7 @@ class DOLGConfig:
         return cls(**{**variant, **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary that JSON can hold."""
+        """Return a dictionary that JSON can hold."""
         values = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
@@ -206,7 +206,7 @@ class DOLGConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DOLGConfig:
-        """The configuration that `to_dict` wrote.
+        """Return the configuration that `to_dict` wrote.
 
         Raises:
             ValueError: if a key is unknown, or a value is out of its range.

@@ -23,7 +23,7 @@ class DOLGNet(keras.Model):
             `dolg_zoo.backbones.two_taps` makes one. None where `config` names the backbone.
         num_classes: None for a descriptor; a number for a classifier over the fused vector.
         activation: the classifier's activation, for instance "softmax".
-        config: what the head looks like; the paper's if not given.
+        config: the architecture of the head; None for that of the paper.
 
     Input: images (batch, height, width, channels), uint8 or float. If `config` has `mean` and
         `std` they are RGB in [0, 255] and are normalised in the graph, otherwise they are what the
@@ -113,11 +113,11 @@ class DOLGNet(keras.Model):
         self.config = config
 
     def build_graph(self) -> keras.Model:
-        """The same network as a plain functional model, under the name the seed gave it."""
+        """Return the same network as a plain functional model, under the name the seed gave it."""
         return keras.Model(self.inputs, self.outputs, name=self.name)
 
     def get_config(self):
-        """The arguments, in a form that `from_config` takes."""
+        """Return the arguments, in a form that `from_config` takes."""
         brought = self.backbone if self.config.backbone is None else None
         return {
             "name": self.name,
@@ -130,7 +130,7 @@ class DOLGNet(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The network that `get_config` described, with new weights."""
+        """Return the network that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)
         if config["backbone"] is not None:
@@ -143,7 +143,7 @@ class DOLGNet(keras.Model):
 
 
 def _with_plain_input(backbone: keras.Model) -> keras.Model:
-    """The backbone, checked, taking its tensor itself even if it was built from [[tensor]]."""
+    """Return the checked backbone with a tensor as input, even if it was built from lists."""
     inputs, outputs = getattr(backbone, "inputs", None), getattr(backbone, "outputs", None)
     if not inputs or not outputs:
         raise ValueError(

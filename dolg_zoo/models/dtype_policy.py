@@ -10,7 +10,7 @@ import keras
 
 @contextmanager
 def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
-    """Makes a dtype policy the global one meanwhile; None leaves it as it is.
+    """Make a dtype policy the global one meanwhile; None leaves it as it is.
 
     Raises:
         ValueError: if there is no such policy.

@@ -20,7 +20,7 @@ class MarginClassifier(keras.Model):
     Compile it with a `SparseCategoricalCrossentropy(from_logits=True)`.
 
     Args:
-        model: what gives the descriptors, (batch, dim); it is trained, not copied.
+        model: the model that gives descriptors, (batch, dim); it is trained, not copied.
         head: the margin head, a layer of `dolg_zoo.layers.MARGIN_HEADS`.
 
     Raises:
@@ -38,17 +38,17 @@ class MarginClassifier(keras.Model):
         self.head: Any = head
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The compiled loss of the logits with the margin on; labels (batch,) or (batch, 1)."""
+        """Return the compiled loss of the logits with the margin; labels (batch,) or (batch, 1)."""
         if y is not None and y_pred is not None:
             y_pred = self.head.add_margin(y_pred, y, training=training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def save_to_preset(self, folder, metadata=None) -> None:
-        """Writes the model with its head as a preset folder: see `DOLG.save_to_preset`."""
+        """Write the model with its head as a preset folder: see `DOLG.save_to_preset`."""
         self.model.save_to_preset(folder, margin_head=self.head, metadata=metadata)
 
     def get_config(self):
-        """The arguments, in a form that `from_config` takes."""
+        """Return the arguments, in a form that `from_config` takes."""
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -58,7 +58,7 @@ class MarginClassifier(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The classifier that `get_config` described, with new weights."""
+        """Return the classifier that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)
         for part in ("model", "head"):

@@ -12,7 +12,7 @@ from dolg_zoo.models.loaded import normalize_by_what_was_loaded
 
 
 def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
-    """A copy of a network whose L2-normalised descriptor d becomes d @ kernel + bias.
+    """Return a copy of a network whose L2-normalised descriptor d becomes d @ kernel + bias.
 
     Args:
         net: gives descriptors without a whitening; it is left as it is.

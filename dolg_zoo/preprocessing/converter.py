@@ -79,7 +79,7 @@ class ImageConverter:
         object.__setattr__(self, "scales", checked_scales(self.scales))
 
     def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
-        """The scales, or those of the converter if there are none.
+        """Return the scales, or those of the converter if there are none.
 
         Raises:
             ValueError: if they are not one to 16 numbers above 0 and up to 8.

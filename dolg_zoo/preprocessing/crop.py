@@ -47,7 +47,7 @@ class Crop:
             )
 
     def cut(self, image: Image.Image) -> Image.Image:
-        """The part of the loaded image that lies in the box.
+        """Return the part of the loaded image that lies in the box.
 
         Raises:
             ValueError: the box holds no pixel of it.

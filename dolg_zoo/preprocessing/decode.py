@@ -91,7 +91,7 @@ def load_image(
 
 
 def name_of(source: Any) -> str:
-    """What to call an image in a message: its path, or what it is.
+    """Return the name of an image for messages: its path, or its kind.
 
     Raises:
         TypeError: `source` is not of the types that `load_image` takes.

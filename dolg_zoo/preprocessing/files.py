@@ -76,6 +76,6 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:
-    """The subfolder of each image; None unless all are in one, and there are several."""
+    """Return the subfolder of each image; None unless all are in one, and there are several."""
     folders = [name.partition("/")[0] for name in names if "/" in name]
     return folders if len(folders) == len(names) and len(set(folders)) > 1 else None

@@ -12,7 +12,7 @@ MAX_SCALES = 16
 
 
 def checked_scales(scales: Any) -> tuple[float, ...]:
-    """The scales as a tuple.
+    """Return the scales as a tuple.
 
     Raises:
         ValueError: if they are not one to `MAX_SCALES` numbers above 0 and up to `MAX_SCALE`.

@@ -32,11 +32,11 @@ def decode_ahead(
     Ctrl-C comes through, what is not yet begun is dropped and the threads are waited for.
 
     Args:
-        sources: what to work on; may be a generator.
+        sources: the items to work on; may be a generator.
         work: called with one source, in a thread; say, to load and resize an image.
         workers: threads; the processor's count up to 8 by default, since each may hold a whole
             decoded image.
-        ahead: how many sources may be drawn and not yet yielded, at least 1.
+        ahead: the maximum number of sources that are drawn and not yet yielded, at least 1.
 
     Yields:
         (index, source, result), where the result is the error itself if `work` raised

@@ -47,7 +47,7 @@ class Conversion:
     Attributes:
         preset: the network, filled, with upstream's preprocessing.
         margin_head: the head it was trained under, or None if the checkpoint holds none.
-        tensors: how many tensors the checkpoint holds.
+        tensors: the number of tensors in the checkpoint.
     """
 
     preset: Preset
@@ -56,12 +56,12 @@ class Conversion:
 
 
 def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> Conversion:
-    """Reads a checkpoint without its framework, and ports it.
+    """Read a checkpoint without its framework, and port it.
 
     Args:
         path: a file that `dolg_zoo.weights.read_state_dict` reads.
-        format: whose it is: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
-        metadata: what is known of the weights, for the preset.
+        format: its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
+        metadata: facts about the weights, for the preset.
 
     Raises:
         CheckpointError: if the file cannot be read safely.
@@ -87,7 +87,7 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
 
 
 def _what_else(state: Mapping[str, np.ndarray], format: str) -> str:
-    """A hint at the upstream whose checkpoint it looks like, if there is one."""
+    """Return a hint at the upstream whose checkpoint it looks like, if there is one."""
     for other in LAYOUTS.keys() - {format}:
         with suppress(ValueError):
             LAYOUTS[other].config(state)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def convert_and_keep(entry: CheckpointEntry) -> Path:
-    """Fetches a checkpoint, converts it, and keeps the result for the next time.
+    """Fetch a checkpoint, convert it, and cache the result.
 
     A conversion that is there already is replaced.
 

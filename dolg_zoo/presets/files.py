@@ -17,7 +17,7 @@ REPORT = "report.json"  # of the conversion tools
 
 
 def check_preset(folder: Path) -> dict[str, str]:
-    """The sha256 of a preset's files, by name, each compared with the one in its metadata.json.
+    """Compare the sha256 of a preset's files with its metadata.json, and return them by file name.
 
     Raises:
         PresetError: if a file is missing or has another sha256; names the file.
@@ -37,7 +37,7 @@ def check_hashes(
     names: tuple[str, ...],
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """The sha256 of those files whose sha256 the preset's metadata states.
+    """Return the sha256 of those files whose sha256 the preset's metadata states.
 
     Args:
         folder: the preset.
@@ -65,7 +65,7 @@ def check_hashes(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a preset.
+    """Return a JSON object of a preset.
 
     Raises:
         PresetError: if the file is missing, none, too large or holds something else.

@@ -57,11 +57,11 @@ class Preset:
 def write_preset(
     folder: str | Path, preset: Preset, margin_head: MarginHead | None = None
 ) -> Preset:
-    """Writes a preset folder; one that is there is replaced file by file.
+    """Write a preset folder; one that is there is replaced file by file.
 
     Args:
-        folder: where to.
-        preset: what to write.
+        folder: the folder to write to.
+        preset: the preset to write.
         margin_head: the head that the network was trained under, for those who train on.
 
     Returns:
@@ -113,7 +113,7 @@ def read_preset(
     load_weights: bool = True,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> Preset:
-    """Reads a preset folder. Nothing in it is executed, and no path it names is opened.
+    """Read a preset folder. Nothing in it is executed, and no path it names is opened.
 
     Args:
         folder: the folder.
@@ -155,7 +155,7 @@ def read_preset(
 
 
 def read_margin_head(folder: str | Path) -> keras.layers.Layer:
-    """The head that a preset was trained under, as a layer with its weights.
+    """Return the head that a preset was trained under, as a layer with its weights.
 
     Raises:
         PresetError: if the preset keeps none, or its files are not what they should be.

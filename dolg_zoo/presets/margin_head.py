@@ -25,7 +25,7 @@ MAX_SIZES = {"num_classes": 2**24, "centers_per_class": 2**10, "dim": MAX_SIZE}
 
 
 def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
-    """A head as data, for `write_preset`.
+    """Return a head as data, for `write_preset`.
 
     Raises:
         PresetError: if it is none that a preset keeps, or has no weights yet.
@@ -41,7 +41,7 @@ def margin_head_of(layer: keras.layers.Layer) -> MarginHead:
 
 
 def describe_margin_head(head: MarginHead) -> dict[str, Any]:
-    """What config.json says of a head, next to which its arrays lie."""
+    """Return the description of a head for config.json; its arrays are in a file beside it."""
     shape = head.arrays["centers"].shape
     settings = {
         "num_classes": shape[0],
@@ -54,13 +54,13 @@ def describe_margin_head(head: MarginHead) -> dict[str, Any]:
 
 
 def save_margin_head(head: MarginHead, path: Path) -> None:
-    """Writes a head's arrays; they may be memory-mapped, and are then never held whole."""
+    """Write a head's arrays; they may be memory-mapped, and are then never held whole."""
     arrays: dict[str, Any] = {n: np.asarray(a, np.float32) for n, a in head.arrays.items()}
     np.savez(path, **arrays)
 
 
 def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Layer:
-    """The layer that was described, filled from its file.
+    """Return the layer that was described, filled from its file.
 
     Raises:
         PresetError: if the description or the file is not what `write_preset` writes.

@@ -96,7 +96,7 @@ MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice_
 
 
 def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
-    """The backbone's graph, without its weights, for `deserialize_backbone`.
+    """Return the backbone's graph, without its weights, for `deserialize_backbone`.
 
     Raises:
         PresetError: if it holds layers that a preset does not carry, or wider ones.
@@ -110,7 +110,7 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
 def deserialize_backbone(
     config: dict[str, Any], dtype: str | keras.DTypePolicy | None = None
 ) -> keras.Model:
-    """The backbone that `serialize_backbone` described, with new weights.
+    """Return the backbone that `serialize_backbone` described, with new weights.
 
     Args:
         config: the description.
@@ -138,7 +138,7 @@ def deserialize_backbone(
 
 
 def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
-    """Changes the dtype policy of all layers but those that normalise images."""
+    """Change the dtype policy of all layers but those that normalise images."""
     for item in _dictionaries(config):
         is_layer = str(item.get("module")).startswith("keras.layers")
         settings = item.get("config")

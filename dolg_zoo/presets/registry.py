@@ -43,7 +43,7 @@ class ResolvedPreset:
         name: the name of the preset.
         folder: the folder.
         sha256: sha256 of files that have just been verified, by the name of the file.
-        metadata: what the manifest says of the preset. It takes precedence over metadata.json,
+        metadata: facts about the preset from the manifest. They take precedence over metadata.json,
             which may have been written by an older version of dolg-zoo.
     """
 
@@ -54,21 +54,21 @@ class ResolvedPreset:
 
 
 def preset_names() -> list[str]:
-    """The names that `DOLG.from_preset` takes, sorted."""
+    """Return the names that `DOLG.from_preset` takes, sorted."""
     return list(load_manifest().entries)
 
 
 def list_presets(pattern: str = "*") -> list[str]:
-    """The names that `DOLG.from_preset` takes, sorted.
+    """Return the names that `DOLG.from_preset` takes, sorted.
 
     Args:
-        pattern: with `*` and `?` as in file names, such as "*resnet50*".
+        pattern: a pattern with `*` and `?` as in file names, such as "*resnet50*".
     """
     return fnmatch.filter(preset_names(), pattern)
 
 
 def preset_tags(architecture: str) -> list[str]:
-    """The tags that a backbone has presets for: "imagenet" of "dolg_<architecture>_imagenet"."""
+    """Return the tags of a backbone's presets: "imagenet" of "dolg_<architecture>_imagenet"."""
     return [
         name.removeprefix(f"dolg_{architecture}_")
         for name, entry in load_manifest().entries.items()
@@ -77,7 +77,7 @@ def preset_tags(architecture: str) -> list[str]:
 
 
 def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
-    """The folder of a preset; its files are downloaded, or converted, if necessary.
+    """Return the folder of a preset; its files are downloaded, or converted, if necessary.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
@@ -114,7 +114,7 @@ def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
 
 
 def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
-    """The sha256 of the files that make a preset's descriptors what they are.
+    """Return the sha256 of the files that make a preset's descriptors what they are.
 
     Raises:
         PresetError: if one of them cannot be read.
@@ -134,7 +134,7 @@ def load_preset(
     load_weights: bool = True,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> tuple[str, Preset]:
-    """A preset, and the name to call it by.
+    """Return a preset, and the name to call it by.
 
     Args:
         preset: a name, hf://user/repo, or a folder; None for the default.
@@ -156,7 +156,7 @@ def load_preset(
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:
-    """The head that a preset was trained under, as a layer with its weights.
+    """Return the head that a preset was trained under, as a layer with its weights.
 
     Args:
         preset: a name, hf://user/repo, or a folder; None for the default.
@@ -174,7 +174,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
 
 def fetch_margin_head(resolved: ResolvedPreset) -> None:
-    """Puts a preset's margin head beside its other files, if it keeps one on the Hub.
+    """Put a preset's margin head beside its other files, if it keeps one on the Hub.
 
     Raises:
         WeightsError: if it cannot be downloaded, or its sha256 differs from the expected.
@@ -189,7 +189,7 @@ def fetch_margin_head(resolved: ResolvedPreset) -> None:
 
 @contextmanager
 def _named(resolved: ResolvedPreset) -> Iterator[None]:
-    """Puts the preset's name before an error that names its files alone."""
+    """Put the preset's name before an error that names its files alone."""
     try:
         yield
     except PresetError as error:
@@ -217,7 +217,7 @@ def _resolve_entry(entry: PresetEntry | CheckpointEntry) -> ResolvedPreset:
 
 
 def _conversion(entry: CheckpointEntry) -> tuple[Path, dict[str, str]]:
-    """The folder of a converted checkpoint, and the sha256 of its files."""
+    """Return the folder of a converted checkpoint, and the sha256 of its files."""
     if folder := kept_conversion(entry):
         try:
             return folder, check_preset(folder)

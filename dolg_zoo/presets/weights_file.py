@@ -16,7 +16,7 @@ from dolg_zoo.models import normalize_by_what_was_loaded
 
 
 def load_weights(net: keras.Model, path: Path) -> None:
-    """Fills the network from a file that Keras's `save_weights` wrote for the same architecture.
+    """Fill the network from a file that Keras's `save_weights` wrote for the same architecture.
 
     Raises:
         PresetError: if the file is missing or damaged, leads outside itself, or does not hold one
@@ -100,7 +100,7 @@ def _check_finite(value: np.ndarray, weight: keras.Variable, path: Path) -> None
 
 
 def _values(dataset: h5py.Dataset, mapped: np.memmap) -> np.ndarray:
-    """A tensor's values; not copied where they lie in the file as they are."""
+    """Return a tensor's values; not copied where they lie in the file as they are."""
     offset = dataset.id.get_offset()
     if offset is None:  # compressed, in pieces, or never written
         return dataset[()]

@@ -17,7 +17,7 @@ class Tap:
     Attributes:
         name: its level, such as "P4", or the name of its layer.
         stride: pixels of the image from one place of the map to the next.
-        channels: of the map.
+        channels: channels of the feature map.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Architecture:
         backbone: its name in `dolg_zoo.BACKBONES`, or how many layers it has if it is not there.
         local: the map that the local branch takes.
         global_: the map that GeM takes.
-        parameters: how many numbers the network holds, those that are not trained included.
+        parameters: the number of parameters, including those that are not trained.
     """
 
     config: DOLGConfig
@@ -45,7 +45,7 @@ class Architecture:
 
 
 def architecture_of(net: DOLGNet) -> Architecture:
-    """What a network looks like."""
+    """Return the parts of a network and the shapes between them."""
     config, backbone = net.config, net.backbone
     height, width, channels = backbone.input_shape[1:]
     probe = (1, height or PROBE_SIZE, width or PROBE_SIZE, channels)

@@ -132,7 +132,7 @@ class _Page:
         self.y: float = MARGIN
 
     def box(self, x: float, width: float, title: str, text: str, fill: str) -> None:
-        """A box around (x, y), with two lines in it."""
+        """Return a box around (x, y), with two lines in it."""
         corners = (x - width / 2, self.y, x + width / 2, self.y + BOX)
         self.draw.rounded_rectangle(
             [SCALE * corner for corner in corners], 8 * SCALE, fill, EDGE[fill], SCALE + 1
@@ -144,7 +144,7 @@ class _Page:
         self.y += BOX
 
     def arrow(self, x: float, end: float | None = None) -> None:
-        """An arrow down from (x, y)."""
+        """Return an arrow down from (x, y)."""
         tip = self.y + GAP if end is None else end
         line = [(SCALE * x, SCALE * self.y), (SCALE * x, SCALE * (tip - 6))]
         self.draw.line(line, ARROW, 2 * SCALE)
@@ -153,12 +153,12 @@ class _Page:
         self.y = tip
 
     def cut(self) -> Image.Image:
-        """The page, as high as what is on it."""
+        """Return the page, cut to the height of its content."""
         return self.image.crop((0, 0, self.image.width, round(SCALE * (self.y + MARGIN))))
 
 
 def _fitted(text: str, size: int, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and a font in which it is no wider than the room; a long one loses its middle."""
+    """Return the text and a font in which it fits the width; a long text loses its middle."""
     for smaller in range(size, SMALLEST - 1, -1):
         if _font(smaller).getlength(text) <= SCALE * room:
             return text, _font(smaller)

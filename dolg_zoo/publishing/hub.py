@@ -41,7 +41,7 @@ def check_repo(repo: str) -> None:
     """Refuses what cannot succeed, before any work.
 
     Raises:
-        PublishError: if it names no repository, the Hub may not be asked, or nobody is logged in.
+        PublishError: if it names no repository, the Hub may not be asked, or no user is logged in.
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import validate_repo_id
@@ -63,7 +63,7 @@ def check_repo(repo: str) -> None:
 
 
 def commit(staged: Staged, *, private: bool, message: str | None) -> Commit:
-    """Makes a repository hold what was staged, in one commit; none if it does so already.
+    """Make a repository hold what was staged, in one commit; none if it does so already.
 
     Raises:
         PublishError: if it cannot be; says whether anything was published.
@@ -93,7 +93,7 @@ def commit(staged: Staged, *, private: bool, message: str | None) -> Commit:
 
 
 def check_published(staged: Staged, made: Commit) -> None:
-    """Downloads all that was published anew, and compares it with what was staged.
+    """Download all published files again, and compare them with the staged ones.
 
     Raises:
         PublishError: if a file is another one, or cannot be had.
@@ -123,11 +123,11 @@ def check_published(staged: Staged, made: Commit) -> None:
 
 @contextmanager
 def _explained(repo: str, before: ModelInfo | None = None) -> Iterator[None]:
-    """Turns what the Hub client raises into one PublishError that says what to do.
+    """Turn what the Hub client raises into one PublishError that says what to do.
 
     Args:
         repo: the repository.
-        before: what it was before the commit that is tried, if one is.
+        before: its state before the attempted commit, if there is one.
     """
     try:
         yield
@@ -193,7 +193,7 @@ def _what_is_there(repo: str, before: ModelInfo) -> str:
 
 
 def _without_token(message: str) -> str:
-    """The message, should a server have repeated what it was sent."""
+    """Return the message, should a server have repeated what it was sent."""
     from huggingface_hub import get_token
 
     try:

@@ -58,10 +58,10 @@ HUB_LICENSES = {
 
 
 def hub_license(expression: str) -> dict[str, str]:
-    """The fields of a model card's header that state a licence.
+    """Return the fields of a model card's header that state a licence.
 
     Args:
-        expression: of SPDX.
+        expression: an SPDX expression.
 
     Returns:
         `license`, and where the Hub knows none of that name `license_name`.

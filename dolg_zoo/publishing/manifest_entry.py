@@ -19,12 +19,12 @@ def pinned_preset(
     architecture: str,
     descriptor_dim: int,
 ) -> dict[str, Any]:
-    """The manifest's entry of a published preset.
+    """Return the manifest's entry of a published preset.
 
     Args:
         source: the repository, at the commit that the files are from.
         files: size and sha256 of each of them, by name.
-        metadata: what its metadata.json holds; keys that an entry does not have are left out.
+        metadata: the content of its metadata.json; keys that an entry lacks are left out.
         architecture: name of the backbone.
         descriptor_dim: dimension of the descriptor.
 

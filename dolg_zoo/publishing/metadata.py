@@ -21,7 +21,7 @@ NEEDED = {
 
 
 def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What metadata.json states, with what is given beside it in place of or next to that.
+    """Return the content of metadata.json, updated with given values.
 
     Args:
         stated: the content of metadata.json.
@@ -48,7 +48,7 @@ def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) 
 
 
 def check_metadata(given: Mapping[str, Any]) -> None:
-    """Raises PublishError if a key is none of `FIELDS`, or its value of a wrong kind."""
+    """Raise PublishError if a key is none of `FIELDS`, or its value of a wrong kind."""
     if not isinstance(given, Mapping):
         raise PublishError(f"metadata must be a dictionary, not {type(given).__name__}.")
     for key in given:
@@ -65,7 +65,7 @@ def _check_values(metadata: Mapping[str, Any]) -> None:
 
 
 def license_id(expression: str) -> str:
-    """An SPDX licence expression, spelt as SPDX spells it.
+    """Return an SPDX licence expression, spelt as SPDX spells it.
 
     Raises:
         ValueError: if it is none.

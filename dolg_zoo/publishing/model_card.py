@@ -45,18 +45,18 @@ def model_card(
     margin_head: Mapping[str, Any] | None = None,
     report: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes the page, README.md of the repository.
+    """Write the page, README.md of the repository.
 
     What a text of `metadata` holds is shown as it is: none can change the page around it.
 
     Args:
-        preset: what `DOLG.from_preset` takes: `hf://user/repo`, or a preset's name.
+        preset: the argument of `DOLG.from_preset`: `hf://user/repo`, or the name of a preset.
         metadata: as in metadata.json; description, dataset, license and provenance are stated.
-        architecture: what the network looks like.
-        converter: how an image enters it.
+        architecture: the parts of the network.
+        converter: the image converter.
         files: size and sha256 of each file beside the page.
-        margin_head: what config.json says of the head that it was trained under, if it is kept.
-        report: what the conversion tools wrote, if the weights were converted by one.
+        margin_head: the description in config.json of the margin head, if it is saved.
+        report: the report of the conversion tool, if the weights were converted by one.
 
     Returns:
         Markdown, with a YAML header. Equal arguments give equal pages.
@@ -121,7 +121,7 @@ def _id(text: str) -> str:
 
 
 def _ids(texts: Sequence[str]) -> dict[str, str]:
-    """An identifier for each text; the header joins the figures of one identifier."""
+    """Return an identifier for each text; the header joins the figures of one identifier."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(texts):
         wanted, number = _id(text), 1
@@ -132,7 +132,7 @@ def _ids(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _hub_dataset(dataset: str) -> list[str] | None:
-    """What was trained on, if it can be the name of a data set of the Hub."""
+    """Return the training data, if it can be the name of a data set of the Hub."""
     return [dataset] if re.fullmatch(r"([\w-][\w.-]*/)?[\w-][\w.-]*", dataset, re.ASCII) else None
 
 
@@ -154,7 +154,7 @@ def _use(preset: str, dim: int) -> str:
 import dolg_zoo
 
 model = dolg_zoo.DOLG.from_preset("{preset}")
-descriptors = model.embed("photos/")  # (photos, {dim}) float32, each of length 1
+descriptors = model.embed("photos/")  # (photos, {dim}) float32, each of norm 1
 
 index = dolg_zoo.retrieval.Index.build(model, "photos/")
 for match in index.search("query.jpg", k=10):
@@ -256,7 +256,7 @@ def _provenance(
 
 
 def _origin(source: Any) -> Iterator[str]:
-    """The file that the weights were converted from, as the conversion noted it."""
+    """Yield the lines on the file that the weights were converted from."""
     if isinstance(source, Mapping) and source:
         file = source.get("path", source.get("file", "a file"))
         words = f"Converted from {inline(file)}"

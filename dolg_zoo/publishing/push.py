@@ -42,10 +42,10 @@ def push_to_hub(
     message: str | None = None,
     margin_head: keras.layers.Layer | None = None,
 ) -> Published:
-    """Publishes a preset on the Hugging Face Hub, for `DOLG.from_preset("hf://user/name")`.
+    """Publish a preset on the Hugging Face Hub, for `DOLG.from_preset("hf://user/name")`.
 
     The preset's own files, a model card and a picture of the network go there in one commit, so
-    that nobody sees half of it; then all are downloaded anew and compared. What is there already
+    that nobody sees half of it; then all are downloaded again and compared. What is there already
     as it is to be makes no commit.
 
     ```python
@@ -71,7 +71,7 @@ def push_to_hub(
             `{"value", "metric", "dataset", "source"}` and optionally "note". Description, dataset,
             license and provenance must be stated in the one place or the other.
         private: whether only you may see it.
-        message: of the commit.
+        message: the message of the commit.
         margin_head: with a model, the head of `dolg_zoo.layers.MARGIN_HEADS` that it was trained
             under, for those who train on.
 

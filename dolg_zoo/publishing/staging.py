@@ -31,12 +31,12 @@ class Staged:
     """A preset as it is going to be published.
 
     Attributes:
-        repo: where to, `user/name`.
-        folder: where its files lie.
+        repo: the repository, `user/name`.
+        folder: the folder of its files.
         files: size and sha256 of each of them, the page and the picture included.
-        metadata: what metadata.json among them says.
+        metadata: the content of metadata.json.
         architecture: name of the backbone, "custom" for one that is none of ours.
-        descriptor_dim: length of a descriptor.
+        descriptor_dim: dimension of a descriptor.
     """
 
     repo: str
@@ -47,7 +47,7 @@ class Staged:
     descriptor_dim: int
 
     def entry(self, commit: str) -> dict[str, Any]:
-        """The manifest's entry for the preset at a commit."""
+        """Return the manifest's entry for the preset at a commit."""
         kept = (*PRESET_FILES, MARGIN_HEAD)
         return pinned_preset(
             HubSource(self.repo, commit),
@@ -66,11 +66,11 @@ def stage(
     metadata: Mapping[str, Any] | None = None,
     margin_head: keras.layers.Layer | None = None,
 ) -> Staged:
-    """Puts what is going to be published into a folder: the preset, its page and a picture.
+    """Write what will be published into a folder: the preset, its page and a picture.
 
     Args:
         preset: a preset folder, which is only read, or a model.
-        repo: where it is going to be published, `user/name`.
+        repo: the repository to publish to, `user/name`.
         folder: an empty folder.
         metadata: see `push_to_hub`.
         margin_head: see `push_to_hub`.
@@ -133,7 +133,7 @@ def stage(
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """Copies a preset's own files: whatever else lies there is nobody's business."""
+    """Copy the files of a preset, and no others that are in its folder."""
     for name in (*PRESET_FILES, MARGIN_HEAD, REPORT):
         if (source / name).is_symlink():
             raise PresetError(
@@ -152,7 +152,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _state(path: Path, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Writes what is given into metadata.json; with nothing new the file stays as it is."""
+    """Write what is given into metadata.json; with nothing new the file stays as it is."""
     stated = read_json(path)
     merged = merged_metadata(stated, given)
     if merged != stated:

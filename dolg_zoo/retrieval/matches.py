@@ -53,7 +53,7 @@ class Matches(list[Match]):
 
 
 def _html(matches: Matches) -> str:
-    """A row of cards: the query, if it is known, and the results with rank and score."""
+    """Return a row of cards: the query, if it is known, and the results with rank and score."""
     cards = []
     if matches.query is not None:
         cards.append(_card(matches.query, "Query", name_of(matches.query)))

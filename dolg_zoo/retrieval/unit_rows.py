@@ -1,4 +1,4 @@
-"""Descriptors of length 1: made so, and checked."""
+"""Descriptors of norm 1: normalisation and checks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _ROWS = 65536
 
 
 def unit(descriptors: np.ndarray, dim: int) -> np.ndarray:
-    """The descriptors with length 1, float32.
+    """Return the descriptors with norm 1, float32.
 
     Args:
         descriptors: (any, dim), finite; their lengths do not matter if they are not 0.
-        dim: what their length has to be.
+        dim: the expected dimension.
 
     Raises:
         ValueError: if the shape does not fit, or a descriptor is zero or not finite.
@@ -34,7 +34,7 @@ def unit(descriptors: np.ndarray, dim: int) -> np.ndarray:
 
 
 def first_not_unit(descriptors: np.ndarray) -> int | None:
-    """The first row that is not finite or whose length is not 1 to three digits, if there is one.
+    """Return the first row that is not finite or whose norm is not 1 to three digits, or None.
 
     Row by row in blocks: what is mapped from a file may be larger than memory.
     """

@@ -28,7 +28,7 @@ def whiten(
     power: float = 0.25,
     progress: bool = True,
 ) -> DOLG:
-    """A copy of a model with a PCA whitening as its last layer.
+    """Return a copy of a model with a PCA whitening as its last layer.
 
     ```python
     whitened = dolg_zoo.retrieval.whiten(model, "photos/", dim=256)
@@ -75,7 +75,7 @@ def whiten(
 
 
 def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
-    """Raises what `whiten` would, as far as it can be told before the images are embedded."""
+    """Raise the errors of `whiten` that are known before the images are embedded."""
     if model.net.config.whitened_dim is not None:
         raise ValueError(
             "The model ends in a whitening already; start from the one that it was made of."
@@ -87,25 +87,25 @@ def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
 def pca_whitening(
     descriptors: np.ndarray, dim: int, power: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What makes whitened descriptors of descriptors d: d @ kernel + bias.
+    """Compute the kernel and bias that whiten descriptors d: d @ kernel + bias.
 
     The `dim` axes along which the descriptors vary most, each divided by its variance to the
     given power. Source: Jégou and Chum, "Negative evidences and co-occurrences in image
     retrieval: the benefit of PCA and whitening" (ECCV 2012).
 
     Args:
-        descriptors: (images, length), of length 1: an array or a memory map.
-        dim: how many axes are kept.
+        descriptors: (images, features), of norm 1: an array or a memory map.
+        dim: the number of axes that are kept.
         power: 0.5 whitens in full: each axis has the variance 1, and their covariance is the
             identity; 0 only turns and shortens. What is between does half of it, and is safer
             where there are few images for each dimension.
 
     Returns:
-        kernel (length, dim) and bias (dim,), float32.
+        kernel (features, dim) and bias (dim,), float32.
 
     Raises:
         ValueError: if there are too few images or too like ones for that many axes, a descriptor
-            is not of length 1, or `dim` or `power` is out of its range.
+            has another norm than 1, or `dim` or `power` is out of its range.
     """
     count, length = descriptors.shape
     _check_settings(dim, length, power)
@@ -129,8 +129,8 @@ def pca_whitening(
         if wrong.any():
             place = np.argmax(wrong)
             raise ValueError(
-                f"Descriptor {start + place} has the length {lengths[place]:g}, and those to"
-                " learn from must have length 1, as `embed` gives them."
+                f"Descriptor {start + place} has the norm {lengths[place]:g}, and those to"
+                " learn from must have norm 1, as `embed` gives them."
             )
         total += block.sum(axis=0)
     mean = total / count

@@ -39,7 +39,7 @@ def compiled_folder(model_id: str, runtime: str, precision: str) -> Path | None:
 
 
 def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
-    """What record.json says of a compiled model; None if the folder is not to be believed."""
+    """Return the record.json of a compiled model; None if a file is damaged or outdated."""
     if not os.path.isfile(folder / RECORD):  # noqa: PTH113 - Path.is_file raises where it may not look
         return None
     try:
@@ -52,7 +52,7 @@ def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
             if sha256_of(folder / name) != hashes[name]:
                 raise ValueError(f"{name} is not the file that was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("Compiling anew, since %s is damaged: %s.", folder, error)
+        logger.warning("Compiling again, since %s is damaged: %s.", folder, error)
         return None
     return record
 
@@ -73,7 +73,7 @@ def write_compiled(
 
 
 def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
-    """Keeps which model the files of a preset hold, by their sha256."""
+    """Keep which model the files of a preset hold, by their sha256."""
     link = _link(hashes)
     if link is None:
         return
@@ -84,7 +84,7 @@ def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
 
 
 def remembered_model(hashes: Mapping[str, str]) -> str | None:
-    """The model that the files of a preset hold, if it was kept."""
+    """Return the model that the files of a preset hold, if it was kept."""
     link = _link(hashes)
     if link is None:
         return None

@@ -21,7 +21,7 @@ the embedded preset in docs/benchmarks/inference.json."""
 
 
 def check_route(runtime: str | None = None, precision: str = "float32") -> str:
-    """The runtime that is named, or the default, if it can be used here in a precision.
+    """Return the runtime that is named, or the default, if it can be used here in a precision.
 
     Raises:
         RuntimeMissingError: says what to install, or what the processor lacks.
@@ -34,12 +34,12 @@ def check_route(runtime: str | None = None, precision: str = "float32") -> str:
 
 
 def default_runtime(precision: str = "float32") -> str:
-    """What computes if no runtime is named: see `why_default`."""
+    """Return the runtime that is used if none is named: see `why_default`."""
     return why_default(precision)[0]
 
 
 def why_default(precision: str = "float32") -> tuple[str, str]:
-    """What computes if no runtime is named, and why.
+    """Return the runtime that is used if none is named, and why.
 
     That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
     processor; else the fastest, if it was measured here; else the first of `ORDER` that can be

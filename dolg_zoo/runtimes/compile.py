@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 Infer = Callable[[np.ndarray], np.ndarray]
 
 TOLERANCE = 1e-4
-"""How far a descriptor in float32 may be from that of Keras, of length 1."""
+"""How far a descriptor in float32 may be from that of Keras; both have norm 1."""
 
 
 def runtime_module(runtime: str) -> ModuleType:
-    """The module with a runtime's `FILES`, `write` and `load`."""
+    """Return the module with a runtime's `FILES`, `write` and `load`."""
     return import_module(f"dolg_zoo.runtimes.{runtime}_runtime")
 
 
 def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
-    """What computes descriptors from a runtime's files; imports that runtime alone.
+    """Return a function from images to descriptors, from a runtime's files; only it is imported.
 
     Args:
-        folder: where the files are.
-        runtime: that they are for.
-        precision: that they were made for.
-        threads: how many to use; None for one a core.
+        folder: the folder of the files.
+        runtime: their runtime.
+        precision: their precision.
+        threads: the number of threads; None for one per core.
     """
     return runtime_module(runtime).load(folder, precision, threads or cores())
 
 
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
-    """What a traced function computes, its weights made constants so that they are folded.
+    """Return a traced function with its weights as constants, so that they can be folded.
 
     Args:
-        traced: of one signature, from images to descriptors.
+        traced: a function of one signature, from images to descriptors.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -57,7 +57,7 @@ def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
 
 
 def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
-    """Compares two ways to compute in float32.
+    """Compare two ways to compute in float32.
 
     Returns:
         The largest distance of a descriptor from the expected one.
@@ -74,13 +74,13 @@ def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
     if not distance <= TOLERANCE:  # nor if it is not a number
         raise CompilationError(
             f"its descriptors are {distance:.1e} from those of Keras, and {TOLERANCE:.0e} is the"
-            " most that is let pass"
+            " limit"
         )
     return distance
 
 
 def describe(infer: Infer, images: Sequence[np.ndarray]) -> np.ndarray:
-    """The descriptors of images of any size, (height, width, 3) uint8 each: (images, dim)."""
+    """Compute the descriptors, (images, dim), of images (height, width, 3), uint8, of any size."""
     return np.concatenate([infer(image[None]) for image in images])
 
 

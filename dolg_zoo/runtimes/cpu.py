@@ -16,12 +16,12 @@ def cores() -> int:
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """Return the name of the processor."""
     return _fields().get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_id() -> str:
-    """The same on processors of one kind with the same abilities."""
+    """Return an id that is the same on processors of one kind with the same instruction sets."""
     fields = _fields()
     stated = "\n".join((platform.machine(), cpu_name(), fields.get("flags", "")))
     return hashlib.sha256(stated.encode()).hexdigest()[:16]
@@ -33,7 +33,7 @@ def has_gpu() -> bool:
 
 
 def _fields() -> dict[str, str]:
-    """What Linux says of the first processor; empty elsewhere."""
+    """Return the fields that Linux gives of the first processor; none on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:

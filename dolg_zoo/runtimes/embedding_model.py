@@ -41,4 +41,4 @@ class EmbeddingModel(Embeds, Protocol):
         """32 hexadecimal digits, a hash of weights and settings."""
 
     def compile_for_inference(self, runtime: str) -> Embeds:
-        """The model as a runtime computes it."""
+        """Return the model as a runtime computes it."""

@@ -18,12 +18,12 @@ FILES = ("model.tflite",)
 
 
 def write(model: keras.Model, folder: Path) -> None:
-    """Writes a model from images to descriptors as model.tflite."""
+    """Write a model from images to descriptors as model.tflite."""
     export(model, folder / FILES[0], "litert")
 
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes descriptors from the file, one call at a time; needs no TensorFlow."""
+    """Return a function from images to descriptors, for one call at a time; needs no TensorFlow."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)

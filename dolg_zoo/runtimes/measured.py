@@ -29,7 +29,7 @@ PHOTO = (1024, 768)  # width and height of what a converter is asked about
 def measure_runtimes(
     model: EmbeddingModel, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, float]:
-    """Times each runtime that can be used here, turn by turn, and remembers who was the fastest.
+    """Time the runtimes that can be used here, in turns, and remember their speeds.
 
     From then on that is the default on this machine, until a runtime comes, goes or changes.
 
@@ -65,7 +65,7 @@ def measure_runtimes(
 
 
 def remembered_speeds() -> dict[str, float]:
-    """What `measure_runtimes` found; empty if it was not asked, or not of these runtimes here."""
+    """Return the speeds that `measure_runtimes` found here with these runtimes; empty if none."""
     path = _path()
     if path is None:
         return {}

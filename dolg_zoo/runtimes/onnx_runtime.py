@@ -18,7 +18,7 @@ FILES = ("model.onnx",)
 
 
 def write(model: keras.Model, folder: Path) -> None:
-    """Writes a model from images to descriptors as model.onnx, with named axes, and checks it."""
+    """Write a model from images to descriptors as model.onnx, with named axes, and check it."""
     import onnx
     from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
@@ -43,7 +43,7 @@ def write(model: keras.Model, folder: Path) -> None:
 
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes descriptors from the file; needs no TensorFlow."""
+    """Return a function from images to descriptors; needs no TensorFlow."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -56,7 +56,7 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
 
 
 def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
-    """A shape that is worked out may have a 0, of a map that is smaller than a dilation.
+    """Allow a 0 in a computed shape: a feature map may be smaller than a dilation.
 
     TensorFlow means a side of length 0 by it; ONNX, unless told so, the length that it was.
     """

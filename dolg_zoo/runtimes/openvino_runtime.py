@@ -19,7 +19,7 @@ FILES = ("model.xml", "model.bin")
 
 @no_telemetry()
 def write(model: keras.Model, folder: Path) -> None:
-    """Writes a model from images to descriptors as model.xml and model.bin."""
+    """Write a model from images to descriptors as model.xml and model.bin."""
     import openvino
 
     exported = folder / "exported.xml"
@@ -36,7 +36,7 @@ def write(model: keras.Model, folder: Path) -> None:
 
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What computes descriptors from the file; needs no TensorFlow."""
+    """Return a function from images to descriptors; needs no TensorFlow."""
     openvino = import_openvino()
     core = openvino.Core()
     hint = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32

@@ -1,7 +1,7 @@
 """int8: the files of a runtime calibrated on images, by the runtime's own quantiser.
 
 What comes after the convolutions (attention, GeM's powers, fusion and normalisation) stays in
-float32: in int8 it is a small part of the time, and descriptors would not be of length 1.
+float32: in int8 it is a small part of the time, and descriptors would not have norm 1.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
 
 
 def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
-    """Makes a runtime's float32 files int8 ones, in place.
+    """Make a runtime's float32 files int8 ones, in place.
 
     Args:
         model: `servable`, that the files were made of.
-        folder: where they are.
-        runtime: that they are for.
-        images: to calibrate with, (height, width, 3) uint8 each.
+        folder: their folder.
+        runtime: their runtime.
+        images: images for calibration, (height, width, 3) uint8 each.
     """
     with _nothing_on_stdout():
         if runtime == "openvino":

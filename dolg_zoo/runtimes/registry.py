@@ -18,7 +18,7 @@ class Runtime:
     """Something that computes descriptors.
 
     Attributes:
-        name: what a user calls it; the extra that installs it has this name too.
+        name: its name for users, which is also that of the extra that installs it.
         package: the distribution that it needs.
         module: the module of it that is imported.
         precisions: those that it has, on a processor that has them.

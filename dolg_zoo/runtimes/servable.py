@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
-    """The model with uint8 images as its input, whose descriptors are its output.
+    """Return the model with uint8 images as its input, whose descriptors are its output.
 
     Args:
-        model: from (batch, height, width, 3) to (batch, dim).
+        model: a model from (batch, height, width, 3) to (batch, dim).
         size: height and width; None for the model's own, which may be any.
     """
     import keras

@@ -14,7 +14,7 @@ from types import ModuleType
 
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Sets the variables by which OpenVINO and NNCF know that nothing is to be sent.
+    """Set the variables by which OpenVINO and NNCF know that nothing is to be sent.
 
     CI is afterwards as it was; NNCF_CI stays, since NNCF reads it once, when it is imported.
     """
@@ -31,7 +31,7 @@ def no_telemetry() -> Iterator[None]:
 
 
 def import_openvino() -> ModuleType:
-    """The module `openvino`; raises ImportError where it is not installed."""
+    """Return the module `openvino`; raises ImportError where it is not installed."""
     with no_telemetry():
         import openvino
     return openvino

@@ -54,7 +54,7 @@ class SearchDesk:
     Args:
         open_index: opens the index for a preset.
         load_model: loads a preset as a Keras model, to explain what a compiled one finds.
-        presets: that can be chosen among; the first is opened at once.
+        presets: the presets to choose from; the first is opened at once.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SearchDesk:
         self.index(self.presets[0])
 
     def index(self, preset: str | None) -> Index:
-        """The index for a preset, opened when it is first asked for.
+        """Return the index for a preset, opened when it is first asked for.
 
         Raises:
             ValueError: if the preset is not among those that can be chosen.
@@ -93,7 +93,7 @@ class SearchDesk:
         k: int = 12,
         ranking: str = "by similarity",
     ) -> Matches:
-        """The images most like one, or like the part of it in a box, best first.
+        """Return the images most like one, or like the part of it in a box, best first.
 
         Raises:
             BadImageError: if the image cannot be read.
@@ -140,10 +140,10 @@ class SearchDesk:
             return model.explain(part_of(image, box), path)
 
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
-        """Adds images to the indexed folder and to the index; what is no image is refused.
+        """Add images to the indexed folder and to the index; what is no image is refused.
 
         Args:
-            preset: of the index; those of other presets are opened anew.
+            preset: the preset of the index; indexes of other presets are opened again.
             files: at most `MAX_ADDED`. They are kept under their sha256 in the subfolder `added`,
                 so no name of a visitor's choosing ever names a file here.
 
@@ -168,14 +168,14 @@ class SearchDesk:
 
 
 def part_of(image: ImageSource, box: tuple[float, float, float, float] | None) -> ImageSource:
-    """The part of an image in a box, or all of it without one."""
+    """Return the part of an image in a box, or all of it without one."""
     if box is None or isinstance(image, Crop):
         return image
     return Crop(image, box)
 
 
 def _keep(file: Path, folder: Path) -> str:
-    """Copies an image into the folder of an index, and returns its name there."""
+    """Copy an image into the folder of an index, and return its name there."""
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
     load_image(file)  # all of it can be read

@@ -22,8 +22,8 @@ def start(
     """Begins to serve the page.
 
     Args:
-        desk: what is searched.
-        title: of the page.
+        desk: the desk that searches.
+        title: the title of the page.
         host: the address to listen at.
         port: None for the first that is free from 7860 on.
         may_add: whether visitors may add images.

@@ -49,8 +49,8 @@ class Query:
     """What a visitor searches for.
 
     Attributes:
-        path: of the photograph, as this program opened or kept it.
-        name: what to call it.
+        path: the path of the photograph.
+        name: its name.
         corner: the first corner of a box that is being drawn.
         box: (x1, y1, x2, y2) in pixels of the photograph.
         found: names in the index of what was found for it, best first.
@@ -72,7 +72,7 @@ class Page:
         self.desk, self.title = desk, title
 
     def blocks(self, may_add: bool = True) -> gr.Blocks:
-        """The page as Gradio's blocks.
+        """Return the page as Gradio's blocks.
 
         Args:
             may_add: whether visitors may add images to the index.
@@ -235,7 +235,7 @@ class Page:
         )
 
     def _preset_choices(self) -> list[Any]:
-        """The label and the name of each preset."""
+        """Return the label and the name of each preset."""
         return [(name or "the default preset", name) for name in self.desk.presets]
 
     def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> tuple:
@@ -279,7 +279,7 @@ def _on(event: Callable, act: Callable, inputs: list, outputs: list) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What to tell a visitor, who is to learn of no path here."""
+    """Return the text of an error for a visitor, without paths of this machine."""
     if isinstance(error, BadImageError):
         return f"That cannot be used as an image: {error.reason}."
     if isinstance(error, OSError):
@@ -315,7 +315,7 @@ def _thumbnail(path: Path) -> Image.Image:
 
 
 def _drawn(photo: Image.Image, query: Query) -> Image.Image:
-    """The query as it is shown, with the box or its first corner."""
+    """Return the query as it is shown, with the box or its first corner."""
     scale = min(SHOWN, max(photo.size)) / max(photo.size)
     small = photo.copy()
     small.thumbnail((SHOWN, SHOWN), reducing_gap=2)
@@ -331,7 +331,7 @@ def _drawn(photo: Image.Image, query: Query) -> Image.Image:
 
 
 def _short(name: str) -> str:
-    """The last part of a name: the whole of it is said when it is chosen."""
+    """Return the last part of a name: the whole of it is said when it is chosen."""
     return printable(name.rpartition("/")[2])
 
 

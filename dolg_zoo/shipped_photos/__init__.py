@@ -18,5 +18,5 @@ SHIPPED = {
 
 
 def shipped_photos() -> list[Path]:
-    """The paths of the photographs."""
+    """Return the paths of the photographs."""
     return [FOLDER / name for name in SHIPPED]

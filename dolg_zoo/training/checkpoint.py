@@ -24,10 +24,10 @@ class CheckpointFolder:
     """The checkpoints of one run, each a folder `step_<number>` that appears whole or not at all.
 
     Args:
-        folder: where they lie.
-        classifier: what is trained; its weights and its optimizer are kept.
-        variables: what is kept besides: states of random generators, running means of metrics.
-        settings: what the run was told; a checkpoint of other settings is refused.
+        folder: their folder.
+        classifier: the model that is trained; its weights and its optimizer are saved.
+        variables: more variables to save: states of random generators, running means of metrics.
+        settings: the settings of the run; a checkpoint with other settings is refused.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class CheckpointFolder:
         self.settings = json.loads(json.dumps(settings))
 
     def save(self, step: int, progress: dict[str, Any]) -> None:
-        """Keeps the state after `step` steps, and `progress`, which JSON must be able to hold.
+        """Keep the state after `step` steps, and `progress`, which JSON must be able to hold.
 
         Raises:
             OSError: if it cannot be written; what was kept before stays.
@@ -84,13 +84,13 @@ class CheckpointFolder:
             return state["step"], state["progress"]
         if found:
             raise TrainingConfigError(
-                f"None of the {len(found)} checkpoints in {self.folder} is whole. To begin anew,"
+                f"None of the {len(found)} checkpoints in {self.folder} is intact. To start again,"
                 " delete that folder."
             )
         return None
 
     def last(self) -> Path | None:
-        """The newest checkpoint."""
+        """Return the newest checkpoint."""
         every = self._all()
         return every[-1] if every else None
 
@@ -100,7 +100,7 @@ class CheckpointFolder:
                 raise TrainingConfigError(
                     f"{checkpoint} is of a run with other settings: [{table}] was"
                     f" {theirs.get(table)} and is {self.settings.get(table)}. Choose another"
-                    f" output folder, or delete {self.folder} to begin anew."
+                    f" output folder, or delete {self.folder} to start again."
                 )
 
     def _all(self) -> list[Path]:
@@ -108,7 +108,7 @@ class CheckpointFolder:
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:
-    """What state.json says, if the weights beside it are those that it was written for."""
+    """Return the content of state.json, if it belongs to the weights beside it."""
     try:
         state = json.loads((checkpoint / STATE).read_text())
         whole = state["sha256"] == sha256_of(checkpoint / WEIGHTS)

@@ -25,7 +25,7 @@ else:
 
 @contextmanager
 def _config_errors() -> Iterator[None]:
-    """Raises what a check of arguments raises as a TrainingConfigError."""
+    """Raise what a check of arguments raises as a TrainingConfigError."""
     try:
         yield
     except TrainingConfigError:
@@ -279,7 +279,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, tables: Mapping[str, Any]) -> TrainingConfig:
-        """The configuration that a TOML file's tables give."""
+        """Return the configuration that a TOML file's tables give."""
         _known("the file", tables, cls, "table")
         for name in ("data", "model"):
             if not isinstance(tables.get(name), Mapping):
@@ -295,7 +295,7 @@ class TrainingConfig:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> TrainingConfig:
-        """The configuration in a file; paths of [data] are relative to the file's folder."""
+        """Return the configuration in a file; paths of [data] are relative to the file's folder."""
         try:
             tables = tomllib.loads(Path(path).read_text("utf-8"))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -306,12 +306,12 @@ class TrainingConfig:
             raise TrainingConfigError(f"{path}: {error}") from error
 
     def with_architecture(self, name: str) -> TrainingConfig:
-        """The same run of another backbone, a name of `dolg_zoo.BACKBONES`, with a new head."""
+        """Return the configuration for another backbone of `BACKBONES`, with a new head."""
         model = dataclasses.replace(self.model, preset=None, architecture=name)
         return dataclasses.replace(self, model=model)
 
     def to_dict(self) -> dict[str, Any]:
-        """The tables, with every default filled in."""
+        """Return the tables, with every default filled in."""
         return dataclasses.asdict(self)
 
 

@@ -16,7 +16,7 @@ from dolg_zoo.errors import TrainingConfigError, WorkerLostError
 
 
 def choose_strategy() -> tf.distribute.Strategy:
-    """The strategy that fits what there is.
+    """Return the strategy that fits what there is.
 
     With the workers of several processes in the environment variable TF_CONFIG, as TensorFlow
     defines it, all of them together; else all GPUs of this host; else the one device.
@@ -29,7 +29,7 @@ def choose_strategy() -> tf.distribute.Strategy:
 
 
 def worker_count() -> int:
-    """The number of processes that TF_CONFIG names; 1 without it."""
+    """Return the number of processes that TF_CONFIG names; 1 without it."""
     return max(1, len(_tf_config().get("cluster", {}).get("worker", [])))
 
 
@@ -57,7 +57,7 @@ def share_batch_statistics(model: keras.Model) -> None:
 
 
 def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
-    """The value that worker 0 gives; all workers must call it at the same point."""
+    """Return the value that worker 0 gives; all workers must call it at the same point."""
     if worker_count() == 1:
         return value
     mine = strategy.run(lambda: tf.constant([value], tf.float64))
@@ -66,7 +66,7 @@ def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """What TensorFlow raises if another worker stops, as a `WorkerLostError`."""
+    """Raise what TensorFlow raises if another worker stops as a `WorkerLostError`."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
@@ -119,11 +119,11 @@ class DistributedBatches:
         self._batches = iter(strategy.distribute_datasets_from_function(lambda _: dataset))
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches, in order."""
+        """Return the batches, in order."""
         return self
 
     def __next__(self) -> Any:
-        """The next batch."""
+        """Return the next batch."""
         try:
             return next(self._batches)
         except Exception:

@@ -24,7 +24,7 @@ class Loop:
 
     Args:
         classifier: compiled, with its optimizer built.
-        augmentation: what alters the images.
+        augmentation: the augmentation of the images.
         strategy: under which both were made.
     """
 
@@ -53,7 +53,7 @@ class Loop:
         self._step = self._compiled()  # which weights learn is written into the graph
 
     def run(self, batches: Iterator[Any], first: int, last: int) -> Iterator[int]:
-        """Takes the steps from `first` to before `last`, and yields each one's number when done.
+        """Take the steps from `first` to before `last`, and yield each number when it is done.
 
         Raises:
             DivergedError: if the mean loss since the metrics were reset is not finite.
@@ -67,7 +67,7 @@ class Loop:
             yield step + 1
 
     def check_weights(self, step: int) -> None:
-        """Raises DivergedError if a weight is no finite number.
+        """Raise DivergedError if a weight is no finite number.
 
         Other than the mean loss, the weights are known to a worker without asking the others.
         """

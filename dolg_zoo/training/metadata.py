@@ -14,12 +14,12 @@ from dolg_zoo.training.data import Examples
 def describe(
     config: TrainingConfig, training: Examples, validation: Examples, row: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The metadata of the preset of one epoch; what [metadata] states comes first.
+    """Return the metadata of the preset of one epoch; what [metadata] states comes first.
 
     Args:
-        config: of the run.
-        training: what was trained on.
-        validation: what was kept back.
+        config: the configuration of the run.
+        training: the images for training.
+        validation: the images for validation.
         row: the epoch's row of the history.
     """
     dataset = (
@@ -50,7 +50,7 @@ def describe(
 
 
 def dataset_name(data: Mapping[str, Any]) -> str:
-    """What to call the images; of a path its last part only, as the rest is no one's business."""
+    """Return a name for the images: of a path only the last part, since the rest is private."""
     if "tfds" in data:
         return f"{data['tfds']} of TensorFlow Datasets"
     if "gldv2" in data:

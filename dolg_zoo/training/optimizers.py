@@ -91,7 +91,7 @@ def build_optimizer(
     precision: str = "float32",
     workers: int = 1,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of a run, built on all that the classifier may ever train.
+    """Return the optimizer of a run, built on all that the classifier may ever train.
 
     The rate rises linearly in the warm-up and then falls as a cosine to 0 at the last step.
 
@@ -132,7 +132,7 @@ def build_optimizer(
 
 
 def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.Variable], float]:
-    """The factor of each variable's rate: 1 outside the backbone."""
+    """Return the factor of each variable's rate: 1 outside the backbone."""
     layers = [layer for layer in backbone.layers if layer.trainable_variables]
     factors = {
         id(variable): plan.backbone_rate * plan.layer_decay ** (1 - place / max(1, len(layers) - 1))

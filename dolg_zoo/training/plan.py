@@ -19,7 +19,7 @@ WARM_UP, TIMED, EMBEDDED = 2, 4, 16
 
 
 def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, Any]:
-    """Builds a run and takes a few steps of it, without writing anything.
+    """Build a run and take a few steps of it, without writing anything.
 
     Args:
         config: all that the run is told.

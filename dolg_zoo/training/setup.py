@@ -94,7 +94,7 @@ class Run:
         self.classifier.reset_metrics()
 
     def batches(self, first: int, last: int) -> Batches:
-        """This worker's batches from one step to another."""
+        """Return this worker's batches from one step to another."""
         plan, augmentation = self.config.run, self.config.augmentation
         return Batches(
             self.training,
@@ -111,7 +111,7 @@ class Run:
         )
 
     def distributed(self, batches: Batches) -> DistributedBatches:
-        """The batches as the loop takes them."""
+        """Return the batches as the loop takes them."""
         plan = self.config.run
         return DistributedBatches(
             self.strategy, batches, plan.image_size, plan.batch_size // self.workers
@@ -125,7 +125,7 @@ class Run:
         )
 
     def other_variables(self) -> list[keras.Variable]:
-        """What changes in a step besides the weights and the optimizer."""
+        """Return the variables that a step changes besides the weights and the optimizer."""
         found = [
             variable
             for model in (self.augmentation, self.classifier)
@@ -139,7 +139,7 @@ class Run:
         return found
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on; where the images lie need not be."""
+        """Return the settings that must be equal to continue a run, without the paths of images."""
         tables = self.config.to_dict()
         for name in ("data", "metadata"):
             del tables[name]
@@ -150,7 +150,7 @@ class Run:
 
 
 def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Examples, Examples]:
-    """The images to train on, and those to validate on."""
+    """Return the images to train on, and those to validate on."""
     examples = load_examples(config.data, relative_to)
     plan = config.split
     if plan.by == "none":
@@ -159,7 +159,7 @@ def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Example
 
 
 def build_model(config: TrainingConfig) -> DOLG:
-    """The model that the run begins with."""
+    """Return the model that the run begins with."""
     plan, size = config.model, config.run.image_size
     if plan.preset:
         model = DOLG.from_preset(plan.preset)
@@ -184,7 +184,7 @@ def build_model(config: TrainingConfig) -> DOLG:
 
 
 def build_classifier(config: TrainingConfig, model: DOLG, training: Examples) -> MarginClassifier:
-    """The model with its margin head, one class for each in the data."""
+    """Return the model with its margin head, one class for each in the data."""
     try:
         classifier = model.with_margin_head(
             training.num_classes, config.head.name, **config.head.settings

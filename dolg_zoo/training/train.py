@@ -70,7 +70,7 @@ def train(
         config: all that the run is told.
         output: the folder for the preset, the history and the checkpoints.
         relative_to: the folder that relative paths of [data] are relative to.
-        say: what is told of the run's progress, line by line.
+        say: is called with each line about the progress of the run.
 
     Raises:
         TrainingConfigError: if the configuration does not fit the data, the model or the machine.
@@ -158,7 +158,7 @@ class _Training:
         self.skipped.update(batches.skipped)
 
     def _end_of_epoch(self, row: dict[str, float]) -> None:
-        """Validates, and keeps the model if it is the best so far."""
+        """Validate, and keep the model if it is the best so far."""
         with moving_average(self.run.classifier):
             if len(self.run.validation):
                 scores, skipped = validate(self.run.model, self.run.validation)

@@ -11,7 +11,7 @@ from dolg_zoo.training.data import Examples
 
 
 def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str, str]]:
-    """Searches for each image among all others, prepared as `embed` prepares them.
+    """Search for each image among all others, prepared as `embed` prepares them.
 
     Returns:
         The scores, and what is wrong with the images that could not be read, by their names.

@@ -32,7 +32,7 @@ class RepoSnapshot:
     """Verified files of one Hub repository.
 
     Attributes:
-        folder: where they lie, under their names in the repository. It belongs to the cache.
+        folder: their folder in the cache; they have their names in the repository.
         commit: the one commit that all of them are from, 40 hexadecimal digits.
         sha256: what is known of their hashes, by name: of all that are pinned, and of those of an
             unpinned repository that the Hub states one for, which are the large ones.
@@ -70,8 +70,8 @@ def fetch(
     """Return a verified local copy of a pinned file, downloading it unless it is in the cache.
 
     Args:
-        file: what to fetch, and the sha256 its bytes must have.
-        preset: what it is fetched for, to be named in errors.
+        file: the file to fetch, with its expected sha256.
+        preset: the preset that needs it, for errors.
         cache_dir: a Hub cache folder; None means the user's own.
 
     Returns:

@@ -30,7 +30,7 @@ def conversion_folder(entry: CheckpointEntry) -> Path | None:
 
 
 def kept_conversion(entry: CheckpointEntry) -> Path | None:
-    """The preset folder that a checkpoint was converted to before, if it is still there."""
+    """Return the preset folder that a checkpoint was converted to before, if it is still there."""
     for folder in (UNKEPT.get(entry.file.sha256), conversion_folder(entry)):
         # Path.is_file raises where it may not look
         if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
@@ -39,7 +39,7 @@ def kept_conversion(entry: CheckpointEntry) -> Path | None:
 
 
 def state_of(entry: PresetEntry | CheckpointEntry) -> str:
-    """What there is of a preset on this machine; nothing is verified.
+    """Return which part of a preset is on this machine; nothing is verified.
 
     Returns:
         "in the package"; "converted", if the result of a conversion is kept; "cached", if all that

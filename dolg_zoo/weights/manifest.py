@@ -68,10 +68,10 @@ class Figure:
 
     Attributes:
         value: the number.
-        metric: what it is, with its unit if it has one: "mAP %".
-        dataset: what it was measured on: "ROxford medium".
+        metric: the name of the metric, with its unit if it has one: "mAP %".
+        dataset: the data that it was measured on: "ROxford medium".
         source: who says so, or the command that measures it.
-        note: what else must be known to compare it.
+        note: what a reader must know to compare it.
     """
 
     value: float
@@ -89,16 +89,16 @@ class PresetEntry:
         name: `<architecture>_<tag>`.
         description: one line for lists.
         architecture: name of the backbone.
-        descriptor_dim: length of the descriptor.
-        dataset: what it was trained on.
-        source: where its files lie on the Hub, or None when they ship inside the package.
+        descriptor_dim: dimension of the descriptor.
+        dataset: the training data.
+        source: its repository on the Hub; None if its files ship with the package.
         files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
             it keeps one.
         license: licence of the weights, an SPDX expression.
-        license_note: what the expression cannot say.
-        provenance: how the weights came to be.
+        license_note: terms that the expression cannot express.
+        provenance: how the weights were made.
         figures: results, with their source.
-        figures_note: what must be said wherever the figures are shown.
+        figures_note: a text that must accompany the figures.
     """
 
     name: str
@@ -136,7 +136,7 @@ class CheckpointEntry:
 
     Attributes:
         file: the upstream's file.
-        format: whose file it is: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
+        format: its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
 
     The others are as in `PresetEntry`.
     """
@@ -165,7 +165,7 @@ class CheckpointEntry:
         return self.file.size
 
     def metadata(self) -> dict[str, Any]:
-        """The metadata.json of the preset that is made from the file, without hashes."""
+        """Return the metadata.json of the preset that is made from the file, without hashes."""
         return {
             "name": self.name,
             "description": self.description,
@@ -194,7 +194,7 @@ class Manifest:
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
-    """Reads a manifest. tools/pin_manifest.py, which writes it, checks every value.
+    """Read a manifest. tools/pin_manifest.py, which writes it, checks every value.
 
     Args:
         path: the file; None means the project's own, from the installed package or the checkout.
@@ -217,7 +217,7 @@ _read_own = functools.cache(_read)
 
 
 def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
-    """The manifest that a JSON object holds.
+    """Return the manifest that a JSON object holds.
 
     Args:
         content: the object.

@@ -33,8 +33,8 @@ class CheckedFile:
     """A file and what is wrong with it.
 
     Attributes:
-        path: where it lies.
-        fault: what is wrong, in words with what was expected, or None.
+        path: its path.
+        fault: the fault, with the expected value, in words; None if there is none.
         fetch_again: puts the right bytes in its place or raises a WeightsError; None for a file
             that was not downloaded.
     """
@@ -137,7 +137,7 @@ def stated_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cached_repos() -> list[str]:
-    """The repositories in the Hub's cache that hold a preset, each as `hf://user/repo@commit`.
+    """Return the presets in the cache of the Hub, each as `hf://user/repo@commit`.
 
     Damaged ones too, which the Hub client's own list leaves out.
     """

@@ -147,7 +147,7 @@ def test_descriptors_of_too_few_different_images_are_refused(model, descriptors)
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 5.0])
 def test_a_descriptor_that_is_none_is_named_by_its_place(model, descriptors, value):
     descriptors[17] = value
-    with pytest.raises(ValueError, match="Descriptor 17 has the length"):
+    with pytest.raises(ValueError, match="Descriptor 17 has the norm"):
         whiten(model, descriptors, 5)
 
 

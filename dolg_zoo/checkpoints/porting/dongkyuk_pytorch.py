@@ -48,7 +48,7 @@ SCALE, MARGIN = 30.0, 0.15  # upstream's; they follow from its logits in the gol
 
 
 def dongkyuk_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    """Return the architecture of a checkpoint as values of `DOLGConfig`."""
     backbone = resnet_of(state, r"cnn\.layer(\d)\.(\d+)\.", stages=3)
     hidden_dim = width_of(state, "fc_1.weight")
     power = state.get("gem_pool.p")
@@ -67,7 +67,7 @@ def dongkyuk_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def port_dongkyuk_pytorch(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """dongkyuk's state dict as variables of `DOLGNet(config=DOLGConfig.dongkyuk())`.
+    """Return dongkyuk's state dict as variables of `DOLGNet(config=DOLGConfig.dongkyuk())`.
 
     Args:
         state: key to array.
@@ -90,7 +90,7 @@ def port_dongkyuk_pytorch(
 
 
 def dongkyuk_margin_head(state: Mapping[str, np.ndarray]) -> MarginHead | None:
-    """The ArcFace head that the checkpoint was trained under, if it holds one."""
+    """Return the ArcFace head that the checkpoint was trained under, if it holds one."""
     if "criterion.weight" not in state:
         return None
     centers = centers_in(state, "criterion.weight", width_of(state, "fc_2.weight"))

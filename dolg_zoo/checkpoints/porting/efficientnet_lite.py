@@ -28,7 +28,7 @@ STEM_AND_TOP = {
 def port_efficientnet_lite(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """The state dict of an efficientnet-lite-pytorch model as variables of the same backbone.
+    """Return the weights of an efficientnet-lite-pytorch model as variables of the same backbone.
 
     Args:
         state: key to array.
@@ -55,6 +55,6 @@ def port_efficientnet_lite(
 
 
 def _block_names(targets: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The blocks' prefixes in order: block1a_, block2a_, block2b_, …; upstream just counts."""
+    """Return the prefixes of the blocks in order: block1a_, block2a_, block2b_ and so on."""
     prefixes = {match[0] for path in targets if (match := re.match(r"block\d+[a-z]_", path))}
     return sorted(prefixes)

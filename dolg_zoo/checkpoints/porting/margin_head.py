@@ -39,7 +39,7 @@ class MarginHead:
 
 
 def centers_in(state: Mapping[str, np.ndarray], key: str, dim: int) -> np.ndarray:
-    """The class matrix of a checkpoint whose descriptors have `dim` numbers; not copied.
+    """Return the class matrix of a checkpoint whose descriptors have `dim` numbers; not copied.
 
     Raises:
         PortingError: if its shape is not (classes, dim).

@@ -16,7 +16,7 @@ TRANSPOSED = ("fc_t.weight", "fc.weight")
 
 
 def official_paddle_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    """Return the architecture of a checkpoint as values of `DOLGConfig`."""
     backbone = resnet_of(state, BLOCK)
     if any(key.endswith(".running_mean") for key in state):
         raise PortingError("The checkpoint names its batch norms' statistics as PyTorch does.")
@@ -32,7 +32,7 @@ def official_paddle_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def port_official_paddle(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """The Paddle state dict as variables of `DOLGNet` over our resnet50, 101 or 152.
+    """Return the Paddle state dict as variables of `DOLGNet` over our resnet50, 101 or 152.
 
     Its keys are those of the PyTorch code but for the statistics of the batch norms, and so is its
     order of channels: it was made from those weights, and takes BGR.

@@ -37,7 +37,7 @@ SCALE, MARGIN = 30.0, 0.15  # in the configuration that the weights were trained
 
 
 def official_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the checkpoint says of the architecture, as values of `DOLGConfig`."""
+    """Return the architecture of a checkpoint as values of `DOLGConfig`."""
     backbone = resnet_of(state, BLOCK)
     if any(key.endswith("._mean") for key in state):
         raise PortingError("The checkpoint names its batch norms' statistics as Paddle does.")
@@ -55,7 +55,7 @@ def official_config(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def port_official_pytorch(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """The official state dict as variables of `DOLGNet` over our resnet50, 101 or 152.
+    """Return the official state dict as variables of `DOLGNet` over our resnet50, 101 or 152.
 
     Upstream was trained on BGR; the first convolution's input channels are flipped, so that ours
     takes RGB.
@@ -76,7 +76,7 @@ def port_official_pytorch(
 
 
 def official_margin_head(state: Mapping[str, np.ndarray]) -> MarginHead | None:
-    """The CurricularFace head that the checkpoint was trained under, if it holds one."""
+    """Return the CurricularFace head that the checkpoint was trained under, if it holds one."""
     if "desc_cls.weight" not in state:
         return None
     centers = centers_in(state, "desc_cls.weight", width_of(state, "fc.weight"))

@@ -13,13 +13,13 @@ STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "
 
 
 def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
-    """The name of the backbone whose first `stages` stages the keys name.
+    """Return the name of the backbone whose first `stages` stages the keys name.
 
     Args:
         keys: those of the state dict.
         block: a pattern for the beginning of a block's keys, with the stage's number and the
             block's as its groups.
-        stages: how many of the backbone's stages upstream keeps.
+        stages: the number of the backbone's stages that upstream keeps.
 
     Raises:
         PortingError: if it is none of ours.
@@ -45,7 +45,7 @@ def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
 
 
 def width_of(state: Mapping[str, np.ndarray], key: str, axis: int = 0) -> int:
-    """The size of a kernel that the configuration follows.
+    """Return the size of a kernel that the configuration follows.
 
     Raises:
         PortingError: if there is no such kernel.

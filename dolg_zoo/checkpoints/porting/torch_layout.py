@@ -28,7 +28,7 @@ def port(
     *,
     unused: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Renames every tensor of a state dict and lays it out as Keras does.
+    """Rename every tensor of a state dict and lays it out as Keras does.
 
     Args:
         state: the state dict, each tensor as an array in PyTorch's layout.

@@ -42,8 +42,8 @@ def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
     """Check a shape that a file states.
 
     Args:
-        sizes: what stands in the file.
-        limit: how many elements an array may have.
+        sizes: the sizes in the file.
+        limit: the maximum number of elements of an array.
     """
     if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
         raise DamagedError(f"has a tensor whose shape is {shown(sizes)}")
@@ -78,7 +78,7 @@ def strided_view(
         file: the file's bytes.
         region: the part to stay in.
         dtype: the elements' type.
-        offset: of the first element from the region's start, in elements.
+        offset: the position of the first element in the region, in elements.
         sizes: the shape.
         strides: the steps along each axis, in elements.
     """

@@ -21,8 +21,8 @@ class Machine:
         data: the bytes of the file.
         start, stop: the part of it that holds pickles.
         names: (module, name) to what stands for that global.
-        states: by type, what gives a value the state that the file has for it.
-        persistent: what turns a persistent id into a value.
+        states: type to the function that sets the state of a value from the file.
+        persistent: the function from a persistent id to a value.
     """
 
     def __init__(

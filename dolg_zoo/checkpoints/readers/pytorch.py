@@ -147,7 +147,7 @@ def state_dict(
     """Return the model's arrays.
 
     Args:
-        checkpoint: what the pickle held.
+        checkpoint: the content of the pickle.
         file: the bytes of the file.
         locate: finds the block that a storage lies in.
     """

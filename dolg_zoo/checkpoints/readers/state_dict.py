@@ -16,8 +16,8 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
     """Return the state dict in a checkpoint, without wrappers around it or around its names.
 
     Args:
-        checkpoint: what the file held.
-        kind: what stands for a tensor in it.
+        checkpoint: the content of the file.
+        kind: the type that stands for a tensor in it.
     """
     if not isinstance(checkpoint, dict):
         raise UnsupportedError(f"holds {shown(checkpoint)} instead of a state dict")

@@ -17,7 +17,7 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown with 
 
 
 def print_report(report: Report, markdown: bool, as_json: bool, strict: bool = False) -> None:
-    """Prints figures and what they depend on, and names what could not be read."""
+    """Print figures, the settings they depend on, and the images that could not be read."""
     if as_json:
         print_json(
             {

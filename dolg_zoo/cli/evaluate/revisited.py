@@ -52,7 +52,7 @@ NoCrop = Annotated[
 
 
 def revisited(benchmark: str, title: str) -> Callable[..., None]:
-    """The command for one of the two."""
+    """Return the command for one of the two."""
 
     def command(
         images: Images,

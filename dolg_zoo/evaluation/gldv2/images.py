@@ -29,7 +29,7 @@ class Images:
     """Images of Google Landmarks v2 by their ids: files, or descriptors in a store.
 
     Attributes:
-        folder: of the files, or of the store.
+        folder: the folder of the files, or of the store.
         paths: id to file; None for a store.
         wanted: the ids that are wanted; None for all.
     """
@@ -40,10 +40,10 @@ class Images:
 
     @classmethod
     def find(cls, folder: str | Path, needed: Container[str], only_these: bool) -> Images:
-        """Looks for images in a folder, flat or a/b/c/abc….jpg, or for a store.
+        """Look for images in a folder, flat or a/b/c/abc….jpg, or for a store.
 
         Args:
-            folder: that of the images; or of descriptors, which has a store.json.
+            folder: the folder of the images; or a store of descriptors, with a store.json.
             needed: ids of images that must be there.
             only_these: whether no others are wanted.
 
@@ -90,9 +90,9 @@ class Compared:
     """Two sets of descriptors that can be compared.
 
     Attributes:
-        gallery: what is searched, by id.
-        queries: what is searched for, by id.
-        settings: what made both.
+        gallery: the images that are searched, by id.
+        queries: the images that are searched for, by id.
+        settings: the settings that both were made with.
         skipped: id to reason, for images that could not be embedded.
     """
 
@@ -110,7 +110,7 @@ class Compared:
         scales: Sequence[float] | None,
         progress: bool,
     ) -> Compared:
-        """The descriptors of both.
+        """Return the descriptors of both.
 
         Raises:
             StoreError: if a store was made by another model or at other scales than the model or
@@ -138,18 +138,18 @@ def needs_model(*images: Images) -> bool:
 
 
 def queries_of(solution: Mapping[str, Mapping[str, Container]]) -> set[str]:
-    """The queries of all subsets."""
+    """Return the queries of all subsets."""
     return {query for subset in solution.values() for query in subset}
 
 
 def missing(queries: set[str], found: Collection) -> list[str]:
-    """A note of the queries that have no descriptor, if there are any."""
+    """Return a note of the queries that have no descriptor, if there are any."""
     lacking = sorted(queries - set(found.names))
     return [f"{len(lacking)} queries have no descriptor: {some(lacking)}."] if lacking else []
 
 
 def settings_of_files(solution: str | Path, predictions: str | Path) -> dict[str, str]:
-    """What a score of predictions depends on."""
+    """Return the settings that a score of predictions depends on."""
     return {
         "predictions_sha256": sha256_of(Path(predictions)),
         "solution_sha256": sha256_of(Path(solution)),

@@ -21,11 +21,11 @@ _LINES = {
 
 
 def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """The images of train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
+    """Read train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
 
     Args:
         path: the file.
-        hint: what to do if it is another file.
+        hint: advice for the error if it is another file.
 
     Returns:
         (ids, landmarks), each (images,): the ids as the numbers whose 16 hexadecimal digits they

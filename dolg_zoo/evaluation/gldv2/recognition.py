@@ -41,11 +41,11 @@ class Recognition:
     """GLDv2 recognition: which landmark does a query show, if any?
 
     Attributes:
-        solution: by subset, query to landmarks.
+        solution: for each subset, query to landmarks.
         train: the images whose landmarks are known.
         queries: the images to recognise.
         landmarks: id of a training image, as a number, to landmark: both sorted by id.
-        sha256: of the solution's file.
+        sha256: sha256 of the solution's file.
     """
 
     solution: Mapping[str, Mapping[str, Container[int]]]
@@ -62,7 +62,7 @@ class Recognition:
         train: str | Path,
         queries: str | Path,
     ) -> Recognition:
-        """Looks for all files.
+        """Look for all files.
 
         Args:
             solution: `recognition_solution_v2.1.csv`.
@@ -105,8 +105,8 @@ class Recognition:
         How the neighbours of a query tell its landmark, `recognise` says.
 
         Args:
-            model: what to embed with; not needed if both are stores.
-            neighbours: how many of them vote.
+            model: the model to embed with; not needed if both are stores.
+            neighbours: the number of neighbours that vote.
             scales: multiples of the image size; None for those of the preset.
             ranking: query expansion, augmentation and re-ranking. With any of them, the
                 descriptors of the training images have to fit into memory.

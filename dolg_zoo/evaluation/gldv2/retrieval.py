@@ -35,10 +35,10 @@ class Retrieval:
     """GLDv2 retrieval: each query is to find the images of its landmark in the index.
 
     Attributes:
-        solution: by subset, query to relevant images.
+        solution: for each subset, query to relevant images.
         index: the images to search.
         queries: the images to search for.
-        sha256: of the solution's file.
+        sha256: sha256 of the solution's file.
     """
 
     solution: Mapping[str, Mapping[str, Container[str]]]
@@ -48,7 +48,7 @@ class Retrieval:
 
     @classmethod
     def find(cls, solution: str | Path, index: str | Path, queries: str | Path) -> Retrieval:
-        """Looks for all files.
+        """Look for all files.
 
         Args:
             solution: `retrieval_solution_v2.1.csv`.
@@ -89,7 +89,7 @@ class Retrieval:
         An image or a query without a descriptor is one that finds nothing and is not found.
 
         Args:
-            model: what to embed with; not needed if both are stores.
+            model: the model to embed with; not needed if both are stores.
             scales: multiples of the image size; None for those of the preset.
             ranking: query expansion, augmentation and re-ranking. With any of them, the index has
                 to fit into memory.

@@ -27,7 +27,7 @@ def mean_average_precision_at(
         predictions: query to images, best first; one that stands there again takes a rank and
             finds nothing. A query without a prediction counts as 0.
         solution: query to the relevant images, at least one.
-        depth: how many predictions count.
+        depth: the number of predictions that count.
 
     Raises:
         ValueError: if the solution is empty.
@@ -79,7 +79,7 @@ def micro_average_precision(
 def recognise(
     scores: np.ndarray, places: np.ndarray, landmarks: np.ndarray
 ) -> list[tuple[int, float] | None]:
-    """The landmark that each query shows, told by its nearest neighbours.
+    """Return the landmark that each query shows, told by its nearest neighbours.
 
     Each neighbour votes for its landmark with its similarity; the landmark with the highest sum is
     the prediction, and the sum its confidence. Of equals, that of the nearer neighbour.

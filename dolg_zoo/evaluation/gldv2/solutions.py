@@ -47,7 +47,7 @@ def read_recognition_solution(path: str | Path) -> dict[str, dict[str, frozenset
 
 
 def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
-    """A submission to the retrieval challenge: id, images (joined by spaces, best first).
+    """Read a submission to the retrieval challenge: id, images (joined by spaces, best first).
 
     Raises:
         DataError: if something is wrong with the file; the message names the line.
@@ -57,7 +57,7 @@ def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
 
 
 def read_recognition_predictions(path: str | Path) -> dict[str, tuple[int, float]]:
-    """A submission to the recognition challenge: id, landmarks (its number and a confidence).
+    """Read a submission to the recognition challenge: id, landmarks (its number and a confidence).
 
     A query may be without a prediction: landmarks is empty then.
 

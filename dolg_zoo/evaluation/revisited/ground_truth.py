@@ -32,9 +32,9 @@ class GroundTruth:
         queries: names of the images that queries are cut from.
         boxes: for each query (x1, y1, x2, y2), where in its image the landmark is.
         easy: for each query the places in the gallery of images that show it clearly.
-        hard: of those that show it badly.
-        junk: of those that are neither right nor wrong.
-        sha256: of the file.
+        hard: rows of the images that show it badly.
+        junk: rows of the images that are neither relevant nor wrong.
+        sha256: sha256 of the file.
     """
 
     gallery: tuple[str, ...]
@@ -47,7 +47,7 @@ class GroundTruth:
 
 
 def read_ground_truth(path: str | Path) -> GroundTruth:
-    """Reads `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, or a file like them. Nothing in it is run.
+    """Read `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, or a file like them. Nothing in it is run.
 
     It is a pickle of {"imlist": names, "qimlist": names, "gnd": for each query {"bbx": box,
     "easy": places, "hard": places, "junk": places}}.

@@ -31,7 +31,7 @@ class RevisitedScores:
     Attributes:
         map: mean average precision of the queries, from 0 to 1.
         precision_at: for each of `KS`, the mean precision of the first k results.
-        queries: how many queries were counted: those that have something right to find.
+        queries: the number of queries that were counted: those with a relevant image.
     """
 
     map: float
@@ -46,10 +46,10 @@ def revisited_scores(
     distractors: Iterable[np.ndarray] = (),
     first: np.ndarray | None = None,
 ) -> dict[str, RevisitedScores]:
-    """The scores of a ranking by dot product.
+    """Return the scores of a ranking by dot product.
 
     Args:
-        truth: what is to be found.
+        truth: the ground truth.
         queries: (queries, dim), unit rows, in the order of `truth.queries`.
         gallery: (images, dim), unit rows, in the order of `truth.gallery`.
         distractors: parts, (rows, dim), of what is searched besides.

@@ -45,8 +45,8 @@ class Revisited:
 
     Attributes:
         benchmark: "roxford5k" or "rparis6k".
-        truth: what is to be found.
-        folder: where the images are.
+        truth: the ground truth.
+        folder: the folder of the images.
         paths: name to file.
         extra: image files in the folder that belong to no query and not to the gallery.
     """
@@ -61,7 +61,7 @@ class Revisited:
     def find(
         cls, benchmark: str, images: str | Path, ground_truth: str | Path | None = None
     ) -> Revisited:
-        """Looks for all files of a benchmark.
+        """Look for all files of a benchmark.
 
         Args:
             benchmark: "roxford5k" or "rparis6k".
@@ -89,13 +89,13 @@ class Revisited:
         ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
-        """The scores of a model.
+        """Return the scores of a model.
 
         Without ranking, distractors are read a part at a time; with options they are held in
         memory, twice with database augmentation.
 
         Args:
-            model: what to embed with.
+            model: the model to embed with.
             crop: whether queries are cropped to the landmark, as the protocol has it.
             scales: multiples of the image size; None for those of the preset.
             distractors: a folder with descriptors of images that show none of the landmarks, made

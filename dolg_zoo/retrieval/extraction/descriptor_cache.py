@@ -1,7 +1,7 @@
 """The cache of a folder's descriptors: a store that search, evaluation and all others share.
 
 An image is known by its path, its size in bytes and the time of its last change. Nothing here can
-make a search fail: a damaged cache is made anew, and one that cannot be written costs a warning.
+make a search fail: a damaged cache is rebuilt, and one that cannot be written costs a warning.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SPARE = 100
 """A cache is searched for outdated descriptors if more than these and half of all are not used."""
 
 FILES = 64
-"""A cache of more files is written anew in fewer."""
+"""A cache of more files is rewritten in fewer."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FolderDescriptors:
         names: the names of the images, in the order of `parts`.
         parts: yields the descriptors: parts (rows, dim), float32.
         skipped: the names of the images without a descriptor, each with the reason.
-        reused: how many descriptors came from the cache.
+        reused: the number of descriptors from the cache.
     """
 
     names: list[str]
@@ -67,7 +67,7 @@ def describe_files(
     progress: bool = True,
     cache: bool = True,
 ) -> FolderDescriptors:
-    """The descriptors of image files, each embedded once for all uses.
+    """Embed image files, each once for all uses.
 
     An interrupted call goes on where it was a minute before, at worst.
 
@@ -156,7 +156,7 @@ class _Cache:
         self._unwritten.update(rows)
 
     def tidy(self, folder: Path, used: int) -> None:
-        """Makes the store smaller if most of it is of images that are gone or have changed."""
+        """Make the store smaller if most of it is of images that are gone or have changed."""
         if self._store is None:
             return
         many = self._store.file_count > FILES
@@ -210,7 +210,7 @@ def _open_store(
             store.forget_damaged()
             store.ids()
         except StoreError as error:
-            logger.info("%s is made anew: %s", place, error)
+            logger.info("%s is rebuilt: %s", place, error)
             shutil.rmtree(place)
             store = create()
         return store

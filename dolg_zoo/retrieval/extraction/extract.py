@@ -46,10 +46,10 @@ class Appendable(Protocol):
     def __contains__(self, id: object, /) -> bool: ...
 
     def ids(self) -> list[str]:
-        """The ids of all images."""
+        """Return the ids of all images."""
 
     def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
-        """Adds the descriptors of images that are not there."""
+        """Add the descriptors of images that are not there."""
 
 
 S = TypeVar("S", bound=Appendable)
@@ -191,7 +191,7 @@ def fill(
 
 
 def check_engine(engine: str, workers: int | None) -> None:
-    """Raises ValueError if there is no such engine, RayError if what it needs is not installed."""
+    """Raise ValueError if there is no such engine, RayError if what it needs is not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
@@ -202,7 +202,7 @@ def check_engine(engine: str, workers: int | None) -> None:
 def _embedder(
     engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: Appendable
 ) -> tuple[Pending, Callable[..., Iterator[Result]]]:
-    """What is to be embedded, and what does it."""
+    """Return the images to embed, and the function that embeds them."""
     if engine == "local":
         pending = Pending(source, store)
         return pending, partial(embed_here, model, pending)

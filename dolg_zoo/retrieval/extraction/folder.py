@@ -24,7 +24,7 @@ class Embedded:
         names: their paths below the folder, with `/` between the parts.
         descriptors: (images, dim), in the order of `names`.
         skipped: name to reason, for those that could not be read.
-        reused: how many of the descriptors came from the cache.
+        reused: the number of descriptors from the cache.
     """
 
     names: list[str]

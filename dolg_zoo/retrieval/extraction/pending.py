@@ -20,7 +20,7 @@ Result = tuple[str, np.ndarray | BadImageError]
 
 
 class Pending:
-    """The images of a source that are not known, each with its id; errors for the hopeless.
+    """The new images of a source, each with its id, or an error for one that cannot be embedded.
 
     Attributes:
         faults: those of the source, once all is iterated.

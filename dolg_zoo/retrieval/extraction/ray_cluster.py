@@ -15,7 +15,7 @@ KNOCK_S = 30
 
 
 def check_ray() -> None:
-    """Raises RayError if Ray Data is not installed: to be asked before the long work begins."""
+    """Raise RayError if Ray Data is not installed: to be asked before the long work begins."""
     if not (importlib.util.find_spec("ray") and importlib.util.find_spec("pyarrow")):
         raise RayError(
             'The engine "ray" needs Ray Data, which is not installed: pip install "dolg-zoo[ray]"'
@@ -23,7 +23,7 @@ def check_ray() -> None:
 
 
 def leave_gpus_to_workers() -> None:
-    """Keeps TensorFlow in this process from taking the memory of GPUs; before a model is made."""
+    """Keep TensorFlow in this process from taking the memory of GPUs; before a model is made."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -31,7 +31,7 @@ def leave_gpus_to_workers() -> None:
 
 @contextmanager
 def cluster() -> Iterator[tuple[int, int, int]]:
-    """The CPUs, GPUs and machines of a cluster, which ends with the block if it began with it."""
+    """Give the CPUs, GPUs and machines of a cluster; stop it at the end if it was started here."""
     ours = not os.environ.get("RAY_ADDRESS")
     if ours:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -70,7 +70,7 @@ def cluster() -> Iterator[tuple[int, int, int]]:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError if nothing listens there, which Ray takes many minutes to say."""
+    """Raise OSError if nothing listens there, which Ray takes many minutes to say."""
     host, _, port = address.rpartition(":")
     if port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()

@@ -45,11 +45,11 @@ def embed_on_ray(
 
     Args:
         model: is sent to the workers as it is.
-        items: what to embed. It is iterated in a worker, so that no image passes through this
+        items: the images to embed. It is iterated in a worker, so that no image passes through this
             process; its faults come back.
         batch_size: images that go through the network at once.
         scales: multiples of the image size; None for those of the preset.
-        workers: how many; None: one for each GPU, or each machine if there is no GPU.
+        workers: the number of workers; None: one per GPU, or per machine without a GPU.
 
     Yields:
         (id, descriptor) or (id, error), one for each item, in any order.
@@ -83,7 +83,7 @@ def embed_on_ray(
 def _handed_out(
     model: ObjectRef, items: Pending, settings: dict[str, Any], workers: int, gpus_each: int
 ) -> Iterator[dict[str, Any]]:
-    """What the workers give back, in rows of a number and a pickled chunk."""
+    """Yield the results of the workers, in rows of a number and a pickled chunk."""
     import ray
 
     size = CHUNK_BATCHES * settings["embed"]["batch_size"]
@@ -120,7 +120,7 @@ def _handed_out(
 
 
 def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, str]]:
-    """Yields what is in the rows, and returns the faults that the last of them brings."""
+    """Yield the content of the rows, and return the faults in the last of them."""
     seen: set[int] = set()
     end, faults = None, {}
     while True:
@@ -150,7 +150,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of what Ray has wrapped up, where the reason is."""
+    """Return the last line of what Ray has wrapped up, where the reason is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(".: ")
 

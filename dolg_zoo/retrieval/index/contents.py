@@ -22,7 +22,7 @@ MAX_SKIPPED = 10_000
 
 
 def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
-    """Writes what `read_contents` reads; raises OSError."""
+    """Write what `read_contents` reads; raises OSError."""
     nearest: Exact | Approximate = contents["nearest"]
     settings = {
         "kind": nearest.kind,
@@ -47,7 +47,7 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_contents(folder: str | Path) -> dict[str, Any]:
-    """The contents that `write_contents` was given, the descriptors mapped from their file.
+    """Return the contents that `write_contents` was given, the descriptors mapped from their file.
 
     Raises:
         FileNotFoundError: if there is no index.
@@ -110,7 +110,7 @@ def _mapped(path: Path, rows: int, dim: int) -> np.ndarray:
     if not descriptors.flags.c_contiguous:
         raise ValueError("its rows are not in one piece")
     if (place := first_not_unit(descriptors)) is not None:
-        raise ValueError(f"the length of row {place} is not 1")
+        raise ValueError(f"the norm of row {place} is not 1")
     return descriptors
 
 

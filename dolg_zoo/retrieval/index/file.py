@@ -23,7 +23,7 @@ _DTYPES = {
 
 
 def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Writes what `read_file` reads; a file that was there stays if it cannot be written."""
+    """Write what `read_file` reads; a file that was there stays if it cannot be written."""
     skipped = contents["skipped"]
     with replacing(path) as file:
         np.savez(
@@ -78,7 +78,7 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(descriptors.astype(np.float32), axis=1)
     if not (np.abs(lengths - 1) <= 1e-3).all():  # nor is a NaN
-        raise ValueError("there are descriptors whose length is not 1")
+        raise ValueError("there are descriptors whose norm is not 1")
     if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():
         raise ValueError(f"the scales {scales.tolist()} are not numbers above 0 and up to 8")
     if arrays["skipped_names"].ndim != 1 or (

@@ -34,7 +34,7 @@ Writer = Callable[["Hashed"], None]
 
 
 class Hashed:
-    """A file to write to, which knows its length and sha256."""
+    """A file to write to, which knows its size and sha256."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -42,7 +42,7 @@ class Hashed:
         self.sha256 = hashlib.sha256()
 
     def write(self, data: Any) -> int:
-        """Writes bytes, or what is like bytes."""
+        """Write bytes, or what is like bytes."""
         self.sha256.update(data)
         self.bytes += memoryview(data).nbytes
         self._file.write(data)
@@ -55,7 +55,7 @@ def is_index_folder(path: str | Path) -> bool:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises OSError if no index can be written there: to be asked before long work."""
+    """Raise OSError if no index can be written there: to be asked before long work."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
@@ -72,12 +72,12 @@ def check_folder(folder: str | Path) -> None:
 def write_folder(
     folder: str | Path, settings: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> None:
-    """Makes the folder an index of these settings and files, or leaves it as it was.
+    """Make the folder an index of these settings and files, or leaves it as it was.
 
     Args:
         folder: where; made if need be.
-        settings: what else `index.json` is to say.
-        writers: of each role in `ROLES` that there is, what writes its file.
+        settings: the other content of `index.json`.
+        writers: role in `ROLES` to the function that writes its file.
 
     Raises:
         OSError: if it cannot be written, or holds something else.
@@ -96,7 +96,7 @@ def write_folder(
 
 
 def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The settings in `index.json`, and the path of each role's file, its sha256 compared.
+    """Return the settings in `index.json`, and the path of the verified file of each role.
 
     Raises:
         FileNotFoundError: if there is no index.
@@ -126,7 +126,7 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
         if fault := fault_in(paths[role], entry["sha256"], entry["bytes"]):
             raise ValueError(
                 f"{str(paths[role])!r} is damaged: {fault}. Put it back from a copy, or make the"
-                " index anew."
+                " index again."
             )
     return settings, paths
 

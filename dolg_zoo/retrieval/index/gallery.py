@@ -51,8 +51,8 @@ class Gallery:
         check_names(names)
         if (place := first_not_unit(descriptors)) is not None:
             raise ValueError(
-                f"{maker!r} gives descriptors that are not finite or not of length 1, the first of"
-                f" them for {names[place]!r}; its weights or its dtype are at fault."
+                f"{maker!r} gives descriptors that are not finite or have another norm than 1, the"
+                f" first of them for {names[place]!r}; its weights or its dtype are at fault."
             )
         recall = number("recall", recall, 0, 1)
         self.names: list[str] = names
@@ -88,7 +88,7 @@ class Gallery:
         return getattr(self._nearest, "asked", 1.0)
 
     def remove(self, names: Collection[str]) -> None:
-        """Removes images from the index; their files stay.
+        """Remove images from the index; their files stay.
 
         Raises:
             ValueError: if a name is unknown; nothing is removed then.
@@ -99,7 +99,7 @@ class Gallery:
         self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [])
 
     def update(self, fresh: Gallery) -> tuple[int, int]:
-        """Takes over the images and descriptors of another gallery; metadata is kept by name.
+        """Take over the images and descriptors of another gallery; metadata is kept by name.
 
         Images that are equal in both are not touched, so an approximate index is not built again.
 
@@ -143,7 +143,7 @@ class Gallery:
     def search_descriptors(
         self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches]:
-        """Searches for the images most similar to each descriptor, best first.
+        """Search for the images most similar to each descriptor, best first.
 
         Args:
             descriptors: (queries, dim), finite, not zero; they need not be normalised.
@@ -171,7 +171,7 @@ class Gallery:
         ]
 
     def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
-        """The search after database-side augmentation; the last one is kept."""
+        """Return the search after database-side augmentation; the last one is kept."""
         settings = ranking.dba, ranking.alpha
         if self._augmented is None or self._augmented[0] != settings:
             rows = augment_database(self.descriptors, self._nearest.search, *settings)
@@ -200,7 +200,7 @@ class Gallery:
         return matches
 
     def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
-        """Groups of near-duplicate images.
+        """Group of near-duplicate images.
 
         Two images are in one group if their cosine similarity is at least the threshold, or if a
         chain of such pairs connects them. An exact index compares every pair. An approximate one

@@ -142,14 +142,14 @@ class Index(Gallery):
         kind: str = "auto",
         recall: float = 0.95,
     ) -> Index:
-        """Makes an index of a descriptor store.
+        """Make an index of a descriptor store.
 
         Args:
             store: the store, or its folder.
             model: the model that made the descriptors.
-            folder: where the images are.
-            kind: how to search.
-            recall: of an approximate search.
+            folder: the folder of the images.
+            kind: the kind of search; see `Index`.
+            recall: the recall of an approximate search; see `Index`.
 
         Raises:
             OSError: if there is no store.
@@ -178,7 +178,7 @@ class Index(Gallery):
         descriptors: np.ndarray | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """Adds images. Images with a known name are replaced and keep their metadata.
+        """Add images. Images with a known name are replaced and keep their metadata.
 
         Add many images in one call: each call copies all descriptors and measures the recall of an
         approximate index again.
@@ -247,7 +247,7 @@ class Index(Gallery):
         )
 
     def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
-        """An index of the same images after database-side augmentation, of the same kind.
+        """Return an index of the same images after database-side augmentation, of the same kind.
 
         Each descriptor is moved towards those of its n nearest neighbours. Every image is searched
         for once, so the time of an exact index grows with the square of the number of images.
@@ -276,7 +276,7 @@ class Index(Gallery):
         )
 
     def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
-        """Searches for the images most similar to a query, best first.
+        """Search for the images most similar to a query, best first.
 
         Args:
             query: a path, a PIL image, an RGB array (height, width, 3), uint8 or float in
@@ -294,7 +294,7 @@ class Index(Gallery):
     def search_each(
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches | BadImageError]:
-        """Searches for several queries; a query that cannot be read gives its error instead."""
+        """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
         queries = list(queries)
         results: dict[int, Matches | BadImageError] = {}
@@ -334,7 +334,7 @@ class Index(Gallery):
         return descriptor[None]
 
     def save(self, path: str | Path) -> None:
-        """Writes the index to a folder, or to one file if the name ends in `.npz`.
+        """Write the index to a folder, or to one file if the name ends in `.npz`.
 
         A folder holds everything; an index in it is replaced atomically. An `.npz` file is for
         `numpy.load` and has `names`, `descriptors`, `scales`, `model_id`, `model_name`,
@@ -361,7 +361,7 @@ class Index(Gallery):
     def load(
         cls, path: str | Path, model: ImageEmbedder, folder: str | Path | None = None
     ) -> Index:
-        """Loads an index that `save` wrote. Nothing in it is executed.
+        """Load an index that `save` wrote. Nothing in it is executed.
 
         For a folder, the sha256 of every file is verified, and descriptors are memory-mapped.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raises ValueError if a name is there twice or leads out of the images' folder."""
+    """Raise ValueError if a name is there twice or leads out of the images' folder."""
     if len(set(names)) < len(names):
         twice = next(name for name, times in Counter(names).items() if times > 1)
         raise ValueError(f"the name {twice!r} is there twice")
@@ -24,7 +24,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def checked_metadata(metadata: Sequence[Mapping[str, Any] | None], rows: int) -> list[dict]:
-    """A dictionary for each row, which JSON can hold.
+    """Return a dictionary for each row, which JSON can hold.
 
     Raises:
         ValueError: if it cannot, or there is not one for each row.
@@ -44,7 +44,7 @@ def checked_metadata(metadata: Sequence[Mapping[str, Any] | None], rows: int) ->
 def items_as_parquet(
     names: Sequence[str], metadata: Sequence[Mapping[str, Any]], numbers: np.ndarray | None
 ) -> memoryview:
-    """A Parquet file with the columns `id`, `metadata` (JSON, or null) and `number` (or null).
+    """Return a Parquet file with columns `id`, `metadata` (JSON or null) and `number` (or null).
 
     `id` is a string column, or a binary one if a name is of bytes that are no text.
     """
@@ -64,7 +64,7 @@ def items_as_parquet(
 
 
 def items_from_parquet(path: Path, rows: int) -> tuple[list[str], list[dict], np.ndarray | None]:
-    """What `items_as_parquet` wrote: names, metadata, and numbers if there are any.
+    """Read what `items_as_parquet` wrote: names, metadata, and numbers if there are any.
 
     Raises:
         ValueError: if it is no such file, or not of so many rows.

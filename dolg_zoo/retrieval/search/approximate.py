@@ -38,7 +38,7 @@ MOST = 4096  # rows of a shortlist
 
 
 def kind_for(rows: int, kind: str) -> str:
-    """The kind of search for so many rows.
+    """Return the kind of search for so many rows.
 
     Raises:
         ValueError: if there is no such kind.
@@ -58,12 +58,12 @@ class Approximate:
     Attributes:
         kind: "hnsw" (Malkov and Yashunin, 2016, arXiv 1603.09320; over 8-bit codes) or "ivfpq"
             (Jégou et al., 2011; 4 bits for each 2 dimensions).
-        descriptors: (rows, dim), float32, each row of length 1.
-        faiss_index: what faiss knows of them.
+        descriptors: (rows, dim), float32, each row of norm 1.
+        faiss_index: the index of faiss.
         numbers: (rows,), int64, ascending: the number of each row in `faiss_index`, which keeps the
             numbers of rows that were removed.
         asked: the recall that was asked for.
-        parameters: how far to search: "efSearch", or "nprobe" and "shortlist".
+        parameters: the search effort: "efSearch", or "nprobe" and "shortlist".
         recall: the share of the ten nearest others that is found, measured on some of the rows
             themselves; None before it was measured.
     """
@@ -92,7 +92,7 @@ class Approximate:
         return built
 
     def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Exact | Approximate:
-        """The search after some rows were removed and others added.
+        """Return the search after some rows were removed and others added.
 
         faiss' graph cannot lose rows: those removed stay in it and are passed over, until they are
         a third of it. Then it is built anew.
@@ -135,7 +135,7 @@ class Approximate:
         return Exact(self.descriptors).within(queries, threshold)
 
     def tune(self) -> None:
-        """Searches farther and farther until the recall is reached, or says that it is not.
+        """Search farther and farther until the recall is reached, or says that it is not.
 
         It lets its own images miss but half of what may be missed: queries from elsewhere, which
         the index was not made of, miss more.
@@ -187,12 +187,12 @@ class Approximate:
 
 
 def _at_least(shares: np.ndarray) -> float:
-    """What the mean of all possible shares is at least, in all likelihood: these are a sample."""
+    """Return a lower confidence bound of the mean share, of which these are a sample."""
     return float(shares.mean() - 2 * shares.std() / len(shares) ** 0.5)
 
 
 def check(index: Any, kind: str, dim: int, numbers: np.ndarray) -> None:
-    """Raises ValueError, in words, if what faiss read is no index of the kind and the numbers."""
+    """Raise ValueError, in words, if what faiss read is no index of the kind and the numbers."""
     import faiss
 
     wanted = faiss.IndexHNSWSQ if kind == "hnsw" else faiss.IndexIVFPQFastScan
@@ -211,7 +211,7 @@ def check(index: Any, kind: str, dim: int, numbers: np.ndarray) -> None:
 
 
 def check_parameters(parameters: object, kind: str) -> None:
-    """Raises ValueError if these are no parameters of a search of that kind."""
+    """Raise ValueError if these are no parameters of a search of that kind."""
     if (
         not isinstance(parameters, dict)
         or parameters.keys() != _FIRST[kind].keys()
@@ -221,14 +221,14 @@ def check_parameters(parameters: object, kind: str) -> None:
 
 
 def write(index: Any, file: Any) -> None:
-    """Writes what `read` reads."""
+    """Write what `read` reads."""
     import faiss
 
     faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def read(path: Path) -> Any:
-    """What `faiss.write_index` wrote.
+    """Read what `faiss.write_index` wrote.
 
     Raises:
         ValueError: if faiss cannot read it.
@@ -267,7 +267,7 @@ def _add(index: Any, descriptors: np.ndarray) -> None:
 
 
 def _sample(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Some places, and the cosine of each one's tenth nearest other."""
+    """Return some places, and the cosine of each one's tenth nearest other."""
     rows = len(descriptors)
     places = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
     scores, found = Exact(descriptors).search(descriptors[places], RECALL_AT + 1)

@@ -18,14 +18,14 @@ NEIGHBOURS = 32
 
 
 def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarray]:
-    """Groups of rows that are joined by cosines of the threshold or more, directly or in steps.
+    """Group of rows that are joined by cosines of the threshold or more, directly or in steps.
 
     Every pair is compared if the search is exact; else each row with those that the search finds,
     so that a row may be missed in a share of cases that the search's recall tells.
 
     Args:
         nearest: `Exact` or `Approximate`.
-        threshold: from -1 to 1.
+        threshold: the minimum cosine, from -1 to 1.
 
     Returns:
         The places of each group of two or more, ascending; the groups by their first place.
@@ -56,7 +56,7 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
 
 
 def _joined(group: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The groups' numbers after the groups of each pair have become one."""
+    """Return the groups' numbers after the groups of each pair have become one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

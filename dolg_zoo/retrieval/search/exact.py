@@ -22,7 +22,7 @@ class Exact:
     processor, and a whole matrix of scores would take more memory than the descriptors.
 
     Args:
-        descriptors: (rows, dim), float32, each row of length 1: an array, or a memory map, of
+        descriptors: (rows, dim), float32, each row of norm 1: an array, or a memory map, of
             which no copy is made.
     """
 
@@ -33,15 +33,15 @@ class Exact:
         self.descriptors = descriptors
 
     def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Exact:
-        """The search after some rows were removed and others added: among these descriptors."""
+        """Return the search among these descriptors: some rows were removed, others added."""
         return Exact(descriptors)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k rows nearest to each query.
+        """Return the k rows nearest to each query.
 
         Args:
-            queries: (queries, dim), float32, each row of length 1.
-            k: how many; fewer come if there are fewer rows.
+            queries: (queries, dim), float32, each row of norm 1.
+            k: the number of results; fewer if there are fewer rows.
 
         Returns:
             (scores, places), each (queries, k): cosines in descending order, and row numbers.
@@ -73,8 +73,8 @@ class Exact:
         """All rows whose cosine with a query is the threshold or more.
 
         Args:
-            queries: (queries, dim), float32, each row of length 1.
-            threshold: from -1 to 1.
+            queries: (queries, dim), float32, each row of norm 1.
+            threshold: the minimum cosine, from -1 to 1.
 
         Returns:
             (scores, query numbers, places), each (found,), in no order.
@@ -91,7 +91,7 @@ def _better(scores: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, 
     Args:
         scores: (rows, queries).
         least: (queries,), the k-th best so far.
-        k: how many are sought.
+        k: the number of results.
     """
     row, query = _where(scores > least)
     if len(row) > 4 * k * len(least) and k < len(scores):  # as in the first block, where all are
@@ -107,7 +107,7 @@ def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _merged(
     best: np.ndarray, places: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of the best so far and of what was found: scores, query numbers and places.
+    """Return the best of the best so far and of what was found: scores, query numbers and places.
 
     Of equals, the one with the lower place comes first.
     """
@@ -121,7 +121,7 @@ def _merged(
 
 
 def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The cosines of one block of rows after another with all queries.
+    """Yield the cosines of one block of rows after another with all queries.
 
     Yields:
         (first, scores): the block's first row, and (rows of the block, queries) float32, which is
@@ -138,7 +138,7 @@ def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, n
 def pairs_within(
     queries: np.ndarray, rows: np.ndarray, threshold: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pairs of a query and a row whose cosine is the threshold or more, block by block.
+    """Yield the pairs of a query and a row whose cosine is the threshold or more, block by block.
 
     Yields:
         (scores, query numbers, row numbers), each (found,).

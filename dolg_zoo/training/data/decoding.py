@@ -35,7 +35,7 @@ class Batches:
         examples: the images.
         size: pixels of each side.
         batch_size: images a step, over all workers together.
-        seed: of the run, from 0.
+        seed: the seed of the run, at least 0.
         first_step: the first step to make the batch of, from 0, counted over all epochs.
         last_step: the step to stop before.
         area: the smallest and largest share of an image that `random_resized_crop` cuts out; None
@@ -44,8 +44,8 @@ class Batches:
         balanced: draw all classes equally often.
         rank: of this worker, from 0; the batches of all, one behind the other, are those that one
             worker would make.
-        workers: how many share the work.
-        threads: that decode; None for one a processor, up to 8.
+        workers: the number of workers.
+        threads: the number of threads that decode; None for one per core, up to 8.
 
     Attributes:
         skipped: name of the image to what is wrong with it, for those left out so far.
@@ -157,7 +157,9 @@ def random_resized_crop(
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     interpolation: str = "bilinear",
 ) -> np.ndarray:
-    """A random part of an image, resized with antialiasing (Szegedy et al., 2014, arXiv 1409.4842).
+    """Crop a random part of an image, and resize it with antialiasing.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions" (2014, arXiv 1409.4842).
 
     Args:
         image: in mode RGB.

@@ -20,7 +20,7 @@ class Examples:
         sources: image files, or encoded images held in memory; any sequence.
         labels: (images,) int32, the class of each, from 0 to num_classes - 1. A class may have no
             image.
-        class_names: what the classes are called.
+        class_names: names of the classes.
 
     Raises:
         DataError: if the labels do not fit the images or the names.
@@ -48,7 +48,7 @@ class Examples:
         object.__setattr__(self, "labels", labels.astype(np.int32))
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
         return len(self.sources)
 
     @property
@@ -67,15 +67,15 @@ class Examples:
         return int(np.count_nonzero(self.counts == 1))
 
     def name(self, index: int) -> str:
-        """What to call an image in a message: its path, or its place among those in memory."""
+        """Return the name of an image for messages: its path, or its index if it is in memory."""
         source = self.sources[index]
         return f"image {index} in memory" if isinstance(source, bytes) else str(source)
 
     def subset(self, indices: np.ndarray, relabel: bool = False) -> Examples:
-        """Some of the images.
+        """Return some of the images.
 
         Args:
-            indices: of the images, in the order in which they are wanted.
+            indices: indices of the images, in the wanted order.
             relabel: whether classes without an image are left out and the others numbered anew, in
                 the same order.
         """

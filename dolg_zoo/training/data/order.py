@@ -13,15 +13,15 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 def batch_indices(
     labels: np.ndarray, batch_size: int, seed: int, epoch: int, balanced: bool = False
 ) -> np.ndarray:
-    """The images of each batch of an epoch, in random order.
+    """Return the images of each batch of an epoch, in random order.
 
     It depends on the arguments alone, so a run that goes on needs nothing kept.
 
     Args:
         labels: (images,), the class of each, whole numbers from 0.
         batch_size: images a batch.
-        seed: of the run.
-        epoch: from 0.
+        seed: the seed of the run.
+        epoch: the number of the epoch, from 0.
         balanced: False: no image comes twice, and a remainder smaller than a batch is left out;
             fewer images than a batch are repeated to fill one. True: all classes come equally
             often, but for one, in as many batches; of a class, no image comes again before all

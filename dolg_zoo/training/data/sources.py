@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def from_folder(folder: str | Path) -> Examples:
-    """The images in the subfolders of a folder, each subfolder a class.
+    """Return the images in the subfolders of a folder, each subfolder a class.
 
     An image in a folder further below belongs to the subfolder of the first level. Images beside
     the subfolders belong to no class; they are left out, with a warning in the log of this module.
@@ -63,7 +63,7 @@ _SOURCES: dict[str, tuple[Callable[..., Examples], tuple[str, ...], tuple[str, .
 
 
 def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Examples:
-    """The images that the table [data] of a training plan describes.
+    """Return the images that the table [data] of a training plan describes.
 
     Args:
         data: one of these, further keys in brackets:

@@ -28,7 +28,7 @@ def split(
             least two; both parts keep the numbers of the classes.
         share: how much is kept back, of the classes or of each class's images, from above 0 to
             below 1.
-        seed: of the random choice.
+        seed: the seed of the random choice.
         classes: names of the classes to keep back, in place of a share of them.
 
     Returns:

@@ -20,7 +20,7 @@ def from_csv(
     images: str | Path | None = None,
     columns: Sequence[str] = ("image", "label"),
 ) -> Examples:
-    """The images that a CSV file with a header lists: UTF-8, with commas.
+    """Return the images that a CSV file with a header lists: UTF-8, with commas.
 
     Args:
         path: the CSV file.
@@ -63,7 +63,7 @@ def from_csv(
 
 
 def from_gldv2(path: str | Path, images: str | Path) -> Examples:
-    """The images of Google Landmarks v2 (Weyand et al., 2020, arXiv 2004.01804).
+    """Return the images of Google Landmarks v2 (Weyand et al., 2020, arXiv 2004.01804).
 
     Args:
         path: its train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).

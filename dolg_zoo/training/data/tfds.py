@@ -17,7 +17,7 @@ MAX_BYTES = 2**34
 
 
 def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = None) -> Examples:
-    """The images of a data set for classification from TensorFlow Datasets.
+    """Return the images of a data set for classification from TensorFlow Datasets.
 
     It is downloaded and prepared first if it is not there yet. The images are held in memory,
     encoded as they are stored.
@@ -26,7 +26,7 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
         name: name, name/config or name:version of a data set that the library comes with. Those of
             a community (namespace:name) are refused: they bring code of their own.
         split: a split of `tfds.load`, such as "train", "train+validation" or "train[:80%]".
-        data_dir: where data sets are kept; None for the library's own choice.
+        data_dir: the folder of data sets; None for the library's default.
 
     Raises:
         DataError: if there is no such data set or split, if it is not one of labelled 8-bit images,

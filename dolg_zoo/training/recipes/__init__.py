@@ -8,12 +8,12 @@ _FOLDER = Path(__file__).parent
 
 
 def recipe_names() -> list[str]:
-    """The names, sorted."""
+    """Return the names, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Raises:
         ValueError: if there is none of that name.

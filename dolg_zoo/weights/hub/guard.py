@@ -77,7 +77,7 @@ def _look_at(response: Any) -> None:
 
 
 def _asked_to_wait(response: Any) -> int:
-    """The seconds for which the Hub client would obey, in either of the headers it knows."""
+    """Return the seconds for which the Hub client would obey, in either of the headers it knows."""
     from huggingface_hub.utils import parse_ratelimit_headers
 
     limit = parse_ratelimit_headers(response.headers)

@@ -13,9 +13,9 @@ class Files:
     """Image files by name.
 
     Attributes:
-        folder: what the names are relative to.
-        ids: what the images are called; the same from run to run.
-        names: where they are, one for each id; absolute, or below the folder.
+        folder: the folder that the names are relative to.
+        ids: ids of the images; the same from run to run.
+        names: the path of each id, absolute or below the folder.
         faults: none; see `Shards`.
     """
 
@@ -33,7 +33,7 @@ class Files:
         return sum(name not in known for name in self.ids)
 
     def items(self, known: Container[str] = ()) -> Iterator[tuple[str, Path | BadImageError]]:
-        """The id and the path of each image that is not known yet."""
+        """Yield the id and the path of each image that is not known yet."""
         for image, name in zip(self.ids, self.names, strict=True):
             if image not in known:
                 yield image, self.folder / name

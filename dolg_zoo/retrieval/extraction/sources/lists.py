@@ -16,7 +16,7 @@ IMAGE, ID = "image", "id"
 
 
 def read_list(path: Path, images: Path | None, anywhere: bool) -> Files:
-    """The images that a list names: see `open_source`.
+    """Return the images that a list names: see `open_source`.
 
     Raises:
         OSError: if it cannot be read.

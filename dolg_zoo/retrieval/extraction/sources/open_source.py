@@ -23,7 +23,7 @@ _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 def open_source(
     source: str | Path, *, images: str | Path | None = None, anywhere: bool = False
 ) -> Source:
-    """The images that a source names; none of them is opened yet.
+    """Return the images that a source names; none of them is opened yet.
 
     Args:
         source: a folder, and those below it; an image; a list, `.csv` or `.parquet`, with a column
@@ -66,7 +66,7 @@ def open_source(
 
 
 def _matches(pattern: str) -> tuple[Path, list[str]]:
-    """The folder where wildcards and ranges begin, and the files below it that they name.
+    """Return the folder where wildcards and ranges begin, and the files below it that they name.
 
     A file that a range names is among them whether it is there or not.
     """
@@ -92,7 +92,7 @@ def _matches(pattern: str) -> tuple[Path, list[str]]:
 
 
 def _expanded(pattern: str) -> list[str]:
-    """The texts that the ranges in a pattern stand for: {08..10} for 08, 09, 10."""
+    """Return the texts that the ranges in a pattern stand for: {08..10} for 08, 09, 10."""
     texts, numbers = _RANGE.split(pattern)[::3], _RANGE.findall(pattern)
     choices = []
     for first, last in numbers:

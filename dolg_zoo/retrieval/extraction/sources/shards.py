@@ -24,7 +24,7 @@ class Shards:
     begin with a dot. Its id is the shard's name and its own: `shard-000000.tar/key.jpg`.
 
     Attributes:
-        folder: what the names are relative to.
+        folder: the folder that the names are relative to.
         names: the tar files.
         faults: shard to what is wrong with it, for those that `items` could not read to their
             end; what came before it was yielded.
@@ -39,7 +39,7 @@ class Shards:
         """None: how many images there are shows only when all is read."""
 
     def items(self, known: Container[str] = ()) -> Iterator[tuple[str, bytes | BadImageError]]:
-        """The id and the bytes of each image that is not known yet, shard by shard.
+        """Yield the id and the bytes of each image that is not known yet, shard by shard.
 
         The error in place of the bytes says why an image cannot be had.
         """

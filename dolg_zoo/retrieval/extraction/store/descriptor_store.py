@@ -70,7 +70,7 @@ class DescriptorStore:
         scales: Sequence[float],
         dtype: str = "float32",
     ) -> DescriptorStore:
-        """Creates a store, or opens an existing one with the same settings.
+        """Create a store, or opens an existing one with the same settings.
 
         Args:
             folder: the folder; it is created if necessary.
@@ -104,7 +104,7 @@ class DescriptorStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> DescriptorStore:
-        """Opens a store. No name in it leads out of the folder, and nothing is executed.
+        """Open a store. No name in it leads out of the folder, and nothing is executed.
 
         Raises:
             FileNotFoundError: if there is no store.
@@ -127,7 +127,7 @@ class DescriptorStore:
         return len(self._parts)
 
     def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
-        """Adds descriptors in one file, which is on the disk when this returns.
+        """Add descriptors in one file, which is on the disk when this returns.
 
         Args:
             ids: ids of the images, none of which is in the store.
@@ -154,7 +154,7 @@ class DescriptorStore:
         return image in self._known
 
     def ids(self) -> list[str]:
-        """The ids of all images, in the order they were added.
+        """Return the ids of all images, in the order they were added.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -165,7 +165,7 @@ class DescriptorStore:
         return ids
 
     def parts(self) -> Iterator[tuple[list[str], np.ndarray]]:
-        """The ids and descriptors of each file, (rows, dim) float32, one file in memory at a time.
+        """Yield the ids and descriptors, (rows, dim) float32, of one file at a time.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -174,7 +174,7 @@ class DescriptorStore:
             yield self._read_part(part)
 
     def read(self) -> tuple[list[str], np.ndarray]:
-        """The ids and descriptors of all images, (images, dim) float32.
+        """Return the ids and descriptors of all images, (images, dim) float32.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -190,7 +190,7 @@ class DescriptorStore:
         return ids, descriptors
 
     def forget_damaged(self) -> dict[str, int]:
-        """Drops the parts that are missing or damaged, so that their images can be added anew.
+        """Drop the parts that are missing or damaged, so that their images can be added again.
 
         Returns:
             The names of their files, and how many images were in each.
@@ -210,7 +210,7 @@ class DescriptorStore:
         return damaged
 
     def drop(self, ids: Container[str]) -> None:
-        """Drops images; the others are written to new files, `REWRITTEN_ROWS` in each.
+        """Drop images; the others are written to new files, `REWRITTEN_ROWS` in each.
 
         What another process reads of the store meanwhile may be missing.
 
@@ -243,7 +243,7 @@ class DescriptorStore:
             yield ids, np.concatenate(held)
 
     def _damaged_parts(self) -> dict[str, int]:
-        """The files of the damaged parts, and how many images were in each."""
+        """Return the files of the damaged parts, and how many images were in each."""
         damaged = {}
         for part in self._parts:
             try:
@@ -293,7 +293,7 @@ class DescriptorStore:
             twice = next(name for name, count in Counter(ids).items() if count > 1)
             raise StoreError(
                 f"{str(self.folder)!r} has the id {twice!r} more than once; dolg-zoo writes no such"
-                " store. Make it anew."
+                " store. Make it again."
             )
 
     def _learn_ids(self) -> None:
@@ -336,7 +336,7 @@ class DescriptorStore:
         )
 
     def _refresh(self) -> None:
-        """Takes in what other processes have added."""
+        """Take in what other processes have added."""
         settings, self._parts = read_manifest(self.folder)
         self.settings.check_same(settings, self.folder)
 

@@ -33,14 +33,14 @@ class Part:
 
 
 def next_name(parts: Sequence[Part]) -> str:
-    """A name that no part has."""
+    """Return a name that no part has."""
     matches = (_NAME.fullmatch(part.file) for part in parts)
     numbers = [int(match[1]) for match in matches if match]
     return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
 
 
 def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
-    """Puts a new `store.json` in the place of the old one.
+    """Put a new `store.json` in the place of the old one.
 
     Raises:
         OSError: if it cannot be written; the old one stays.
@@ -55,7 +55,7 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
 
 
 def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
-    """What `write_manifest` wrote.
+    """Read what `write_manifest` wrote.
 
     Raises:
         StoreError: if it is not valid; the message says why.

@@ -25,7 +25,7 @@ def fault_in_id(name: object) -> str | None:
 
 
 def encode(ids: Sequence[str], descriptors: np.ndarray) -> memoryview:
-    """The part's bytes; descriptors are (len(ids), dim), float32 or float16."""
+    """Return the part's bytes; descriptors are (len(ids), dim), float32 or float16."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -45,7 +45,7 @@ def encode(ids: Sequence[str], descriptors: np.ndarray) -> memoryview:
 def decode(
     data: bytes, rows: int, dim: int, dtype: str, with_descriptors: bool = True
 ) -> tuple[list[str], np.ndarray | None]:
-    """The ids, and the descriptors, (rows, dim) float32.
+    """Return the ids, and the descriptors, (rows, dim) float32.
 
     Raises:
         ValueError: if the bytes are no part, or not of so many rows; says what is wrong.

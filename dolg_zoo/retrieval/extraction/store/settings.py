@@ -20,8 +20,8 @@ class Settings:
 
     Attributes:
         model_id: `dolg_zoo.embedders.fingerprint` of the model.
-        model_name: what to call it in messages.
-        dim: length of a descriptor, up to 2**16.
+        model_name: the name of the model for messages.
+        dim: dimension of a descriptor, up to 2**16.
         dtype: "float32" or "float16".
         scales: at which the images are embedded.
 
@@ -51,7 +51,7 @@ class Settings:
             raise StoreError(str(error)) from None
 
     def check_same(self, wanted: Settings, folder: Path) -> None:
-        """Raises StoreError if descriptors made with `wanted` do not belong to the others."""
+        """Raise StoreError if descriptors made with `wanted` do not belong to the others."""
         differences = [
             f"{name} {_shown(self, name)} there, {_shown(wanted, name)} here"
             for name in ("model_id", "dim", "dtype", "scales")

@@ -23,8 +23,8 @@ def augment_database(gallery: Any, search: Search, n: int = 5, alpha: float = 3.
     Args:
         gallery: (images, dim), unit rows: an array or a memory map.
         search: finds places in the gallery; it may find each image itself, or leave it out.
-        n: how many others; all of them if there are fewer.
-        alpha: from 0, the plain mean, up.
+        n: the number of neighbours; all of them if there are fewer.
+        alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
     Returns:
         (images, dim), float32, unit rows.
@@ -42,7 +42,7 @@ def augment_database(gallery: Any, search: Search, n: int = 5, alpha: float = 3.
 def _without_self(
     scores: np.ndarray, places: np.ndarray, start: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbours of rows from `start` on, without these rows themselves."""
+    """Return the neighbours of rows from `start` on, without these rows themselves."""
     is_self = places == np.arange(start, start + len(places))[:, None]
     # by place, not as the first: of equal images any may come first
     order = np.argsort(is_self, axis=1, kind="stable")

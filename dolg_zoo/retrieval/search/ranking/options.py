@@ -64,7 +64,7 @@ class Ranking:
 def ranked(
     queries: np.ndarray, search: Search, gallery: Any, k: int, options: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best images for each query, by a search with options.
+    """Return the k best images for each query, by a search with options.
 
     Args:
         queries: (queries, dim), unit rows.
@@ -72,8 +72,8 @@ def ranked(
             may leave out each query's own image.
         gallery: (images, dim), unit rows, an array or a memory map; of it only the rows that were
             found are read. It is augmented already if `options.dba` says so.
-        k: how many for each query.
-        options: what to do besides.
+        k: the number of results for each query.
+        options: query expansion and re-ranking.
 
     Returns:
         (scores, places), each (queries, k or fewer), best first. The scores are the cosines with

@@ -21,8 +21,8 @@ def expand_queries(
         queries: (queries, dim), unit rows.
         search: called once, with all queries in their order.
         gallery: (images, dim), what `search` finds places in: an array or a memory map.
-        n: how many neighbours; all of them if the gallery has fewer.
-        alpha: from 0, the plain mean, up: the higher, the less the unlike ones count.
+        n: the number of neighbours; all of them if the gallery has fewer.
+        alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
     Returns:
         (queries, dim), float32, unit rows.

@@ -29,9 +29,9 @@ def rerank(
         scores: (queries, list), cosines.
         places: (queries, list), where in the gallery they are; those of -1, for none, stay last.
         gallery: (images, dim), an array or a memory map.
-        k1: how many neighbours are looked at.
+        k1: the number of neighbours that are compared.
         k2: over how many neighbours the sets are averaged; 1 for no such expansion.
-        weight: of the old distance in the new one, from 0 to 1.
+        weight: weight of the old distance in the new one, from 0 to 1.
 
     Returns:
         (scores, places) in the new order. The scores are still the cosines, and so may rise.

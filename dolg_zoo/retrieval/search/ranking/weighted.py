@@ -14,11 +14,11 @@ class Search(Protocol):
     """What finds neighbours: exact or approximate, in memory or not."""
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The neighbours of each query, best first.
+        """Return the neighbours of each query, best first.
 
         Args:
             queries: (queries, dim), float32, unit rows.
-            k: how many for each; fewer may come.
+            k: the number of results for each query; there may be fewer.
 
         Returns:
             (scores, places), each (queries, k or fewer): cosines, and rows of the gallery; a
