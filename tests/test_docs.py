@@ -78,7 +78,7 @@ def test_what_a_sentence_names_of_dolg_exists(page):
 
 
 def test_the_tools_that_are_named_exist_and_have_those_options():
-    sources = {path.name: path.read_text() for path in (ROOT / "tools").glob("*.py")}
+    sources = {path.name: path.read_text() for path in (ROOT / "tools").rglob("*.py")}
     everything = "".join(sources.values())
     lines = [
         line

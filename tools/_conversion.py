@@ -35,7 +35,7 @@ def main(description, *, format, framework, reference, by_arrays=False):
         description: the tool's docstring, for --help.
         format: whose checkpoints it converts: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
         framework: the module that the reference needs.
-        reference: the reference's script, beside this one.
+        reference: the script of the reference, in references/.
         by_arrays: whether the reference is handed arrays, because its framework would execute
             what is in the checkpoint.
     """
@@ -71,7 +71,13 @@ def main(description, *, format, framework, reference, by_arrays=False):
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         parser.error(f"--out {arguments.out}: {parent} cannot be written to")
     try:
-        convert(arguments, format, framework, Path(__file__).with_name(reference), by_arrays)
+        convert(
+            arguments,
+            format,
+            framework,
+            Path(__file__).with_name("references") / reference,
+            by_arrays,
+        )
     except (WeightsError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

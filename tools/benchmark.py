@@ -13,18 +13,14 @@ tables of docs/runtimes.md.
 
 import argparse
 
-import _benchmark_inference
-import _benchmark_load
-import _benchmark_retrieval
-import _benchmark_table
-import _benchmark_training
+from benchmarks import inference, load, retrieval, table, training
 
 PARTS = {
-    "inference": _benchmark_inference,
-    "training": _benchmark_training,
-    "load": _benchmark_load,
-    "retrieval": _benchmark_retrieval,
-    "table": _benchmark_table,
+    "inference": inference,
+    "training": training,
+    "load": load,
+    "retrieval": retrieval,
+    "table": table,
 }
 
 

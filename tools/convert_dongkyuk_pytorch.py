@@ -14,5 +14,5 @@ if __name__ == "__main__":
         __doc__,
         format="dongkyuk_pytorch",
         framework="torch",
-        reference="_dongkyuk_pytorch_reference.py",
+        reference="dongkyuk_pytorch.py",
     )

@@ -74,7 +74,7 @@ def random_images():
 
 
 def run_reference(images):
-    script = Path(__file__).with_name("_efficientnet_lite_reference.py")
+    script = Path(__file__).with_name("references") / "efficientnet_lite.py"
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "images.npz"), Path(folder, "reference.npz")
         np.savez(given, **images)

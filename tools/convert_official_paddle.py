@@ -14,6 +14,6 @@ if __name__ == "__main__":
         __doc__,
         format="official_paddle",
         framework="paddle",
-        reference="_official_paddle_reference.py",
+        reference="official_paddle.py",
         by_arrays=True,
     )

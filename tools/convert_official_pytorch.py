@@ -14,5 +14,5 @@ if __name__ == "__main__":
         __doc__,
         format="official_pytorch",
         framework="torch",
-        reference="_official_pytorch_reference.py",
+        reference="official_pytorch.py",
     )

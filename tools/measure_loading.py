@@ -80,7 +80,7 @@ def print_results(checkpoint, results):
 def stand_in(path):
     """Writes a checkpoint as large as the official one, in a process of its own."""
     script = (
-        "import sys, torch; from _official_pytorch_reference import DOLG;"
+        "import sys, torch; from references.official_pytorch import DOLG;"
         f"model = DOLG({BLOCKS}, False, {DIM}, {CLASSES});"
         "[torch.nn.init.normal_(p, std=0.02) for p in model.desc_cls.parameters()];"
         "model.desc_cls.t.zero_(); model.pool_g.p.data.fill_(3);"
@@ -112,7 +112,7 @@ def memory(field):
 
 def with_torch(checkpoint):
     import torch
-    from _official_pytorch_reference import DOLG
+    from references.official_pytorch import DOLG
 
     meter = Meter()
     model = DOLG(BLOCKS, False, DIM, CLASSES)

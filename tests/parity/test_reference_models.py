@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RUN_ON_TORCH = Path(__file__).with_name("_run_on_torch_checkpoint.py")
 SCRIPTS = {
-    "r50": "_official_pytorch_reference.py",
-    "r50_ma": "_official_pytorch_reference.py",
-    "r101": "_official_pytorch_reference.py",
-    "paddle": "_official_paddle_reference.py",
-    "shallow": "_official_pytorch_reference.py",  # r50's first block of each stage, no classes
-    "dongkyuk": "_dongkyuk_pytorch_reference.py",
+    "r50": "references/official_pytorch.py",
+    "r50_ma": "references/official_pytorch.py",
+    "r101": "references/official_pytorch.py",
+    "paddle": "references/official_paddle.py",
+    "shallow": "references/official_pytorch.py",  # r50's first block of each stage, no classes
+    "dongkyuk": "references/dongkyuk_pytorch.py",
 }
 FILES = {"paddle": "official_paddle", "dongkyuk": "dongkyuk_pytorch"}
 OFFICIAL = ("r50", "r50_ma", "r101")

@@ -14,7 +14,7 @@ KEPT = ROOT / "docs" / "benchmarks" / "inference.json"
 
 @pytest.fixture(scope="module")
 def common(load_tool):
-    return load_tool("_benchmark_common")
+    return load_tool("benchmarks/common")
 
 
 def test_sides_are_timed_in_turn_and_a_busy_round_is_marked(common, monkeypatch):
@@ -53,7 +53,7 @@ def test_the_time_of_the_processes_at_work_and_of_their_children_is_not_that_of_
 
 WORKER = """
 import sys, numpy as np
-from _benchmark_common import serve
+from benchmarks.common import serve
 def twice(x):
     print("chatter")
     return np.array([2 * x])
@@ -86,7 +86,7 @@ class Fixed:
 
 
 def test_routes_that_disagree_in_float32_are_not_timed(load_tool):
-    tool = load_tool("_benchmark_inference")
+    tool = load_tool("benchmarks/inference")
     exact, near, far = [[1.0, 0.0]], [[1.0, 1e-5]], [[1.0, 0.01]]
     workers = [Fixed(eager=exact), Fixed(ours=near, int8=far)]
     assert tool.agreement(workers, "eager") == {"eager": 0, "ours": 1e-5, "int8": 0.01}
@@ -101,7 +101,7 @@ def test_multiply_adds_are_those_of_the_formulas(load_tool):
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(inputs)
     x = keras.layers.DepthwiseConv2D(5, padding="same")(x)
     outputs = keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(x))
-    counts = load_tool("_benchmark_dolg").multiply_adds(keras.Model(inputs, outputs), 16, 32)
+    counts = load_tool("benchmarks/dolg").multiply_adds(keras.Model(inputs, outputs), 16, 32)
     assert counts["16"] == 8 * 8 * 8 * 3 * 3 * 3 + 8 * 8 * 8 * 5 * 5 + 8 * 7
     assert counts["32"] == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 25 + 8 * 7
 
@@ -118,7 +118,7 @@ def test_the_table_has_a_row_for_each_route_and_names_what_is_missing(load_tool)
         "settings": {"224×224, batch 8": setting},
     }
     found = {"network": network, "processor": "a CPU", "cores": 2, "rounds": 9}
-    lines = load_tool("_benchmark_table").markdown(found).splitlines()
+    lines = load_tool("benchmarks/table").markdown(found).splitlines()
     assert lines[0] == "| DOLG-R50, random weights | 224×224, batch 8 (2 of 9 rounds noisy) |"
     assert "| fast | 3.25×, 0.500 (0.400 to 0.600) |" in lines
     assert lines[-1].endswith("Not available on this machine: slow.")
@@ -127,7 +127,7 @@ def test_the_table_has_a_row_for_each_route_and_names_what_is_missing(load_tool)
 
 @pytest.mark.skipif(not KEPT.is_file(), reason="no figures are kept")
 def test_the_tables_of_the_documents_are_those_of_the_figures(load_tool):
-    tool, found = load_tool("_benchmark_table"), json.loads(KEPT.read_text())
+    tool, found = load_tool("benchmarks/table"), json.loads(KEPT.read_text())
     page = (ROOT / "docs" / "runtimes.md").read_text()
     (shown,) = re.findall(f"{tool.BEGIN}\n(.*?)\n{tool.END}", page, re.DOTALL)
     assert shown == tool.markdown(found)

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def tool(load_tool):
-    return load_tool("_benchmark_retrieval")
+    return load_tool("benchmarks/retrieval")
 
 
 def test_rows_are_of_length_1_and_have_neighbours(tool):

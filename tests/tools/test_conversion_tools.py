@@ -214,7 +214,7 @@ def test_a_reference_that_fails_is_named(checkpoint, run_here, monkeypatch, tmp_
     path = checkpoint("r50")
     monkeypatch.setattr(sys, "executable", "false")
     ended = run_here("r50", path, "--out", tmp_path / "out")
-    assert "_official_pytorch_reference.py, failed" in ended.code
+    assert "the reference, official_pytorch.py, failed" in ended.code
     assert list(tmp_path.iterdir()) == []
 
 

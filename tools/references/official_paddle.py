@@ -3,10 +3,10 @@
 Upstream runs only without MultiAtrous, and its GeM power is 3. There is no training head in it.
 The checkpoint is a file of plain arrays: paddle.load would execute what a foreign file says.
 
-Usage: python _official_paddle_reference.py STATE.npz IMAGES.npz OUT.npz
+Usage: python references/official_paddle.py STATE.npz IMAGES.npz OUT.npz
 
 STATE.npz holds the state dict's arrays under their keys. Images and output as in
-_official_pytorch_reference.py, without logits.
+references/official_pytorch.py, without logits.
 """
 
 import re

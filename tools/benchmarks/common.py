@@ -96,6 +96,13 @@ def write_json(path, found):
         path.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def with_tools():
+    """The environment in which `python -m benchmarks.…` finds these modules."""
+    tools = str(Path(__file__).resolve().parents[1])
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{tools}{os.pathsep}{known}" if known else tools}
+
+
 class Worker:
     """A process that runs routes when told to; see `serve`.
 
@@ -111,7 +118,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env={**with_tools(), **environment},
         )
         self.process = psutil.Process(self._process.pid)
         ready = self._answer()

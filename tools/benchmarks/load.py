@@ -16,10 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from _benchmark_common import in_turn, machine, write_json
+from benchmarks.common import in_turn, machine, with_tools, write_json
 
-TOOLS = Path(__file__).parent
-FIRST = TOOLS / "_benchmark_first.py"
+FIRST = "benchmarks.first"
 IMPORTS = (
     "dolg_zoo",
     "openvino",
@@ -95,8 +94,12 @@ def memory(arguments, preset):
 def ask(*command):
     """What the other script answers."""
     done = subprocess.run(
-        [sys.executable, FIRST, *map(str, command)], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-m", FIRST, *map(str, command)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=with_tools(),
     )
     if done.returncode:
-        raise SystemExit(f"{FIRST.name} {' '.join(command)} ended with {done.returncode}.")
+        raise SystemExit(f"{FIRST} {' '.join(command)} ended with {done.returncode}.")
     return json.loads(done.stdout.splitlines()[-1])

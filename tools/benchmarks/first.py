@@ -1,10 +1,10 @@
 """One process of `benchmark.py load`; prints JSON.
 
-Usage: python _benchmark_first.py prepare PRESET|embedded RUNTIME... [--backbone=NAME]
-       python _benchmark_first.py first RUNTIME
-       python _benchmark_first.py import MODULE
-       python _benchmark_first.py memory PRESET RUNTIME SIZE
-       python _benchmark_first.py openvino MODEL.xml SIZE
+Usage: python -m benchmarks.first prepare PRESET|embedded RUNTIME... [--backbone=NAME]
+       python -m benchmarks.first first RUNTIME
+       python -m benchmarks.first import MODULE
+       python -m benchmarks.first memory PRESET RUNTIME SIZE
+       python -m benchmarks.first openvino MODEL.xml SIZE
 """
 
 import importlib
@@ -83,7 +83,8 @@ def openvino(path, size):
 
 def peak_after(infer, size):
     import numpy as np
-    from _benchmark_common import peak
+
+    from benchmarks.common import peak
 
     infer(np.random.default_rng(0).integers(0, 256, (1, int(size), int(size), 3), "uint8"))
     return {"MiB": round(peak() / 2**20)}

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from _benchmark_common import in_turn, peak, ratio, timed, write_json
 
 import dolg_zoo
+from benchmarks.common import in_turn, peak, ratio, timed, write_json
 from dolg_zoo.evaluation.revisited.ground_truth import GroundTruth
 from dolg_zoo.evaluation.revisited.scores import revisited_scores
 from dolg_zoo.preprocessing import batch_by_shape, list_images, load_image

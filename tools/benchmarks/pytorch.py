@@ -1,7 +1,7 @@
 """DOLG in PyTorch, as `benchmark.py inference` compares with it: the official architecture.
 
-Usage: python _benchmark_torch.py make STATE.pt ATROUS|PLAIN
-       python _benchmark_torch.py serve STATE.pt THREADS
+Usage: python -m benchmarks.pytorch make STATE.pt ATROUS|PLAIN
+       python -m benchmarks.pytorch serve STATE.pt THREADS
 
 The former writes random but fixed weights, the latter is for a `Worker`. Every route takes what
 `images` gives and returns descriptors of length 1, the normalisation of the images included.
@@ -13,13 +13,14 @@ import importlib
 import sys
 
 import torch
-from _benchmark_common import serve
-from _benchmark_images import images
-from _official_pytorch_reference import DOLG, MEAN, STD, load, read_checkpoint
+from references.official_pytorch import DOLG, MEAN, STD, load, read_checkpoint
 from torch import nn
 from torch.fx.experimental.optimization import fuse as fold
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from benchmarks.common import serve
+from benchmarks.images import images
 
 BLOCKS, DIM = (3, 4, 6, 3), 512
 

@@ -1,6 +1,6 @@
 """Runs efficientnet-lite-pytorch, in a process of its own: PyTorch and TensorFlow do not mix well.
 
-Usage: python _efficientnet_lite_reference.py IMAGES.npz OUT.npz
+Usage: python references/efficientnet_lite.py IMAGES.npz OUT.npz
 """
 
 import sys

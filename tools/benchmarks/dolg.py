@@ -1,9 +1,9 @@
 """dolg-zoo's own routes, as `benchmark.py` times them.
 
-Usage: python _benchmark_dolg.py prepare PRESET|embedded STATE.pt|none PHOTOS|none SIZE,SIZE…
+Usage: python -m benchmarks.dolg prepare PRESET|embedded STATE.pt|none PHOTOS|none SIZE,SIZE…
            RUNTIME…
-       python _benchmark_dolg.py serve PRESET|embedded RUNTIME THREADS
-       python _benchmark_dolg.py serve-files PRESET|embedded RUNTIME THREADS
+       python -m benchmarks.dolg serve PRESET|embedded RUNTIME THREADS
+       python -m benchmarks.dolg serve-files PRESET|embedded RUNTIME THREADS
 
 The first compiles, with its cache in $DOLG_ZOO_CACHE, and prints JSON; the others are for a
 `Worker`, and those of a runtime do not import TensorFlow.
@@ -15,9 +15,8 @@ import os
 import sys
 from pathlib import Path
 
-from _benchmark_common import serve
-from _benchmark_images import images
-
+from benchmarks.common import serve
+from benchmarks.images import images
 from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
 from dolg_zoo.preprocessing import ImageConverter, list_images
 from dolg_zoo.runtimes import PRECISIONS, RUNTIMES, RuntimeMissingError

@@ -12,9 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from _benchmark_common import Worker, in_turn, machine, serve, write_json
+from benchmarks.common import Worker, in_turn, machine, serve, write_json
 
-REFERENCE = Path(__file__).with_name("_training_pytorch_reference.py")
+OURS, REFERENCE = ("-m", "benchmarks.training"), ("-m", "benchmarks.training_pytorch")
 WARM_UP = 3
 
 
@@ -30,7 +30,7 @@ def add_arguments(parser):
 
 def run(arguments):
     shape = arguments.batch, arguments.size, arguments.classes, arguments.dim
-    with Worker([__file__, *shape]) as ours, Worker([REFERENCE, *shape]) as theirs:
+    with Worker([*OURS, *shape]) as ours, Worker([*REFERENCE, *shape]) as theirs:
         workers = {"dolg-zoo": ours, "PyTorch": theirs}
 
         def side(worker):

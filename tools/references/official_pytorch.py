@@ -3,7 +3,7 @@
 Depth, MultiAtrous, width of the descriptor and number of classes are read off the checkpoint. The
 file is read with `weights_only`: nothing in it is executed.
 
-Usage: python _official_pytorch_reference.py CHECKPOINT IMAGES.npz OUT.npz
+Usage: python references/official_pytorch.py CHECKPOINT IMAGES.npz OUT.npz
 
 IMAGES.npz holds uint8 RGB images (H, W, 3) by name. OUT.npz gets, for each NAME, descriptor/NAME
 (dim,); local/NAME, global/NAME and attention/NAME, maps (H, W, channels); and, if the checkpoint

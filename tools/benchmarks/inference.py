@@ -20,12 +20,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from _benchmark_common import Worker, in_turn, machine, ratio, write_json
-from _benchmark_table import markdown
 
-TOOLS = Path(__file__).parent
-TORCH, OURS = TOOLS / "_benchmark_torch.py", TOOLS / "_benchmark_dolg.py"
-ORIGINAL = TOOLS / "_benchmark_embedded_reference.py"
+from benchmarks.common import Worker, in_turn, machine, ratio, with_tools, write_json
+from benchmarks.table import markdown
+
+TORCH, OURS = ("-m", "benchmarks.pytorch"), ("-m", "benchmarks.dolg")
+ORIGINAL = ("-m", "benchmarks.embedded_original")
 EAGER, EMBEDDED = "PyTorch, eager", "efficientnet-lite-pytorch, eager"
 TOLERANCE = 1e-4
 TURN = 0.5  # seconds that a route runs at least when it is its turn
@@ -73,11 +73,11 @@ def settings_of(arguments):
 def network(arguments, scratch, cores):
     """Seconds of a batch by each route, and times as fast as PyTorch in eager mode."""
     state, preset = f"{scratch}/state.pt", f"{scratch}/preset"
-    call(TORCH, "make", state, "ATROUS" if arguments.multi_atrous else "PLAIN")
+    call(*TORCH, "make", state, "ATROUS" if arguments.multi_atrous else "PLAIN")
     prepared = prepare(preset, state, arguments)
     with ExitStack() as stack:
-        commands = [(TORCH, "serve", state, cores)]
-        commands += [(OURS, "serve", preset, runtime, cores) for runtime in arguments.runtimes]
+        commands = [(*TORCH, "serve", state, cores)]
+        commands += [(*OURS, "serve", preset, runtime, cores) for runtime in arguments.runtimes]
         workers = [stack.enter_context(Worker(command)) for command in commands]
         missing = {name: why for worker in workers for name, why in worker.missing.items()}
         found = {
@@ -121,9 +121,9 @@ def end_to_end(arguments, cores):
     kinds["short side 256, batch 16"] = {"batch": 16, "converter": own}
     found = {"photographs": len(files), "missing": missing, "settings": {}}
     with ExitStack() as stack:
-        commands = [(ORIGINAL, cores)]
+        commands = [(*ORIGINAL, cores)]
         commands += [
-            (OURS, "serve-files", "embedded", runtime, cores) for runtime in arguments.runtimes
+            (*OURS, "serve-files", "embedded", runtime, cores) for runtime in arguments.runtimes
         ]
         workers = [stack.enter_context(Worker(command)) for command in commands]
         for name, work in kinds.items():
@@ -149,7 +149,7 @@ def growth(arguments, preset, cores):
             points = [(224, 8)]
             if threads == cores:
                 points += [(size, 1) for size in SIZES] + [(224, batch) for batch in BATCHES]
-            with Worker([OURS, "serve", preset, runtime, threads]) as worker:
+            with Worker([*OURS, "serve", preset, runtime, threads]) as worker:
                 for size, batch in dict.fromkeys(points):
                     work = {"batch": batch, "size": size}
                     times = turns([worker], arguments.rounds, {}, **work)
@@ -166,17 +166,21 @@ def growth(arguments, preset, cores):
 def prepare(preset, state, arguments):
     photos = arguments.photos or "none"
     sizes = ",".join(str(size) for size, _ in settings_of(arguments))
-    printed = call(OURS, "prepare", preset, state, photos, sizes, *arguments.runtimes)
+    printed = call(*OURS, "prepare", preset, state, photos, sizes, *arguments.runtimes)
     return json.loads(printed.splitlines()[-1])
 
 
 def call(*command):
     """What a script of ours prints."""
     done = subprocess.run(
-        [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, *map(str, command)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=with_tools(),
     )
     if done.returncode:
-        raise SystemExit(f"{command[0]} ended with status {done.returncode}.")
+        raise SystemExit(f"{command[1]} ended with status {done.returncode}.")
     return done.stdout
 
 

@@ -1,6 +1,6 @@
 """Trains DOLG-R50 with ArcFace in PyTorch: the step that `benchmark.py training` compares with.
 
-Usage, by a `Worker` of _benchmark_common.py: python _training_pytorch_reference.py BATCH SIZE
+Usage, by a `Worker` of benchmarks/common.py: python -m benchmarks.training_pytorch BATCH SIZE
 CLASSES DIM
 """
 
@@ -8,10 +8,11 @@ import math
 import sys
 
 import torch
-from _benchmark_common import serve
-from _official_pytorch_reference import DOLG, MEAN, STD
+from references.official_pytorch import DOLG, MEAN, STD
 from torch import nn
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
+
+from benchmarks.common import serve
 
 WARM_UP = 3
 

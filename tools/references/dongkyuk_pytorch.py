@@ -1,14 +1,14 @@
 """Runs dongkyuk's DOLG, rewritten from its description, in a process without TensorFlow.
 
-Usage: python _dongkyuk_pytorch_reference.py CHECKPOINT IMAGES.npz OUT.npz
+Usage: python references/dongkyuk_pytorch.py CHECKPOINT IMAGES.npz OUT.npz
 
-Files as in _official_pytorch_reference.py; the attention has as many channels as the local feature.
+Files as in references/official_pytorch.py; the attention has as many channels as the local feature.
 """
 
 import sys
 
 import torch
-from _official_pytorch_reference import (
+from official_pytorch import (  # beside this script
     TARGET,
     GeM,
     count_blocks,

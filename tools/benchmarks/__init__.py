@@ -1,0 +1,1 @@
+"""The parts of tools/benchmark.py, and the processes that they time."""

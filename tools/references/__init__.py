@@ -1,0 +1,1 @@
+"""The upstream networks in their own frameworks, written for this project, to compare with."""
