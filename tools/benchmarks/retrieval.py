@@ -4,7 +4,7 @@
 
 The descriptors are synthetic: groups of some twenty that lie near each other, as photographs of one
 place do, in a space of 64 dimensions turned into 512. Exact search is timed beside NumPy's own
-(a matrix product, then argpartition), in turn, and its memory measured in a process of its own.
+(a matrix product, then argpartition) and the search of faiss' flat index, in turn, and its memory measured in a process of its own.
 What approximate search finds is counted against the exact neighbours of queries that it has not
 been tuned on. The evaluation is of synthetic descriptors in the numbers of Revisited Paris, with
 as many distractors as there are rows.
@@ -97,17 +97,24 @@ def measure(file, kinds, rounds):
         {
             "NumPy": timed(lambda: by_numpy(descriptors, queries)),
             "exact": timed(lambda: exact.search(queries, K)),
+            "faiss": timed(lambda: by_faiss(descriptors, queries)),
             "exact, one query": timed(lambda: exact.search(queries[:1], K)),
+            "faiss, one query": timed(lambda: by_faiss(descriptors, queries[:1])),
         },
         rounds,
     )
     wanted = by_numpy(descriptors, queries)[0]
     assert np.allclose(exact.search(queries, K)[0], wanted, atol=1e-5)
+    assert np.allclose(by_faiss(descriptors, queries)[0], wanted, atol=1e-5)
     found = {
         "rows": len(descriptors),
         "exact": {
             "seconds": times,
             "NumPy takes times as long": ratio(times, "NumPy", "exact"),
+            "faiss takes times as long": ratio(times, "faiss", "exact"),
+            "faiss takes times as long, one query": ratio(
+                times, "faiss, one query", "exact, one query"
+            ),
             "peak memory / data": in_a_process(peak_of_exact, file),
         },
     }
@@ -133,6 +140,13 @@ def measure(file, kinds, rounds):
             "parameters": index.parameters,
         }
     return found
+
+
+def by_faiss(descriptors, queries):
+    """(scores, places) of the K nearest by the search of faiss' flat index, without its copy."""
+    import faiss
+
+    return faiss.knn(queries, descriptors, K, faiss.METRIC_INNER_PRODUCT)
 
 
 def by_numpy(descriptors, queries):
@@ -241,7 +255,9 @@ def markdown(found):
     lines.append(line("NumPy", seconds["NumPy"], "1"))
     faster = f"{exact['NumPy takes times as long']} × NumPy"
     lines.append(line("exact", seconds["exact"], faster))
+    lines.append(line("faiss, flat", seconds["faiss"], ""))
     lines.append(line("exact, one query", seconds["exact, one query"], ""))
+    lines.append(line("faiss, flat, one query", seconds["faiss, one query"], ""))
     for kind in set(found) - {"rows", "exact"}:
         each = found[kind]
         faster = f"{each['times as fast as exact']} × exact"
