@@ -13,7 +13,7 @@ from dolg_zoo.retrieval.search.exact import Exact
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, ranked
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval.search.ranking.weighted import Search
+    from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dolg_zoo.weights.hub.cache import hash_in_cache
-from dolg_zoo.weights.hub.request import COMMIT, SHA256, Request
+from dolg_zoo.weights.hub.verified_download import COMMIT, SHA256, Request
 from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry, RemoteFile
 
 _HUB_URL = re.compile(

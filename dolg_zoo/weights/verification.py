@@ -15,7 +15,7 @@ from dolg_zoo._util.json_files import json_object
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
 from dolg_zoo.weights.hub.cache import cached_path
-from dolg_zoo.weights.hub.request import SHA256, Request
+from dolg_zoo.weights.hub.verified_download import SHA256, Request
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,

@@ -4,10 +4,10 @@
 
 The descriptors are synthetic: groups of some twenty that lie near each other, as photographs of one
 place do, in a space of 64 dimensions turned into 512. Exact search is timed beside NumPy's own
-(a matrix product, then argpartition) and the search of faiss' flat index, in turn, and its memory measured in a process of its own.
-What approximate search finds is counted against the exact neighbours of queries that it has not
-been tuned on. The evaluation is of synthetic descriptors in the numbers of Revisited Paris, with
-as many distractors as there are rows.
+(a matrix product, then argpartition) and the search of faiss' flat index, in turn. Its memory is
+measured in a process of its own. What approximate search finds is counted against the exact
+neighbours of queries that it has not been tuned on. The evaluation is of synthetic descriptors in
+the numbers of Revisited Paris, with as many distractors as there are rows.
 
 With `--photos DIR` the extraction of these photographs is timed as well, from the files to the
 store, beside the bare network on the same images as arrays: what it takes more is what is not the

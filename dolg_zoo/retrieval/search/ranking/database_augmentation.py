@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.progress import track
-from dolg_zoo.retrieval.search.ranking.weighted import Search, added
+from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search, added
 
 ROWS = 4096  # searched for at a time
 

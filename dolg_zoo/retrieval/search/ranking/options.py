@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
+from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search
 from dolg_zoo.retrieval.search.ranking.query_expansion import expand_queries
 from dolg_zoo.retrieval.search.ranking.reciprocal import rerank
-from dolg_zoo.retrieval.search.ranking.weighted import Search
 
 MAX_LIST = 4096
 """The longest list that is re-ranked: memory and time grow with its square."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.retrieval.search.ranking.weighted import Search, added
+from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search, added
 
 
 def expand_queries(
