@@ -40,7 +40,9 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     try:
         with unfinished.open("xb") as file:
             yield file
-        put(unfinished, path)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
     except BaseException as error:
         with suppress(OSError):
             unfinished.unlink()
@@ -105,7 +107,7 @@ def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = N
     path = Path(path)
     for file in [made, *made.rglob("*")]:
         if file.is_file():
-            with file.open("rb+") as opened:
+            with file.open("rb+" if os.name == "nt" else "rb") as opened:
                 os.fsync(opened.fileno())
     if not made.is_dir():
         made.replace(path)

@@ -1,8 +1,10 @@
 """Files and folders that are there whole or not at all, whatever happens while they are written."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -218,3 +220,24 @@ def test_each_byte_is_on_the_disk_before_the_move(tmp_path, monkeypatch):
         file.write(b"x")
     assert len(events) == 2
     assert events[1] == "moved"
+
+
+def test_a_file_that_may_only_be_read_is_replaced_and_keeps_its_rights():
+    # its folder may be written to, which is all that a move asks for
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    path = folder / "f"
+    user = os.geteuid()
+    try:
+        if user == 0:  # who may write to any file
+            os.seteuid(65534)
+        path.write_text("old")
+        path.chmod(0o444)
+        with replacing(path) as file:
+            Path(file.name).chmod(0o444)
+            file.write(b"new")
+        assert path.read_text() == "new"
+        assert path.stat().st_mode & 0o777 == 0o444
+    finally:
+        os.seteuid(user)
+        shutil.rmtree(folder)
