@@ -236,8 +236,11 @@ def _state_of(path: Path) -> tuple[int, int]:
 
 
 def _is_outdated(id: str, folder: Path) -> bool:
-    name, *state, _ = json.loads(id)
-    return tuple(state) != _state_of(folder / name)
+    try:
+        name, *state, _ = json.loads(id)
+        return tuple(state) != _state_of(folder / name)
+    except (ValueError, TypeError):  # no id that `_id_of` made
+        return True
 
 
 def _warn(reason: object) -> None:

@@ -321,3 +321,14 @@ def test_without_a_home_nothing_is_kept_and_that_is_said(build, monkeypatch, tmp
     assert len(build()) == 4
     assert len(caplog.records) == 1 and "DOLG_ZOO_CACHE" in caplog.records[0].getMessage()
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("id", ["no JSON", "[]", '["a.jpg", 1, 2]', '[{"a": 1}, 1, 2, null]', "7"])
+def test_an_id_that_is_not_ours_costs_no_search(build, cache_dir, monkeypatch, id):
+    monkeypatch.setattr(cache_module, "SPARE", 0)
+    build()
+    store = DescriptorStore.open(the_store(cache_dir))
+    more = 5  # most of the store
+    store.append([f"{id}{' ' * n}" for n in range(more)], np.ones((more, store.dim), np.float32))
+    assert build().reused == 4
+    assert len(DescriptorStore.open(the_store(cache_dir))) == 4
