@@ -222,7 +222,7 @@ def _open_store(
 def _id_of(image: Path | Crop, folder: Path) -> str:
     """Path, bytes, time of the last change and box of an image; asked for before it is read."""
     path, box = (image.source, list(image.box)) if isinstance(image, Crop) else (image, None)
-    name = Path(os.path.relpath(cast("Path", path), folder)).as_posix()
+    name = os.path.relpath(cast("Path", path), folder).replace(os.sep, "/")
     # JSON has an ASCII text for any file name, and another for any other
     return json.dumps([name, *_state_of(cast("Path", path)), box])
 
