@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dolg_zoo._util.arguments import one_of
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.compiled import CompiledDOLG, compile_model
 from dolg_zoo.embedders.fingerprint import fingerprint, name_of_model
@@ -190,9 +191,9 @@ class DOLG(ImageEmbedder, keras.Model):
                     f" num_classes={num_classes!r} and {sorted(settings)}."
                 )
             return MarginClassifier(self, head)
-        if head not in MARGIN_HEADS:
-            raise ValueError(f"head must be one of {', '.join(MARGIN_HEADS)}, got {head!r}.")
-        head = MARGIN_HEADS[head](num_classes, name="margin_head", **settings)
+        head = MARGIN_HEADS[one_of("head", head, MARGIN_HEADS)](
+            num_classes, name="margin_head", **settings
+        )
         return MarginClassifier(self, head)
 
     def save_to_preset(

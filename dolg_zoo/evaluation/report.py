@@ -75,13 +75,13 @@ class Report:
 def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> dict[str, Any]:
     """Return the settings that a model's descriptors depend on."""
     converter = model.image_converter.to_config()
-    # what a preset would choose may not be what was chosen
-    of_preset = {name: converter.pop(name) for name in ("scales", "crop_queries")}
+    for name in ("scales", "crop_queries"):  # what a preset would choose may not be what was chosen
+        del converter[name]
     return {
         "preset": name_of_model(model),
         "model_id": model.model_id,
         "dim": model.descriptor_dim,
-        "scales": list(of_preset["scales"] if scales is None else scales),
+        "scales": list(model.image_converter.scales_or_own(scales)),
         "image_converter": converter,
         "dolg_zoo_version": __version__,
     }

@@ -7,13 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import ManifestError
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
