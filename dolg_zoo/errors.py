@@ -21,6 +21,7 @@ __all__ = [
     "DivergedError",
     "DownloadError",
     "ExportError",
+    "ExtraMissingError",
     "GroundTruthError",
     "ManifestError",
     "PortingError",
@@ -145,6 +146,10 @@ class PublishError(DOLGZooError):
 
 class RuntimeMissingError(DOLGZooError, ValueError):
     """A runtime is not installed, or does not support the precision on this machine."""
+
+
+class ExtraMissingError(DOLGZooError, ImportError):
+    """A package of an extra is not installed; the message names the extra."""
 
 
 class CompilationError(DOLGZooError, RuntimeError):

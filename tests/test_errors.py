@@ -16,6 +16,7 @@ BUILTIN = {
     ],
     RuntimeError: ["CompilationError", "RayError", "WorkerLostError"],
     ArithmeticError: ["DivergedError"],
+    ImportError: ["ExtraMissingError"],
 }
 
 

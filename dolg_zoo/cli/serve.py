@@ -12,6 +12,7 @@ from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Images, Preset, Runtime
 from dolg_zoo.cli.reporting import note
 from dolg_zoo.cli.where import check_where, open_where
+from dolg_zoo.errors import ExtraMissingError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -54,7 +55,7 @@ def serve(
       dolg serve photos/
     """
     if find_spec("gradio") is None:
-        raise ModuleNotFoundError("gradio is not installed: pip install 'dolg-zoo[demo]'")
+        raise ExtraMissingError("gradio is not installed: pip install 'dolg-zoo[demo]'")
     check_where(where, None, images)
     from dolg_zoo.serving import SearchDesk
     from dolg_zoo.serving.launch import start

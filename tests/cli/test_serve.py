@@ -34,6 +34,7 @@ def test_what_is_missing_is_named_with_its_extra(dolg, photos, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     done = dolg("serve", photos)
     assert done.code == 1 and "pip install 'dolg-zoo[demo]'" in done.err
+    assert "unexpected" not in done.err
 
 
 def test_a_folder_that_is_not_there_is_named(dolg, tmp_path, started):

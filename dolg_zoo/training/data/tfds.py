@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.errors import DataError
+from dolg_zoo.errors import DataError, ExtraMissingError
 from dolg_zoo.training.data.examples import Examples
 
 MAX_BYTES = 2**34
@@ -31,12 +31,12 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
     Raises:
         DataError: if there is no such data set or split, if it is not one of labelled 8-bit images,
             or if it takes more than `MAX_BYTES`.
-        ImportError: if tensorflow-datasets is not installed.
+        ExtraMissingError: if tensorflow-datasets is not installed.
     """
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise ImportError(
+        raise ExtraMissingError(
             f"The data set {name!r} needs tensorflow-datasets: pip install 'dolg-zoo[recipes]'."
         ) from error
     builder = _builder(tfds, name, data_dir)
