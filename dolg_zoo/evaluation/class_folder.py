@@ -74,7 +74,7 @@ class ClassFolder:
 
         Raises:
             ValueError: if no class has two images that can be read, or `ranking.dba` is not 0.
-            OSError: if something cannot be read, or the descriptors cannot be kept.
+            OSError: if a file or folder cannot be read.
         """
         ranking = ranking or Ranking()
         if ranking.dba:

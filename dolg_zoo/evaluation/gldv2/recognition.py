@@ -115,7 +115,7 @@ class Recognition:
         Raises:
             StoreError: if a store was made otherwise than what it is compared with.
             ValueError: if nothing can be embedded, or `neighbours` is below 1.
-            OSError: if something cannot be read, or the descriptors cannot be kept.
+            OSError: if a file or folder cannot be read.
         """
         whole_number("neighbours", neighbours, 1)
         ranking = ranking or Ranking()

@@ -98,7 +98,7 @@ class Retrieval:
         Raises:
             StoreError: if a store was made otherwise than what it is compared with.
             ValueError: if nothing can be embedded.
-            OSError: if something cannot be read, or the descriptors cannot be kept.
+            OSError: if a file or folder cannot be read.
         """
         ranking = ranking or Ranking()
         compared = Compared.of(self.index, self.queries, model, scales, progress)

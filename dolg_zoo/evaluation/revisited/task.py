@@ -91,8 +91,8 @@ class Revisited:
     ) -> Report:
         """Return the scores of a model.
 
-        Without ranking, distractors are read a part at a time; with options they are held in
-        memory, twice with database augmentation.
+        Without `ranking`, distractors are read in parts. With it, all are held in memory, and
+        database augmentation takes twice that memory.
 
         Args:
             model: the model to embed with.
@@ -104,10 +104,11 @@ class Revisited:
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if the distractors were made otherwise, or are damaged.
+            StoreError: if the distractors were made with another model or other scales, or are
+                damaged.
             ValueError: if an image cannot be read; the descriptors of all others are kept for the
                 next time.
-            OSError: if something cannot be read, or the descriptors cannot be kept.
+            OSError: if a file or folder cannot be read.
         """
         ranking = ranking or Ranking()
         more = Collection([], model.descriptor_dim, lambda: iter(()))
