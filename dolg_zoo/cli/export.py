@@ -77,7 +77,7 @@ def export(
     max_loss: Annotated[
         float,
         typer.Option(
-            metavar="MAP", min=0, help="For --check: write nothing if the mAP falls by more."
+            metavar="MAP", min=0, help="With --check: write nothing if mAP falls by more than this."
         ),
     ] = 0.01,
     force: Annotated[
@@ -85,7 +85,7 @@ def export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a preset as a file for other servers: RGB images (uint8) in, descriptors out.
+    """Write a preset as a file for model servers: RGB images (uint8) in, descriptors out.
 
     The file is loaded again and compared with the preset before it gets its final name. Resizing
     is not part of the file; a record in it says how images must be resized.

@@ -45,7 +45,7 @@ def index(
         typer.Option(
             metavar="KIND",
             callback=_kind,
-            help="exact; hnsw or ivfpq: approximate and faster; auto: by the number of images.",
+            help="exact; hnsw or ivfpq: approximate, faster; auto: chosen by the number of images.",
         ),
     ] = "auto",
     recall: Annotated[

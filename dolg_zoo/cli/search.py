@@ -85,7 +85,7 @@ def search(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Search a folder or an index for images that show the same as a query image.
+    """Search a folder or an index for images of the object or place in a query image.
 
     The descriptors of a folder are cached: the next search embeds only new and changed images.
     `dolg index` makes an index.

@@ -30,7 +30,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Without CONFIG: photographs, a subfolder for each class.",
+            help="Without CONFIG: a folder of images with one subfolder per class.",
             show_default=False,
         ),
     ] = None,

@@ -32,7 +32,7 @@ def verify(
 ) -> None:
     """Verify the sha256 of cached presets, and repair them.
 
-    Each file with another sha256 is named, with the expected one.
+    Lists each file whose sha256 differs, with the expected sha256.
 
     The exit status is 1 if a file is bad and was not repaired.
 

@@ -41,8 +41,8 @@ class ImageEmbedder:
         image_converter: resizes an image for the network.
         descriptor_dim: the dimension of a descriptor.
         metadata: facts about the weights: name, license, provenance and so on.
-        model_id: 32 hexadecimal digits; models with equal descriptors, except for rounding, have
-            the same.
+        model_id: 32 hexadecimal digits; equal for models whose descriptors are equal up to
+            rounding.
     """
 
     if TYPE_CHECKING:  # a property here would keep subclasses from setting an attribute

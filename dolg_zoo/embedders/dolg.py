@@ -66,7 +66,8 @@ class DOLG(ImageEmbedder, keras.Model):
         metadata: facts about the weights: name, license, provenance and so on.
 
     Raises:
-        ValueError: if the network does not take what the converter gives: RGB, or of another size.
+        ValueError: if the input of the network does not match the output of the converter: not RGB,
+            or another size.
     """
 
     def __init__(
@@ -175,8 +176,8 @@ class DOLG(ImageEmbedder, keras.Model):
 
         Args:
             num_classes: number of classes; not needed with a layer as head.
-            head: "arcface", "subcenter_arcface", "curricularface" or "cosine", with centers of its
-                own; or such a layer, as `load_margin_head` gives.
+            head: "arcface", "subcenter_arcface", "curricularface" or "cosine", with new centers; or
+                a head layer, such as `load_margin_head` returns.
             settings: arguments of the head, such as `scale` and `margin`, if it is given by name.
 
         Raises:
@@ -202,7 +203,7 @@ class DOLG(ImageEmbedder, keras.Model):
         margin_head: keras.layers.Layer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the model as a preset folder; `from_preset` gives the same bits again.
+        """Write the model as a preset folder; `from_preset` restores the weights bit for bit.
 
         Args:
             folder: the folder; a preset in it is replaced, with its margin head.
@@ -237,7 +238,7 @@ class DOLG(ImageEmbedder, keras.Model):
 
     @property
     def model_id(self) -> str:
-        """32 hexadecimal digits that are the same where descriptors are; from the weights."""
+        """32 hexadecimal digits of the weights; equal for models with equal descriptors."""
         return fingerprint(self)
 
     def compile_for_inference(
@@ -283,9 +284,9 @@ class DOLG(ImageEmbedder, keras.Model):
     ) -> ImageEmbedder:
         """Return the embedder for a runtime and precision: this model itself, or its compiled form.
 
-        If no runtime is named, that is the default runtime for a preset in float32, and this model
-        for any other: it may be trained at any moment, and compiling it each time takes longer
-        than it saves.
+        Without `runtime`, a preset in float32 uses the default runtime. Any other model is returned
+        as it is at float32: it may be trained between calls, and compiling it again costs more than
+        it saves.
         """
         precision = precision or "float32"
         if runtime is None and precision == "float32":
@@ -314,7 +315,7 @@ class DOLG(ImageEmbedder, keras.Model):
         accept: Callable[[CompiledDOLG], dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
-        """Write the model as a file for other servers: RGB images (uint8) in, descriptors out.
+        """Write the model as a file for model servers: RGB images (uint8) in, descriptors out.
 
         Normalisation is part of the file, resizing is not: a record in the file, or beside it,
         says how images must be resized (`image_converter`). The file is loaded again by its own
@@ -330,8 +331,9 @@ class DOLG(ImageEmbedder, keras.Model):
                 .tflite. An export that is there is replaced.
             format: "savedmodel", also called "tf_saved_model"; "onnx"; "openvino"; "litert".
             verbose: whether to print the path, as Keras does.
-            input_signature: calls `keras.Model.export` instead, as its other keywords and its
-                format "torch" do; then nothing of this description holds.
+            input_signature: if given, `keras.Model.export` is called instead, and the rest of this
+                docstring does not apply. Other keywords of Keras and the format "torch" do the
+                same.
             precision: "float32" or "int8"; "int8" changes descriptors.
             size: (height, width) of all images; None for any size, if the network allows it.
                 "litert" needs a size unless the image converter gives all images the same one.
@@ -340,8 +342,8 @@ class DOLG(ImageEmbedder, keras.Model):
                 raises an error to refuse the export; what it returns is added to the result.
 
         Returns:
-            path, format, precision, size, bytes, distance (the largest norm of a difference of
-            descriptors) and cosine_to_model.
+            path, format, precision, size, bytes, distance (the largest L2 distance between the
+            descriptors of the model and of the export) and cosine_to_model.
 
         Raises:
             ExportError: if the model cannot be exported this way, or a "float32" descriptor
@@ -374,9 +376,9 @@ class DOLG(ImageEmbedder, keras.Model):
         model.explain("query.jpg", "photos/rocket.jpg").save("why.png")
         ```
 
-        A descriptor is the sum of a global part and of a contribution of each position of the
-        local feature map. So the cosine similarity of two descriptors is such a sum too. It is
-        computed in float64, and the parts sum to the score.
+        A descriptor is a global part plus one contribution per position of the local feature map.
+        So the cosine similarity of two descriptors is a sum of such parts. It is computed in
+        float64, and the parts sum to the score.
 
         Args:
             image: a path, a PIL image, an array or a `Crop`.

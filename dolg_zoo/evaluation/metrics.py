@@ -35,7 +35,7 @@ def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np
 
     Args:
         relevant_in_rank_order: (..., ranks), whether the result at each rank, best first, is
-            relevant. All that is relevant must be in it.
+            relevant. It must contain all relevant results.
 
     Returns:
         (...), from 0 to 1.
@@ -78,7 +78,8 @@ def leave_one_out_each(
     Args:
         descriptors: (images, dim); compared by cosine.
         labels: (images,).
-        queries: (images, dim), the images' descriptors as queries, if they are others.
+        queries: (images, dim), the descriptors to use when an image is the query, if different from
+            `descriptors`.
         first: (images, n), re-ranked results, which come before all others; see `ranks`.
 
     Returns:
@@ -98,13 +99,13 @@ def query_gallery(
     gallery_descriptors: np.ndarray,
     gallery_labels: Sequence,
 ) -> RetrievalScores:
-    """Scores of queries against a gallery that they are no part of.
+    """Scores of queries against a separate gallery.
 
     Args:
         query_descriptors: (queries, dim).
         query_labels: (queries,).
         gallery_descriptors: (images, dim).
-        gallery_labels: (images,); what bears the query's label is relevant.
+        gallery_labels: (images,); images with the query's label are relevant.
 
     Raises:
         ValueError: if the shapes do not agree, a descriptor is not finite, or no query has

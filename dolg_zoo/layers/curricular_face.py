@@ -1,4 +1,4 @@
-"""CurricularFace: a margin, and wrong classes that weigh the more the better the model gets."""
+"""CurricularFace: a margin, and hard classes whose weight increases as training progresses."""
 
 import math
 
@@ -15,26 +15,26 @@ class CurricularFace(MarginHead):
 
     With θ the angle between a descriptor and a class's center, the logit is scale times
 
-    - for the right class cos(θ + margin); where θ ≥ π − margin, from where on that would rise
-      again, cos θ − margin · sin(margin);
-    - for a wrong class cos θ, or cos θ · (t + cos θ) if it is hard: if its cos θ is above the
-      right class's cos(θ + margin).
+    - for the right class: cos(θ + margin) if θ < π − margin, otherwise
+      cos θ − margin · sin(margin), because cos(θ + margin) increases again there;
+    - for a wrong class: cos θ, or cos θ · (t + cos θ) if the class is hard, which means that its
+      cos θ exceeds the right class's cos(θ + margin).
 
-    t is the running mean of the right class's cos θ, from 0 on. In training each batch updates
-    it, before it is used. Take the softmax cross-entropy of the logits.
+    t is the running mean of the right class's cos θ, initially 0. In training, each batch updates t
+    before using it. Take the softmax cross-entropy of the logits.
     Source: Huang et al., "CurricularFace: Adaptive Curriculum Learning Loss for Deep Face
     Recognition" (CVPR 2020, arXiv 2004.00288); defaults of the official DOLG's configuration.
 
-    The centers are the weight `centers` of shape (num_classes, dim), a row a class. Whatever the
-    layer's dtype, weights, computation and output are float32.
+    The centers are the weight `centers` of shape (num_classes, dim), one row per class.
+    Whatever the layer's dtype, weights, computation and output are float32.
 
     Args:
         num_classes: number of classes, at least 1.
         scale: factor of the logits, greater than 0.
         margin: the angle that is added, in radians, from 0 to less than π/2.
-        momentum: the share of t that each update keeps, from 0 to 1.
+        momentum: the momentum of the running mean t, from 0 to 1.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; one of zeros has the
+    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; a zero descriptor has the
         cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
         num_classes − 1. Or descriptors alone, for a prediction: the logits are then
         scale · cos θ.

@@ -1,4 +1,4 @@
-"""DOLG's local branch: what each place shows, and how much it matters."""
+"""DOLG's local branch: local features and their attention weights at each position."""
 
 import keras
 from keras import ops
@@ -12,22 +12,23 @@ class DOLGLocalBranch(keras.layers.Layer):
     """The local map: at each place a unit vector over the channels, times its attention.
 
     (MultiAtrous → 1×1 convolution → ReLU) → 1×1 convolution → batch norm → x; the attention is
-    softplus(1×1 convolution(ReLU(x))) and the result softplus · x / ‖x‖, the norm being taken
-    over the channels of each place by itself.
+    softplus(1×1 convolution(ReLU(x))) and the result softplus · x / ‖x‖. The norm is computed over
+    the channels at each position separately.
     Source: arXiv 2108.02927, section 3.2, and the official code for what the paper leaves open.
 
     Args:
-        IMG_SIZE: accepted for the seed's sake (innat/DOLG-TensorFlow) and not needed: any size
-            of map will do.
+        IMG_SIZE: ignored; accepted for compatibility with innat/DOLG-TensorFlow. The feature map
+            can have any size.
         filters: channels of the local map.
         dilation_rates: MultiAtrous' dilations; empty for none, as in the released weights.
         atrous_filters: channels of each branch of MultiAtrous.
         atrous_pointwise: whether MultiAtrous has a 1×1 branch.
         use_bias: whether the convolution before the batch norm has a bias.
-        attention_channels: 1 for one weight a place, or `filters` for one a place and channel.
+        attention_channels: 1 for one weight per position, or `filters` for one per position and
+            channel.
         bn_epsilon: the batch norm's epsilon.
-        pool: return the map's mean over all places instead of the map. The normalised map is
-            then never built: with one weight a place the mean is a matrix–vector product.
+        pool: return the mean over all positions instead of the map. The normalised map is then not
+            built: with one weight per position, the mean is a matrix–vector product.
 
     Input: (batch, height, width, channels), height and width may be unknown.
     Output: (batch, height, width, filters), or (batch, filters) with `pool`.

@@ -21,14 +21,14 @@ def checked_dilations(rates) -> tuple[int, ...]:
 class MultiAtrous(keras.layers.Layer):
     """Branches over one map, joined along the channels.
 
-    In this order: the average over all places (1×1 convolution, ReLU, spread over the map again);
+    In this order: global average pooling (then 1×1 convolution, ReLU, broadcast over the map);
     a 1×1 convolution if `pointwise`; a 3×3 convolution for each dilation. All have a bias.
     Source: the paper's multi-atrous module (arXiv 2108.02927, section 3.2), which takes it from
     ASPP (arXiv 1706.05587).
 
     Args:
         filters: channels of each branch.
-        dilation_rates: the dilations, each at least 1, in places of the map.
+        dilation_rates: the dilation rates, each at least 1, in feature-map positions.
         pointwise: whether there is a 1×1 branch.
 
     Input: (batch, height, width, channels), height and width may be unknown.

@@ -23,21 +23,22 @@ def _checked(shapes):
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class OrthogonalFusion(keras.layers.Layer):
-    """The global vector beside the part of the local vectors that is orthogonal to it.
+    """Joins the global vector and the component of each local vector that is orthogonal to it.
 
-    At each place: orthogonal = local − (global·local / global·global) · global, and the output is
-    [global, orthogonal] along the channels. A zero global vector takes nothing away.
+    At each position: orthogonal = local − (global·local / global·global) · global, and the output
+    is [global, orthogonal] along the channels. With a zero global vector, orthogonal = local.
     Source: arXiv 2108.02927, section 3.3.
 
-    The projection is linear in the local vector, so the mean of the fused map is the fusion of
-    the local map's mean: give that mean instead of the map, and no map is ever built.
+    The projection is linear in the local vector, so the mean of the fused map equals the fusion of
+    the mean of the local map. Pass that mean instead of the map to avoid building the fused map.
 
     Input: [local, global]: local (batch, height, width, channels), height and width may be
         unknown, or its mean (batch, channels); global (batch, channels).
     Output: (batch, height, width, 2 × channels) for a map, (batch, 2 × channels) for a mean.
 
     Raises:
-        ValueError: if they are not two, differ in batch or channels, or are of other ranks.
+        ValueError: if there are not exactly two inputs, if their batch or channel sizes differ, or
+            if their ranks are wrong.
     """
 
     def call(self, inputs):

@@ -70,9 +70,9 @@ class SubCenterArcFace(MarginHead):
         margin: the angle that is added, in radians, from 0 to less than π/2: of all classes,
             until `set_margins` gives each its own.
 
-    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; one of zeros has the
+    Input: [descriptors, labels]: descriptors (batch, dim) of any norm; a zero descriptor has the
         cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
-        num_classes − 1. Or descriptors alone, for a prediction: no margin is then put on.
+        num_classes − 1. Or descriptors alone, for inference: then no margin is added.
     Output: float32, (batch, num_classes), from −scale to scale.
 
     Raises:

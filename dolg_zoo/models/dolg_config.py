@@ -27,8 +27,8 @@ class DOLGConfig:
     Attributes:
         backbone: name of the backbone in `dolg_zoo.backbones.BACKBONES`, or None for one that
             the user brings.
-        taps: the backbone's local and global map, as levels ("P4" has stride 16, "P5" 32) or
-            layer names.
+        taps: the backbone outputs for the local and the global branch, given as levels ("P4" has
+            stride 16, "P5" stride 32) or layer names.
         input_shape: (height, width, channels); None where any size will do.
         dilation_rates: MultiAtrous' dilations; empty for no MultiAtrous.
         atrous_filters: channels of each branch of MultiAtrous.
@@ -41,7 +41,7 @@ class DOLGConfig:
         gem_p: GeM's power, or its first value where it is learned.
         gem_power: "shared", "channel" or "fixed": see `GeneralizedMeanPooling2D`.
         gem_epsilon: GeM's lower bound.
-        mean: with `std`, one number a channel: the network starts with (x / 255 − mean) / std,
+        mean: with `std`, one number per channel: the network starts with (x / 255 − mean) / std,
             for x in [0, 255]. None: it takes x as it is.
         std: see `mean`; all greater than 0.
         whitened_dim: dimension of the descriptor after whitening; None for none.

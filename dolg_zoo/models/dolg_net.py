@@ -32,8 +32,8 @@ class DOLGNet(keras.Model):
         has that; or (batch, num_classes).
 
     Raises:
-        ValueError: if the backbone has not one input and two maps as outputs, or is not
-            functional; if there is none, or two.
+        ValueError: if the backbone is not functional, or does not have one input and two feature
+            maps as outputs; if neither or both of `backbone` and `config.backbone` are given.
     """
 
     def __init__(
@@ -113,7 +113,10 @@ class DOLGNet(keras.Model):
         self.config = config
 
     def build_graph(self) -> keras.Model:
-        """Return the same network as a plain functional model, under the name the seed gave it."""
+        """Return the same network as a plain functional model.
+
+        The method has its name in innat/DOLG-TensorFlow too.
+        """
         return keras.Model(self.inputs, self.outputs, name=self.name)
 
     def get_config(self):

@@ -32,19 +32,19 @@ class ImageConverter:
     Attributes:
         size: in pixels; its meaning depends on `mode`. A pair is (height, width).
         mode: "squash" gives `size` x `size`, or the pair, whatever the aspect ratio;
-            "short_side" and "long_side" bring that side to `size` and keep the aspect ratio (the
-            former only up to 4 : 1, a longer image is squeezed to that); "max_side" keeps the
-            image's own size, but first shrinks one whose long side exceeds `size` to that, with
-            antialiasing; "original" keeps it whatever it is, and `size` must be None.
+            "short_side" and "long_side" resize that side to `size` and keep the aspect ratio
+            ("short_side" limits it to 4 : 1); "max_side" keeps the image size, unless the long side
+            exceeds `size`: then it shrinks the image to that long side, with antialiasing;
+            "original" keeps the image size, and `size` must be None.
         multiple_of: both sides are brought to the nearest multiple of this, at least one.
         interpolation: "bilinear" or "bicubic".
         antialias: whether the filter widens as an image shrinks (Pillow's `resize`), or always
             takes the nearest 2 x 2 (bilinear) or 4 x 4 (bicubic) pixels, with pixel centres at
-            one half; bilinear is then `cv2.resize` of the official DOLG code, to a rounding.
+            one half; bilinear is then `cv2.resize` of the official DOLG code, up to rounding.
         scales: a model describes an image at each of these multiples of the size, unless told
             otherwise, from above 0 up to 8.
-        crop_queries: whether the model's published figures are for queries that were cropped to
-            the box of what is sought, as `Crop` does; says how to evaluate, changes no image.
+        crop_queries: whether the published results use queries cropped to the object's bounding box
+            (see `Crop`). It affects evaluation only; the converter does not crop.
 
     Raises:
         ValueError: a setting has a wrong type or value.

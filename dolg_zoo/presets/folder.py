@@ -1,6 +1,6 @@
 """The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5.
 
-With the head that the network was trained under, if that is known: margin_head.npz.
+With the margin head that the network was trained with, if it is known: margin_head.npz.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def write_preset(
     Args:
         folder: the folder to write to.
         preset: the preset to write.
-        margin_head: the head that the network was trained under, for those who train on.
+        margin_head: the margin head that the network was trained with, to continue training.
 
     Returns:
         The preset with the metadata that was written, as `read_preset` would give it.
@@ -117,11 +117,11 @@ def read_preset(
 
     Args:
         folder: the folder.
-        known: sha256 of files in it, by name, that have just been worked out: to spare doing it
-            again for a large one.
+        known: sha256 of files in the folder, by name, if already computed; avoids hashing a large
+            file again.
         load_weights: False for the same network with random weights.
-        dtype: a dtype policy of the layers; None for Keras's global one, or for that which a
-            backbone that the preset describes was saved with.
+        dtype: a dtype policy of the layers; None: Keras's global policy; a backbone that is stored
+            in the preset keeps the policy it was saved with.
 
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
@@ -155,7 +155,7 @@ def read_preset(
 
 
 def read_margin_head(folder: str | Path) -> keras.layers.Layer:
-    """Return the head that a preset was trained under, as a layer with its weights.
+    """Return the margin head that a preset was trained with, as a layer with its weights.
 
     Raises:
         PresetError: if the preset keeps none, or its files are not what they should be.

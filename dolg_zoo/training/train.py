@@ -32,10 +32,11 @@ class TrainingResult:
     """What a run came to.
 
     Attributes:
-        preset: the folder of the best model, or of the last where nothing was kept back.
-        history: a row an epoch: epoch, loss, accuracy, learning_rate, seconds and, of the images
-            kept back, map and recall_at_1. Row 0 is the model before training.
-        best_epoch: the epoch that the preset is of, from 1 on.
+        preset: the preset folder of the best model, or of the last one if there is no validation
+            split.
+        history: one row per epoch: epoch, loss, accuracy, learning_rate, seconds and, with
+            validation images, map and recall_at_1. Row 0 is the model before training.
+        best_epoch: the epoch of the saved preset, counted from 1.
         skipped: image to reason, of those that could not be read.
     """
 
@@ -54,7 +55,7 @@ def train(
 ) -> TrainingResult:
     """Trains a model, and writes it as a preset folder.
 
-    A run that was killed goes on from its last checkpoint if it is called again with the same
+    A killed run resumes from its last checkpoint if it is called again with the same
     configuration and folder. Several processes whose TF_CONFIG names them train together; they
     must share the folder.
 
@@ -67,7 +68,7 @@ def train(
     ```
 
     Args:
-        config: all that the run is told.
+        config: the training configuration.
         output: the folder for the preset, the history and the checkpoints.
         relative_to: the folder that relative paths of [data] are relative to.
         say: is called with each line about the progress of the run.
@@ -75,7 +76,7 @@ def train(
     Raises:
         TrainingConfigError: if the configuration does not fit the data, the model or the machine.
         DataError: if there is nothing to train on, or most images cannot be read.
-        DivergedError: if the loss is no finite number; the checkpoint before stays.
+        DivergedError: if the loss is not finite; the previous checkpoint is kept.
         WorkerLostError: if another worker stops.
         OSError: at the end, if the last preset or checkpoint could not be written.
     """

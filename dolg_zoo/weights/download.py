@@ -5,8 +5,8 @@ huggingface_hub does the downloading: its cache, tokens, mirror (`HF_ENDPOINT`),
 flipped on the way or on the disk would pass unseen; every file is therefore hashed here, whether
 it has just arrived or was found in the cache.
 
-That costs little enough to be done at each load: sha256 runs at more than a gigabyte a second, and
-a note of what was verified before would have to be trusted in its place.
+Hashing at each load is cheap: sha256 runs at more than a gigabyte a second. A record of earlier
+checks would itself have to be trusted.
 
 huggingface_hub is imported when it is first needed: it reads its environment at import.
 """
@@ -34,8 +34,8 @@ class RepoSnapshot:
     Attributes:
         folder: their folder in the cache; they have their names in the repository.
         commit: the one commit that all of them are from, 40 hexadecimal digits.
-        sha256: what is known of their hashes, by name: of all that are pinned, and of those of an
-            unpinned repository that the Hub states one for, which are the large ones.
+        sha256: known hashes by file name: all files if pinned; otherwise only files for which the
+            Hub gives a sha256 (the large ones).
     """
 
     folder: Path
@@ -78,8 +78,8 @@ def fetch(
         The file in the cache, to be read only.
 
     Raises:
-        DownloadError: it is not in the cache and cannot be had from the Hub.
-        ChecksumError: the bytes are wrong, and still so after they were fetched once more.
+        DownloadError: it is not in the cache and cannot be downloaded from the Hub.
+        ChecksumError: the sha256 does not match, even after a second download.
     """
     request = Request(file.repo, file.revision, (file.path,), preset, cache_dir)
     return request.pinned(file)
@@ -100,7 +100,7 @@ def fetch_preset(
 
     Raises:
         DownloadError: a file is not in the cache and cannot be had from the Hub.
-        ChecksumError: the bytes are wrong, and still so after they were fetched once more.
+        ChecksumError: the sha256 does not match, even after a second download.
     """
     source = entry.source
     if source is None:
@@ -122,9 +122,10 @@ def fetch_repo(
 ) -> RepoSnapshot:
     """Return verified local copies of some files of a repository that nothing pins.
 
-    A branch or tag is resolved once, and every file is taken from the commit found. Each is held
-    against the hash that the Hub stated for it, on later calls and offline too. The commit is
-    logged, so that it can be pinned; that a branch has moved since the last call is logged as well.
+    A branch or tag is resolved once, and every file is taken from the commit found. Each file is
+    checked against the hash that the Hub states for it, also on later calls and offline. The commit
+    is logged, so that it can be pinned; if a branch has moved since the last call, this is logged
+    too.
     If the Hub cannot be reached, the commit known from the last call is taken.
 
     Args:
@@ -135,7 +136,7 @@ def fetch_repo(
 
     Raises:
         DownloadError: a file is not in the cache and cannot be had from the Hub.
-        ChecksumError: the bytes are wrong, and still so after they were fetched once more.
+        ChecksumError: the sha256 does not match, even after a second download.
     """
     revision = revision or "main"
     request = Request(repo_id, revision, tuple(files), None, cache_dir)

@@ -102,7 +102,7 @@ class Recognition:
     ) -> Report:
         """μAP of a model, or of stored descriptors, by the nearest training images.
 
-        How the neighbours of a query tell its landmark, `recognise` says.
+        `recognise` describes how the nearest neighbours vote for the landmark.
 
         Args:
             model: the model to embed with; not needed if both are stores.
@@ -113,8 +113,10 @@ class Recognition:
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made otherwise than what it is compared with.
-            ValueError: if nothing can be embedded, or `neighbours` is below 1.
+            StoreError: if a store was made with another model or other scales than what it is
+                compared with.
+            ValueError: if there are images to embed but no model, if no image can be embedded, or
+                if `neighbours` is below 1.
             OSError: if a file or folder cannot be read.
         """
         whole_number("neighbours", neighbours, 1)

@@ -96,7 +96,8 @@ class Retrieval:
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made otherwise than what it is compared with.
+            StoreError: if a store was made with another model or other scales than what it is
+                compared with.
             ValueError: if nothing can be embedded.
             OSError: if a file or folder cannot be read.
         """

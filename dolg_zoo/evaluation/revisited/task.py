@@ -36,7 +36,7 @@ NOT_CROPPED = (
 
 @dataclass(frozen=True)
 class Revisited:
-    """A benchmark whose files are all there.
+    """A benchmark with all its files found.
 
     ```python
     report = Revisited.find("roxford5k", "roxford5k/").evaluate(model)
@@ -70,7 +70,7 @@ class Revisited:
 
         Raises:
             FileNotFoundError: if images or the ground truth are missing.
-            ValueError: if the ground truth is damaged, or an image could be two files.
+            ValueError: if the ground truth is damaged, or an image name matches two files.
             OSError: if something cannot be read.
         """
         if ground_truth is None:

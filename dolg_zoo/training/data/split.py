@@ -22,14 +22,15 @@ def split(
 
     Args:
         examples: all images.
-        by: "class" keeps whole classes back: search will meet things never seen in training. Only
-            classes of two images or more are, at least two classes; both parts are numbered anew.
-            "image" keeps images of each class of three or more back, at least one, and leaves at
-            least two; both parts keep the numbers of the classes.
-        share: how much is kept back, of the classes or of each class's images, from above 0 to
+        by: "class" holds out whole classes, so validation uses classes not seen in training. It
+            holds out at least two classes, each with at least two images. Labels are renumbered in
+            both parts.
+            "image" holds out images of each class with at least three images: at least one is held
+            out and at least two remain. Labels are unchanged.
+        share: the fraction to hold out, of the classes or of each class's images, from above 0 to
             below 1.
         seed: the seed of the random choice.
-        classes: names of the classes to keep back, in place of a share of them.
+        classes: names of the classes to hold out, in place of a share of them.
 
     Returns:
         (training, validation), each in the order of `examples`.
