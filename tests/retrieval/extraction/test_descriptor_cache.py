@@ -273,6 +273,34 @@ def test_two_processes_may_embed_the_same_folder_at_once(build, model, photos, c
     assert build().reused == 4
 
 
+def test_what_another_process_adds_meanwhile_is_there_once(model, photos, cache_dir, monkeypatch):
+    images = {name: photos / f"{name}.png" for name in ("astronaut", "coffee", "rocket")}
+    expected = {name: model.embed(path)[0] for name, path in images.items()}
+    embed_each = DOLG.embed_each
+
+    def with_another(self, sources, **options):
+        store = DescriptorStore.open(the_store(cache_dir))
+        store.append([cache_module._id_of(images["coffee"], photos)], expected["coffee"][None])
+        yield from embed_each(self, sources, **options)
+
+    monkeypatch.setattr(DOLG, "embed_each", with_another)
+    found = describe_files(model, images, photos)
+    assert sorted(found.names) == sorted(images)
+    rows = dict(zip(found.names, np.concatenate([*found.parts()]), strict=True))
+    for name, row in expected.items():
+        np.testing.assert_allclose(rows[name], row, atol=DESCRIPTOR)
+    assert sorted(cached_names(cache_dir)) == sorted(path.name for path in images.values())
+
+
+def test_a_damaged_part_costs_its_own_images_alone(build, cache_dir, monkeypatch, embedded_images):
+    monkeypatch.setattr(extraction, "PART_ROWS", 1)
+    build()
+    change("part-000002.parquet", flipped)(the_store(cache_dir))
+    del embedded_images[:]
+    assert build().reused == 3
+    assert len(embedded_images) == 1
+
+
 def test_another_version_of_the_package_makes_its_own(build, monkeypatch, embedded_images):
     build()
     monkeypatch.setattr(cache_module, "__version__", "999")
