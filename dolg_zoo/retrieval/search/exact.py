@@ -17,9 +17,9 @@ QUERIES = 512
 class Exact:
     """Exact search among unit rows.
 
-    NumPy's product block by block, of which only what beats the best so far is looked at. faiss'
-    own search takes 0.7 to 10 times as long, depending on its version and how its BLAS knows the
-    processor, and a whole matrix of scores would take more memory than the descriptors.
+    NumPy's product block by block, of which only what beats the best so far is looked at. The
+    flat index of faiss takes longer (docs/design/decisions/2_exact_search.md has the figures), and
+    a whole matrix of scores would take more memory than the descriptors.
 
     Args:
         descriptors: (rows, dim), float32, each row of norm 1: an array, or a memory map, of
