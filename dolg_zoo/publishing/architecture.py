@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dolg_zoo.models import DOLGConfig, DOLGNet
+if TYPE_CHECKING:
+    from dolg_zoo.models import DOLGConfig, DOLGNet
 
 # The strides of a backbone for images of any size are worked out for this size.
 PROBE_SIZE = 256

@@ -77,7 +77,7 @@ def license_id(expression: str) -> str:
 
 
 # Each tells what a value must be, or None if it is that.
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return "a text"
     try:
@@ -87,10 +87,9 @@ def _text(value: Any) -> str | None:
     return None
 
 
-def _license(value: Any) -> str | None:
-    fault = _text(value)
-    if fault or not value.strip():  # an empty one is lacking, not wrong
-        return fault
+def _license(value: object) -> str | None:
+    if not isinstance(value, str) or not value.strip():  # an empty one is lacking, not wrong
+        return _text(value)
     try:
         license_id(value)
     except ValueError:
@@ -101,7 +100,7 @@ def _license(value: Any) -> str | None:
     return None
 
 
-def _figures(value: Any) -> str | None:
+def _figures(value: object) -> str | None:
     if isinstance(value, list) and all(map(_is_figure, value)):
         return None
     return (
@@ -110,7 +109,7 @@ def _figures(value: Any) -> str | None:
     )
 
 
-def _is_figure(figure: Any) -> bool:
+def _is_figure(figure: object) -> bool:
     texts = {"metric", "dataset", "source"}
     return (
         isinstance(figure, dict)
@@ -122,7 +121,7 @@ def _is_figure(figure: Any) -> bool:
     )
 
 
-FIELDS: Mapping[str, Callable[[Any], str | None]] = {
+FIELDS: Mapping[str, Callable[[object], str | None]] = {
     "name": _text,
     "description": _text,
     "dataset": _text,

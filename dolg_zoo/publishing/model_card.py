@@ -255,7 +255,7 @@ def _provenance(
     return "\n\n".join(parts)
 
 
-def _origin(source: Any) -> Iterator[str]:
+def _origin(source: object) -> Iterator[str]:
     """Yield the lines on the file that the weights were converted from."""
     if isinstance(source, Mapping) and source:
         file = source.get("path", source.get("file", "a file"))

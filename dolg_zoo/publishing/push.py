@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.publishing.hub import check_published, check_repo, commit
 from dolg_zoo.publishing.staging import stage
+
+if TYPE_CHECKING:
+    import keras
+
+    from dolg_zoo.embedders.dolg import DOLG
 
 
 @dataclass(frozen=True)

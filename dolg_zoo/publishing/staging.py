@@ -7,14 +7,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
-from dolg_zoo.presets import read_margin_head
 from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, check_preset, read_json
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
@@ -22,6 +18,11 @@ from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.publishing.metadata import merged_metadata
 from dolg_zoo.publishing.model_card import FIGURE, model_card
 from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, FileHash, HubSource
+
+if TYPE_CHECKING:
+    import keras
+
+    from dolg_zoo.embedders.dolg import DOLG
 
 CARD = "README.md"
 
@@ -79,6 +80,9 @@ def stage(
         PresetError: if the preset does not load.
         PublishError: if something is wrong with the metadata, or missing from it.
     """
+    from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
+    from dolg_zoo.presets import read_margin_head
+
     if isinstance(preset, DOLG):
         preset.save_to_preset(folder, margin_head)
         model = DOLG.from_preset(folder)

@@ -9,12 +9,15 @@ import sys
 import tempfile
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dolg_zoo
 from dolg_zoo.cli.model import _held_back_stderr
 
+PACKAGE = Path(dolg_zoo.__file__).parent
 HEAVY = (
     "tensorflow",
     "keras",
@@ -60,9 +63,12 @@ def test_the_command_imports_nothing_heavy_before_it_has_to():
     assert "typer" in modules and not modules & {*HEAVY, "huggingface_hub"}
 
 
-def test_the_package_imports_no_framework():
-    modules = imported_by("import dolg_zoo")
-    assert "dolg_zoo" in modules and not modules & {"tensorflow", "keras", "keras_cv", "torch"}
+def test_only_the_packages_that_build_and_train_networks_import_a_framework():
+    names = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    names -= {"layers", "models", "training"}
+    modules = imported_by("import " + ", ".join(f"dolg_zoo.{name}" for name in names))
+    assert "dolg_zoo.publishing.push" in modules
+    assert not modules & {"tensorflow", "keras", "keras_cv", "torch", "matplotlib", "sklearn"}
 
 
 @pytest.mark.parametrize("how", [[], ["--json"]])
