@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any
 
 
-def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return an integer of Python or NumPy, but no bool, from `least` to `most`."""
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_whole or value < least or (most is not None and value > most):
-        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name} must be a whole number {wanted}, got {value!r}.")
-    return int(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        found = int(value)
+        if least <= found and (most is None or found <= most):
+            return found
+    wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ValueError(f"{name} must be a whole number {wanted}, got {value!r}.")
 
 
 def number(
-    name: str, value: Any, least: float, most: float = math.inf, *, open_ends: bool = False
+    name: str, value: object, least: float, most: float = math.inf, *, open_ends: bool = False
 ) -> float:
     """Return a finite number of Python or NumPy, but no bool, from `least` to `most`.
 
@@ -34,7 +34,7 @@ def number(
     return found
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """Return a finite number, but no bool, as a float; None for anything else."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return None
@@ -45,7 +45,7 @@ def finite(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+def one_of(name: str, value: object, known: Iterable[str]) -> str:
     """One of some names."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:

@@ -49,7 +49,7 @@ def note(message: str) -> None:
         print(printable(line), file=sys.stderr)
 
 
-def print_json(document: Any, file: TextIO | None = None) -> None:
+def print_json(document: object, file: TextIO | None = None) -> None:
     """Print one JSON document, in ASCII: names may hold bytes that are no text.
 
     Args:

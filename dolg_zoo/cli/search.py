@@ -29,6 +29,7 @@ from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, open_where
 
 if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.retrieval import Index, Match
 
 
@@ -108,7 +109,7 @@ def search(
     # to fail before the model is loaded
     ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
     check_where(where, scales, images)
-    sources = [Crop(query, box) if box else query for query in queries]
+    sources: list[ImageSource] = [Crop(query, box) if box else query for query in queries]
     unread = _unread(sources)
     if montage:
         check_picture(montage)
@@ -174,7 +175,7 @@ def _relevant(
     return [known[match.name] == label for match in matches] if label else None
 
 
-def _unread(sources: Sequence[Any]) -> dict[int, str]:
+def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:
     """Why queries cannot be read, by their places; raises BadImageError if none can be."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image

@@ -109,7 +109,7 @@ def settings_of_ranking(ranking: Ranking) -> dict[str, Any]:
     return settings
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):

@@ -172,11 +172,11 @@ class ImageConverter:
         return cls(**values)
 
 
-def _is_side(value: Any) -> bool:
+def _is_side(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_side, value))
 
 

@@ -90,7 +90,7 @@ def load_image(
     raise BadImageError(name, reason)
 
 
-def name_of(source: Any) -> str:
+def name_of(source: object) -> str:
     """Return the name of an image for messages: its path, or its kind.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from dolg_zoo._util.arguments import finite
 
@@ -11,7 +10,7 @@ MAX_SCALE = 8.0
 MAX_SCALES = 16
 
 
-def checked_scales(scales: Any) -> tuple[float, ...]:
+def checked_scales(scales: object) -> tuple[float, ...]:
     """Return the scales as a tuple.
 
     Raises:

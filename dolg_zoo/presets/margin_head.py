@@ -116,5 +116,5 @@ def _layer(described: dict[str, Any], path: Path) -> keras.layers.Layer:
         raise PresetError(f"{path.parent / 'config.json'}: margin_head: {error}") from error
 
 
-def _is_size(value: Any, most: int) -> bool:
+def _is_size(value: object, most: int) -> bool:
     return type(value) is int and 0 < value <= most

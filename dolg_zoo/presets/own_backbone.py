@@ -156,7 +156,7 @@ def _count_weights(config: dict[str, Any]) -> int:
         ).count_params()
 
 
-def _refuse_strangers(config: Any) -> None:
+def _refuse_strangers(config: object) -> None:
     for module, name, registered_name in _named_classes(config):
         known = name in ALLOWED_IN.get(module, ()) or (
             module in ALLOWED_MODULES and str(name).isidentifier()
@@ -171,7 +171,7 @@ def _refuse_strangers(config: Any) -> None:
             )
 
 
-def _refuse_giants(config: Any) -> None:
+def _refuse_giants(config: object) -> None:
     for item in _dictionaries(config):
         for key in WIDTHS & item.keys():
             sizes = [size for size in keras.tree.flatten(item[key]) if isinstance(size, int)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -157,7 +157,7 @@ def _blocks(descriptors: np.ndarray):
         yield start, np.asarray(descriptors[start : start + ROWS], np.float64)
 
 
-def _check_settings(dim: Any, most: int, power: Any) -> None:
+def _check_settings(dim: object, most: int, power: object) -> None:
     whole_number("dim", dim, 1, most)
     number("power", power, 0, 1)
 

@@ -315,16 +315,17 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
 
-def _table(name: str, table: Any) -> Mapping[str, Any]:
+def _table(name: str, table: object) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise TrainingConfigError(f"[{name}] must be a table, got {table!r}.")
     return table
 
 
-def _plan(kind: type, name: str, table: Any) -> Any:
-    _known(f"[{name}]", _table(name, table), kind, "key")
+def _plan(kind: type, name: str, table: object) -> Any:
+    values = _table(name, table)
+    _known(f"[{name}]", values, kind, "key")
     hints = typing.get_type_hints(kind)
-    return kind(**{key: _typed(name, key, value, hints[key]) for key, value in table.items()})
+    return kind(**{key: _typed(name, key, value, hints[key]) for key, value in values.items()})
 
 
 def _known(where: str, table: Mapping[str, Any], kind: type, what: str) -> None:
@@ -336,7 +337,7 @@ def _known(where: str, table: Mapping[str, Any], kind: type, what: str) -> None:
             )
 
 
-def _typed(table: str, key: str, value: Any, hint: Any) -> Any:
+def _typed(table: str, key: str, value: object, hint: Any) -> Any:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if float in kinds and type(value) is int:
         value = float(value)

@@ -177,7 +177,7 @@ def _dtype(arguments: tuple) -> _DType:
     raise DamagedError("has an array type that NumPy does not write")
 
 
-def _set_dtype(dtype: _DType, state: Any) -> None:
+def _set_dtype(dtype: _DType, state: object) -> None:
     match state:
         case (3, "<" | ">" | "|" as order, None, None, None, -1, -1, 0):
             dtype.order = order
@@ -187,7 +187,7 @@ def _set_dtype(dtype: _DType, state: Any) -> None:
             )
 
 
-def _set_array(array: _Array, state: Any) -> None:
+def _set_array(array: _Array, state: object) -> None:
     match state:
         case (1, shape, _DType() as dtype, is_fortran, Payload() | bytearray() as content):
             array.dtype = np.dtype(dtype.order + dtype.code)

@@ -156,11 +156,11 @@ def _push_persistent(machine: Machine) -> None:
     machine.push(machine.persistent(machine.pop()))
 
 
-def _push(machine: Machine, value: Any) -> None:
+def _push(machine: Machine, value: object) -> None:
     machine.push(value)
 
 
-def add_item(target: dict, key: Any, value: Any) -> None:
+def add_item(target: dict, key: object, value: object) -> None:
     """Set an item whose key is as cheap to hash and to compare as those of real checkpoints."""
     # Hashing a deep tuple overflows the C stack, and giant integers can be made to collide.
     if not (

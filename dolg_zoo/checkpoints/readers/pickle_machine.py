@@ -87,7 +87,7 @@ class Machine:
 
     # the stack
 
-    def push(self, value: Any) -> None:
+    def push(self, value: object) -> None:
         """Put a value on the stack."""
         self.stack.append(value)
 

@@ -111,7 +111,7 @@ def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
         dtypes: takes the types of the storages, by their keys.
     """
 
-    def named(saved_id: Any) -> Storage:
+    def named(saved_id: object) -> Storage:
         found = _storage(saved_id)
         if dtypes.setdefault(found.key, found.dtype) != found.dtype:
             raise DamagedError(f"has the storage {shown(found.key)} in two types")
@@ -120,7 +120,7 @@ def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
     return named
 
 
-def _storage(saved_id: Any) -> Storage:
+def _storage(saved_id: object) -> Storage:
     match saved_id:
         case ("storage", Kind(dtype, True), str() as key, _, int() as total):
             first, count = 0, total

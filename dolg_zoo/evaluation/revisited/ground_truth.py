@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import numpy as np
 
@@ -88,7 +87,7 @@ class _FaultError(Exception):
     pass
 
 
-def _fields(value: Any) -> dict[str, tuple]:
+def _fields(value: object) -> dict[str, tuple]:
     if not isinstance(value, dict):
         raise _FaultError("it is no dict")
     gallery, queries = _names(value, "imlist"), _names(value, "qimlist")
@@ -137,7 +136,7 @@ def _is_file_name(name: str) -> bool:
     return is_plain and name not in ("", "..") and name.isprintable()
 
 
-def _box(value: Any, where: str) -> tuple[float, float, float, float]:
+def _box(value: object, where: str) -> tuple[float, float, float, float]:
     numbers = value if isinstance(value, list | tuple) and len(value) == 4 else ()
     if all(type(number) in (int, float) for number in numbers):
         try:
@@ -149,7 +148,7 @@ def _box(value: Any, where: str) -> tuple[float, float, float, float]:
     raise _FaultError(f"bbx of {where} is no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
 
 
-def _places(value: Any, size: int, where: str) -> np.ndarray:
+def _places(value: object, size: int, where: str) -> np.ndarray:
     if not isinstance(value, list) or not all(type(place) is int for place in value):
         raise _FaultError(f"{where} is no list of whole numbers")
     for place in value:
@@ -158,7 +157,7 @@ def _places(value: Any, size: int, where: str) -> np.ndarray:
     return np.array(value, np.int64)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, str):
         return ascii(value[:80])
     if isinstance(value, int) and value.bit_length() > 64:

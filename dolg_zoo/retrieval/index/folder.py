@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder
 from dolg_zoo._util.hashing import fault_in
@@ -36,12 +36,12 @@ Writer = Callable[["Hashed"], None]
 class Hashed:
     """A file to write to, which knows its size and sha256."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.bytes = 0
         self.sha256 = hashlib.sha256()
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         """Write bytes, or what is like bytes."""
         self.sha256.update(data)
         self.bytes += memoryview(data).nbytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -220,7 +220,7 @@ def check_parameters(parameters: object, kind: str) -> None:
         raise ValueError(f"parameters is {parameters!r:.80}")
 
 
-def write(index: Any, file: Any) -> None:
+def write(index: Any, file: IO[bytes]) -> None:
     """Write what `read` reads."""
     import faiss
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dolg_zoo._util.csv_lists import checked, rows, stays_inside
 from dolg_zoo.errors import DataError
 from dolg_zoo.retrieval.extraction.sources.files import Files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LIST_SUFFIXES = (".csv", ".parquet")
 IMAGE, ID = "image", "id"
@@ -82,7 +85,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 
-def _is_text(kind: Any) -> bool:
+def _is_text(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):

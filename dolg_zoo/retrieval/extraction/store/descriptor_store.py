@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -171,7 +171,9 @@ class DescriptorStore:
             StoreError: if a part is missing or damaged.
         """
         for part in tuple(self._parts):
-            yield self._read_part(part)
+            ids, descriptors = self._read_part(part)
+            assert descriptors is not None  # they were asked for
+            yield ids, descriptors
 
     def read(self) -> tuple[list[str], np.ndarray]:
         """Return the ids and descriptors of all images, (images, dim) float32.
@@ -317,7 +319,9 @@ class DescriptorStore:
             raise self._damaged(part, f"{missing}, and its store.json promises {part.bytes} bytes")
         return path
 
-    def _read_part(self, part: Part, with_descriptors: bool = True) -> tuple[list[str], Any]:
+    def _read_part(
+        self, part: Part, with_descriptors: bool = True
+    ) -> tuple[list[str], np.ndarray | None]:
         data = self._check_size(part).read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         if digest != part.sha256:

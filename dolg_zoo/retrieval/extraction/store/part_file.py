@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}
 
@@ -85,7 +86,7 @@ def _schema(dim: int, dtype: np.dtype) -> pa.Schema:
     )
 
 
-def _check(file: Any, rows: int, schema: pa.Schema) -> None:
+def _check(file: pq.ParquetFile, rows: int, schema: pa.Schema) -> None:
     if not file.schema_arrow.equals(schema):
         raise ValueError(f"its columns are {file.schema_arrow.to_string()[:300]!r}")
     metadata = file.metadata

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dolg_zoo._util.progress import track
@@ -12,7 +10,9 @@ from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search, added
 ROWS = 4096  # searched for at a time
 
 
-def augment_database(gallery: Any, search: Search, n: int = 5, alpha: float = 3.0) -> np.ndarray:
+def augment_database(
+    gallery: np.ndarray, search: Search, n: int = 5, alpha: float = 3.0
+) -> np.ndarray:
     """Database-side augmentation: each image's descriptor plus those of its n nearest others.
 
     The weights are those of `expand_queries`. Done once, before the gallery is indexed anew.

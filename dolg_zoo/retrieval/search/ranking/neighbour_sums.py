@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Search(Protocol):
 
 
 def added(
-    rows: np.ndarray, scores: np.ndarray, places: np.ndarray, gallery: Any, alpha: float
+    rows: np.ndarray, scores: np.ndarray, places: np.ndarray, gallery: np.ndarray, alpha: float
 ) -> np.ndarray:
     """Each row plus its neighbours, these with the weight max(0, score)^alpha; unit rows.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,7 @@ class Ranking:
 
 
 def ranked(
-    queries: np.ndarray, search: Search, gallery: Any, k: int, options: Ranking
+    queries: np.ndarray, search: Search, gallery: np.ndarray, k: int, options: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the k best images for each query, by a search with options.
 

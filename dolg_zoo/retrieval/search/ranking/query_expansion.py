@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search, added
 
 
 def expand_queries(
-    queries: np.ndarray, search: Search, gallery: Any, n: int = 5, alpha: float = 3.0
+    queries: np.ndarray, search: Search, gallery: np.ndarray, n: int = 5, alpha: float = 3.0
 ) -> np.ndarray:
     """α-weighted query expansion: each query plus its n nearest images.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 
@@ -11,7 +9,7 @@ def rerank(
     queries: np.ndarray,
     scores: np.ndarray,
     places: np.ndarray,
-    gallery: Any,
+    gallery: np.ndarray,
     k1: int = 20,
     k2: int = 6,
     weight: float = 0.3,
