@@ -67,6 +67,7 @@ from .embedders.constructors import (
     dolg_resnet152_v2,
 )
 from .embedders.dolg import DOLG
+from .embedders.load import embedder
 from .errors import (
     BadImageError,
     BadImagesError,
@@ -147,6 +148,7 @@ __all__ = [
     "dolg_resnet152",
     "dolg_resnet152_v1",
     "dolg_resnet152_v2",
+    "embedder",
     "errors",
     "evaluation",
     "layers",

@@ -20,7 +20,7 @@ from dolg_zoo.retrieval import Picture, montage_rows
 from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
-    from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.preprocessing import ImageSource
 
 MAX_PHOTOS = 50
@@ -60,7 +60,9 @@ class DemoResult:
         return montage_rows(self.rows, path, columns=SHOWN_RESULTS, height=140)
 
 
-def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = True) -> DemoResult:
+def run_demo(
+    model: ImageEmbedder, folder: str | Path | None = None, *, progress: bool = True
+) -> DemoResult:
     """Search for photographs and scores what is found.
 
     Without a folder, or with one of unsorted photographs, each photograph is searched for among
@@ -88,7 +90,9 @@ def run_demo(model: DOLG, folder: str | Path | None = None, *, progress: bool = 
     return _among_altered(model, sample, f"of the {len(paths)} in the folder", progress)
 
 
-def _among_altered(model: DOLG, paths: Sequence[Path], origin: str, progress: bool) -> DemoResult:
+def _among_altered(
+    model: ImageEmbedder, paths: Sequence[Path], origin: str, progress: bool
+) -> DemoResult:
     skipped: dict[str, str] = {}
     kinds = [None, *ALTERATIONS]
     made: list[tuple[int, str | None]] = []
@@ -143,7 +147,7 @@ def _among_altered(model: DOLG, paths: Sequence[Path], origin: str, progress: bo
 
 
 def _among_classes(
-    model: DOLG, folder: Path, classes: dict[str, list[Path]], progress: bool
+    model: ImageEmbedder, folder: Path, classes: dict[str, list[Path]], progress: bool
 ) -> DemoResult:
     names = _evenly(sorted(classes), MAX_CLASS_PHOTOS // 2)
     share = max(2, MAX_CLASS_PHOTOS // len(names))
@@ -220,7 +224,7 @@ def _classes(folder: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _embedded(
-    model: DOLG, images: Iterable[ImageSource], total: int, progress: bool
+    model: ImageEmbedder, images: Iterable[ImageSource], total: int, progress: bool
 ) -> dict[int, np.ndarray | BadImageError]:
     found = model.embed_each(images)
     return dict(track(found, total, "Embedding") if progress else found)

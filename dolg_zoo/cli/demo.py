@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
@@ -41,7 +41,7 @@ def demo(
         list_images(folder)  # to fail before the model is loaded
     if montage:
         check_picture(montage)
-    model = load_model(preset)
+    model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 
     result = run_demo(model, folder)

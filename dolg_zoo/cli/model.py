@@ -46,20 +46,21 @@ def load_embedder(
         precision: "float32", "bfloat16" or "int8".
         sample: gives images to calibrate "int8" with.
     """
-    from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
+    from dolg_zoo.embedders.compiled import CompiledDOLG
+    from dolg_zoo.embedders.load import embedder
     from dolg_zoo.runtimes import check_route
 
     runtime = check_route(runtime, precision)
     if (runtime, precision) == ("keras", "float32"):
         return load_model(preset)
-    found = CompiledDOLG.cached(preset, runtime, precision)
-    if found is None:
-        model = load_model(preset)
-        note(f"Compiling it for {runtime} in {precision}; the result is kept …")
-        calibration = sample() if sample and precision == "int8" else None
-        found = model.compile_for_inference(runtime, precision, calibration=calibration)
-        remember_compiled(model)
-    return found
+    with _held_back_stderr():
+        found = CompiledDOLG.cached(preset, runtime, precision)
+    if found:
+        return found
+    note(f"Compiling the model for {runtime} in {precision}; the result is kept …")
+    import_tensorflow()
+    calibration = sample() if sample and precision == "int8" else None
+    return embedder(preset, runtime, precision, calibration=calibration)
 
 
 def import_tensorflow() -> None:

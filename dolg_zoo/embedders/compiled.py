@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from dolg_zoo.runtimes.compile import (
 )
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable
+from dolg_zoo.runtimes.templates import find_template
 from dolg_zoo.shipped_photos import shipped_photos
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class CompiledDOLG(ImageEmbedder):
         precision: str = "float32",
         threads: int | None = None,
     ) -> CompiledDOLG | None:
-        """Load a preset that was compiled before, without Keras; None if there is no such file.
+        """Load a compiled preset without Keras; None if it was not compiled before.
+
+        The preset that ships with dolg-zoo needs no compilation for LiteRT in float32.
 
         Args:
             preset: a name, hf://user/repo, or a folder; None for the default.
@@ -91,6 +94,8 @@ class CompiledDOLG(ImageEmbedder):
             return None
         resolved = resolve_preset(preset)
         model_id = remembered_model(hashes_of(resolved))
+        if model_id is None and (template := find_template(runtime, precision, resolved.name)):
+            model_id = template.record["model_id"]
         loaded = model_id and load_compiled(model_id, runtime, precision, threads)
         if loaded:  # a copy of a preset has another name
             loaded.metadata["preset"] = resolved.name
@@ -123,12 +128,16 @@ class CompiledDOLG(ImageEmbedder):
 def load_compiled(
     model_id: str, runtime: str, precision: str, threads: int | None = None
 ) -> CompiledDOLG | None:
-    """Return the compiled form of a model from the cache; None if it is not there or damaged."""
+    """Return the compiled form of a model from the cache, or of a template that ships with us.
+
+    None if there is neither, or what is in the cache is damaged.
+    """
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
-    if folder is None or record is None:
-        return None
-    return CompiledDOLG(load(folder, runtime, precision, threads), record)
+    if folder is not None and record is not None:
+        return CompiledDOLG(load(folder, runtime, precision, threads), record)
+    template = find_template(runtime, precision, model_id=model_id)
+    return None if template is None else _made(template.record, template.write, threads)
 
 
 def compile_model(
@@ -164,12 +173,20 @@ def _compile(
     calibration: Sequence[ImageSource | bytes] | None,
     threads: int | None,
 ) -> CompiledDOLG:
-    """Make the files, cache them if possible, and load them."""
+    """Compile, cache the files if possible, and load them."""
     runtime, precision = record["runtime"], record["precision"]
 
     def write(folder: Path) -> None:
         record.update(_write(model, folder, runtime, precision, calibration))
 
+    return _made(record, write, threads)
+
+
+def _made(
+    record: dict[str, Any], write: Callable[[Path], None], threads: int | None
+) -> CompiledDOLG:
+    """Make the files, cache them if possible, and load them."""
+    runtime, precision = record["runtime"], record["precision"]
     folder = compiled_folder(record["model_id"], runtime, precision)
     try:
         if folder is None:

@@ -206,13 +206,14 @@ def _resolve_entry(entry: PresetEntry | CheckpointEntry) -> ResolvedPreset:
         snapshot = fetch_preset(entry)
         return ResolvedPreset(entry.name, snapshot.folder, snapshot.sha256)
     folder = EMBEDDED / entry.name
-    for file in verify_files(folder, entry.files):
+    files = {name: entry.files[name] for name in PRESET_FILES}
+    for file in verify_files(folder, files):
         if file.fault:
             raise PresetError(
                 f"{file.path}, which ships with dolg-zoo, is not the file that was released"
                 f" ({file.fault}); reinstall the package."
             )
-    hashes = {name: promised.sha256 for name, promised in entry.files.items()}
+    hashes = {name: promised.sha256 for name, promised in files.items()}
     return ResolvedPreset(entry.name, folder, hashes)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 FILES = ("model.tflite",)
+ANY_SIZE = 224  # pixels, that each network can compute
 
 
 def write(model: keras.Model, folder: Path) -> None:
@@ -28,6 +29,11 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
 
     interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
     (images_in,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+    # it says on stderr by what it computes when it first knows a size: here, not in mid work
+    _, height, width, _ = images_in["shape_signature"]
+    size = (1, ANY_SIZE if height < 0 else height, ANY_SIZE if width < 0 else width, 3)
+    interpreter.resize_tensor_input(images_in["index"], size)
+    interpreter.allocate_tensors()
     one_at_a_time = threading.Lock()
 
     def infer(images: np.ndarray) -> np.ndarray:

@@ -18,12 +18,13 @@ class Runtime:
     """Something that computes descriptors.
 
     Attributes:
-        name: its name for users, which is also that of the extra that installs it.
+        name: its name for users, and of the extra that installs it if it is one.
         package: the distribution that it needs.
         module: the module of it that is imported.
         precisions: those that it has, on a processor that has them.
         converters: modules that are needed besides to make its files.
         quantizers: modules that are needed besides to make those in int8.
+        is_extra: whether it is not part of a default installation.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Runtime:
     precisions: tuple[str, ...]
     converters: tuple[str, ...] = ()
     quantizers: tuple[str, ...] = ()
+    is_extra: bool = True
 
     @property
     def version(self) -> str | None:
@@ -47,8 +49,8 @@ RUNTIMES = {
     for runtime in (
         Runtime("openvino", "openvino", "openvino", PRECISIONS, quantizers=("nncf",)),
         Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
-        Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8")),
-        Runtime("keras", "keras", "keras", ("float32",)),
+        Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8"), is_extra=False),
+        Runtime("keras", "keras", "keras", ("float32",), is_extra=False),
     )
 }
 
@@ -67,7 +69,8 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
     needed = (known.module, *known.converters)
     for module in needed + (known.quantizers if precision == "int8" else ()):
         if find_spec(module) is None:
-            return f"{module} is not installed: pip install 'dolg-zoo[{runtime}]'"
+            package = f"'dolg-zoo[{runtime}]'" if known.is_extra else known.package
+            return f"{module} is not installed: pip install {package}"
     if precision not in known.precisions:
         able = [name for name, other in RUNTIMES.items() if precision in other.precisions]
         return f"it does not compute in {precision}; {' or '.join(able)} would"

@@ -96,7 +96,9 @@ def test_a_processor_without_bfloat16_is_told_what_it_lacks(monkeypatch):
 
 def test_nothing_for_a_precision_says_what_to_install(without):
     without("openvino", "onnxruntime", "ai_edge_litert")
-    with pytest.raises(RuntimeMissingError, match=r"computes in int8: .*dolg-zoo\[litert\]"):
+    with pytest.raises(
+        RuntimeMissingError, match=r"computes in int8: .*dolg-zoo\[onnx\].* ai-edge-litert"
+    ):
         default_runtime("int8")
 
 

@@ -1,0 +1,69 @@
+"""A preset to embed with, by the fastest way that is ready."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
+from dolg_zoo.runtimes import check_route
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.preprocessing import ImageSource
+
+logger = logging.getLogger(__name__)
+
+
+def embedder(
+    preset: str | Path | None = None,
+    runtime: str | None = None,
+    precision: str = "float32",
+    *,
+    calibration: Sequence[ImageSource | bytes] | None = None,
+) -> ImageEmbedder:
+    """Load a preset to embed images with, without TensorFlow where it is not needed.
+
+    TensorFlow is not needed for the preset that ships with dolg-zoo, nor for one that was compiled
+    for this runtime before. Any other preset is compiled once, and the result is cached.
+    `DOLG.from_preset` loads the model itself, to train, save or explain it.
+
+    ```python
+    embedder = dolg_zoo.embedder()
+    descriptors = embedder.embed("photos/")
+    ```
+
+    Args:
+        preset: a name that `dolg presets` lists; `hf://user/repo[@revision]`; or a folder that
+            `save_to_preset` wrote. None for the preset that ships with dolg-zoo.
+        runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+        precision: "float32", "bfloat16" or "int8"; the last two change descriptors.
+        calibration: images to calibrate "int8" with; not needed if it was calibrated before.
+
+    Returns:
+        `embed(images)` gives descriptors (images, dim), float32, of norm 1.
+
+    Raises:
+        PresetError: if there is no such preset, or its files are not valid.
+        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
+        RuntimeMissingError: if the runtime is not installed, or does not support the precision
+            on this machine.
+        CompilationError: if a "float32" descriptor differs from that of Keras by more than 1e-4
+            in norm.
+        ValueError: if there is no such runtime or precision, or no image to calibrate with.
+    """
+    runtime = check_route(runtime, precision)
+    is_plain = (runtime, precision) == ("keras", "float32")
+    if not is_plain and (found := CompiledDOLG.cached(preset, runtime, precision)):
+        return found
+    from dolg_zoo.embedders.dolg import DOLG
+
+    model = DOLG.from_preset(preset)
+    if is_plain:
+        return model
+    logger.info("Compiling it for %s in %s; the result is kept", runtime, precision)
+    compiled = model.compile_for_inference(runtime, precision, calibration=calibration)
+    remember_compiled(model)
+    return compiled
