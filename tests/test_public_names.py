@@ -9,7 +9,13 @@ import pytest
 import dolg_zoo
 
 PACKAGE = Path(dolg_zoo.__file__).parent
-LAZY = ("dolg_zoo", "dolg_zoo.backbones", "dolg_zoo.presets")
+LAZY = (
+    "dolg_zoo",
+    "dolg_zoo.backbones",
+    "dolg_zoo.models",
+    "dolg_zoo.presets",
+    "dolg_zoo.training",
+)
 CONSTRUCTORS = {f"dolg_{name}" for name in dolg_zoo.BACKBONES}
 
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.model import load_model, resolve
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import note, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.weights.manifest import CheckpointEntry, PresetEntry
 
 
@@ -43,8 +42,8 @@ def info(
 ) -> None:
     """Show a preset: its architecture, preprocessing, origin and published figures.
 
-    The preset is loaded, and downloaded if necessary. If it cannot be downloaded, the entry of the
-    weights manifest is shown.
+    The preset is downloaded if necessary, and its files are verified. If it cannot be downloaded,
+    the entry of the weights manifest is shown.
 
     \b
     Examples:
@@ -63,7 +62,7 @@ def info(
     from dolg_zoo.weights import load_manifest
 
     try:
-        facts = _facts(load_model(preset))
+        facts = _facts(preset)
     except DownloadError:
         entry = load_manifest().entries.get(str(preset))
         if entry is not None and not as_json:
@@ -121,14 +120,15 @@ def _print_figures(facts: dict[str, Any]) -> None:
         print(shown(facts["figures_note"]))
 
 
-def _facts(model: DOLG) -> dict[str, Any]:
-    from dolg_zoo.presets import resolve_preset
+def _facts(preset: str | None) -> dict[str, Any]:
+    from dolg_zoo.presets.description import describe_preset
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
 
-    metadata = model.metadata
-    entry = load_manifest().entries.get(metadata["preset"])
-    folder = resolve_preset(metadata["preset"]).folder
+    resolved = resolve(preset)
+    described = describe_preset(resolved)
+    metadata, folder = described.metadata, resolved.folder
+    entry = load_manifest().entries.get(resolved.name)
     released = {name: file.sha256 for name, file in getattr(entry, "files", {}).items()}
     sha256 = released or metadata.get("sha256", {})  # a converted preset is this machine's own
     files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
@@ -136,13 +136,13 @@ def _facts(model: DOLG) -> dict[str, Any]:
     for key in ("description", "dataset", "license", "license_note", "provenance"):
         stated[key] = metadata.get(key, "")
     return {
-        "preset": metadata["preset"],
-        "architecture": model.net.config.to_dict(),
-        "backbone_layers": len(model.net.backbone.layers),
-        "parameters": model.count_params(),
+        "preset": resolved.name,
+        "architecture": described.config.to_dict(),
+        "backbone_layers": described.backbone_layers,
+        "parameters": described.parameters,
         "bytes": sum((folder / name).stat().st_size for name in files),
         "margin_head": MARGIN_HEAD in files,
-        "input": model.image_converter.to_config(),
+        "input": described.image_converter.to_config(),
         "sha256": sha256,
         **stated,
         **(_origin(entry) if entry else {}),

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolg_zoo.cli.reporting import is_debugging, note
@@ -18,16 +19,40 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.preprocessing import ImageSource
+    from dolg_zoo.presets.registry import ResolvedPreset
 
 
 def load_model(preset: str | None) -> DOLG:
     """Return the model of a preset, as `DOLG.from_preset` loads it."""
+    check_preset_name(preset)
     if sys.stderr.isatty():
         note("Loading the model …")
     import_tensorflow()
     from dolg_zoo.embedders.dolg import DOLG
 
     return DOLG.from_preset(preset)
+
+
+def check_preset_name(preset: str | None) -> None:
+    """To fail before TensorFlow is imported: raises PresetError if there is no such preset."""
+    from dolg_zoo.presets.files import CONFIG, read_json
+    from dolg_zoo.presets.registry import find_preset
+
+    found = find_preset(preset)
+    if isinstance(found, Path):
+        read_json(found / CONFIG)
+
+
+def resolve(preset: str | None) -> ResolvedPreset:
+    """Return the folder of a preset; TensorFlow is imported only to convert a checkpoint."""
+    from dolg_zoo.presets.registry import find_preset, resolve_preset
+    from dolg_zoo.weights.kept import kept_conversion
+    from dolg_zoo.weights.manifest import CheckpointEntry
+
+    found = find_preset(preset)
+    if isinstance(found, CheckpointEntry) and kept_conversion(found) is None:
+        import_tensorflow()
+    return resolve_preset(preset)
 
 
 def load_embedder(

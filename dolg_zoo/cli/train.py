@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.model import import_tensorflow
+from dolg_zoo.cli.model import check_preset_name, import_tensorflow
 from dolg_zoo.cli.options import Json, Preset
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.tables import print_table
@@ -76,13 +76,14 @@ def train(
     Recipes: gldv2, gldv2_subcenter, malaria_densenet, mnist,
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
+    settings, relative_to = _config(config, data, preset, architecture, epochs)
+    _check(settings, relative_to)
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
     import_tensorflow()
-    from dolg_zoo.training.plan import plan
-    from dolg_zoo.training.train import train as run
+    from dolg_zoo.training.planning import plan
+    from dolg_zoo.training.run import train as run
 
-    settings, relative_to = _config(config, data, preset, architecture, epochs)
     if dry_run:
         planned = plan(settings, relative_to=relative_to)
         if as_json:
@@ -106,6 +107,16 @@ def train(
     else:
         print(result.preset)
     finish(result.skipped, strict=False)
+
+
+def _check(settings: TrainingConfig, relative_to: Path) -> None:
+    """To fail before TensorFlow is imported: raises PresetError or DataError."""
+    from dolg_zoo.training.data import load_split
+
+    if settings.model.preset is not None:
+        check_preset_name(settings.model.preset)
+    if settings.data.keys() & {"folder", "csv"}:  # others take long to read twice
+        load_split(settings, relative_to)
 
 
 def _config(

@@ -22,6 +22,7 @@ SIDE = 12.0  # inches
 THUMBNAIL = 0.5  # inches
 PIXELS = 96  # of a thumbnail's longer side
 PERPLEXITY = 30  # of t-SNE: its usual one, which asks for more than three times as many images
+MANY = 1000  # images
 EQUAL = 1 - 2e-6  # cosine of one image's descriptors: sums in float32 are off by up to 3e-7
 MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
 MOST_LABELS = len(MARKERS) * len(CATEGORIES)
@@ -64,16 +65,24 @@ def positions(descriptors: np.ndarray) -> np.ndarray:
     """
     first, group = _different(descriptors)
     layout = descriptors[first].astype(np.float64)
-    if len(layout) <= 3 * PERPLEXITY:
-        layout = _principal_components(layout)
-    else:
-        from sklearn.manifold import TSNE
-
-        tsne = TSNE(perplexity=PERPLEXITY, init="pca", random_state=0)
-        layout = tsne.fit_transform(layout).astype(np.float64)
+    layout = (_tsne if len(layout) > 3 * PERPLEXITY else _principal_components)(layout)
     low, high = layout.min(axis=0), layout.max(axis=0)
     extent = (high - low).max()
     return (0.5 + (layout - (low + high) / 2) / (extent or 1.0))[group].clip(0, 1)
+
+
+def _tsne(rows: np.ndarray) -> np.ndarray:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    tsne = TSNE(perplexity=PERPLEXITY, init="pca", random_state=0)
+    threads = None
+    if len(rows) > MANY:  # half the time, and as many neighbours stay neighbours
+        tsne.set_params(max_iter=500, angle=0.7)
+    else:  # its threads would wait for each other longer than they compute
+        threads = 1
+    with threadpool_limits(threads):
+        return tsne.fit_transform(rows).astype(np.float64)
 
 
 def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,15 +1,9 @@
-"""The network: image tensor in, descriptor out; and what it is trained as."""
+"""The network: image tensor in, descriptor out; and what it is trained as.
 
-from dolg_zoo.models.dolg_config import DOLGConfig
-from dolg_zoo.models.dolg_net import DOLGNet
-from dolg_zoo.models.loaded import normalize_by_what_was_loaded
-from dolg_zoo.models.margin_classifier import MarginClassifier
-from dolg_zoo.models.whitened import whitened_net
+`__init__.pyi` lists the public names. Each is imported when it is first used: the configuration of
+a network needs no Keras.
+"""
 
-__all__ = [
-    "DOLGConfig",
-    "DOLGNet",
-    "MarginClassifier",
-    "normalize_by_what_was_loaded",
-    "whitened_net",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -76,6 +76,41 @@ def preset_tags(architecture: str) -> list[str]:
     ]
 
 
+def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEntry | Path | str:
+    """Return what the name of a preset stands for; nothing is downloaded or read.
+
+    Args:
+        preset: as `resolve_preset` takes it.
+
+    Returns:
+        An entry of the manifest, a folder, or an hf:// address.
+
+    Raises:
+        PresetError: if there is no such preset or folder.
+        WeightsError: if an hf:// address is malformed.
+    """
+    preset = DEFAULT_PRESET if preset is None else preset
+    if isinstance(preset, str) and preset.startswith("hf://"):
+        parse_hub_url(preset)
+        return preset
+    presets = load_manifest().entries
+    if isinstance(preset, str) and preset in presets:
+        return presets[preset]
+    if Path(preset).is_dir():
+        return Path(preset)
+    if Path(preset).is_file():
+        raise PresetError(
+            f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
+            " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
+        )
+    near = difflib.get_close_matches(str(preset), presets, n=1)
+    raise PresetError(
+        f"There is no preset and no folder {str(preset)!r}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+        + f" Presets: {', '.join(presets)}. A preset of the Hugging Face Hub is hf://user/repo."
+    )
+
+
 def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
     """Return the folder of a preset; its files are downloaded, or converted, if necessary.
 
@@ -88,29 +123,16 @@ def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
-    preset = DEFAULT_PRESET if preset is None else preset
-    if isinstance(preset, str) and preset.startswith("hf://"):
-        repo, revision = parse_hub_url(preset)
+    found = find_preset(preset)
+    if isinstance(found, str):
+        repo, revision = parse_hub_url(found)
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
         return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
-    presets = load_manifest().entries
-    if isinstance(preset, str) and preset in presets:
-        return _resolve_entry(presets[preset])
-    if Path(preset).is_dir():
+    if isinstance(found, Path):
         # so that no folder goes by the name of a preset of the zoo
-        name = f"./{preset}" if str(preset) in presets else str(preset)
-        return ResolvedPreset(name, Path(preset))
-    if Path(preset).is_file():
-        raise PresetError(
-            f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
-            " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
-        )
-    near = difflib.get_close_matches(str(preset), presets, n=1)
-    raise PresetError(
-        f"There is no preset and no folder {str(preset)!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Presets: {', '.join(presets)}. A preset of the Hugging Face Hub is hf://user/repo."
-    )
+        name = f"./{found}" if str(found) in preset_names() else str(preset)
+        return ResolvedPreset(name, found)
+    return _resolve_entry(found)
 
 
 def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:

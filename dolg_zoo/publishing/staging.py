@@ -80,6 +80,8 @@ def stage(
         PresetError: if the preset does not load.
         PublishError: if something is wrong with the metadata, or missing from it.
     """
+    if isinstance(preset, str | Path):
+        check_stated(Path(preset), metadata)
     from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
     from dolg_zoo.presets import read_margin_head
 
@@ -93,11 +95,6 @@ def stage(
                 " it with model.save_to_preset(folder, margin_head)."
             )
         source = Path(preset)
-        if not source.is_dir():
-            raise PublishError(
-                f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote,"
-                " or a DOLG model."
-            )
         _copy(source, folder)
         try:
             model = DOLG.from_preset(folder)
@@ -121,7 +118,8 @@ def stage(
         report=read_json(folder / REPORT) if REPORT in files else None,
     )
     (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
-    staged = Staged(
+    _check_entry(merged)
+    return Staged(
         repo,
         folder,
         _hashes(folder),
@@ -129,11 +127,35 @@ def stage(
         model.net.config.backbone or "custom",
         model.descriptor_dim,
     )
+
+
+def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Check what can be seen to be wrong with a preset folder before it is loaded.
+
+    Args:
+        preset: the folder.
+        metadata: see `push_to_hub`.
+
+    Raises:
+        PresetError: if it is no preset folder.
+        PublishError: if it does not exist, or something is wrong with the metadata, or missing.
+    """
+    if not preset.is_dir():
+        raise PublishError(
+            f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote, or a"
+            " DOLG model."
+        )
+    read_json(preset / CONFIG)
+    _check_entry(merged_metadata(read_json(preset / METADATA), metadata))
+
+
+def _check_entry(metadata: Mapping[str, Any]) -> None:
+    """Raise PublishError if the manifest could not pin it: then it is not to be published."""
+    source = HubSource("user/name", "0" * 40)
     try:
-        staged.entry("0" * 40)  # what cannot be pinned is not to be published first
+        pinned_preset(source, {}, metadata, architecture="custom", descriptor_dim=1)
     except WeightsError as error:
         raise PublishError(str(error)) from error
-    return staged
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -1,19 +1,9 @@
-"""Fine-tuning and training of DOLG models."""
+"""Fine-tuning and training of DOLG models.
 
-from dolg_zoo.drawing.curves import draw_curves
-from dolg_zoo.errors import DataError, DivergedError, TrainingConfigError, WorkerLostError
-from dolg_zoo.training.config import TrainingConfig
-from dolg_zoo.training.plan import plan
-from dolg_zoo.training.train import TrainingResult, train
+`__init__.pyi` lists the public names. Each is imported when it is first used: a configuration and
+its data are checked without TensorFlow.
+"""
 
-__all__ = [
-    "DataError",
-    "DivergedError",
-    "TrainingConfig",
-    "TrainingConfigError",
-    "TrainingResult",
-    "WorkerLostError",
-    "draw_curves",
-    "plan",
-    "train",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

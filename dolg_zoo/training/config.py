@@ -14,13 +14,15 @@ from typing import Any
 from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError, TrainingConfigError
-from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.publishing.metadata import check_metadata
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+HEADS = ("arcface", "cosine", "curricularface", "subcenter_arcface")
+"""The names in `dolg_zoo.layers.MARGIN_HEADS`, which needs Keras."""
 
 
 @contextmanager
@@ -104,7 +106,7 @@ class HeadPlan:
 
     @_config_errors()
     def __post_init__(self):
-        one_of("[head] name", self.name, tuple(MARGIN_HEADS))
+        one_of("[head] name", self.name, HEADS)
         if self.dynamic_margins and self.name != "subcenter_arcface":
             raise TrainingConfigError(
                 f'[head] dynamic_margins needs name = "subcenter_arcface", got {self.name!r}.'

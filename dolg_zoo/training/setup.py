@@ -19,7 +19,7 @@ from dolg_zoo.models.dtype_policy import dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.training.augmentation import build_augmentation
 from dolg_zoo.training.config import TrainingConfig
-from dolg_zoo.training.data import Batches, Examples, load_examples, split, steps_per_epoch
+from dolg_zoo.training.data import Batches, Examples, load_split, steps_per_epoch
 from dolg_zoo.training.distribution import (
     DistributedBatches,
     choose_strategy,
@@ -147,15 +147,6 @@ class Run:
             del tables["run"][name]
         parts = {"training": self.training, "validation": self.validation}
         return tables | {"images": {name: _fingerprint(part) for name, part in parts.items()}}
-
-
-def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Examples, Examples]:
-    """Return the images to train on, and those to validate on."""
-    examples = load_examples(config.data, relative_to)
-    plan = config.split
-    if plan.by == "none":
-        return examples, examples.subset(np.empty(0, np.int64))
-    return split(examples, by=plan.by, share=plan.share, seed=config.run.seed, classes=plan.classes)
 
 
 def build_model(config: TrainingConfig) -> DOLG:

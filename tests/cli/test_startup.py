@@ -16,6 +16,7 @@ import pytest
 
 import dolg_zoo
 from dolg_zoo.cli.model import _held_back_stderr
+from dolg_zoo.presets import resolve_preset
 
 PACKAGE = Path(dolg_zoo.__file__).parent
 HEAVY = (
@@ -63,24 +64,80 @@ def test_the_command_imports_nothing_heavy_before_it_has_to():
     assert "typer" in modules and not modules & {*HEAVY, "huggingface_hub"}
 
 
-def test_only_the_packages_that_build_and_train_networks_import_a_framework():
+def test_no_package_but_the_layers_of_keras_imports_a_framework():
     names = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
-    names -= {"layers", "models", "training"}
+    names -= {"layers"}
     modules = imported_by("import " + ", ".join(f"dolg_zoo.{name}" for name in names))
     assert "dolg_zoo.publishing.push" in modules
     assert not modules & {"tensorflow", "keras", "keras_cv", "torch", "matplotlib", "sklearn"}
 
 
-@pytest.mark.parametrize("how", [[], ["--json"]])
-def test_a_list_of_presets_needs_no_framework(how):
+def modules_of_dolg(*arguments, **environment):
+    """Run `dolg`; return its result, and the names of the modules that it imported."""
     done = python(
         "import sys, atexit\n"
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "atexit.register(lambda: print('modules:', *sys.modules, file=sys.stderr))\n"
         "from dolg_zoo.cli import main; main()",
-        "presets",
-        *how,
+        *arguments,
+        **environment,
     )
-    assert done.returncode == 0 and not set(done.stderr.split()) & {"tensorflow", "keras"}
+    said, _, modules = done.stderr.rpartition("modules:")
+    return done, said, set(modules.split())
+
+
+WITHOUT_FRAMEWORK = {"tensorflow", "keras", "keras_cv", "torch"}
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_a_list_of_presets_needs_no_framework(how):
+    done, _, modules = modules_of_dolg("presets", *how)
+    assert done.returncode == 0 and not modules & WITHOUT_FRAMEWORK
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("info nothing", "'nothing'"),
+        ("search {photos} --query {photos}/rocket.png -p nothing", "'nothing'"),
+        ("explain {photos}/rocket.png -p nothing", "'nothing'"),
+        ("whiten {photos} -o {empty}/made -p nothing", "'nothing'"),
+        ("export nothing -o {empty}/made", "'nothing'"),
+        ("train --data {photos} -p nothing -o {empty}/made", "'nothing'"),
+        ("train --data {empty} -o {empty}/made", "no image"),
+        ("train no-such.toml", "no-such.toml"),
+        ("index {empty} -o {empty}/made", "no image"),
+        ("map {empty}", "no image"),
+        ("demo {empty}", "no image"),
+        ("publish {empty} me/mine --dry-run", "no config.json"),
+        ("publish {empty}/none me/mine", "no folder"),
+        ("publish {preset} me/mine --license mine", "SPDX"),
+        ("publish {preset} me/mine --dry-run", "dataset"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_framework_is_imported(photos, tmp_path, command, named):
+    (tmp_path / "empty").mkdir()
+    folders = {"photos": photos, "empty": tmp_path / "empty", "preset": resolve_preset().folder}
+    words = [word.format(**folders) for word in command.split()]
+    done, said, modules = modules_of_dolg(*words)
+    assert done.returncode == 1 and named in said and "unexpected" not in said
+    assert not modules & WITHOUT_FRAMEWORK
+
+
+def test_the_default_preset_is_described_and_searched_with_without_a_framework(photos, tmp_path):
+    environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), "DOLG_ZOO_RUNTIME": "litert"}
+    for command in (
+        ["info"],
+        ["verify"],
+        ["search", photos, "--query", photos / "rocket.png"],
+        ["dedupe", photos],
+        ["index", photos, "-o", tmp_path / "made"],
+        ["embed", photos, "-o", tmp_path / "made.npz"],
+        ["evaluate", "folder", photos],
+        ["map", photos, "-o", tmp_path / "map.png"],
+    ):
+        done, said, modules = modules_of_dolg(*command, **environment)
+        assert done.returncode in (0, 1) and "unexpected" not in said and "INFO" not in said
+        assert not modules & WITHOUT_FRAMEWORK, command
 
 
 @pytest.mark.slow
@@ -97,17 +154,21 @@ def test_an_error_while_tensorflow_is_imported_shows(photos, tmp_path):
     (tmp_path / "tensorflow.py").write_text(
         "import os\nos.write(2, b'from C++')\nraise ImportError('a broken build')"
     )
-    done = dolg("info", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    done = dolg(
+        "explain", photos / "rocket.png", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])
+    )
     assert done.returncode == 1
     assert "from C++" in done.stderr and "a broken build" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_interruption_while_tensorflow_is_imported_shows_no_chatter(tmp_path):
+def test_an_interruption_while_tensorflow_is_imported_shows_no_chatter(photos, tmp_path):
     (tmp_path / "tensorflow.py").write_text(
         "import os\nos.write(2, b'from C++')\nraise KeyboardInterrupt"
     )
-    done = dolg("info", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    done = dolg(
+        "explain", photos / "rocket.png", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path])
+    )
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
@@ -129,8 +190,8 @@ def test_without_a_temporary_folder_the_chatter_shows_and_the_command_runs(monke
         *product(("presets",), (">&-", "2>&-", "2>&- >&-")),
         *(
             pytest.param(command, "2>&- >&-", marks=pytest.mark.slow)
-            # the second is the hardest for TensorFlow, whose import takes seconds
-            for command in ("presets --json", "info nothing")
+            # the last imports TensorFlow, which looks at the streams itself
+            for command in ("presets --json", "info nothing", "demo")
         ),
     ],
 )
@@ -144,7 +205,7 @@ def test_a_stream_that_is_closed_is_no_reason_to_fail(command, closed):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
-def test_a_signal_to_end_is_an_interruption(tmp_path, number):
+def test_a_signal_to_end_is_an_interruption(photos, tmp_path, number):
     (tmp_path / "tensorflow.py").write_text(
         f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(5)"
     )
@@ -152,7 +213,8 @@ def test_a_signal_to_end_is_an_interruption(tmp_path, number):
     done = python(
         f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n"
         "from dolg_zoo.cli import main; main()",
-        "info",
+        "explain",
+        photos / "rocket.png",
         PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]),
     )
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")

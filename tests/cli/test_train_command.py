@@ -58,7 +58,7 @@ def test_it_prints_the_preset_that_it_made_and_names_bad_images(run, place, tmp_
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
     """Curves take a second to draw; tests/training looks at them."""
-    module = importlib.import_module("dolg_zoo.training.train")
+    module = importlib.import_module("dolg_zoo.training.run")
     monkeypatch.setattr(module, "save_figure", lambda figure, path: None)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dolg_zoo.training.config import TrainingConfig, TrainingConfigError
+from dolg_zoo.training.config import HEADS, TrainingConfig, TrainingConfigError
 
 LEAST = {"data": {"folder": "photos"}, "model": {"preset": "p"}}
 
@@ -67,3 +67,9 @@ def test_a_file_that_is_no_toml_is_named(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(TrainingConfigError, match=r"run\.toml is no TOML file"):
         TrainingConfig.from_toml(path)
+
+
+def test_the_heads_that_a_configuration_may_name_are_those_of_the_layers():
+    from dolg_zoo.layers import MARGIN_HEADS
+
+    assert sorted(MARGIN_HEADS) == sorted(HEADS)

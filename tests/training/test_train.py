@@ -25,7 +25,8 @@ from dolg_zoo.training import (
     train,
 )
 from dolg_zoo.training.checkpoint import CheckpointFolder
-from dolg_zoo.training.setup import Run, load_split
+from dolg_zoo.training.data import load_split
+from dolg_zoo.training.setup import Run
 
 ALL = {
     "metadata": {"license": "CC-BY-4.0", "description": "Finds colours."},
@@ -282,7 +283,7 @@ def test_without_validation_the_preset_is_of_the_last_epoch(folder, tmp_path):
 
 
 def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypatch):
-    module = importlib.import_module("dolg_zoo.training.train")
+    module = importlib.import_module("dolg_zoo.training.run")
     maps = iter([0.1, 0.5, 0.4, 0.3, 0.9])
     monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(maps), 0.0, 1), {}))
     said = []
