@@ -73,16 +73,16 @@ def load_embedder(
     """
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
-    from dolg_zoo.runtimes import check_route
+    from dolg_zoo.runtimes import routes
 
-    runtime = check_route(runtime, precision)
-    if (runtime, precision) == ("keras", "float32"):
+    first, *_ = routes(runtime, precision)
+    if (first, precision) == ("keras", "float32"):
         return load_model(preset)
     with _held_back_stderr():
         found = CompiledDOLG.cached(preset, runtime, precision)
     if found:
         return found
-    note(f"Compiling the model for {runtime} in {precision}; the result is kept …")
+    note(f"Compiling the model for {first} in {precision}; the result is kept …")
     import_tensorflow()
     calibration = sample() if sample and precision == "int8" else None
     return embedder(preset, runtime, precision, calibration=calibration)

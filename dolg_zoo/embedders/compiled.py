@@ -13,13 +13,16 @@ import numpy as np
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets.registry import hashes_of, resolve_preset
-from dolg_zoo.runtimes import check_route
+from dolg_zoo.runtimes import routes
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
     read_compiled,
+    remember_fault,
     remember_preset,
+    remembered_fault,
     remembered_model,
     write_compiled,
 )
@@ -89,17 +92,22 @@ class CompiledDOLG(ImageEmbedder):
             WeightsError: as `DOLG.from_preset`.
             RuntimeMissingError: if the runtime cannot be used on this machine.
         """
-        runtime = check_route(runtime, precision)
-        if runtime == "keras":
+        names = routes(runtime, precision)
+        if names == ["keras"]:
             return None
         resolved = resolve_preset(preset)
         model_id = remembered_model(hashes_of(resolved))
-        if model_id is None and (template := find_template(runtime, precision, resolved.name)):
+        if model_id is None and (template := find_template(names[0], precision, resolved.name)):
             model_id = template.record["model_id"]
-        loaded = model_id and load_compiled(model_id, runtime, precision, threads)
+        if model_id is None:
+            return None
+        # those that cannot compute it were passed over when it was compiled
+        able = [name for name in names if not remembered_fault(model_id, name, precision)]
+        name = able[0] if len(names) > 1 and able else names[0]
+        loaded = None if name == "keras" else load_compiled(model_id, name, precision, threads)
         if loaded:  # a copy of a preset has another name
             loaded.metadata["preset"] = resolved.name
-        return loaded or None
+        return loaded
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """See `ImageEmbedder.infer`."""
@@ -148,7 +156,29 @@ def compile_model(
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
-    runtime = check_route(runtime, precision)
+    names = routes(runtime, precision)
+    if len(names) > 1:
+        names = [n for n in names if not remembered_fault(model.model_id, n, precision)] or names
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        try:
+            return _compiled(model, name, precision, calibration, threads)
+        except CompilationError as error:
+            if following is None:
+                raise
+            remember_fault(model.model_id, name, precision, str(error))
+            logger.warning(
+                "%s cannot compute this model: %s. %s is used instead.", name, error, following
+            )
+    raise AssertionError("there is always a route")
+
+
+def _compiled(
+    model: EmbeddingModel,
+    runtime: str,
+    precision: str,
+    calibration: Sequence[ImageSource | bytes] | None,
+    threads: int | None,
+) -> CompiledDOLG:
     record: dict[str, Any] = {
         "runtime": runtime,
         "precision": precision,
@@ -217,7 +247,12 @@ def _write(
     if precision == "int8":  # to fail before the work
         images = calibration_images(model.image_converter, calibration)
     served = servable(model)
-    made.write(served, folder)
+    try:
+        made.write(served, folder)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of the converter's own types
+        raise CompilationError(f"it cannot be converted: {str(error).strip()[:300]}") from error
     plain = load(folder, runtime, "float32")
     distance = check(plain, model.infer, model)
     if precision == "float32":

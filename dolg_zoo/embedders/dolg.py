@@ -260,7 +260,8 @@ class DOLG(ImageEmbedder, keras.Model):
         ```
 
         Args:
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            runtime: "keras", "openvino", "onnx" or "litert"; None for the default, or for the next
+                that can compute this model if the default cannot.
             precision: "float32", "bfloat16" or "int8". The last two have a `model_id` of their
                 own, so that their descriptors are not mixed with others.
             calibration: images to calibrate "int8" with, some hundred that are similar to those
@@ -291,10 +292,11 @@ class DOLG(ImageEmbedder, keras.Model):
         precision = precision or "float32"
         if runtime is None and precision == "float32":
             is_plain = "preset" in self.metadata and self.dtype_policy.name == "float32"
-            runtime = default_runtime() if is_plain else "keras"
+            if not is_plain or default_runtime() == "keras":
+                return self
         if runtime == "keras" and precision == "float32":
             return self
-        key = (self.model_id, runtime, precision)
+        key = (self.model_id, runtime or default_runtime(precision), precision)
         if key not in self._compiled:
             self._compiled.clear()
             self._compiled[key] = self.compile_for_inference(

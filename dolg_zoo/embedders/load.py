@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
-from dolg_zoo.runtimes import check_route
+from dolg_zoo.runtimes import routes
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.preprocessing import ImageSource
-
-logger = logging.getLogger(__name__)
 
 
 def embedder(
@@ -54,8 +51,7 @@ def embedder(
             in norm.
         ValueError: if there is no such runtime or precision, or no image to calibrate with.
     """
-    runtime = check_route(runtime, precision)
-    is_plain = (runtime, precision) == ("keras", "float32")
+    is_plain = (routes(runtime, precision), precision) == (["keras"], "float32")
     if not is_plain and (found := CompiledDOLG.cached(preset, runtime, precision)):
         return found
     from dolg_zoo.embedders.dolg import DOLG
@@ -63,7 +59,6 @@ def embedder(
     model = DOLG.from_preset(preset)
     if is_plain:
         return model
-    logger.info("Compiling it for %s in %s; the result is kept", runtime, precision)
     compiled = model.compile_for_inference(runtime, precision, calibration=calibration)
     remember_compiled(model)
     return compiled

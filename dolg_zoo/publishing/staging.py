@@ -137,7 +137,7 @@ def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> Non
         metadata: see `push_to_hub`.
 
     Raises:
-        PresetError: if it is no preset folder.
+        PresetError: if it is no preset folder, or a file in it is a link.
         PublishError: if it does not exist, or something is wrong with the metadata, or missing.
     """
     if not preset.is_dir():
@@ -145,6 +145,12 @@ def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> Non
             f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote, or a"
             " DOLG model."
         )
+    for name in (*PRESET_FILES, MARGIN_HEAD, REPORT):
+        if (preset / name).is_symlink():
+            raise PresetError(
+                f"{preset / name} is a link, perhaps to what is not to be published; publish a copy"
+                " of the folder that holds the files themselves (cp -rL)."
+            )
     read_json(preset / CONFIG)
     _check_entry(merged_metadata(read_json(preset / METADATA), metadata))
 
@@ -160,12 +166,6 @@ def _check_entry(metadata: Mapping[str, Any]) -> None:
 
 def _copy(source: Path, folder: Path) -> None:
     """Copy the files of a preset, and no others that are in its folder."""
-    for name in (*PRESET_FILES, MARGIN_HEAD, REPORT):
-        if (source / name).is_symlink():
-            raise PresetError(
-                f"{source / name} is a link, perhaps to what is not to be published; publish a copy"
-                " of the folder that holds the files themselves (cp -rL)."
-            )
     names = list(PRESET_FILES)
     if "margin_head" in read_json(source / CONFIG):
         names.append(MARGIN_HEAD)

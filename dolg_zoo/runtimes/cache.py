@@ -72,6 +72,33 @@ def write_compiled(
         (made / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
+def remember_fault(model_id: str, runtime: str, precision: str, fault: str) -> None:
+    """Keep why a runtime cannot compute a model, so that it is not tried in each process."""
+    folder = compiled_folder(model_id, runtime, precision)
+    if folder is None:
+        return
+    with suppress(OSError):  # it is tried again then
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(_fault_file(folder)) as file:
+            kept = {"made_by": _maker(runtime), "fault": fault}
+            file.write(json.dumps(kept).encode())
+
+
+def remembered_fault(model_id: str, runtime: str, precision: str) -> bool:
+    """Whether this version of a runtime is known not to compute a model."""
+    folder = compiled_folder(model_id, runtime, precision)
+    if folder is None:
+        return False
+    try:
+        return read_json_object(_fault_file(folder)).get("made_by") == _maker(runtime)
+    except (OSError, ValueError):
+        return False
+
+
+def _fault_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-fault.json")
+
+
 def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
     """Keep which model the files of a preset hold, by their sha256."""
     link = _link(hashes)

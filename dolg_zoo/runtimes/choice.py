@@ -38,6 +38,21 @@ def default_runtime(precision: str = "float32") -> str:
     return why_default(precision)[0]
 
 
+def routes(runtime: str | None = None, precision: str = "float32") -> list[str]:
+    """Return the runtime that is named; or, if none is, the default and those to fall back to.
+
+    Raises:
+        RuntimeMissingError: as `check_route`.
+        ValueError: as `check_route`.
+    """
+    first = check_route(runtime, precision)
+    if runtime is not None or os.environ.get(RUNTIME_VARIABLE) or first == "keras":
+        return [first]
+    return [first] + [
+        name for name in ORDER[precision] if name != first and fault_of(name, precision) is None
+    ]
+
+
 def why_default(precision: str = "float32") -> tuple[str, str]:
     """Return the runtime that is used if none is named, and why.
 

@@ -11,6 +11,7 @@ import pytest
 import run_in_forks
 
 from dolg_zoo.weights.kept import EMBEDDED
+from dolg_zoo.weights.manifest import PRESET_FILES
 
 NAME, REPO = "dolg_far_away", "someone/far-away"
 WEIGHTS = "model.weights.h5"
@@ -21,7 +22,7 @@ DOLG = Path(__file__).with_name("dolg_with_manifest.py")
 def files():
     """A preset whose weights are no weights: only bytes are looked at here."""
     [folder] = EMBEDDED.iterdir()
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = {name: (folder / name).read_bytes() for name in PRESET_FILES}
     weights = np.random.default_rng(0).bytes(500_000)
     metadata = json.loads(files["metadata.json"])
     metadata["sha256"][WEIGHTS] = hashlib.sha256(weights).hexdigest()

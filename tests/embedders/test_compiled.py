@@ -18,6 +18,7 @@ from dolg_zoo import CompiledDOLG
 from dolg_zoo.embedders import compiled
 from dolg_zoo.embedders.compiled import load_compiled, remember_compiled
 from dolg_zoo.runtimes import CompilationError, cache
+from dolg_zoo.runtimes.compile import pattern
 
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
 
@@ -229,3 +230,49 @@ def test_the_link_from_a_preset_leads_to_no_file_of_its_own(kept, tmp_path):
 
 def test_keras_is_not_looked_for_in_the_cache(kept):
     assert CompiledDOLG.cached(runtime="keras") is None
+
+
+def test_a_runtime_that_cannot_compute_it_is_passed_over_and_is_not_tried_again(
+    monkeypatch, tmp_path, caplog
+):
+    pytest.importorskip("ai_edge_litert")
+    tried = []
+
+    def refuse(model, folder):
+        tried.append(folder)
+        raise ValueError("there is no operation FlexPad")
+
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr("dolg_zoo.runtimes.litert_runtime.write", refuse)
+    monkeypatch.setattr(
+        compiled, "routes", lambda runtime, _: [runtime] if runtime else ["litert", "keras"]
+    )
+    model, images = small_model(preset="a-model"), pattern(64, 64)
+    for _ in range(2):
+        found = model.compile_for_inference()
+        assert found.runtime == "keras"
+        assert np.allclose(found.infer(images), model.infer(images), atol=DESCRIPTOR)
+    assert len(tried) == 1
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "litert cannot compute this model: it cannot be converted: there is no" in warning
+    assert warning.endswith("keras is used instead.")
+    with pytest.raises(CompilationError, match="FlexPad"):
+        model.compile_for_inference("litert")  # who names it is told
+    # another version of the runtime may do better
+    (kept,) = tmp_path.glob("compiled/*/litert-float32-fault.json")
+    kept.write_text(kept.read_text().replace('"ai-edge-litert": "', '"ai-edge-litert": "0.'))
+    model.compile_for_inference()
+    assert len(tried) == 3
+
+
+def test_a_full_disk_is_no_fault_of_the_runtime(monkeypatch, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+
+    def refuse(model, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr("dolg_zoo.runtimes.litert_runtime.write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        small_model().compile_for_inference("litert")
+    assert not list(tmp_path.glob("compiled/*/*-fault.json"))

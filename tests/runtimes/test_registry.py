@@ -9,6 +9,7 @@ from dolg_zoo.runtimes import (
     default_runtime,
     fault_of,
     registry,
+    routes,
 )
 
 
@@ -106,3 +107,13 @@ def test_nothing_for_a_precision_says_what_to_install(without):
 def test_unknown_names_are_refused_with_the_known(route):
     with pytest.raises(ValueError, match="must be one of"):
         check_route(*route)
+
+
+def test_the_default_is_followed_by_those_to_fall_back_to(without, monkeypatch):
+    for module in ("openvino", "ai_edge_litert"):
+        pytest.importorskip(module)
+    without("onnxruntime", "onnx")
+    assert routes() == ["litert", "openvino", "keras"]
+    assert routes("openvino") == ["openvino"]
+    monkeypatch.setenv("DOLG_ZOO_RUNTIME", "openvino")
+    assert routes() == ["openvino"]
