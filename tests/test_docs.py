@@ -14,7 +14,7 @@ import typer
 from documents import ROOT, blocks_of, lay_out, run_dolg
 from writable_hub import log_in, serving, small_model
 
-from dolg_zoo.cli import app
+from dolg_zoo.cli import build_app
 from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.weights import load_manifest
 
@@ -22,7 +22,7 @@ DOCS = ROOT / "docs"
 ELSEWHERE = {"vector_stores.md", "extraction_on_a_cluster.md"}  # which have tests of their own
 PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
 CHECKED = {**PAGES, "README.md": (ROOT / "README.md").read_text()}
-DOLG = typer.main.get_command(app)
+DOLG = typer.main.get_command(build_app(()))
 RUN = [
     name
     for name, text in PAGES.items()

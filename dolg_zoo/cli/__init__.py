@@ -8,29 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli import (
-    dedupe,
-    demo,
-    download,
-    embed,
-    evaluate,
-    explain,
-    export,
-    index,
-    info,
-    map,
-    presets,
-    publish,
-    search,
-    serve,
-    train,
-    verify,
-    whiten,
-)
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
 
 EPILOG = """\b
@@ -64,35 +47,52 @@ Environment:
   DOLG_DEBUG=1    the same as --debug
 """
 
-app = typer.Typer(
-    help="Find the same place, product or scene in a folder of photographs.",
-    epilog=EPILOG,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (
-    presets.presets,
-    info.info,
-    download.download,
-    verify.verify,
-    embed.embed,
-    index.index,
-    search.search,
-    serve.serve,
-    dedupe.dedupe,
-    explain.explain,
-    train.train,
-    whiten.whiten,
-    export.export,
-    publish.publish,
-    demo.demo,
-):
-    app.command()(reporting_errors(command))
-app.command("map")(reporting_errors(map.draw_map))
-app.add_typer(evaluate.app, name="evaluate")
+COMMANDS = {  # in the order of the help, with the function that each is
+    "presets": "presets",
+    "info": "info",
+    "download": "download",
+    "verify": "verify",
+    "embed": "embed",
+    "index": "index",
+    "search": "search",
+    "serve": "serve",
+    "dedupe": "dedupe",
+    "explain": "explain",
+    "train": "train",
+    "whiten": "whiten",
+    "export": "export",
+    "publish": "publish",
+    "demo": "demo",
+    "map": "draw_map",
+}
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application with the command that the arguments name, or with all of them.
+
+    To read the options of all takes a quarter of a second.
+    """
+    app = typer.Typer(
+        help="Find the same place, product or scene in a folder of photographs.",
+        epilog=EPILOG,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    is_known = named in COMMANDS or named == "evaluate"
+    for name in [named] if is_known else [*COMMANDS, "evaluate"]:
+        if name == "evaluate":
+            from dolg_zoo.cli import evaluate
+
+            app.add_typer(evaluate.app, name=name)
+            continue
+        function = getattr(import_module(f"dolg_zoo.cli.{name}"), COMMANDS[name])
+        app.command(name)(reporting_errors(function))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -103,7 +103,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
@@ -130,4 +129,4 @@ def main() -> None:
         # one that is ignored stays so: nohup lets a job outlive its terminal
         if number and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
-    app(prog_name="dolg")
+    build_app(sys.argv[1:])(prog_name="dolg")

@@ -226,7 +226,7 @@ def test_a_signal_that_was_ignored_still_is():
         "import os, signal, sys\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "from dolg_zoo import cli\n"
-        "cli.app = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "cli.build_app = lambda _: lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
         "cli.main()\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
