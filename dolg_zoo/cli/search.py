@@ -117,23 +117,23 @@ def search(
     index = open_where(where, preset, scales, images, runtime, precision)
     if dba and threshold is not None:
         index = index.augmented(dba, alpha)
-    good = [place for place in range(len(sources)) if place not in unread]
+    good = [number for number in range(len(sources)) if number not in unread]
     found: list[Sequence[Match]]
     if threshold is None:
-        results_of = index.search_each([sources[place] for place in good], k or 10, ranking)
+        results_of = index.search_each([sources[number] for number in good], k or 10, ranking)
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(sources[place], threshold)[:k] for place in good]
+        found = [index.within(sources[number], threshold)[:k] for number in good]
     if montage:
         from dolg_zoo.retrieval import montage as draw_montage
 
         relevant = _relevant(index, queries[0], found[0], label)
         draw_montage(sources[0], found[0], montage, relevant=relevant)
-    skipped = index.skipped | {str(queries[place]): why for place, why in unread.items()}
+    skipped = index.skipped | {str(queries[number]): why for number, why in unread.items()}
     if as_json:
         results = [
-            {"query": str(queries[place]), "matches": _as_list(matches)}
-            for place, matches in zip(good, found, strict=True)
+            {"query": str(queries[number]), "matches": _as_list(matches)}
+            for number, matches in zip(good, found, strict=True)
         ]
         print_json(
             {
@@ -150,9 +150,9 @@ def search(
         )
     else:
         note(f"{len(index)} images, {index.reused} of them known from before")
-        for place, matches in zip(good, found, strict=True):
+        for number, matches in zip(good, found, strict=True):
             if len(queries) > 1:
-                print(shown(queries[place]))
+                print(shown(queries[number]))
             for rank, match in enumerate(matches, 1):
                 print(f"{rank:3}  {match.score:6.3f}  {shown(match.name)}")
     finish(skipped, strict)
@@ -176,16 +176,16 @@ def _relevant(
 
 
 def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:
-    """Why queries cannot be read, by their places; raises BadImageError if none can be."""
+    """Why queries cannot be read, by their indices; raises BadImageError if none can be."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 
     unread = {}
-    for place, source in enumerate(sources):
+    for number, source in enumerate(sources):
         try:
             load_image(source)
         except BadImageError as error:
-            unread[place] = error.reason
+            unread[number] = error.reason
             if len(unread) == len(sources):
                 raise
     return unread

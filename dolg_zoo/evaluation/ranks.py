@@ -29,16 +29,16 @@ def ranks(
     Args:
         queries: (queries, dim), no longer than 1.
         gallery: (images, dim), no longer than 1.
-        wanted: for each query, places in the gallery.
+        wanted: for each query, indices in the gallery.
         distractors: parts, (rows, dim), of what is searched besides the gallery.
-        first: (queries, n), places in the gallery and the distractors behind it: what stands
+        first: (queries, n), indices in the gallery and the distractors behind it: what stands
             before all others, in this order, whatever its score; -1 for nothing. None: nothing.
 
     Returns:
         For each query the ranks of what is wanted, in the order of `wanted`.
     """
-    found = [np.empty(len(places), np.int64) for places in wanted]
-    thresholds = [np.empty(len(places), np.float32) for places in wanted]
+    found = [np.empty(len(indices), np.int64) for indices in wanted]
+    thresholds = [np.empty(len(indices), np.float32) for indices in wanted]
     step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
@@ -65,15 +65,15 @@ def put_first(scores: np.ndarray, first: np.ndarray | None, begin: int = 0) -> N
     """Give what is to come first scores above any cosine, in its order.
 
     Args:
-        scores: (queries, rows), of the places from `begin` on; changed in place.
+        scores: (queries, rows), of the indices from `begin` on; changed in place.
         first: (queries, n), rows of the re-ranked results.
-        begin: the first of these places.
+        begin: the first of these indices.
     """
     if first is None:
         return
-    places = first - begin
-    rows, turns = np.nonzero((first >= 0) & (places >= 0) & (places < scores.shape[1]))
-    scores[rows, places[rows, turns]] = 2 + first.shape[1] - turns
+    indices = first - begin
+    rows, turns = np.nonzero((first >= 0) & (indices >= 0) & (indices < scores.shape[1]))
+    scores[rows, indices[rows, turns]] = 2 + first.shape[1] - turns
 
 
 def _pieces(parts: Iterable[np.ndarray], queries: int) -> Iterator[np.ndarray]:

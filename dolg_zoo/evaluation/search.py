@@ -28,13 +28,13 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
 
     def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(gallery) - leave_out_own)
-        scores, places = exact.search(np.asarray(queries, np.float32), k + leave_out_own)
+        scores, indices = exact.search(np.asarray(queries, np.float32), k + leave_out_own)
         if leave_out_own:
-            is_own = places == np.arange(len(places))[:, None]
+            is_own = indices == np.arange(len(indices))[:, None]
             order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
             scores = np.take_along_axis(scores, order, 1)
-            places = np.take_along_axis(places, order, 1)
-        return scores, places
+            indices = np.take_along_axis(indices, order, 1)
+        return scores, indices
 
     return search
 
@@ -51,7 +51,7 @@ def improved(
         leave_one_out: whether the queries are the gallery's images, all in their order.
 
     Returns:
-        (queries, gallery, first): `first` are the places of the re-ranked results, which come
+        (queries, gallery, first): `first` are the indices of the re-ranked results, which come
         before all others, (queries, `ranking.rerank` or fewer); None without re-ranking.
     """
     if ranking.dba:
@@ -74,7 +74,7 @@ def nearest(
     A plain ranking needs memory for one part of the collection, any other for all of it.
 
     Returns:
-        (scores, places), each (queries, k), best first; a place of -1 where there is no more.
+        (scores, indices), each (queries, k), best first; an index of -1 where there is no more.
     """
     if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
@@ -88,16 +88,16 @@ def _nearest_in_parts(
     queries: np.ndarray, parts: Iterable[np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     scores: np.ndarray = np.full((len(queries), k), -np.inf, np.float32)
-    places: np.ndarray = np.full((len(queries), k), -1, np.int64)
+    indices: np.ndarray = np.full((len(queries), k), -1, np.int64)
     start = 0
     for part in parts:
         if len(part):
-            new_scores, new_places = exact_search(part)(queries, k)
+            new_scores, new_indices = exact_search(part)(queries, k)
             scores = np.concatenate([scores, new_scores], axis=1)
-            places = np.concatenate([places, new_places + start], axis=1)
+            indices = np.concatenate([indices, new_indices + start], axis=1)
             # stable: of equals, those of the earlier part stay before
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             scores = np.take_along_axis(scores, order, 1)
-            places = np.take_along_axis(places, order, 1)
+            indices = np.take_along_axis(indices, order, 1)
         start += len(part)
-    return scores, places
+    return scores, indices

@@ -122,10 +122,10 @@ class Recognition:
         whole_number("neighbours", neighbours, 1)
         ranking = ranking or Ranking()
         compared = Compared.of(self.train, self.queries, model, scales, progress)
-        scores, places = nearest(compared.queries.read(), compared.gallery, neighbours, ranking)
+        scores, indices = nearest(compared.queries.read(), compared.gallery, neighbours, ranking)
         ids, landmarks = self.landmarks
         found = np.array([int(name, 16) for name in compared.gallery.names], np.uint64)
-        voted = recognise(scores, places, landmarks[np.searchsorted(ids, found)])
+        voted = recognise(scores, indices, landmarks[np.searchsorted(ids, found)])
         predictions = {
             query: vote
             for query, vote in zip(compared.queries.names, voted, strict=True)

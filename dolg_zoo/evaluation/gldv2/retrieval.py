@@ -103,11 +103,11 @@ class Retrieval:
         """
         ranking = ranking or Ranking()
         compared = Compared.of(self.index, self.queries, model, scales, progress)
-        _, places = nearest(compared.queries.read(), compared.gallery, DEPTH, ranking)
+        _, indices = nearest(compared.queries.read(), compared.gallery, DEPTH, ranking)
         names = compared.gallery.names
         predictions = {
-            query: [names[place] for place in found if place >= 0]
-            for query, found in zip(compared.queries.names, places.tolist(), strict=True)
+            query: [names[index] for index in found if index >= 0]
+            for query, found in zip(compared.queries.names, indices.tolist(), strict=True)
         }
         settings = {
             **compared.settings,

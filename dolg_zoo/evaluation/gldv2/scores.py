@@ -77,7 +77,7 @@ def micro_average_precision(
 
 
 def recognise(
-    scores: np.ndarray, places: np.ndarray, landmarks: np.ndarray
+    scores: np.ndarray, indices: np.ndarray, landmarks: np.ndarray
 ) -> list[tuple[int, float] | None]:
     """Return the landmark that each query shows, told by its nearest neighbours.
 
@@ -86,18 +86,18 @@ def recognise(
 
     Args:
         scores: (queries, k), similarities of the neighbours, best first.
-        places: (queries, k), which images they are; -1 for none.
+        indices: (queries, k), which images they are; -1 for none.
         landmarks: (images,), what the images show.
 
     Returns:
         For each query (landmark, confidence); None if it has no neighbour.
     """
     predictions: list[tuple[int, float] | None] = []
-    for row, found in zip(scores.tolist(), places.tolist(), strict=True):
+    for row, found in zip(scores.tolist(), indices.tolist(), strict=True):
         votes: dict[int, float] = {}
-        for score, place in zip(row, found, strict=True):
-            if place >= 0:
-                landmark = int(landmarks[place])
+        for score, index in zip(row, found, strict=True):
+            if index >= 0:
+                landmark = int(landmarks[index])
                 votes[landmark] = votes.get(landmark, 0.0) + score
         predictions.append(max(votes.items(), key=lambda vote: vote[1]) if votes else None)
     return predictions

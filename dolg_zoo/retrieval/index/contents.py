@@ -109,8 +109,8 @@ def _mapped(path: Path, rows: int, dim: int) -> np.ndarray:
         )
     if not descriptors.flags.c_contiguous:
         raise ValueError("its rows are not in one piece")
-    if (place := first_not_unit(descriptors)) is not None:
-        raise ValueError(f"the norm of row {place} is not 1")
+    if (row := first_not_unit(descriptors)) is not None:
+        raise ValueError(f"the norm of row {row} is not 1")
     return descriptors
 
 

@@ -49,10 +49,10 @@ class Gallery:
         if descriptors.ndim != 2 or len(names) != len(descriptors):
             raise ValueError(f"There must be a descriptor for each of {len(names)} names.")
         check_names(names)
-        if (place := first_not_unit(descriptors)) is not None:
+        if (row := first_not_unit(descriptors)) is not None:
             raise ValueError(
                 f"{maker!r} gives descriptors that are not finite or have another norm than 1, the"
-                f" first of them for {names[place]!r}; its weights or its dtype are at fault."
+                f" first of them for {names[row]!r}; its weights or its dtype are at fault."
             )
         recall = number("recall", recall, 0, 1)
         self.names: list[str] = names
@@ -114,17 +114,17 @@ class Gallery:
                 f"Descriptors of {fresh.descriptors.shape[1]} dimensions cannot join those of"
                 f" {self.descriptors.shape[1]}."
             )
-        place_of = {name: place for place, name in enumerate(self.names)}
+        row_of = {name: row for row, name in enumerate(self.names)}
         new = [
-            place
-            for place, name in enumerate(fresh.names)
-            if (old := place_of.get(name)) is None
-            or not np.allclose(fresh.descriptors[place], self.descriptors[old], atol=1e-6)
+            row
+            for row, name in enumerate(fresh.names)
+            if (old := row_of.get(name)) is None
+            or not np.allclose(fresh.descriptors[row], self.descriptors[old], atol=1e-6)
         ]
-        names = [fresh.names[place] for place in new]
-        gone = place_of.keys() - set(fresh.names)
+        names = [fresh.names[row] for row in new]
+        gone = row_of.keys() - set(fresh.names)
         if names or gone:
-            metadata = [self.metadata[place_of[n]] if n in place_of else {} for n in names]
+            metadata = [self.metadata[row_of[n]] if n in row_of else {} for n in names]
             self._change(gone | set(names), names, fresh.descriptors[new], metadata)
         return len(new), len(gone)
 
@@ -137,8 +137,8 @@ class Gallery:
         descriptors[len(kept) :] = new
         self._nearest = self._nearest.changed(kept, descriptors)
         self._augmented = None
-        self.names = [self.names[place] for place in kept] + names
-        self.metadata = [self.metadata[place] for place in kept] + metadata
+        self.names = [self.names[row] for row in kept] + names
+        self.metadata = [self.metadata[row] for row in kept] + metadata
 
     def search_descriptors(
         self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
@@ -160,14 +160,10 @@ class Gallery:
             return [Matches() for _ in queries]
         ranking = ranking or Ranking()
         nearest = self._augmented_by(ranking) if ranking.dba else self._nearest
-        scores, places = ranked(queries, nearest.search, nearest.descriptors, k, ranking)
+        scores, indices = ranked(queries, nearest.search, nearest.descriptors, k, ranking)
         return [
-            Matches(
-                self._match(place, score)
-                for place, score in zip(*result, strict=True)
-                if place >= 0
-            )
-            for result in zip(places, scores, strict=True)
+            Matches(self._match(row, score) for row, score in zip(*result, strict=True) if row >= 0)
+            for result in zip(indices, scores, strict=True)
         ]
 
     def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
@@ -193,10 +189,10 @@ class Gallery:
         """
         number("threshold", threshold, -1, 1)
         queries = unit(descriptors, self.descriptors.shape[1])
-        scores, found_by, places = self._nearest.within(queries, threshold)
+        scores, found_by, indices = self._nearest.within(queries, threshold)
         matches = [Matches() for _ in queries]
         for at in np.argsort(-scores, kind="stable"):
-            matches[found_by[at]].append(self._match(places[at], scores[at]))
+            matches[found_by[at]].append(self._match(indices[at], scores[at]))
         return matches
 
     def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
@@ -217,14 +213,14 @@ class Gallery:
         groups = duplicates(self._nearest, threshold)
         return [
             [
-                self._match(place, score)
-                for place, score in zip(
+                self._match(row, score)
+                for row, score in zip(
                     group, self.descriptors[group] @ self.descriptors[group[0]], strict=True
                 )
             ]
             for group in groups
         ]
 
-    def _match(self, place: int, score: float) -> Match:
-        name = self.names[place]
-        return Match(name, self.folder / name, float(score), self.metadata[place])
+    def _match(self, row: int, score: float) -> Match:
+        name = self.names[row]
+        return Match(name, self.folder / name, float(score), self.metadata[row])

@@ -234,16 +234,16 @@ class Index(Gallery):
         """Of the images that can be read: names, descriptors and metadata."""
         found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
-        for place, result in self._embedder.embed_each(paths, scales=self.scales):
+        for row, result in self._embedder.embed_each(paths, scales=self.scales):
             if isinstance(result, BadImageError):
-                self.skipped[names[place]] = result.reason
+                self.skipped[names[row]] = result.reason
             else:
-                found[place] = result
-        places = sorted(found)
+                found[row] = result
+        rows = sorted(found)
         return (
-            [names[place] for place in places],
-            np.array([found[place] for place in places]),
-            None if metadata is None else [metadata[place] for place in places],
+            [names[row] for row in rows],
+            np.array([found[row] for row in rows]),
+            None if metadata is None else [metadata[row] for row in rows],
         )
 
     def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
@@ -299,16 +299,16 @@ class Index(Gallery):
         queries = list(queries)
         results: dict[int, Matches | BadImageError] = {}
         descriptors: dict[int, np.ndarray] = {}
-        for place, result in self._embedder.embed_each(queries, scales=self.scales):
+        for row, result in self._embedder.embed_each(queries, scales=self.scales):
             if isinstance(result, BadImageError):
-                results[place] = result
+                results[row] = result
             else:
-                descriptors[place] = result
+                descriptors[row] = result
         if descriptors:
             found = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
-            for place, matches in zip(descriptors, found, strict=True):
-                results[place] = Matches(matches, queries[place])
-        return [results[place] for place in range(len(results))]
+            for row, matches in zip(descriptors, found, strict=True):
+                results[row] = Matches(matches, queries[row])
+        return [results[row] for row in range(len(results))]
 
     def within(self, query: ImageSource, threshold: float) -> Matches:
         """All images with at least this cosine similarity to a query, best first.

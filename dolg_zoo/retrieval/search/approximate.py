@@ -98,7 +98,7 @@ class Approximate:
         a third of it. Then it is built anew.
 
         Args:
-            kept: the places, ascending, of the rows that stay.
+            kept: the indices, ascending, of the rows that stay.
             descriptors: (rows, dim): those that stay, and after them the new ones.
         """
         if len(descriptors) < LEAST:
@@ -114,19 +114,19 @@ class Approximate:
         return changed
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Like `Exact.search`, but for a place of -1, and a score of -1, where none was found."""
+        """Like `Exact.search`, but for an index of -1, and a score of -1, where none was found."""
         k = min(k, len(self.descriptors))
         scores = np.full((len(queries), k), -1, np.float32)
-        places = np.full((len(queries), k), -1, np.int64)
+        indices = np.full((len(queries), k), -1, np.int64)
         if not k:
-            return scores, places
+            return scores, indices
         for row, numbers in enumerate(self._shortlists(queries, k)):
             found = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
             found = np.sort(found[self.numbers[found] == numbers])  # the others were removed
             cosines = self.descriptors[found] @ queries[row]
             best = np.argsort(-cosines, kind="stable")[:k]
-            scores[row, : len(best)], places[row, : len(best)] = cosines[best], found[best]
-        return scores, places
+            scores[row, : len(best)], indices[row, : len(best)] = cosines[best], found[best]
+        return scores, indices
 
     def within(
         self, queries: np.ndarray, threshold: float
@@ -166,8 +166,8 @@ class Approximate:
 
     def _measured(self, queries: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """For each query the share of neighbours as near as the true ones are at least."""
-        scores, places = self.search(self.descriptors[queries], RECALL_AT + 1)
-        others = (places >= 0) & (places != queries[:, None])
+        scores, indices = self.search(self.descriptors[queries], RECALL_AT + 1)
+        others = (indices >= 0) & (indices != queries[:, None])
         hits = (others & (scores >= wanted[:, None] - 1e-6)).sum(axis=1)
         return np.minimum(hits, RECALL_AT) / RECALL_AT
 
@@ -256,8 +256,8 @@ def _trained(kind: str, descriptors: np.ndarray) -> Any:
         cells = max(cells, 64)
     some = rows if kind == "hnsw" else 64 * cells
     some = min(rows, some, 500_000)
-    places = np.sort(np.random.default_rng(0).choice(rows, some, replace=False))
-    index.train(np.ascontiguousarray(descriptors[places]))
+    indices = np.sort(np.random.default_rng(0).choice(rows, some, replace=False))
+    index.train(np.ascontiguousarray(descriptors[indices]))
     return index
 
 
@@ -267,9 +267,9 @@ def _add(index: Any, descriptors: np.ndarray) -> None:
 
 
 def _sample(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return some places, and the cosine of each one's tenth nearest other."""
+    """Return some indices, and the cosine of each one's tenth nearest other."""
     rows = len(descriptors)
-    places = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
-    scores, found = Exact(descriptors).search(descriptors[places], RECALL_AT + 1)
-    others = np.where(found == places[:, None], -np.inf, scores)
-    return places, -np.sort(-others, axis=1)[:, RECALL_AT - 1]
+    indices = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
+    scores, found = Exact(descriptors).search(descriptors[indices], RECALL_AT + 1)
+    others = np.where(found == indices[:, None], -np.inf, scores)
+    return indices, -np.sort(-others, axis=1)[:, RECALL_AT - 1]

@@ -28,7 +28,7 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
         threshold: the minimum cosine, from -1 to 1.
 
     Returns:
-        The places of each group of two or more, ascending; the groups by their first place.
+        The indices of each group of two or more, ascending; the groups by their first index.
     """
     rows = nearest.descriptors
     group = np.arange(len(rows))
@@ -41,9 +41,9 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
                 (q, r + start) for _, q, r in pairs_within(block, rows[start:], threshold)
             )
         else:
-            scores, places = nearest.search(block, NEIGHBOURS)
-            query, rank = np.nonzero((scores >= threshold) & (places >= 0))
-            found = [(query, places[query, rank])]
+            scores, indices = nearest.search(block, NEIGHBOURS)
+            query, rank = np.nonzero((scores >= threshold) & (indices >= 0))
+            found = [(query, indices[query, rank])]
         for query, row in found:
             pairs.append((query + start, row))
             held += len(query)
@@ -52,7 +52,7 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
     group = _joined(group, pairs)
     order = np.argsort(group, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    return sorted((g for g in groups if len(g) > 1), key=lambda places: places[0])
+    return sorted((g for g in groups if len(g) > 1), key=lambda indices: indices[0])
 
 
 def _joined(group: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -44,28 +44,28 @@ class Exact:
             k: the number of results; fewer if there are fewer rows.
 
         Returns:
-            (scores, places), each (queries, k): cosines in descending order, and row numbers.
+            (scores, indices), each (queries, k): cosines in descending order, and row numbers.
         """
         k = min(k, len(self.descriptors))
         scores = np.empty((len(queries), k), np.float32)
-        places = np.empty((len(queries), k), np.int64)
+        indices = np.empty((len(queries), k), np.int64)
         for start in range(0, len(queries) if k else 0, QUERIES):
             some = np.s_[start : start + QUERIES]
-            scores[some], places[some] = self._search(queries[some], k)
-        return scores, places
+            scores[some], indices[some] = self._search(queries[some], k)
+        return scores, indices
 
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         best = np.full((len(queries), k), -np.inf, np.float32)
-        places = np.full((len(queries), k), -1, np.int64)
+        indices = np.full((len(queries), k), -1, np.int64)
         found, held = [], 0
         for first, scores in score_blocks(queries, self.descriptors):
             row, query = _better(scores, best[:, -1], k)
             found.append((scores[row, query], query, row + first))
             held += len(row)
             if held >= best.size:
-                best, places = _merged(best, places, found)
+                best, indices = _merged(best, indices, found)
                 found, held = [], 0
-        return _merged(best, places, found)
+        return _merged(best, indices, found)
 
     def within(
         self, queries: np.ndarray, threshold: float
@@ -77,12 +77,12 @@ class Exact:
             threshold: the minimum cosine, from -1 to 1.
 
         Returns:
-            (scores, query numbers, places), each (found,), in no order.
+            (scores, query numbers, indices), each (found,), in no order.
         """
         found = list(pairs_within(queries, self.descriptors, threshold))
         empty = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
-        scores, numbers, places = map(np.concatenate, zip(empty, *found, strict=True))
-        return scores, numbers, places
+        scores, numbers, indices = map(np.concatenate, zip(empty, *found, strict=True))
+        return scores, numbers, indices
 
 
 def _better(scores: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,19 +105,19 @@ def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _merged(
-    best: np.ndarray, places: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    best: np.ndarray, indices: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best of the best so far and of what was found: scores, query numbers and places.
+    """Return the best of the best so far and of what was found: scores, query numbers and indices.
 
-    Of equals, the one with the lower place comes first.
+    Of equals, the one with the lower index comes first.
     """
     queries, k = best.shape
-    own = best.ravel(), np.repeat(np.arange(queries), k), places.ravel()
-    scores, query, place = map(np.concatenate, zip(own, *found, strict=True))
-    order = np.lexsort((place, -scores, query))
+    own = best.ravel(), np.repeat(np.arange(queries), k), indices.ravel()
+    scores, query, index = map(np.concatenate, zip(own, *found, strict=True))
+    order = np.lexsort((index, -scores, query))
     starts = np.searchsorted(query[order], np.arange(queries))
     kept = order[starts[:, None] + np.arange(k)]
-    return scores[kept], place[kept]
+    return scores[kept], index[kept]
 
 
 def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -22,7 +22,7 @@ def augment_database(
 
     Args:
         gallery: (images, dim), unit rows: an array or a memory map.
-        search: finds places in the gallery; it may find each image itself, or leave it out.
+        search: finds indices in the gallery; it may find each image itself, or leave it out.
         n: the number of neighbours; all of them if there are fewer.
         alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
@@ -33,18 +33,18 @@ def augment_database(
     starts = range(0, len(gallery), ROWS)
     for start in track(starts, len(starts), "Augmenting"):
         rows = np.asarray(gallery[start : start + ROWS], np.float32)
-        scores, places = search(rows, min(n + 1, len(gallery)))
-        scores, places = _without_self(scores, places, start)
-        augmented[start : start + ROWS] = added(rows, scores[:, :n], places[:, :n], gallery, alpha)
+        scores, indices = search(rows, min(n + 1, len(gallery)))
+        scores, indices = _without_self(scores, indices, start)
+        augmented[start : start + ROWS] = added(rows, scores[:, :n], indices[:, :n], gallery, alpha)
     return augmented
 
 
 def _without_self(
-    scores: np.ndarray, places: np.ndarray, start: int
+    scores: np.ndarray, indices: np.ndarray, start: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the neighbours of rows from `start` on, without these rows themselves."""
-    is_self = places == np.arange(start, start + len(places))[:, None]
-    # by place, not as the first: of equal images any may come first
+    is_self = indices == np.arange(start, start + len(indices))[:, None]
+    # by index, not as the first: of equal images any may come first
     order = np.argsort(is_self, axis=1, kind="stable")
-    scores, places = (np.take_along_axis(array, order, axis=1) for array in (scores, places))
-    return scores, np.where(np.sort(is_self, axis=1), -1, places)
+    scores, indices = (np.take_along_axis(array, order, axis=1) for array in (scores, indices))
+    return scores, np.where(np.sort(is_self, axis=1), -1, indices)

@@ -21,13 +21,13 @@ class Search(Protocol):
             k: the number of results for each query; there may be fewer.
 
         Returns:
-            (scores, places), each (queries, k or fewer): cosines, and rows of the gallery; a
-            place of -1 where there is none.
+            (scores, indices), each (queries, k or fewer): cosines, and rows of the gallery; an
+            index of -1 where there is none.
         """
 
 
 def added(
-    rows: np.ndarray, scores: np.ndarray, places: np.ndarray, gallery: np.ndarray, alpha: float
+    rows: np.ndarray, scores: np.ndarray, indices: np.ndarray, gallery: np.ndarray, alpha: float
 ) -> np.ndarray:
     """Each row plus its neighbours, these with the weight max(0, score)^alpha; unit rows.
 
@@ -36,18 +36,18 @@ def added(
     Args:
         rows: (rows, dim).
         scores: (rows, n), cosines of the neighbours.
-        places: (rows, n), where in the gallery they are; -1 for none.
+        indices: (rows, n), where in the gallery they are; -1 for none.
         gallery: (images, dim), an array or a memory map.
         alpha: 0 for the plain mean.
     """
     rows = np.asarray(rows, np.float32)
     weights = np.maximum(scores, 0, dtype=np.float32) ** np.float32(alpha)
-    weights[places < 0] = 0
+    weights[indices < 0] = 0
     sums = rows.copy()
-    step = max(1, MAX_VALUES // max(1, places.shape[1] * rows.shape[1]))
+    step = max(1, MAX_VALUES // max(1, indices.shape[1] * rows.shape[1]))
     for start in range(0, len(rows), step):
         chunk = slice(start, start + step)
-        neighbours = np.asarray(gallery[np.maximum(places[chunk], 0)], np.float32)
+        neighbours = np.asarray(gallery[np.maximum(indices[chunk], 0)], np.float32)
         sums[chunk] += np.einsum("qn,qnd->qd", weights[chunk], neighbours)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     # what rounding leaves of vectors that cancel out has no direction

@@ -67,7 +67,7 @@ def ranked(
 
     Args:
         queries: (queries, dim), unit rows.
-        search: finds places in the gallery. Each call is with all queries, in their order, so it
+        search: finds indices in the gallery. Each call is with all queries, in their order, so it
             may leave out each query's own image.
         gallery: (images, dim), unit rows, an array or a memory map; of it only the rows that were
             found are read. It is augmented already if `options.dba` says so.
@@ -75,17 +75,17 @@ def ranked(
         options: query expansion and re-ranking.
 
     Returns:
-        (scores, places), each (queries, k or fewer), best first. The scores are the cosines with
+        (scores, indices), each (queries, k or fewer), best first. The scores are the cosines with
         the expanded queries, whatever the order: after re-ranking they may rise.
     """
     if options.expand:
         queries = expand_queries(queries, search, gallery, options.expand, options.alpha)
-    scores, places = search(queries, min(max(k, options.rerank), len(gallery)))
+    scores, indices = search(queries, min(max(k, options.rerank), len(gallery)))
     if options.rerank:
         head, tail = np.s_[:, : options.rerank], np.s_[:, options.rerank :]
         new = rerank(
-            queries, scores[head], places[head], gallery, options.k1, options.k2, options.weight
+            queries, scores[head], indices[head], gallery, options.k1, options.k2, options.weight
         )
         scores = np.concatenate([new[0], scores[tail]], axis=1)
-        places = np.concatenate([new[1], places[tail]], axis=1)
-    return scores[:, :k], places[:, :k]
+        indices = np.concatenate([new[1], indices[tail]], axis=1)
+    return scores[:, :k], indices[:, :k]

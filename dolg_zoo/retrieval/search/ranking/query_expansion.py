@@ -18,7 +18,7 @@ def expand_queries(
     Args:
         queries: (queries, dim), unit rows.
         search: called once, with all queries in their order.
-        gallery: (images, dim), what `search` finds places in: an array or a memory map.
+        gallery: (images, dim), what `search` finds indices in: an array or a memory map.
         n: the number of neighbours; all of them if the gallery has fewer.
         alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
@@ -27,5 +27,5 @@ def expand_queries(
     """
     if len(queries) == 0:
         return np.asarray(queries, np.float32)
-    scores, places = search(queries, min(n, len(gallery)))
-    return added(queries, scores, places, gallery, alpha)
+    scores, indices = search(queries, min(n, len(gallery)))
+    return added(queries, scores, indices, gallery, alpha)

@@ -8,7 +8,7 @@ import numpy as np
 def rerank(
     queries: np.ndarray,
     scores: np.ndarray,
-    places: np.ndarray,
+    indices: np.ndarray,
     gallery: np.ndarray,
     k1: int = 20,
     k2: int = 6,
@@ -25,23 +25,23 @@ def rerank(
     Args:
         queries: (queries, dim), unit rows.
         scores: (queries, list), cosines.
-        places: (queries, list), where in the gallery they are; those of -1, for none, stay last.
+        indices: (queries, list), where in the gallery they are; those of -1, for none, stay last.
         gallery: (images, dim), an array or a memory map.
         k1: the number of neighbours that are compared.
         k2: over how many neighbours the sets are averaged; 1 for no such expansion.
         weight: weight of the old distance in the new one, from 0 to 1.
 
     Returns:
-        (scores, places) in the new order. The scores are still the cosines, and so may rise.
+        (scores, indices) in the new order. The scores are still the cosines, and so may rise.
     """
-    scores, places = np.array(scores), np.array(places)
-    for query, found, score in zip(queries, places, scores, strict=True):
+    scores, indices = np.array(scores), np.array(indices)
+    for query, found, score in zip(queries, indices, scores, strict=True):
         count = int((found >= 0).sum())
         nodes = np.concatenate([query[None], gallery[found[:count]]]).astype(np.float32)
         distances = _distances(nodes, min(k1, count), min(k2, count + 1), weight)
         order = np.argsort(distances, kind="stable")  # of equals, the better stays before
         found[:count], score[:count] = found[order], score[order]
-    return scores, places
+    return scores, indices
 
 
 def _distances(nodes: np.ndarray, k1: int, k2: int, weight: float) -> np.ndarray:
