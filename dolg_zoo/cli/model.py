@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dolg_zoo._util.stderr import held_back_stderr
 from dolg_zoo.cli.reporting import is_debugging, note
 
 if TYPE_CHECKING:
@@ -78,9 +77,7 @@ def load_embedder(
     first, *_ = routes(runtime, precision)
     if (first, precision) == ("keras", "float32"):
         return load_model(preset)
-    with _held_back_stderr():
-        found = CompiledDOLG.cached(preset, runtime, precision)
-    if found:
+    if found := CompiledDOLG.cached(preset, runtime, precision):
         return found
     note(f"Compiling the model for {first} in {precision}; the result is kept …")
     import_tensorflow()
@@ -98,28 +95,5 @@ def import_tensorflow() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-@contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    # TensorFlow's C++ code logs to file descriptor 2 before any level can be set for it.
-    if is_debugging():
-        yield
-        return
-    try:
-        held, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
-    except OSError:  # no folder for it, or nothing to hold back
-        yield
-        return
-    with held:
-        os.dup2(held.fileno(), 2)
-        failed = False
-        try:
-            yield
-        except Exception:  # not Ctrl-C, which needs no explanation
-            failed = True
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            if failed:
-                held.seek(0)
-                os.write(2, held.read())
+def _held_back_stderr() -> AbstractContextManager[None]:
+    return nullcontext() if is_debugging() else held_back_stderr()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.stderr import held_back_stderr
 from dolg_zoo.runtimes.servable import export
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
 
     interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
     (images_in,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
-    # it says on stderr by what it computes when it first knows a size: here, not in mid work
     _, height, width, _ = images_in["shape_signature"]
     size = (1, ANY_SIZE if height < 0 else height, ANY_SIZE if width < 0 else width, 3)
     interpreter.resize_tensor_input(images_in["index"], size)
-    interpreter.allocate_tensors()
+    with held_back_stderr():  # when it first knows a size, it says by what it computes
+        interpreter.allocate_tensors()
     one_at_a_time = threading.Lock()
 
     def infer(images: np.ndarray) -> np.ndarray:

@@ -140,6 +140,14 @@ def test_the_default_preset_is_described_and_searched_with_without_a_framework(p
         assert not modules & WITHOUT_FRAMEWORK, command
 
 
+def test_a_warning_shows_while_the_default_preset_is_compiled(photos, tmp_path):
+    (tmp_path / "cache").write_text("a file in the place of the folder")
+    environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), "DOLG_ZOO_RUNTIME": "litert"}
+    done = dolg("embed", photos, "-o", tmp_path / "made.npz", **environment)
+    assert done.returncode == 0 and "INFO" not in done.stderr
+    assert "compiled again in each process" in done.stderr
+
+
 @pytest.mark.slow
 def test_standard_output_is_json_alone_and_tensorflow_is_silent(photos, tmp_path):
     done = dolg(

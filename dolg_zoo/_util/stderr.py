@@ -1,0 +1,35 @@
+"""What libraries write to standard error, held back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def held_back_stderr() -> Iterator[None]:
+    """Show what is written to file descriptor 2 only if an error is raised.
+
+    C++ libraries log to it before any level can be set for them.
+    """
+    try:
+        held, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
+    except OSError:  # no folder for it, or nothing to hold back
+        yield
+        return
+    with held:
+        os.dup2(held.fileno(), 2)
+        failed = False
+        try:
+            yield
+        except Exception:  # not Ctrl-C, which needs no explanation
+            failed = True
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            if failed:
+                held.seek(0)
+                os.write(2, held.read())
