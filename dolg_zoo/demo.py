@@ -114,15 +114,15 @@ def _among_altered(
             f"The demo needs at least two photographs that can be read; of {len(paths)} found,"
             f" {len(paths) - len(skipped)} can."
         )
-    descriptors = np.array([found[place] for place in range(len(made))], np.float32)
+    descriptors = np.array([found[row] for row in range(len(made))], np.float32)
     numbers = np.array([number for number, _ in made])
     is_query = np.array([kind is None for _, kind in made])
     queries, gallery = descriptors[is_query], descriptors[~is_query]
     query_numbers, gallery_numbers = numbers[is_query], numbers[~is_query]
     gallery_kinds = [kind for _, kind in made if kind is not None]
 
-    def shown(place: int) -> tuple[Picture, list[Picture]]:
-        right = query_numbers[place]
+    def shown(row: int) -> tuple[Picture, list[Picture]]:
+        right = query_numbers[row]
         results = [
             Picture(
                 _altered(_load(paths[gallery_numbers[other]]), gallery_kinds[other]),
@@ -130,7 +130,7 @@ def _among_altered(
                 score,
                 bool(gallery_numbers[other] == right),
             )
-            for other, score in _best(gallery @ queries[place], len(gallery))
+            for other, score in _best(gallery @ queries[row], len(gallery))
         ]
         return Picture(paths[right], paths[right].name), results
 
@@ -141,7 +141,7 @@ def _among_altered(
         " place or product.",
         query_gallery(queries, query_numbers, gallery, gallery_numbers),
         len(gallery),
-        [shown(place) for place in _evenly(range(len(queries)), SHOWN_QUERIES)],
+        [shown(row) for row in _evenly(range(len(queries)), SHOWN_QUERIES)],
         skipped,
     )
 
@@ -154,30 +154,30 @@ def _among_classes(
     sample = [(path, name) for name in names for path in _evenly(classes[name], share)]
     found = _embedded(model, [path for path, _ in sample], len(sample), progress)
     skipped = {
-        str(sample[place][0]): result.reason
-        for place, result in sorted(found.items())
+        str(sample[row][0]): result.reason
+        for row, result in sorted(found.items())
         if isinstance(result, BadImageError)
     }
-    kept = [place for place in range(len(sample)) if str(sample[place][0]) not in skipped]
+    kept = [row for row in range(len(sample)) if str(sample[row][0]) not in skipped]
     if not kept:
         raise ValueError(f"None of the {len(sample)} photographs can be read.")
-    descriptors = np.array([found[place] for place in kept], np.float32)
-    paths = [sample[place][0] for place in kept]
-    labels = [sample[place][1] for place in kept]
+    descriptors = np.array([found[row] for row in kept], np.float32)
+    paths = [sample[row][0] for row in kept]
+    labels = [sample[row][1] for row in kept]
 
-    def shown(place: int) -> tuple[Picture, list[Picture]]:
-        similarity = descriptors @ descriptors[place]
-        similarity[place] = -np.inf
+    def shown(row: int) -> tuple[Picture, list[Picture]]:
+        similarity = descriptors @ descriptors[row]
+        similarity[row] = -np.inf
         results = [
             Picture(
                 paths[other],
                 paths[other].relative_to(folder).as_posix(),
                 score,
-                labels[other] == labels[place],
+                labels[other] == labels[row],
             )
             for other, score in _best(similarity, len(kept) - 1)
         ]
-        return Picture(paths[place], paths[place].relative_to(folder).as_posix()), results
+        return Picture(paths[row], paths[row].relative_to(folder).as_posix()), results
 
     return _result(
         f"{len(kept)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
@@ -185,14 +185,14 @@ def _among_classes(
         " in the same subfolder.",
         leave_one_out(descriptors, labels),
         len(kept),
-        [shown(place) for place in _evenly(range(len(kept)), SHOWN_QUERIES)],
+        [shown(row) for row in _evenly(range(len(kept)), SHOWN_QUERIES)],
         skipped,
     )
 
 
 def _best(similarity: np.ndarray, most: int) -> list[tuple[int, float]]:
     order = np.argsort(-similarity, kind="stable")[: min(SHOWN_RESULTS, most)]
-    return [(int(place), float(similarity[place])) for place in order]
+    return [(int(row), float(similarity[row])) for row in order]
 
 
 def _result(
@@ -234,7 +234,7 @@ def _evenly(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many of the items, evenly spaced, the first and the last among them."""
     if len(items) <= most:
         return list(items)
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, most)]
+    return [items[round(number)] for number in np.linspace(0, len(items) - 1, most)]
 
 
 def _load(path: Path) -> Image.Image:

@@ -78,17 +78,17 @@ def draw() -> Figure:
     panel.set_axis_off()
     panel.set_xlim(0, 1)
     panel.set_ylim(len(rows) - 0.5, -0.5)
-    places = {
+    centres = {
         room: ((column + 0.5 + 0.18 * (-1) ** number) / len(row), number)
         for number, row in enumerate(rows)
         for column, room in enumerate(row)
     }
     for room, others in arrows.items():
-        for other in others & places.keys():
+        for other in others & centres.keys():
             panel.annotate(
                 "",
-                xy=places[other],
-                xytext=places[room],
+                xy=centres[other],
+                xytext=centres[room],
                 arrowprops={
                     "arrowstyle": "->",
                     "color": ARROW,
@@ -99,7 +99,7 @@ def draw() -> Figure:
                     "connectionstyle": "arc3,rad=0.06",
                 },
             )
-    for room, place in places.items():
+    for room, place in centres.items():
         box = {"boxstyle": "round,pad=0.5", "facecolor": BOX, "edgecolor": INK, "linewidth": 0.8}
         panel.text(*place, room, ha="center", va="center", fontsize=11, color=INK, bbox=box)
     return figure

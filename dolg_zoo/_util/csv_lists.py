@@ -36,7 +36,7 @@ def rows(
     try:
         header = next(found, [])
         columns = [*columns, *(column for column in optional if column in header)]
-        places = {column: _place(column, header, path, hint) for column in columns}
+        index_of = {column: _column_index(column, header, path, hint) for column in columns}
         for row in filter(None, found):
             where = f"{path}, line {found.line_num}"
             if len(row) != len(header):
@@ -46,7 +46,7 @@ def rows(
                 )
             yield (
                 found.line_num,
-                {column: checked(row[place], column, where) for column, place in places.items()},
+                {column: checked(row[index], column, where) for column, index in index_of.items()},
             )
     except csv.Error as error:
         remedy = (
@@ -76,7 +76,7 @@ def lines(path: str | Path) -> Iterator[str]:
             yield line
 
 
-def _place(column: str, header: list[str], path: str | Path, hint: str) -> int:
+def _column_index(column: str, header: list[str], path: str | Path, hint: str) -> int:
     if header.count(column) != 1:
         raise DataError(
             f"The header of {path} must name the column {column!r} once; it has"

@@ -59,7 +59,7 @@ def port_keras_applications(source: keras.Model, backbone: keras.Model) -> list[
         backbone: What `build_backbone` returned.
 
     Returns:
-        The paths of those weights of the source that the backbone has no place for: its in-model
+        The paths of those weights of the source that the backbone does not have: its in-model
         normalisation and what lies past the taps.
 
     Raises:

@@ -42,10 +42,10 @@ def draw_map(
     from dolg_zoo.drawing.style import save_figure
 
     note(f"{len(index)} images, {index.reused} of them known from before")
-    places = positions(index.descriptors)
-    save_figure(draw_map(index, places=places), output)
+    layout = positions(index.descriptors)
+    save_figure(draw_map(index, layout=layout), output)
     if as_json:
-        found = dict(zip(index.names, places.round(4).tolist(), strict=True))
+        found = dict(zip(index.names, layout.round(4).tolist(), strict=True))
         print_json({"picture": str(output), "places": found, "skipped": as_list(index.skipped)})
     else:
         print(f"written to {shown(output)}")

@@ -127,8 +127,8 @@ def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
     """Show what would be published; the page and the picture stay in a temporary folder."""
     from dolg_zoo.publishing.staging import CARD, FIGURE, stage
 
-    with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as place:
-        staged = stage(folder, repo, Path(place), metadata=said)
+    with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as temporary:
+        staged = stage(folder, repo, Path(temporary), metadata=said)
         kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
         for name in (CARD, FIGURE):
             shutil.copyfile(staged.folder / name, kept / name)

@@ -109,7 +109,7 @@ def _principal_components(rows: np.ndarray) -> np.ndarray:
 
 
 def draw_map(
-    gallery: Described, labels: Sequence[str] | None = None, places: np.ndarray | None = None
+    gallery: Described, labels: Sequence[str] | None = None, layout: np.ndarray | None = None
 ) -> Figure:
     """Return a map of the images of a gallery, with as many thumbnails as have room.
 
@@ -117,7 +117,7 @@ def draw_map(
         gallery: an `Index`, say.
         labels: label of each image, shown by colours and marks. None for the subfolders,
             if all images are in one and they are not too many.
-        places: positions of the images, (images, 2) from 0 to 1; None for their `positions`.
+        layout: positions of the images, (images, 2) from 0 to 1; None for their `positions`.
 
     Raises:
         ValueError: if the gallery is empty, or there is not a label for each image.
@@ -136,16 +136,16 @@ def draw_map(
     panel = figure.subplots()
     panel.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
     panel.set_axis_off()
-    places = positions(gallery.descriptors) if places is None else places
+    layout = positions(gallery.descriptors) if layout is None else layout
     styles = _styles(labels)
     for label, (colour, marker) in styles.items():
-        mine = places if labels is None else places[[each == label for each in labels]]
+        mine = layout if labels is None else layout[[each == label for each in labels]]
         panel.scatter(
             mine[:, 0], mine[:, 1], s=22, c=colour, marker=marker, label=label, linewidths=0
         )
-    for place in _spread(places, THUMBNAIL / SIDE * 1.08):
-        colour = LINE if labels is None else styles[labels[place]][0]
-        _thumbnail(panel, gallery.folder / gallery.names[place], places[place], colour)
+    for row in _spread(layout, THUMBNAIL / SIDE * 1.08):
+        colour = LINE if labels is None else styles[labels[row]][0]
+        _thumbnail(panel, gallery.folder / gallery.names[row], layout[row], colour)
     if labels is not None:
         _legend(figure, styles)
     figure.suptitle(f"{len(gallery)} images, the alike near each other", fontsize=11, color=FAINT)
@@ -160,23 +160,23 @@ def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
     }
 
 
-def _spread(places: np.ndarray, distance: float) -> list[int]:
-    """As many places as can be kept so that none is nearer to another one in both directions."""
+def _spread(layout: np.ndarray, distance: float) -> list[int]:
+    """As many rows as fit: no two positions are nearer than `distance` in both directions."""
     kept: dict[tuple[int, int], list[int]] = {}
-    for number, place in enumerate(places):
-        column, row = (int(part // distance) for part in place)
+    for number, position in enumerate(layout):
+        column, row = (int(part // distance) for part in position)
         near = [
             other
             for x in (column - 1, column, column + 1)
             for y in (row - 1, row, row + 1)
             for other in kept.get((x, y), ())
         ]
-        if all(np.abs(places[other] - place).max() >= distance for other in near):
+        if all(np.abs(layout[other] - position).max() >= distance for other in near):
             kept.setdefault((column, row), []).append(number)
     return sorted(number for cell in kept.values() for number in cell)
 
 
-def _thumbnail(panel: Axes, path, place: np.ndarray, colour: str) -> None:
+def _thumbnail(panel: Axes, path, position: np.ndarray, colour: str) -> None:
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     try:
@@ -187,7 +187,7 @@ def _thumbnail(panel: Axes, path, place: np.ndarray, colour: str) -> None:
     # 72 points to an inch, whatever the resolution
     shown = OffsetImage(np.asarray(image), zoom=THUMBNAIL * 72 / PIXELS, dpi_cor=True)
     frame = {"edgecolor": colour, "linewidth": 1.6, "boxstyle": "square,pad=0"}
-    panel.add_artist(AnnotationBbox(shown, (place[0], place[1]), pad=0, bboxprops=frame))
+    panel.add_artist(AnnotationBbox(shown, (position[0], position[1]), pad=0, bboxprops=frame))
 
 
 def _legend(figure: Figure, styles: dict[str, tuple[str, str]]) -> None:

@@ -145,10 +145,10 @@ def montage_rows(
             if number and line[0]:
                 above = y - LINE_GAP // 2 - FRAME
                 draw.line((MARGIN, above, page.width - MARGIN, above), LINE)
-            for place, cell in enumerate(line):
+            for column, cell in enumerate(line):
                 if cell:
-                    cell.draw(page, draw, x, y, width_of[place])
-                x += width_of[place] + (GAP if place else divider)
+                    cell.draw(page, draw, x, y, width_of[column])
+                x += width_of[column] + (GAP if column else divider)
 
     page = Image.new("RGB", size, PAGE)
     draw_on(page, ImageDraw.Draw(page))

@@ -69,8 +69,8 @@ class Collection:
         Raises:
             KeyError: if there is no image of such a name.
         """
-        place = {name: number for number, name in enumerate(self.names)}
-        return self.read()[[place[name] for name in names]]
+        row_of = {name: number for number, name in enumerate(self.names)}
+        return self.read()[[row_of[name] for name in names]]
 
 
 def embedded(

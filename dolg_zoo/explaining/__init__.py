@@ -1,4 +1,4 @@
-"""Why two photographs match: the local branch's attention, and what each place adds to a score."""
+"""Why two photographs match: the local branch's attention, and what each position adds."""
 
 from dolg_zoo.explaining.explanation import Explanation, explain
 

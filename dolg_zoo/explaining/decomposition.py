@@ -1,8 +1,8 @@
-"""A descriptor as a sum over places.
+"""A descriptor as a sum over the positions of the local feature map.
 
 DOLG's descriptor is linear in the local map: orthogonal projection, mean, fully connected layer and
-whitening are all linear once the global vector and the two lengths that are divided by are known.
-So d = base + Σ places, exactly, where `base` is what the global branch says.
+whitening are all linear once the global vector and the two norms that are divided by are known.
+So d = base + Σ contributions of positions, exactly; `base` is what the global branch says.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Decomposition:
     """A descriptor and what it is made of; computed in float64.
 
     Attributes:
-        attention: (height, width), the local branch's weight of each place, 0 or more; the mean
+        attention: (height, width), the local branch's weight of each position, 0 or more; the mean
             over the channels where each has its own.
         base: (dim,), the global branch's part, the biases among it.
-        places: (height, width, dim), what each place of the local map adds.
+        places: (height, width, dim), what each position of the local map adds.
     """
 
     attention: np.ndarray
@@ -65,10 +65,10 @@ def decompose(net: DOLGNet, image: np.ndarray) -> Decomposition:
     places = orthogonal @ kernel[len(vector) :]
     if net.config.whitened_dim is not None:
         kernel, bias = map(_variable, _weights(net, "whitening"))
-        length = np.linalg.norm(base + places.sum(axis=(0, 1)))
-        base, places = base @ kernel / length + bias, places @ kernel / length
-    length = np.linalg.norm(base + places.sum(axis=(0, 1)))
-    return Decomposition(attention.mean(axis=-1), base / length, places / length)
+        norm = np.linalg.norm(base + places.sum(axis=(0, 1)))
+        base, places = base @ kernel / norm + bias, places @ kernel / norm
+    norm = np.linalg.norm(base + places.sum(axis=(0, 1)))
+    return Decomposition(attention.mean(axis=-1), base / norm, places / norm)
 
 
 def _weights(net: DOLGNet, layer: str) -> tuple[keras.Variable, keras.Variable]:

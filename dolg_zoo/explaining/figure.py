@@ -42,7 +42,7 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
         _dress(photo, PurePath(side.name).name)
         _over(attended, side, side.attention, ATTENTION, attention)
         _dress(attended, "attention of the local branch")
-    _bar(figure.add_subplot(grid[-1, 1]), ATTENTION, attention, "weight of a place")
+    _bar(figure.add_subplot(grid[-1, 1]), ATTENTION, attention, "weight of a position")
     if score is not None:
         _title_of_match(figure, score)
         parts = [side.places for side in sides if side.places is not None]
@@ -58,7 +58,7 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
 
 def _title_of_match(figure: Figure, score: float) -> None:
     figure.suptitle(
-        f"cosine {score:.3f} = what the places add (local) + what the whole adds (global)",
+        f"cosine {score:.3f} = what the positions add (local) + what the whole adds (global)",
         fontsize=11,
         color=INK,
     )
@@ -71,7 +71,7 @@ def _dress(panel: Axes, title: str) -> None:
 
 
 def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Normalize) -> None:
-    """Values of places, laid over the grey photograph that they are of, the higher the thicker."""
+    """Draw the values of positions over their grey photograph, the higher the more opaque."""
     photo = _small(side.image)
     panel.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
     enlarged = _enlarged(values, photo.size)

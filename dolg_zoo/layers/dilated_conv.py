@@ -9,13 +9,13 @@ class DilatedConv2D(keras.layers.Conv2D):
     """A 3×3 convolution with a dilation, as the sum of its nine taps, each a matrix product.
 
     Equal to `keras.layers.Conv2D(filters, 3, padding="same", dilation_rate=…)` but for rounding. A
-    tap is applied only to those places that it does not shift off the map: on a map of 14×14 a
+    tap is applied only to those positions that it does not shift off the map: on a map of 14×14 a
     dilation of 12 needs 1.7 of the nine products, and one of 18 only the middle one. On CPUs the
     convolution of TensorFlow computes all nine, and slowly where there is a dilation.
 
     Args:
         filters: channels of the output.
-        dilation_rate: places of the map between neighbouring taps, at least 1.
+        dilation_rate: positions of the map between neighbouring taps, at least 1.
 
     Input: (batch, height, width, channels), height and width may be unknown.
     Output: (batch, height, width, filters).

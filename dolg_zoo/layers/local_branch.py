@@ -9,7 +9,7 @@ from dolg_zoo.layers.multi_atrous import MultiAtrous, checked_dilations
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class DOLGLocalBranch(keras.layers.Layer):
-    """The local map: at each place a unit vector over the channels, times its attention.
+    """The local map: at each position a unit vector over the channels, times its attention.
 
     (MultiAtrous → 1×1 convolution → ReLU) → 1×1 convolution → batch norm → x; the attention is
     softplus(1×1 convolution(ReLU(x))) and the result softplus · x / ‖x‖. The norm is computed over
@@ -125,10 +125,10 @@ class DOLGLocalBranch(keras.layers.Layer):
         elif self.attention_channels == 1:
             # a product of matrices and no einsum, which not every runtime has
             batch, height, width, _ = ops.shape(wide)
-            places = height * width
-            flat = ops.reshape(wide, (batch, places, self.filters))
-            each = ops.reshape(weights, (batch, 1, places))
-            local = ops.squeeze(ops.matmul(each, flat), axis=1) / ops.cast(places, weights.dtype)
+            positions = height * width
+            flat = ops.reshape(wide, (batch, positions, self.filters))
+            each = ops.reshape(weights, (batch, 1, positions))
+            local = ops.squeeze(ops.matmul(each, flat), axis=1) / ops.cast(positions, weights.dtype)
         else:
             local = ops.mean(wide * weights, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)

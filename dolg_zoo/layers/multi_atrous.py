@@ -65,7 +65,7 @@ class MultiAtrous(keras.layers.Layer):
             conv.build(input_shape)
 
     def call(self, inputs):
-        # thousands of places do not add up in float16
+        # thousands of positions do not add up in float16
         average = ops.mean(
             ops.cast(inputs, wide_dtype(self.compute_dtype)), axis=(1, 2), keepdims=True
         )

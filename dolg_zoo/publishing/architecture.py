@@ -18,7 +18,7 @@ class Tap:
 
     Attributes:
         name: its level, such as "P4", or the name of its layer.
-        stride: pixels of the image from one place of the map to the next.
+        stride: pixels of the image from one position of the map to the next.
         channels: channels of the feature map.
     """
 

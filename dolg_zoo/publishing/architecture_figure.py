@@ -58,7 +58,7 @@ def architecture_figure(architecture: Architecture) -> Image.Image:
         MIDDLE,
         WIDE,
         "Orthogonal fusion",
-        "of the weighted local map, what is orthogonal to the global vector; mean over all places",
+        "of the weighted local map, what is orthogonal to the global vector; mean over positions",
         FUSED,
     )
     page.arrow(MIDDLE)
@@ -99,7 +99,7 @@ def _local(page: _Page, x: float, architecture: Architecture) -> None:
         page.arrow(lane)
         page.box(lane, half, title, text, LOCAL)
         page.arrow(lane)
-    weights = "one weight a place" if config.attention_channels == 1 else "each with its weight"
+    weights = "one weight a position" if config.attention_channels == 1 else "each with its weight"
     page.box(x, COLUMN, "Weighted local map", f"{hidden} channels, {weights}", LOCAL)
 
 
@@ -138,9 +138,9 @@ class _Page:
             [SCALE * corner for corner in corners], 8 * SCALE, fill, EDGE[fill], SCALE + 1
         )
         for size, words, colour, below in ((TITLE, title, INK, 20), (TEXT, text, FAINT, 42)):
-            place = (SCALE * x, SCALE * (self.y + below))
+            centre = (SCALE * x, SCALE * (self.y + below))
             fitting, font = _fitted(words, size, width - 2 * PADDING)
-            self.draw.text(place, fitting, colour, font, "mm")
+            self.draw.text(centre, fitting, colour, font, "mm")
         self.y += BOX
 
     def arrow(self, x: float, end: float | None = None) -> None:

@@ -166,7 +166,7 @@ def _architecture(architecture: Architecture, files: Mapping[str, FileHash]) -> 
     config = architecture.config
     dilations = ", ".join(map(str, config.dilation_rates)) or "none (no multi-atrous module)"
     pointwise = " and a 1×1 branch" if config.dilation_rates and config.atrous_pointwise else ""
-    attention = "1 (one weight a place)" if config.attention_channels == 1 else "one a channel"
+    attention = "1 (one weight a position)" if config.attention_channels == 1 else "one a channel"
     start = "fixed at" if config.gem_power == "fixed" else "learned, started from"
     learned = ", one for each channel" if config.gem_power == "channel" else ""
     whitened = f", whitened from {config.descriptor_dim}" if config.whitened_dim else ""

@@ -35,8 +35,8 @@ def whiten(
     whitened.save_to_preset("my-dolg")
     ```
 
-    Give many images of many different things. With few images of the same places, the whitening
-    takes the differences between the places for noise.
+    Give many images of many different things. With few images of the same things, the whitening
+    takes the differences between them for noise.
 
     Args:
         model: the model; it is not changed.
@@ -127,9 +127,9 @@ def pca_whitening(
         lengths = np.linalg.norm(block, axis=1)
         wrong = ~(np.abs(lengths - 1) <= 1e-2)  # a NaN too
         if wrong.any():
-            place = np.argmax(wrong)
+            row = np.argmax(wrong)
             raise ValueError(
-                f"Descriptor {start + place} has the norm {lengths[place]:g}, and those to"
+                f"Descriptor {start + row} has the norm {lengths[row]:g}, and those to"
                 " learn from must have norm 1, as `embed` gives them."
             )
         total += block.sum(axis=0)

@@ -69,6 +69,6 @@ def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
 
 
 def _rename(names, old: str, new: str) -> None:
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         if name == old:
-            names[place] = new
+            names[number] = new

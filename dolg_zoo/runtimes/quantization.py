@@ -48,11 +48,11 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
     how = "--calibration DIR, or calibration=[…] in Python"
     if not sources:
         raise ValueError(f"int8 needs some hundred images to calibrate with: {how}.")
-    places = np.linspace(0, len(sources) - 1, min(len(sources), MOST_IMAGES)).round().astype(int)
-    sample = [sources[place] for place in places]
+    rows = np.linspace(0, len(sources) - 1, min(len(sources), MOST_IMAGES)).round().astype(int)
+    sample = [sources[row] for row in rows]
     found = decode_ahead(sample, lambda source: converter(load_image(source)), ahead=8)
-    results = {place: result for place, _, result in found}
-    images = [results[place] for place in sorted(results)]
+    results = {row: result for row, _, result in found}
+    images = [results[row] for row in sorted(results)]
     kept = [image for image in images if isinstance(image, np.ndarray)]
     if not kept:
         raise ValueError(
@@ -63,7 +63,7 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
 
 
 def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
-    """Make a runtime's float32 files int8 ones, in place.
+    """Make a runtime's float32 files int8 ones, in row.
 
     Args:
         model: `servable`, that the files were made of.

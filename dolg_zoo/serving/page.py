@@ -138,7 +138,7 @@ class Page:
                     onward = gr.Button(
                         "Search for the chosen one", interactive=False, elem_id="onward"
                     )
-                    gr.Markdown("What both look at, and which places speak for the match:")
+                    gr.Markdown("What both look at, and which positions speak for the match:")
                     why = gr.Image(
                         show_label=False,
                         alt_text="attention of both photographs, and what speaks for their match",
@@ -249,8 +249,8 @@ class Page:
         local = parts.sum()
         said = (
             f"{printable(name)}: cosine {explanation.score:.3f}, of which"
-            f" {local:+.3f} come from places and {explanation.sides[0].global_part:+.3f} from the"
-            " whole."
+            f" {local:+.3f} come from positions (local) and"
+            f" {explanation.sides[0].global_part:+.3f} from the whole (global)."
         )
         query = replace(query, chosen=name)
         return query, said, gr.Button(interactive=True), figure_image(explanation.figure())

@@ -135,8 +135,8 @@ def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.V
     """Return the factor of each variable's rate: 1 outside the backbone."""
     layers = [layer for layer in backbone.layers if layer.trainable_variables]
     factors = {
-        id(variable): plan.backbone_rate * plan.layer_decay ** (1 - place / max(1, len(layers) - 1))
-        for place, layer in enumerate(layers)
+        id(variable): plan.backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
+        for depth, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
     return lambda variable: factors.get(id(variable), 1.0)

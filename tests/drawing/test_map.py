@@ -34,7 +34,7 @@ def test_the_alike_lie_near_each_other(clusters):
     assert between > 2 * within
 
 
-def test_the_same_descriptors_have_the_same_places(clusters):
+def test_the_same_descriptors_have_the_same_position(clusters):
     np.testing.assert_array_equal(positions(clusters), positions(clusters))
 
 

@@ -78,7 +78,7 @@ def test_the_variants_show_what_they_differ_in(drawn):
     assert "3x3 dilated 3, 6, 9, image average" in said["dongkyuk"]
     assert "power p = 3, fixed" in said["dongkyuk"]
     assert "each with its weight" in said["dongkyuk"]
-    assert "one weight a place" in said["paper"]
+    assert "one weight a position" in said["paper"]
     assert "PCA whitening / L2-normalised, 512 to 256 / " in said["whitened"]
     assert "whitening" not in said["paper"]
 

@@ -12,7 +12,6 @@ import pytest
 from bounds import DESCRIPTOR
 from writable_hub import small_model
 
-import dolg_zoo
 from dolg_zoo import CompiledDOLG
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
@@ -41,7 +40,9 @@ def changeable(monkeypatch, tmp_path):
     return folder
 
 
-def test_in_a_new_process_the_default_preset_embeds_without_tensorflow(photos, tmp_path):
+def test_in_a_new_process_the_default_preset_embeds_without_tensorflow(
+    embedded_model, photos, tmp_path
+):
     code = (
         "import sys, numpy as np, dolg_zoo\n"
         f"found = dolg_zoo.embedder(runtime='litert').embed({str(photos)!r})\n"
@@ -50,7 +51,7 @@ def test_in_a_new_process_the_default_preset_embeds_without_tensorflow(photos, t
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)
     found = np.load(tmp_path / "found.npy")
-    expected = dolg_zoo.DOLG.from_preset().embed(photos)
+    expected = embedded_model.embed(photos, runtime="keras")
     # two ways to compute the same in float32: measured 2e-6
     assert np.linalg.norm(found - expected, axis=1).max() <= DESCRIPTOR
 

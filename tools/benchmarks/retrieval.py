@@ -143,19 +143,19 @@ def measure(file, kinds, rounds):
 
 
 def by_faiss(descriptors, queries):
-    """(scores, places) of the K nearest by the search of faiss' flat index, without its copy."""
+    """(scores, rows) of the K nearest by the search of faiss' flat index, without its copy."""
     import faiss
 
     return faiss.knn(queries, descriptors, K, faiss.METRIC_INNER_PRODUCT)
 
 
 def by_numpy(descriptors, queries):
-    """(scores, places) of the K nearest, best first: what one writes without a library."""
+    """(scores, rows) of the K nearest, best first: what one writes without a library."""
     scores = queries @ descriptors.T
-    places = np.argpartition(scores, -K, axis=1)[:, -K:]
-    best = np.take_along_axis(scores, places, axis=1)
+    rows = np.argpartition(scores, -K, axis=1)[:, -K:]
+    best = np.take_along_axis(scores, rows, axis=1)
     order = np.argsort(-best, axis=1)
-    return np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def in_a_process(work, *arguments):
@@ -194,9 +194,9 @@ def evaluate(folder):
     for row in queries:
         counts = [PARIS[kind] for kind in kinds]
         parts = np.split(rng.permutation(len(gallery))[: sum(counts)], np.cumsum(counts)[:-1])
-        for (kind, lists), places in zip(kinds.items(), parts, strict=True):
-            lists.append(np.sort(places))
-            gallery[places] += {"easy": 0.6, "hard": 0.3, "junk": 0.1}[kind] * row
+        for (kind, lists), rows in zip(kinds.items(), parts, strict=True):
+            lists.append(np.sort(rows))
+            gallery[rows] += {"easy": 0.6, "hard": 0.3, "junk": 0.1}[kind] * row
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
     names = [str(i) for i in range(len(gallery))], [f"q{i}" for i in range(len(queries))]
     truth = GroundTruth(*names, [(0, 0, 1, 1)] * len(queries), **kinds, sha256="")

@@ -30,7 +30,7 @@ class GroundTruth:
         gallery: names of the images to search, without their endings.
         queries: names of the images that queries are cut from.
         boxes: for each query (x1, y1, x2, y2), where in its image the landmark is.
-        easy: for each query the places in the gallery of images that show it clearly.
+        easy: for each query the rows in the gallery of the images that show it clearly.
         hard: rows of the images that show it badly.
         junk: rows of the images that are neither relevant nor wrong.
         sha256: sha256 of the file.
@@ -49,7 +49,7 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
     """Read `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, or a file like them. Nothing in it is run.
 
     It is a pickle of {"imlist": names, "qimlist": names, "gnd": for each query {"bbx": box,
-    "easy": places, "hard": places, "junk": places}}.
+    "easy": rows, "hard": rows, "junk": rows}}.
 
     Raises:
         CheckpointError: if it is no pickle of plain values; see `read_plain`.
@@ -73,9 +73,9 @@ def find_ground_truth(benchmark: str, images: str | Path) -> Path:
     """
     name = f"gnd_{benchmark}.pkl"
     folder = Path(images).absolute()
-    for place in (folder, folder.parent):
-        if (place / name).is_file():
-            return place / name
+    for where in (folder, folder.parent):
+        if (where / name).is_file():
+            return where / name
     raise FileNotFoundError(
         f"There is no {name} in {str(folder)!r}, nor beside it. It is published with the images of"
         f" {BENCHMARKS.get(benchmark, benchmark)} by the authors of the benchmark, in the project"
@@ -104,11 +104,11 @@ def _fields(value: object) -> dict[str, tuple]:
             raise _FaultError(f"{where} is no dict")
         boxes.append(_box(truth.get("bbx"), where))
         for name in _LISTS:
-            places = truth.get(name)
-            left -= len(places) if isinstance(places, list) else 0
+            rows = truth.get(name)
+            left -= len(rows) if isinstance(rows, list) else 0
             if left < 0:
                 raise _FaultError(f"it lists more than {MAX_LISTED} images in all")
-            lists[name].append(_places(places, len(gallery), f"{name} of {where}"))
+            lists[name].append(_rows(rows, len(gallery), f"{name} of {where}"))
         listed = np.concatenate([lists[name][-1] for name in _LISTS])
         if len(np.unique(listed)) < len(listed):
             raise _FaultError(f"{where} lists an image more than once")
@@ -148,12 +148,12 @@ def _box(value: object, where: str) -> tuple[float, float, float, float]:
     raise _FaultError(f"bbx of {where} is no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
 
 
-def _places(value: object, size: int, where: str) -> np.ndarray:
-    if not isinstance(value, list) or not all(type(place) is int for place in value):
+def _rows(value: object, size: int, where: str) -> np.ndarray:
+    if not isinstance(value, list) or not all(type(row) is int for row in value):
         raise _FaultError(f"{where} is no list of whole numbers")
-    for place in value:
-        if not 0 <= place < size:
-            raise _FaultError(f"{where} has the place {_shown(place)}, and imlist has {size} names")
+    for row in value:
+        if not 0 <= row < size:
+            raise _FaultError(f"{where} has the row {_shown(row)}, and imlist has {size} names")
     return np.array(value, np.int64)
 
 

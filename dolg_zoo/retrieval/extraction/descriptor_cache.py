@@ -193,11 +193,11 @@ def _open_store(
     # another version of dolg-zoo may decode or resize otherwise
     parts = (os.path.abspath(folder), model.model_id, repr(scales), __version__)  # noqa: PTH100
     digest = hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()
-    place = parent / "descriptors" / digest[:32]
+    store_folder = parent / "descriptors" / digest[:32]
 
     def create() -> DescriptorStore:
         return DescriptorStore.create(
-            place,
+            store_folder,
             model_id=model.model_id,
             model_name=name_of_model(model),
             dim=model.descriptor_dim,
@@ -210,8 +210,8 @@ def _open_store(
             store.forget_damaged()
             store.ids()
         except StoreError as error:
-            logger.info("%s is rebuilt: %s", place, error)
-            shutil.rmtree(place)
+            logger.info("%s is rebuilt: %s", store_folder, error)
+            shutil.rmtree(store_folder)
             store = create()
         return store
     except OSError as error:

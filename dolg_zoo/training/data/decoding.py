@@ -22,9 +22,9 @@ CROP_TRIES = 10
 class Batches:
     """The batches from one step of a run to another, the same whenever and wherever they are made.
 
-    Each image's crop depends on the seed, the epoch and its place in the epoch alone, so a run can
-    go on from any step, on any number of threads or workers. An image that cannot be read is left
-    out, and the next in the epoch's order that can takes its place.
+    Each image's crop depends on nothing but the seed, the epoch and its position in the epoch, so a
+    run can go on from any step, on any number of threads or workers. An image that cannot be read
+    is left out, and the next in the epoch's order that can be read replaces it.
 
     ```python
     for images, labels in Batches(examples, 224, batch_size=32, seed=0, last_step=1000):
@@ -97,7 +97,7 @@ class Batches:
         local_batch = self._local.stop - self._local.start
         images, labels = [], []
         decoded = decode_ahead(
-            self._places(), self._decode, workers=self._threads, ahead=2 * local_batch
+            self._positions(), self._decode, workers=self._threads, ahead=2 * local_batch
         )
         for _, _, result in decoded:
             assert not isinstance(result, BadImageError)  # `_decode` takes another image then
@@ -109,8 +109,8 @@ class Batches:
                 yield np.stack(images), np.array(labels, np.int32)
                 images, labels = [], []
 
-    def _places(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """(order of the epoch, epoch, place in it) of each image of this worker."""
+    def _positions(self) -> Iterator[tuple[np.ndarray, int, int]]:
+        """(order of the epoch, epoch, position in it) of each image of this worker."""
         steps = steps_per_epoch(len(self._examples), self._batch_size)
         order = None
         for step in self._steps:
@@ -119,14 +119,15 @@ class Batches:
                 order = batch_indices(
                     self._examples.labels, self._batch_size, self._seed, epoch, self._balanced
                 ).ravel()
-            for place in range(step * self._batch_size, (step + 1) * self._batch_size)[self._local]:
-                yield order, epoch, place
+            batch = range(step * self._batch_size, (step + 1) * self._batch_size)
+            for position in batch[self._local]:
+                yield order, epoch, position
 
     def _decode(self, where: tuple[np.ndarray, int, int]) -> tuple[np.ndarray, int, dict[str, str]]:
-        order, epoch, place = where
+        order, epoch, position = where
         errors: dict[str, str] = {}
         for offset in range(MAX_BAD_IN_A_ROW):
-            index = order[(place + offset) % len(order)]
+            index = order[(position + offset) % len(order)]
             try:
                 image = load_image(self._examples.sources[index])
             except BadImageError as error:
@@ -134,7 +135,7 @@ class Batches:
                 errors[name] = error.reason
                 continue
             # the order is drawn with [seed, epoch], which for NumPy is [seed, epoch, 0]
-            rng = np.random.default_rng([self._seed, epoch, place + 1])
+            rng = np.random.default_rng([self._seed, epoch, position + 1])
             return self._alter(image, rng), self._examples.labels[index], errors
         raise DataError(
             f"{MAX_BAD_IN_A_ROW} images in a row cannot be read, such as {name!r}: {errors[name]}."

@@ -59,8 +59,8 @@ def test_a_file_that_is_cut_short_is_refused(write_truth, length):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"easy": [3]}, r"easy of entry 0 of gnd has the place 3, and imlist has 3 names"),
-        ({"easy": [-1]}, "has the place -1"),
+        ({"easy": [3]}, r"easy of entry 0 of gnd has the row 3, and imlist has 3 names"),
+        ({"easy": [-1]}, "has the row -1"),
         ({"easy": [True]}, "no list of whole numbers"),
         ({"easy": [2**100]}, "a giant number"),
         ({"junk": [0]}, "lists an image more than once"),
