@@ -33,25 +33,40 @@ def load_model(preset: str | None) -> DOLG:
 
 
 def check_preset_name(preset: str | None) -> None:
-    """To fail before TensorFlow is imported: raises PresetError if there is no such preset."""
+    """Fail before TensorFlow is imported; what has to be downloaded is downloaded.
+
+    Raises:
+        PresetError: if there is no such preset.
+        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
+    """
     from dolg_zoo.presets.files import CONFIG, read_json
-    from dolg_zoo.presets.registry import find_preset
+    from dolg_zoo.presets.registry import find_preset, resolve_preset
 
     found = find_preset(preset)
     if isinstance(found, Path):
         read_json(found / CONFIG)
+    elif not _fetched_for_conversion(found):
+        resolve_preset(preset)
 
 
 def resolve(preset: str | None) -> ResolvedPreset:
     """Return the folder of a preset; TensorFlow is imported only to convert a checkpoint."""
     from dolg_zoo.presets.registry import find_preset, resolve_preset
-    from dolg_zoo.weights.kept import kept_conversion
-    from dolg_zoo.weights.manifest import CheckpointEntry
 
-    found = find_preset(preset)
-    if isinstance(found, CheckpointEntry) and kept_conversion(found) is None:
+    if _fetched_for_conversion(find_preset(preset)):
         import_tensorflow()
     return resolve_preset(preset)
+
+
+def _fetched_for_conversion(found: object) -> bool:
+    """Download a preset's checkpoint if it is still to be converted; return whether it is."""
+    from dolg_zoo.weights import CheckpointEntry, fetch
+    from dolg_zoo.weights.kept import kept_conversion
+
+    if not isinstance(found, CheckpointEntry) or kept_conversion(found):
+        return False
+    fetch(found.file, preset=found.name)
+    return True
 
 
 def load_embedder(
@@ -72,11 +87,14 @@ def load_embedder(
     """
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
+    from dolg_zoo.presets.registry import find_preset
     from dolg_zoo.runtimes import routes
 
     first, *_ = routes(runtime, precision)
     if (first, precision) == ("keras", "float32"):
         return load_model(preset)
+    if _fetched_for_conversion(find_preset(preset)):
+        import_tensorflow()
     if found := CompiledDOLG.cached(preset, runtime, precision):
         return found
     note(f"Compiling the model for {first} in {precision}; the result is kept …")

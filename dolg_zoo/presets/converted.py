@@ -13,25 +13,28 @@ from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.conversion import convert_checkpoint
 from dolg_zoo.presets.files import check_preset
 from dolg_zoo.presets.folder import write_preset
-from dolg_zoo.weights import CheckpointEntry, fetch
+from dolg_zoo.weights import CheckpointEntry
 from dolg_zoo.weights.kept import UNKEPT, conversion_folder
 
 logger = logging.getLogger(__name__)
 
 
-def convert_and_keep(entry: CheckpointEntry) -> Path:
-    """Fetch a checkpoint, convert it, and cache the result.
+def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
+    """Convert a checkpoint, and cache the result.
 
     A conversion that is there already is replaced.
+
+    Args:
+        entry: the manifest's entry.
+        path: the checkpoint, verified.
 
     Returns:
         The preset folder.
 
     Raises:
-        WeightsError: if the checkpoint cannot be had, is not the one promised or cannot be read.
+        WeightsError: if the checkpoint cannot be read.
         PresetError: if it holds another network than the manifest says.
     """
-    path = fetch(entry.file, preset=entry.name)
     conversion = convert_checkpoint(path, entry.format, entry.metadata())
     backbone = conversion.preset.net.config.backbone
     if backbone != entry.architecture:

@@ -16,6 +16,7 @@ from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, check_preset, has_margin_head
 from dolg_zoo.weights import (
     CheckpointEntry,
+    fetch,
     fetch_preset,
     fetch_repo,
     load_manifest,
@@ -246,6 +247,7 @@ def _conversion(entry: CheckpointEntry) -> tuple[Path, dict[str, str]]:
             return folder, check_preset(folder)
         except PresetError as error:
             logger.warning("Converting %s anew: %s", entry.name, error)
+    path = fetch(entry.file, preset=entry.name)
     from dolg_zoo.presets.converted import convert_and_keep  # needs Keras
 
-    return convert_and_keep(entry), {}
+    return convert_and_keep(entry, path), {}

@@ -112,13 +112,19 @@ def test_a_list_of_presets_needs_no_framework(how):
         ("publish {empty}/none me/mine", "no folder"),
         ("publish {preset} me/mine --license mine", "SPDX"),
         ("publish {preset} me/mine --dry-run", "dataset"),
+        ("info dolg_resnet50_gldv2", "not in the cache"),
+        ("search {photos} --query {photos}/rocket.png -p dolg_resnet50_gldv2", "not in the cache"),
+        ("export dolg_resnet50_gldv2 -o {empty}/made", "not in the cache"),
+        ("explain {photos}/rocket.png -p hf://me/mine", "not in the cache"),
+        ("train --data {photos} -p hf://me/mine -o {empty}/made", "not in the cache"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_framework_is_imported(photos, tmp_path, command, named):
     (tmp_path / "empty").mkdir()
     folders = {"photos": photos, "empty": tmp_path / "empty", "preset": resolve_preset().folder}
     words = [word.format(**folders) for word in command.split()]
-    done, said, modules = modules_of_dolg(*words)
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done, said, modules = modules_of_dolg(*words, **offline)
     assert done.returncode == 1 and named in said and "unexpected" not in said
     assert not modules & WITHOUT_FRAMEWORK
 

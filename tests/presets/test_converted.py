@@ -98,7 +98,7 @@ def hub(manifest, monkeypatch):
             return self.file
 
     hub = Hub()
-    monkeypatch.setattr(converted, "fetch", hub.fetch)
+    monkeypatch.setattr(registry, "fetch", hub.fetch)
     return hub
 
 
@@ -120,7 +120,7 @@ def kept_once(checkpoint, tmp_path_factory):
     entry = replace(ENTRY, file=replace(ENTRY.file, sha256=sha256_of(checkpoint)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOLG_ZOO_CACHE", str(folder))
-        patch.setattr(converted, "fetch", lambda file, preset: checkpoint)
+        patch.setattr(registry, "fetch", lambda file, preset: checkpoint)
         patch.setattr(registry, "load_manifest", lambda: Manifest({}, {NAME: entry}))
         model = DOLG.from_preset(NAME)
     yield entry, folder, model
