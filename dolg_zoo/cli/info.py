@@ -28,14 +28,17 @@ def info(
     ] = None,
     runtimes: Annotated[
         bool,
-        typer.Option("--runtimes", help="Show the runtimes of this machine instead."),
+        typer.Option(
+            "--runtimes",
+            help="Show the runtimes of this machine, and how fast they compute the preset.",
+        ),
     ] = False,
     measure: Annotated[
         bool,
         typer.Option(
             "--measure",
-            help="With --runtimes: compile the preset for each runtime and time them. The fastest"
-            " becomes the default.",
+            help="With --runtimes: compile the preset for each runtime and time them again. The"
+            " fastest becomes the default for it.",
         ),
     ] = False,
     as_json: Json = False,
@@ -54,8 +57,6 @@ def info(
     if measure and not runtimes:
         raise typer.BadParameter("--measure is for --runtimes")
     if runtimes:
-        if preset is not None and not measure:
-            raise typer.BadParameter("--runtimes is about this machine, not about a preset")
         _print_runtimes(preset, measure, as_json)
         return
     from dolg_zoo.errors import DownloadError
@@ -80,13 +81,20 @@ def info(
 
 
 def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
+    from dolg_zoo.embedders.compiled import known_model_id
     from dolg_zoo.runtimes import why_default
     from dolg_zoo.runtimes.measured import measure_runtimes, remembered_speeds
     from dolg_zoo.runtimes.registry import describe_runtimes
 
-    speeds = measure_runtimes(load_model(preset), note) if measure else remembered_speeds()
+    model_id: str | None
+    if measure:
+        model = load_model(preset)
+        speeds, model_id = measure_runtimes(model, note), model.model_id
+    else:
+        model_id = known_model_id(resolve(preset))
+        speeds = remembered_speeds(model_id)
     described = describe_runtimes()
-    name, why = why_default()
+    name, why = why_default(model_id=model_id)
     if as_json:
         print_json(
             {"default": name, "why": why, "runtimes": described, "images_per_second": speeds}

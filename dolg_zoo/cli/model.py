@@ -88,7 +88,7 @@ def load_embedder(
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
     from dolg_zoo.presets.registry import find_preset
-    from dolg_zoo.runtimes import routes
+    from dolg_zoo.runtimes import routes, untimed
 
     first, *_ = routes(runtime, precision)
     if (first, precision) == ("keras", "float32"):
@@ -97,7 +97,8 @@ def load_embedder(
         import_tensorflow()
     if found := CompiledDOLG.cached(preset, runtime, precision):
         return found
-    note(f"Compiling the model for {first} in {precision}; the result is kept …")
+    if not untimed(runtime, precision):
+        note(f"Compiling the model for {first} in {precision}; the result is kept …")
     import_tensorflow()
     calibration = sample() if sample and precision == "int8" else None
     return embedder(preset, runtime, precision, calibration=calibration)

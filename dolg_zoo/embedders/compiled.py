@@ -15,8 +15,8 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import hashes_of, resolve_preset
-from dolg_zoo.runtimes import routes
+from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, resolve_preset
+from dolg_zoo.runtimes import routes, untimed
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
     read_compiled,
@@ -35,6 +35,7 @@ from dolg_zoo.runtimes.compile import (
     load,
     runtime_module,
 )
+from dolg_zoo.runtimes.measured import FIRST_TURN, FIRST_TURNS, measure_runtimes
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.runtimes.templates import find_template
@@ -92,15 +93,13 @@ class CompiledDOLG(ImageEmbedder):
             WeightsError: as `DOLG.from_preset`.
             RuntimeMissingError: if the runtime cannot be used on this machine.
         """
-        names = routes(runtime, precision)
-        if names == ["keras"]:
+        if routes(runtime, precision) == ["keras"]:
             return None
         resolved = resolve_preset(preset)
-        model_id = remembered_model(hashes_of(resolved))
-        if model_id is None and (template := find_template(names[0], precision, resolved.name)):
-            model_id = template.record["model_id"]
-        if model_id is None:
+        model_id = known_model_id(resolved)
+        if model_id is None or untimed(runtime, precision, model_id):
             return None
+        names = routes(runtime, precision, model_id)
         # those that cannot compute it were passed over when it was compiled
         able = [name for name in names if not remembered_fault(model_id, name, precision)]
         name = able[0] if len(names) > 1 and able else names[0]
@@ -133,6 +132,14 @@ class CompiledDOLG(ImageEmbedder):
         return self
 
 
+def known_model_id(resolved: ResolvedPreset) -> str | None:
+    """Return the `model_id` of a preset without Keras; None if it was not compiled before."""
+    if found := remembered_model(hashes_of(resolved)):
+        return found
+    template = find_template("litert", "float32", resolved.name)
+    return template.record["model_id"] if template else None
+
+
 def load_compiled(
     model_id: str, runtime: str, precision: str, threads: int | None = None
 ) -> CompiledDOLG | None:
@@ -156,16 +163,24 @@ def compile_model(
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
-    names = routes(runtime, precision)
+    model_id = model.model_id
+    if contenders := untimed(runtime, precision, model_id):
+        logger.warning(
+            "This model is compiled for each of %s, and they are timed. That happens once; the"
+            " fastest is used from now on.",
+            ", ".join(contenders),
+        )
+        measure_runtimes(model, logger.info, contenders, FIRST_TURNS, FIRST_TURN)
+    names = routes(runtime, precision, model_id)
     if len(names) > 1:
-        names = [n for n in names if not remembered_fault(model.model_id, n, precision)] or names
+        names = [name for name in names if not remembered_fault(model_id, name, precision)] or names
     for name, following in zip(names, [*names[1:], None], strict=True):
         try:
             return _compiled(model, name, precision, calibration, threads)
         except CompilationError as error:
             if following is None:
                 raise
-            remember_fault(model.model_id, name, precision, str(error))
+            remember_fault(model_id, name, precision, str(error))
             logger.warning(
                 "%s cannot compute this model: %s. %s is used instead.", name, error, following
             )

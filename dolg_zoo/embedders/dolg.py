@@ -294,6 +294,8 @@ class DOLG(ImageEmbedder, keras.Model):
             is_plain = "preset" in self.metadata and self.dtype_policy.name == "float32"
             if not is_plain or default_runtime() == "keras":
                 return self
+            if default_runtime(model_id=self.model_id) == "keras":  # it was the fastest here
+                return self
         if runtime == "keras" and precision == "float32":
             return self
         key = (self.model_id, runtime or default_runtime(precision), precision)

@@ -1,7 +1,7 @@
 """What computes descriptors: Keras, or a runtime that its network was compiled for."""
 
 from dolg_zoo.errors import CompilationError, RuntimeMissingError
-from dolg_zoo.runtimes.choice import check_route, default_runtime, routes, why_default
+from dolg_zoo.runtimes.choice import check_route, default_runtime, routes, untimed, why_default
 from dolg_zoo.runtimes.registry import PRECISIONS, RUNTIMES, fault_of
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "default_runtime",
     "fault_of",
     "routes",
+    "untimed",
     "why_default",
 ]

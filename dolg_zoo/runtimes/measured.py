@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -23,19 +24,28 @@ if TYPE_CHECKING:
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 TURNS, TURN = 7, 0.7  # how often each is timed, and seconds at least each time
+FIRST_TURNS, FIRST_TURN = 3, 0.4  # where nobody asked for it
 PHOTO = (1024, 768)  # width and height of what a converter is asked about
 
 
 def measure_runtimes(
-    model: EmbeddingModel, say: Callable[[str], None] = lambda line: None
+    model: EmbeddingModel,
+    say: Callable[[str], None] = lambda line: None,
+    names: Iterable[str] = RUNTIMES,
+    turns: int = TURNS,
+    turn: float = TURN,
 ) -> dict[str, float]:
     """Time the runtimes that can be used here, in turns, and remember their speeds.
 
-    From then on that is the default on this machine, until a runtime comes, goes or changes.
+    From then on the fastest is the default for this model on this machine, until a runtime comes,
+    goes or changes.
 
     Args:
         model: is compiled for each, if it was not before; speeds are of its image size.
-        say: is told what goes on, and which runtime could not compile it.
+        say: called with lines for the user: what goes on, and what cannot compute the model.
+        names: the runtimes to time.
+        turns: how often each is timed.
+        turn: the seconds that each time takes, at least.
 
     Returns:
         Images a second in float32 by runtime, the fastest first: medians.
@@ -45,7 +55,7 @@ def measure_runtimes(
         width, height = model.image_converter.target_size(*PHOTO)
     images = pattern(height, width).repeat(4, axis=0)
     routes = {}
-    for name in RUNTIMES:
+    for name in names:
         if fault_of(name) is None:
             say(f"Compiling for {name} …")
             try:
@@ -55,19 +65,19 @@ def measure_runtimes(
                 say(f"{name} cannot compute this model: {error}")
     say(f"Timing batches of {len(images)} images of {width}×{height} pixels …")
     times: dict[str, list[float]] = {name: [] for name in routes}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, infer in routes.items():
-            times[name].append(_seconds(infer, images))
+            times[name].append(_seconds(infer, images, turn))
     speeds = {name: len(images) / statistics.median(each) for name, each in times.items()}
     speeds = dict(sorted(speeds.items(), key=lambda item: -item[1]))
-    _remember(speeds)
+    _remember(model.model_id, speeds)
     return speeds
 
 
-def remembered_speeds() -> dict[str, float]:
-    """Return the speeds that `measure_runtimes` found here with these runtimes; empty if none."""
-    path = _path()
-    if path is None:
+def remembered_speeds(model_id: str | None) -> dict[str, float]:
+    """Return what `measure_runtimes` found for a model here with these runtimes; empty if none."""
+    path = model_id and _path(model_id)
+    if not path:
         return {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = read_json_object(path)
@@ -78,16 +88,28 @@ def remembered_speeds() -> dict[str, float]:
     return {}
 
 
-def _seconds(infer: Callable[[Any], Any], images: Any) -> float:
+def can_remember() -> bool:
+    """Whether there is a cache folder to write to; else all would be timed in each process."""
+    parent = cache_folder()
+    if parent is None:
+        return False
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(parent, os.W_OK)
+
+
+def _seconds(infer: Callable[[Any], Any], images: Any, turn: float) -> float:
     begin, times = time.perf_counter(), 0
-    while time.perf_counter() - begin < TURN:
+    while time.perf_counter() - begin < turn:
         infer(images)
         times += 1
     return (time.perf_counter() - begin) / times
 
 
-def _remember(speeds: dict[str, float]) -> None:
-    path = _path()
+def _remember(model_id: str, speeds: dict[str, float]) -> None:
+    path = _path(model_id)
     if path is None:
         return
     with suppress(OSError):  # the default is then what it was
@@ -96,9 +118,9 @@ def _remember(speeds: dict[str, float]) -> None:
             file.write(json.dumps({"made_by": _maker(), "speeds": speeds}, indent=1).encode())
 
 
-def _path() -> Path | None:
+def _path(model_id: str) -> Path | None:
     parent = cache_folder()
-    return parent and parent / "compiled" / "speeds.json"
+    return parent and parent / "compiled" / model_id / "speeds.json"
 
 
 def _maker() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ def write(model: keras.Model, folder: Path) -> None:
     from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
     path = folder / FILES[0]
-    export(model, path, "onnx")
+    with warnings.catch_warnings():  # Keras asks NumPy for names that NumPy is to get back
+        warnings.simplefilter("ignore", FutureWarning)
+        export(model, path, "onnx")
     network = onnx.load(path)
     for node in network.graph.node:
         _rename(node.input, network.graph.input[0].name, "images")

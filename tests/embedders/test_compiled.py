@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ import dolg_zoo
 from dolg_zoo import CompiledDOLG
 from dolg_zoo.embedders import compiled
 from dolg_zoo.embedders.compiled import load_compiled, remember_compiled
-from dolg_zoo.runtimes import CompilationError, cache
+from dolg_zoo.runtimes import CompilationError, cache, choice, measured
 from dolg_zoo.runtimes.compile import pattern
 
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
@@ -245,7 +247,7 @@ def test_a_runtime_that_cannot_compute_it_is_passed_over_and_is_not_tried_again(
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
     monkeypatch.setattr("dolg_zoo.runtimes.litert_runtime.write", refuse)
     monkeypatch.setattr(
-        compiled, "routes", lambda runtime, _: [runtime] if runtime else ["litert", "keras"]
+        compiled, "routes", lambda runtime, *_: [runtime] if runtime else ["litert", "keras"]
     )
     model, images = small_model(preset="a-model"), pattern(64, 64)
     for _ in range(2):
@@ -263,6 +265,57 @@ def test_a_runtime_that_cannot_compute_it_is_passed_over_and_is_not_tried_again(
     kept.write_text(kept.read_text().replace('"ai-edge-litert": "', '"ai-edge-litert": "0.'))
     model.compile_for_inference()
     assert len(tried) == 3
+
+
+@pytest.fixture
+def timed(monkeypatch, tmp_path):
+    """A machine with LiteRT, ONNX Runtime and Keras; returns which compiled forms were asked for.
+
+    LiteRT takes 20 ms for a batch, ONNX Runtime 2 ms.
+    """
+    asked = []
+
+    def compiled_form(model, runtime, *_):
+        asked.append(runtime)
+        seconds = {"litert": 0.02, "onnx": 0.002, "keras": 0}[runtime]
+        return SimpleNamespace(runtime=runtime, infer=lambda images: time.sleep(seconds))
+
+    def fault_of(runtime, precision="float32"):
+        return "it is not installed" if runtime == "openvino" else None
+
+    monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
+    for module in (choice, measured):
+        monkeypatch.setattr(module, "fault_of", fault_of)
+    monkeypatch.setattr(compiled, "_compiled", compiled_form)
+    monkeypatch.setattr(compiled, "FIRST_TURN", 0.01)
+    return asked
+
+
+def test_at_first_use_the_runtimes_are_timed_and_the_fastest_is_used_from_then_on(timed, caplog):
+    model = small_model(preset="a-model")
+    assert model.compile_for_inference().runtime == "onnx"
+    assert timed == ["litert", "onnx", "onnx"]
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "compiled for each of litert, onnx, and they are timed" in warning
+    assert model.compile_for_inference().runtime == "onnx"
+    assert timed == ["litert", "onnx", "onnx", "onnx"] and len(caplog.records) == 1
+    model.net.get_layer("descriptor").bias.assign_add(np.ones(6))  # another model by its weights
+    assert model.compile_for_inference().runtime == "onnx" and len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("how", ["named", "variable", "int8", "no cache", "GPU"])
+def test_nothing_is_timed_where_there_is_no_choice(timed, monkeypatch, tmp_path, caplog, how):
+    arguments = {"named": ["litert"], "int8": [None, "int8"]}.get(how, [])
+    if how == "variable":
+        monkeypatch.setenv("DOLG_ZOO_RUNTIME", "litert")
+    if how == "no cache":
+        (tmp_path / "cache").write_text("a file in the way")
+    if how == "GPU":
+        monkeypatch.setattr(choice, "has_gpu", lambda: True)
+    small_model(preset="a-model").compile_for_inference(*arguments)
+    assert len(timed) == 1 and not caplog.records
 
 
 def test_a_full_disk_is_no_fault_of_the_runtime(monkeypatch, tmp_path):

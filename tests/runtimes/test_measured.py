@@ -6,6 +6,8 @@ from writable_hub import small_model
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes import choice, default_runtime, fault_of, measured, registry
 
+MODEL = "0123456789abcdef" * 2
+
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
@@ -13,7 +15,7 @@ def here(monkeypatch, tmp_path):
     monkeypatch.delenv("DOLG_ZOO_RUNTIME", raising=False)
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
     monkeypatch.setattr(choice, "has_gpu", lambda: False)
-    return tmp_path / "compiled" / "speeds.json"
+    return tmp_path / "compiled" / MODEL / "speeds.json"
 
 
 @pytest.fixture
@@ -29,10 +31,13 @@ def timed(monkeypatch):
 
         class Model:
             input_shape = (None, 32, 48, 3)
+            model_id = MODEL
             compile_for_inference = staticmethod(Compiled)
 
         monkeypatch.setattr(measured, "fault_of", lambda name: name not in seconds or None)
-        monkeypatch.setattr(measured, "_seconds", lambda infer, images: seconds[infer(images)])
+        monkeypatch.setattr(
+            measured, "_seconds", lambda infer, images, turn: seconds[infer(images)]
+        )
         return measured.measure_runtimes(Model(), take.said.append)
 
     take.said = []
@@ -45,8 +50,9 @@ def test_the_fastest_is_the_default_from_then_on(timed):
     if other is None:
         pytest.skip("needs a runtime besides Keras")
     assert timed({first: 0.5, other: 0.25}) == {other: 32.0, first: 16.0}  # 8 images
-    assert default_runtime() == other
-    assert "fastest here when measured, 32 images a second" in choice.why_default()[1]
+    assert default_runtime(model_id=MODEL) == other
+    assert "fastest here when timed, 32 images a second" in choice.why_default(model_id=MODEL)[1]
+    assert default_runtime(model_id="0" * 32) == default_runtime() == first
 
 
 def test_what_cannot_compile_the_model_is_said_and_left_out(timed):
@@ -57,11 +63,11 @@ def test_what_cannot_compile_the_model_is_said_and_left_out(timed):
 @pytest.mark.parametrize("what", ["processor", "litert", "cores"])
 def test_another_processor_or_version_is_measured_anew(timed, here, what):
     timed({"keras": 1.0})
-    assert measured.remembered_speeds() == {"keras": 8.0}
+    assert measured.remembered_speeds(MODEL) == {"keras": 8.0}
     kept = json.loads(here.read_text())
     kept["made_by"][what] = "another"
     here.write_text(json.dumps(kept))
-    assert measured.remembered_speeds() == {}
+    assert measured.remembered_speeds(MODEL) == {}
 
 
 @pytest.mark.parametrize(
@@ -73,18 +79,17 @@ def test_a_damaged_file_is_not_believed(timed, here, text):
     if "speeds" in text:
         text = json.dumps({"made_by": made_by, **json.loads(text)})
     here.write_text(text, errors="surrogateescape")
-    assert measured.remembered_speeds() == {}
+    assert measured.remembered_speeds(MODEL) == {}
 
 
 def test_without_a_cache_nothing_is_remembered(timed, monkeypatch):
     monkeypatch.setattr(measured, "cache_folder", lambda: None)
-    assert timed({"keras": 1.0}) == {"keras": 8.0} and measured.remembered_speeds() == {}
+    assert timed({"keras": 1.0}) == {"keras": 8.0} and measured.remembered_speeds(MODEL) == {}
 
 
-def test_every_runtime_that_is_here_is_really_timed(monkeypatch):
-    monkeypatch.setattr(measured, "TURNS", 1)
-    monkeypatch.setattr(measured, "TURN", 0.01)
-    speeds = measured.measure_runtimes(small_model(preset="small"))
+def test_every_runtime_that_is_here_is_really_timed():
+    model = small_model(preset="small")
+    speeds = measured.measure_runtimes(model, turns=1, turn=0.01)
     assert speeds.keys() == {name for name in registry.RUNTIMES if fault_of(name) is None}
     assert list(speeds.values()) == sorted(speeds.values(), reverse=True)
-    assert measured.remembered_speeds() == speeds
+    assert measured.remembered_speeds(model.model_id) == speeds
