@@ -3,6 +3,7 @@
     python tools/benchmark.py inference --json docs/benchmarks/inference.json --photos PHOTOS
     python tools/benchmark.py training --rounds 9
     python tools/benchmark.py load --rounds 5
+    python tools/benchmark.py start PHOTOS
     python tools/benchmark.py retrieval --json retrieval.json
     python tools/benchmark.py table docs/benchmarks/inference.json
 
@@ -13,12 +14,13 @@ tables of docs/runtimes.md.
 
 import argparse
 
-from benchmarks import inference, load, retrieval, table, training
+from benchmarks import inference, load, retrieval, start, table, training
 
 PARTS = {
     "inference": inference,
     "training": training,
     "load": load,
+    "start": start,
     "retrieval": retrieval,
     "table": table,
 }

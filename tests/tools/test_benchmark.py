@@ -181,3 +181,20 @@ def test_start_and_memory_are_measured_by_runtime(load_tool, monkeypatch, tmp_pa
     parts = found["start"]["least seconds of each part"]["openvino"]
     assert sum(parts.values()) <= first + 1e-3
     assert found["memory, MiB"]["openvino"] > 50 < found["memory, MiB"]["OpenVINO alone"]
+
+
+@pytest.mark.slow
+def test_commands_are_timed_and_one_that_ends_otherwise_than_it_should_is_said(
+    load_tool, monkeypatch, tmp_path, photos
+):
+    out = tmp_path / "found.json"
+    options = ["--only", "help", "info of a misspelt preset", "--rounds=1", "--json", str(out)]
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "start", str(photos), *options])
+    tool = load_tool("benchmark")
+    tool.main()
+    found = json.loads(out.read_text())
+    assert found["photographs"] == 4
+    assert 0.05 < found["seconds"]["help"]["min"] <= found["seconds"]["help"]["max"] < 60
+    monkeypatch.setitem(tool.PARTS["start"].COMMANDS, "help", (["-c", "exit(3)"], 0))
+    with pytest.raises(SystemExit, match="help ended with 3, not 0"):
+        tool.main()
