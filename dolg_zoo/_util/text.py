@@ -1,6 +1,11 @@
-"""File names as they can be shown."""
+"""File names as they can be shown, and labels as they are compared."""
 
 from __future__ import annotations
+
+import unicodedata
+
+_INVISIBLE = "\ufeff\u200b\u2060 "
+"""Marks without width that spreadsheets and web pages leave at the ends of a text."""
 
 
 def printable(text: str) -> str:
@@ -10,3 +15,12 @@ def printable(text: str) -> str:
     no text stand there as Python escapes them: `\\n`, `\\x1b`, `\\udcff`.
     """
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def plain_label(text: str) -> str:
+    r"""Return a label as people read it, so that two that look the same are the same.
+
+    Blanks around it are removed, those inside it (non-breaking ones too) become one space, and
+    letters with accents have Unicode's composed form (NFC), which macOS does not use in file names.
+    """
+    return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))

@@ -162,14 +162,17 @@ def _relevant(
     index: Index, query: Path, matches: Sequence[Match], label: str | None
 ) -> list[bool] | None:
     """For each match whether it shows what the query shows; None where that is not known."""
+    from dolg_zoo._util.text import plain_label
     from dolg_zoo.preprocessing.files import folder_labels
 
     folders: Sequence[str | None] = folder_labels(index.names) or [None] * len(index)
     known = {
-        name: metadata.get("label", folder)
+        name: plain_label(str(metadata["label"])) if "label" in metadata else folder
         for name, metadata, folder in zip(index.names, index.metadata, folders, strict=True)
     }
-    if label is None:
+    if label is not None:
+        label = plain_label(label)
+    else:
         with suppress(ValueError):  # the query is elsewhere
             label = known.get(query.resolve().relative_to(index.folder.resolve()).as_posix())
     return [known[match.name] == label for match in matches] if label else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
@@ -121,7 +122,7 @@ class ClassFolder:
 
 
 def _class(name: str) -> str:
-    return name.split("/", 1)[0]
+    return plain_label(name.split("/", 1)[0])
 
 
 def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:

@@ -17,6 +17,14 @@ def places(tmp_path):
     return tmp_path / "places"
 
 
+def test_names_of_folders_that_look_the_same_are_one_class(tmp_path):
+    for name in ("Zu\u0308rich/a.jpg", "Z\u00fcrich /b.jpg", "Bern/c.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch()
+    assert from_folder(tmp_path).class_names == ("Bern", "Z\u00fcrich")
+
+
 def test_a_subfolder_is_a_class(places):
     examples = from_folder(places)
     assert examples.class_names == ("a", "b")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import list_images
 from dolg_zoo.training.data.examples import Examples
@@ -35,7 +36,9 @@ def from_folder(folder: str | Path) -> Examples:
     except ValueError as error:
         raise DataError(str(error)) from error
     inside = [
-        (path, parts[0]) for path in paths if len(parts := path.relative_to(folder).parts) > 1
+        (path, plain_label(parts[0]))
+        for path in paths
+        if len(parts := path.relative_to(folder).parts) > 1
     ]
     if not inside:
         raise DataError(

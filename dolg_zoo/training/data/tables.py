@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import rows, stays_inside
+from dolg_zoo._util.csv_lists import checked, path_in, rows, stays_inside
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.evaluation.gldv2.lists import read_landmarks
 from dolg_zoo.training.data.examples import Examples
@@ -28,7 +28,8 @@ def from_csv(
             link that leads out of it is refused. A few are looked for, the others when they are
             needed.
         columns: names of the two columns with the path and the label of an image. A label is any
-            text; the classes are in the order of their names. Other columns are ignored.
+            text, compared as `plain_label` has it; the classes are in the order of their names.
+            Other columns are ignored.
 
     Raises:
         DataError: if something is wrong with the file; the message names the line. Or if none of
@@ -43,7 +44,7 @@ def from_csv(
     for line, row in rows(path, columns, hint=hint):
         where = f"{path}, line {line}"
         image, label = (row[column] for column in columns)
-        image = os.path.normpath(image)
+        image = path_in(folder, image)
         if not is_inside(Path(image)):
             raise DataError(
                 f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
@@ -53,7 +54,7 @@ def from_csv(
             raise DataError(
                 f"{where}: {image!r} is in line {first_line[image]} already; remove one."
             )
-        labels.append(label)
+        labels.append(checked(plain_label(label), columns[1], where))
     if not labels:
         raise DataError(f"{path} lists no images below its header.")
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
