@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 
@@ -68,7 +69,7 @@ def lines(path: str | Path) -> Iterator[str]:
         OSError: if the file cannot be read.
     """
     # what is not UTF-8 is let through, to be refused with its line if it matters
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with user_path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
             if len(line) > MAX_LINE:
                 raise DataError(

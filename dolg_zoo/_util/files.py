@@ -21,6 +21,16 @@ _UNFINISHED = re.compile(r"\.dolg-[0-9a-f]+-[0-9a-f]{8}\.tmp")
 _cleaned: set[Path] = set()
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path that a user gave, with `~` and `~name` at its beginning as a shell reads them.
+
+    A `Path` stays as it is if it exists so: pathlib takes the `./` from `./~`.
+    """
+    if isinstance(path, Path) and (not str(path).startswith("~") or os.path.lexists(path)):
+        return path
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser fails without a home
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file to write into, which takes `path`'s place once all of it is on the disk.
@@ -31,8 +41,9 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: if it cannot be written.
     """
+    path = user_path(path)
     if is_special(path):
-        with Path(path).open("wb") as file:
+        with path.open("wb") as file:
             yield file
         return
     given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link

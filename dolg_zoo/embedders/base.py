@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dolg_zoo._util.arguments import whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError, BadImagesError
 from dolg_zoo.preprocessing import (
@@ -222,7 +223,8 @@ class ImageEmbedder:
 
 def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
     if isinstance(images, (str, Path)):
-        return list_images(images) if Path(images).is_dir() else [images]
+        folder = user_path(images)
+        return list_images(folder) if folder.is_dir() else [images]
     if isinstance(images, (Image.Image, Crop)) or (
         isinstance(images, np.ndarray) and images.ndim < 4
     ):

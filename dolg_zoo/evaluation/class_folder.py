@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
@@ -46,7 +47,7 @@ class ClassFolder:
             ValueError: if no class has two images.
             OSError: if there is no such folder, or it cannot be read.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         found = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
         paths = {name: path for name, path in found.items() if "/" in name}
         if max(Counter(map(_class, paths)).values(), default=0) < 2:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.crop import Crop
 
@@ -81,7 +82,7 @@ def load_image(
         elif isinstance(source, bytes):
             image = _from_stream(BytesIO(source), max_pixels, may_shrink=crop is None)
         else:
-            image = _from_file(Path(source), max_pixels, may_shrink=crop is None)
+            image = _from_file(user_path(source), max_pixels, may_shrink=crop is None)
         return crop.cut(image) if crop else image
     except Exception as error:  # Pillow's decoders raise nearly every type there is.
         reason = _in_words(error)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
@@ -36,7 +37,7 @@ def list_images(folder: str | Path) -> list[Path]:
         ValueError: there is no image in it.
         PermissionError: it may not be read.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to look for images in")
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from dolg_zoo._util.files import put, scratch_folder
+from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -87,7 +87,7 @@ def write_preset(
     config_text = _to_json(config)
     converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
-    folder = Path(folder)
+    folder = user_path(folder)
     with scratch_folder(folder / METADATA) as made:
         net.save_weights(made / WEIGHTS)
         if margin_head is not None:
@@ -126,7 +126,7 @@ def read_preset(
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     config, converter, metadata = (
         read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
@@ -160,7 +160,7 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     Raises:
         PresetError: if the preset keeps none, or its files are not what they should be.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not has_margin_head(folder):
         raise PresetError(
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
 from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, check_preset, read_json
@@ -81,7 +82,7 @@ def stage(
         PublishError: if something is wrong with the metadata, or missing from it.
     """
     if isinstance(preset, str | Path):
-        check_stated(Path(preset), metadata)
+        check_stated(user_path(preset), metadata)
     from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
     from dolg_zoo.presets import read_margin_head
 
@@ -94,7 +95,7 @@ def stage(
                 "A preset folder keeps its margin head itself: give one with a model only, or save"
                 " it with model.save_to_preset(folder, margin_head)."
             )
-        source = Path(preset)
+        source = user_path(preset)
         _copy(source, folder)
         try:
             model = DOLG.from_preset(folder)

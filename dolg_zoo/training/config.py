@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.arguments import number, one_of, whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError, TrainingConfigError
 from dolg_zoo.publishing.metadata import check_metadata
@@ -299,7 +300,7 @@ class TrainingConfig:
     def from_toml(cls, path: str | Path) -> TrainingConfig:
         """Return the configuration in a file; paths of [data] are relative to the file's folder."""
         try:
-            tables = tomllib.loads(Path(path).read_text("utf-8"))
+            tables = tomllib.loads(user_path(path).read_text("utf-8"))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TrainingConfigError(f"{path} is no TOML file: {error}") from error
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.files import replacing, user_path
 from dolg_zoo.drawing.curves import draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
@@ -81,7 +81,7 @@ def train(
         OSError: at the end, if the last preset or checkpoint could not be written.
     """
     with naming_lost_workers():
-        return _Training(Run(config, relative_to), Path(output), say).train()
+        return _Training(Run(config, relative_to), user_path(output), say).train()
 
 
 class _Training:

@@ -196,6 +196,16 @@ def test_scales_that_are_none_are_wrong_usage(dolg, photos, tmp_path, scales):
     assert done.code == 2 and "0.7071,1,1.4142" in done.err
 
 
+def test_an_option_may_begin_at_the_home_folder(dolg, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    query = "--query=~/photos/coffee.png"
+    done = dolg("search", "~/photos", query, "--montage=~/found.png", "--json")
+    assert done.code == 0 and (tmp_path / "found.png").is_file()
+    assert json.loads(done.out)["matches"][0]["name"] == "coffee.png"
+    assert dolg("embed", "~/photos", "--output=~/out.npz").code == 0
+    assert (tmp_path / "out.npz").is_file()
+
+
 def test_search_finds_and_draws(dolg, photos, tmp_path):
     query = tmp_path / "query.jpg"
     Image.open(photos / "far" / "chelsea.png").crop((10, 20, 140, 150)).save(query)

@@ -22,6 +22,12 @@ def test_a_folder_is_taken_as_it_is(tmp_path):
     assert resolve_preset(str(tmp_path)).folder == tmp_path
 
 
+def test_a_folder_may_be_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    found = resolve_preset(f"~/{tmp_path.name}")
+    assert (found.folder, found.name) == (tmp_path, str(tmp_path))
+
+
 def test_lists_the_names_and_suggests_the_nearest():
     with pytest.raises(PresetError) as caught:
         resolve_preset("dolg_efficientnet_lite_imagenet")

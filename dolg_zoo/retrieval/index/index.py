@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
-from dolg_zoo._util.files import is_special
+from dolg_zoo._util.files import is_special, user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.retrieval.extraction.folder import embed_folder
@@ -354,7 +354,8 @@ class Index(Gallery):
             "nearest": self._nearest,
             "folder": self.folder,
         }
-        in_a_file = Path(path).suffix == ".npz" or (is_special(path) and not Path(path).is_dir())
+        path = user_path(path)
+        in_a_file = path.suffix == ".npz" or (is_special(path) and not path.is_dir())
         (write_file if in_a_file else write_contents)(path, contents)
 
     @classmethod
@@ -375,7 +376,8 @@ class Index(Gallery):
             OSError: if it cannot be read.
             ValueError: if it is not an index, is damaged, or was made with another model.
         """
-        contents = read_contents(path) if Path(path).is_dir() else read_file(path)
+        path = user_path(path)
+        contents = read_contents(path) if path.is_dir() else read_file(path)
         descriptors = contents["descriptors"]
         model_id, model_name = contents["model_id"], contents["model_name"]
         _check_model(path, model_id, model_name, descriptors.shape[1], model)

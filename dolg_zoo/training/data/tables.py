@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.csv_lists import checked, path_in, rows, stays_inside
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.evaluation.gldv2.lists import read_landmarks
@@ -36,7 +37,7 @@ def from_csv(
             the images looked for exists.
         OSError: if the file cannot be read.
     """
-    folder = Path(path).parent if images is None else Path(images)
+    folder = user_path(path).parent if images is None else user_path(images)
     is_inside = stays_inside(folder)
     first_line: dict[str, int] = {}
     labels: list[str] = []
@@ -82,7 +83,7 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
     """
     numbers, landmarks = read_landmarks(path, "For a CSV file of your own use csv = …")
     names, classes = np.unique(landmarks, return_inverse=True)
-    sources = _Tree(Path(images), numbers)
+    sources = _Tree(user_path(images), numbers)
     _look_for_some(sources, images)
     return Examples(sources, classes, tuple(map(str, names)))
 

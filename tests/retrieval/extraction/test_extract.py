@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from PIL import Image
 from plain_embedder import PlainEmbedder, environment
 
 from dolg_zoo import DOLG
-from dolg_zoo.preprocessing import load_image
-from dolg_zoo.retrieval import DescriptorStore, StoreError, extract
+from dolg_zoo.preprocessing import Crop, load_image
+from dolg_zoo.retrieval import DescriptorStore, Index, StoreError, extract
 from dolg_zoo.retrieval.extraction import extract as extraction
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
@@ -328,3 +329,24 @@ def test_the_command_takes_a_pattern_and_goes_on(model, photos, out, monkeypatch
     assert (second["images"], second["embedded"], second["from_before"]) == (4, 0, 4)
     assert second["dtype"] == "float16" and second["skipped"][0]["name"] == "bad.png"
     assert sorted(by_id(out)) == NAMES
+
+
+def test_paths_may_begin_at_the_home_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    model, names = PlainEmbedder(), ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
+    expected = model.embed(photos)
+    np.testing.assert_array_equal(model.embed("~/photos"), expected)
+    np.testing.assert_array_equal(model.embed("~/photos/coffee.png"), expected[1:2])
+    np.testing.assert_array_equal(model.embed([Path("~/photos/coffee.png")]), expected[1:2])
+    index = Index.build(model, "~/photos")
+    assert index.names == names
+    for kind in ("~/photos.index", "~/photos.npz"):
+        index.save(kind)
+        assert Path(kind.replace("~", str(tmp_path))).exists()
+        loaded = Index.load(kind, model, "~/photos")
+        assert loaded.search(Crop("~/photos/coffee.png", (0, 0, 160, 160)))[0].path.is_file()
+    for source in ("~/photos", "~/photos/**/*.png"):
+        assert extract(model, source, "~/store").store.folder == tmp_path / "store"
+    assert Index.from_store("~/store", model, "~/photos").search("~/photos/rocket.png", k=1)
+    assert list(tmp_path.glob("**/~*")) == []
