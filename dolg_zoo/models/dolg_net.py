@@ -8,6 +8,7 @@ from dolg_zoo._util.arguments import whole_number
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
+from dolg_zoo.models.dtype_policy import check_not_quantized
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -121,6 +122,7 @@ class DOLGNet(keras.Model):
 
     def get_config(self):
         """Return the arguments, in a form that `from_config` takes."""
+        check_not_quantized(self)
         brought = self.backbone if self.config.backbone is None else None
         return {
             "name": self.name,

@@ -21,7 +21,7 @@ from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.models.dtype_policy import dtype_policy
+from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
     CONFIG,
@@ -39,6 +39,7 @@ from dolg_zoo.presets.margin_head import (
     save_margin_head,
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
+from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
@@ -68,8 +69,8 @@ def write_preset(
         The preset with the metadata that was written, as `read_preset` would give it.
 
     Raises:
-        PresetError: if the network is a classifier, or its backbone cannot be described without
-            code; nothing is written then.
+        PresetError: if the network is a classifier or quantized, a weight is not finite, or its
+            backbone cannot be described without code; nothing is written then.
         OSError: if the folder cannot be written.
     """
     net = preset.net
@@ -78,6 +79,11 @@ def write_preset(
             "A preset gives descriptors, and this network is a classifier of"
             f" {net.num_classes} classes; save it with net.save('….keras')."
         )
+    try:
+        check_not_quantized(net)
+    except ValueError as error:
+        raise PresetError(str(error)) from None
+    check_finite(net, Path(folder))
     config: dict[str, Any] = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
