@@ -124,7 +124,8 @@ class OptimizerPlan:
         momentum: momentum of SGD, at least 0 and below 1.
         weight_decay: SGD adds weight_decay × weight to the gradient, as PyTorch does; AdamW decays
             the weight independently of the gradient.
-        warmup_epochs: number of epochs in which the learning rate rises from 0.
+        warmup_epochs: number of epochs in which the learning rate rises from 0; half of the run, if
+            the run has no more epochs.
         backbone_rate: factor of the learning rate in the backbone.
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
 from dolg_zoo.training.metadata import describe
-from dolg_zoo.training.optimizers import moving_average
+from dolg_zoo.training.optimizers import last_rate, moving_average
 from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
@@ -112,7 +113,7 @@ class _Training:
                 {
                     "epoch": epoch + 1,
                     **{name: float(value) for name, value in metrics.items()},
-                    "learning_rate": float(self.run.classifier.optimizer.learning_rate),
+                    "learning_rate": last_rate(self.run.classifier.optimizer),
                     "seconds": round(time.monotonic() - begin, 3),
                 }
             )
@@ -134,7 +135,12 @@ class _Training:
             self.step, progress = restored
             self.history, self.best = progress["history"], progress["best"]
             self.skipped = progress["skipped"]
-            self.say(f"Going on from step {self.step}.")
+            is_done = self.step >= self.config.run.epochs * self.run.steps_per_epoch
+            self.say(
+                f"The run in {str(self.output)!r} is finished; name another folder to train anew."
+                if is_done
+                else f"Going on from step {self.step}."
+            )
         chiefs = from_chief(self.run.strategy, self.step)
         if chiefs != self.step:
             raise TrainingConfigError(
@@ -194,10 +200,18 @@ class _Training:
     def _say_whether_it_helped(self) -> None:
         if self.best is None or self.history[0]["epoch"] != 0:
             return
-        if self.best["map"] <= self.history[0]["map"]:
+        before, best, count = self.history[0]["map"], self.best["map"], len(self.run.validation)
+        if best > before:
+            return
+        values = f"mAP was {before:.2%} before it and is {best:.2%} at best"
+        chance = 1 / math.sqrt(count)  # twice the standard error of a share, at most
+        if before - best > chance:
+            self.say(f"Training did not help: {values}. Try a lower learning_rate, or more images.")
+        else:
             self.say(
-                f"Training did not help: mAP was {self.history[0]['map']:.4g} before it and is"
-                f" {self.best['map']:.4g} at best. Try a lower learning_rate, or more images."
+                f"Whether training helped cannot be seen from so few: {values}, on {count} images"
+                f" of {self.run.validation.num_classes} classes, where {chance:.1%} may be chance."
+                " Validate on more images."
             )
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
