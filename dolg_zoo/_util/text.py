@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from reprlib import Repr
 
 _INVISIBLE = "\ufeff\u200b\u2060 "
 """Marks without width that spreadsheets and web pages leave at the ends of a text."""
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def printable(text: str) -> str:
@@ -24,3 +29,11 @@ def plain_label(text: str) -> str:
     letters with accents have Unicode's composed form (NFC), which macOS does not use in file names.
     """
     return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))
+
+
+def short_repr(value: object) -> str:
+    """Return `repr` of a value for a message, in at most some 80 characters."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return f"a very long {type(value).__name__}"

@@ -117,7 +117,7 @@ class CompiledDOLG(ImageEmbedder):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
     ) -> CompiledDOLG:
         """Return this model, if that is its route.
 
@@ -152,7 +152,7 @@ def compile_model(
     model: EmbeddingModel,
     runtime: str | None = None,
     precision: str = "float32",
-    calibration: Sequence[ImageSource | bytes] | None = None,
+    calibration: Sequence[ImageSource] | None = None,
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
@@ -176,7 +176,7 @@ def _compiled(
     model: EmbeddingModel,
     runtime: str,
     precision: str,
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
     threads: int | None,
 ) -> CompiledDOLG:
     record: dict[str, Any] = {
@@ -200,7 +200,7 @@ def _compiled(
 def _compile(
     model: EmbeddingModel,
     record: dict[str, Any],
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
     threads: int | None,
 ) -> CompiledDOLG:
     """Compile, cache the files if possible, and load them."""
@@ -239,7 +239,7 @@ def _write(
     folder: Path,
     runtime: str,
     precision: str,
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
 ) -> dict[str, Any]:
     """Write the files, and return their record."""
     made = runtime_module(runtime)

@@ -257,7 +257,7 @@ class DOLG(ImageEmbedder, keras.Model):
         runtime: str | None = None,
         precision: str = "float32",
         *,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
         threads: int | None = None,
     ) -> CompiledDOLG:
         """Compiles the model for a runtime: batch normalisation is folded, weights are constants.
@@ -292,7 +292,7 @@ class DOLG(ImageEmbedder, keras.Model):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """Return the embedder for a runtime and precision: this model itself, or its compiled form.
 

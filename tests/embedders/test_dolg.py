@@ -103,7 +103,7 @@ def test_says_which_batch_size_is_wrong(model, photos, batch_size):
         model.embed(photos, batch_size=batch_size)
 
 
-@pytest.mark.parametrize("images", [None, 5, b"a.jpg", {"a.jpg": 1}])
+@pytest.mark.parametrize("images", [None, 5, {"a.jpg": 1}])
 def test_says_what_can_be_embedded(model, images):
     with pytest.raises(TypeError, match="a path, a PIL image, an array"):
         model.embed(images)
