@@ -131,6 +131,7 @@ def _print(result: dict[str, Any]) -> None:
 
 
 def _files(name: str) -> list[CheckedFile]:
+    from dolg_zoo.presets.files import preset_folder
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.verification import verify_entry, verify_folder, verify_repo
 
@@ -140,4 +141,4 @@ def _files(name: str) -> list[CheckedFile]:
         return verify_entry(entry)
     if not user_path(name).is_dir():
         raise ValueError("there is no such preset, which `dolg presets` lists, and no such folder")
-    return verify_folder(user_path(name))
+    return verify_folder(preset_folder(name))

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError
-from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, check_preset, has_margin_head
+from dolg_zoo.presets.files import (
+    CONFIG,
+    PREPROCESSOR,
+    WEIGHTS,
+    check_preset,
+    has_margin_head,
+    preset_folder,
+)
 from dolg_zoo.weights import (
     CheckpointEntry,
     fetch_preset,
@@ -99,7 +106,7 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
         return presets[preset]
     folder = user_path(preset)
     if folder.is_dir():
-        return folder
+        return preset_folder(folder)
     if folder.is_file():
         raise PresetError(
             f"{str(preset)!r} is a file, and a preset is a folder: name the one that"

@@ -16,6 +16,7 @@ from dolg_zoo._util.files import replacing, user_path
 from dolg_zoo.drawing.curves import draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
+from dolg_zoo.presets.files import TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
@@ -24,7 +25,7 @@ from dolg_zoo.training.optimizers import last_rate, moving_average
 from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
-PRESET, CHECKPOINTS, HISTORY, TENSORBOARD = "preset", "checkpoints", "history.json", "tensorboard"
+CHECKPOINTS, HISTORY, TENSORBOARD = "checkpoints", "history.json", "tensorboard"
 CURVES = "curves.png"
 
 
@@ -127,7 +128,7 @@ class _Training:
                 " on from it."
             ) from error
         assert self.best is not None  # since at least one epoch has ended
-        return TrainingResult(self.output / PRESET, self.history, self.best["epoch"], self.skipped)
+        return TrainingResult(self.output / TRAINED, self.history, self.best["epoch"], self.skipped)
 
     def _restore(self) -> None:
         restored = self.checkpoints.restore()
@@ -228,7 +229,7 @@ class _Training:
     def _write_preset(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         about = describe(self.config, self.run.training, self.run.validation, row)
-        self.run.classifier.save_to_preset(self.output / PRESET, about)
+        self.run.classifier.save_to_preset(self.output / TRAINED, about)
 
     def _write_history(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
