@@ -161,9 +161,11 @@ class ImageEmbedder:
         """
         scales = self.image_converter.scales_or_own(scales)
         batch_size = whole_number("batch_size", batch_size, 1)
-        if is_image_source(images) and not (isinstance(images, np.ndarray) and images.ndim > 3):
-            images = [cast("ImageSource", images)]
-        sample = images if isinstance(images, Sequence) else None
+        is_one = is_image_source(images) and not (
+            isinstance(images, np.ndarray) and images.ndim > 3
+        )
+        stream = cast("Iterable[ImageSource]", [images] if is_one else images)
+        sample = stream if isinstance(stream, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
         def work(source: ImageSource) -> list[np.ndarray]:
@@ -181,7 +183,7 @@ class ImageEmbedder:
         errors: list[tuple[int, BadImageError]] = []
 
         def arrays() -> Iterator[tuple[int, np.ndarray]]:
-            for index, _, result in decode_ahead(images, work, ahead=2 * batch_size):
+            for index, _, result in decode_ahead(stream, work, ahead=2 * batch_size):
                 if isinstance(result, BadImageError):
                     errors.append((index, result))
                 else:
@@ -240,7 +242,7 @@ def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSourc
     )
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
-    sources = list(images)
+    sources = cast("list[ImageSource]", list(images))
     for index, source in enumerate(sources):
         if not is_image_source(source):
             raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")

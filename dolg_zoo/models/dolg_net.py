@@ -6,6 +6,7 @@ import keras
 
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo.backbones import build_backbone
+from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
 from dolg_zoo.models.dtype_policy import check_not_quantized
@@ -47,6 +48,7 @@ class DOLGNet(keras.Model):
         name: str = "dolg_net",
         **kwargs,
     ):
+        check_keras()
         if isinstance(config, dict):
             config = DOLGConfig.from_dict(config)
         config = DOLGConfig() if config is None else config

@@ -83,9 +83,12 @@ class MarginClassifier(keras.Model):
         except (tf.errors.InvalidArgumentError, ValueError) as error:
             value = re.search(rf"{re.escape(wanted)}\W+(-?[\d.]+)", str(error))
             shape = re.search(rf"{re.escape(wanted)}, not one-hot.*", str(error))
-            if not value and not shape:
+            if value:
+                message = f"{wanted}; there is a {value[1]}."
+            elif shape:
+                message = shape[0]
+            else:
                 raise
-            message = f"{wanted}; there is a {value[1]}." if value else shape[0]
         if message:  # out here, without pages of TensorFlow's graph
             raise ValueError(message)
 

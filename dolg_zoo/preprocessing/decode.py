@@ -84,7 +84,9 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         elif isinstance(source, bytes):
             image = _from_stream(BytesIO(source), max_pixels, may_shrink=crop is None)
         else:
-            image = _from_file(user_path(source), max_pixels, may_shrink=crop is None)
+            image = _from_file(
+                user_path(cast("str | Path", source)), max_pixels, may_shrink=crop is None
+            )
         return crop.cut(image) if crop else image
     except Exception as error:  # Pillow's decoders raise nearly every type there is.
         reason = _in_words(error)

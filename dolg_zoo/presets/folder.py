@@ -18,6 +18,7 @@ import keras
 from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
@@ -132,6 +133,7 @@ def read_preset(
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
     """
+    check_keras()
     folder = user_path(folder)
     config, converter, metadata = (
         read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)

@@ -462,3 +462,21 @@ def test_what_lora_learned_is_saved_with_the_model(tmp_path, rng, monkeypatch):
         dolg_zoo.DOLG.from_preset("~/mine"),
     ):
         np.testing.assert_allclose(copy.infer(images), expected, atol=1e-6)
+
+
+def test_settings_of_keras_that_no_network_bears_are_named(tmp_path, monkeypatch):
+    small_model().save_to_preset(tmp_path)
+    for make in (
+        lambda: dolg_zoo.DOLG.from_preset(tmp_path),
+        lambda: dolg_zoo.dolg_resnet18_v1(pretrained=None),
+    ):
+        keras.config.set_image_data_format("channels_first")
+        try:
+            with pytest.raises(ValueError, match=r"^dolg-zoo needs images .*keras\.json"):
+                make()
+        finally:
+            keras.config.set_image_data_format("channels_last")
+        with monkeypatch.context() as patch:
+            patch.setattr(keras.config, "backend", lambda: "torch")
+            with pytest.raises(ValueError, match=r"^dolg-zoo needs .* KERAS_BACKEND=tensorflow"):
+                make()
