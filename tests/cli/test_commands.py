@@ -206,6 +206,29 @@ def test_an_option_may_begin_at_the_home_folder(dolg, photos, tmp_path, monkeypa
     assert (tmp_path / "out.npz").is_file()
 
 
+def test_the_query_can_be_left_out_of_its_results(dolg, photos, tmp_path):
+    query = ("--query", photos / "rocket.png", "--exclude-self", "--json")
+    names = ["astronaut.png", "coffee.png", "far/chelsea.png"]
+    for options, count in (((), 3), (("-k", 2), 2), (("--threshold", -1), 3)):
+        found = [
+            match["name"]
+            for match in json.loads(dolg("search", photos, *query, *options).out)["matches"]
+        ]
+        assert len(found) == count and set(found) <= set(names)
+    elsewhere = tmp_path / "elsewhere.png"
+    elsewhere.write_bytes((photos / "rocket.png").read_bytes())
+    done = dolg("search", photos, "--query", elsewhere, "--exclude-self", "-k", 2, "--json")
+    assert json.loads(done.out)["matches"][0]["name"] == "rocket.png"
+
+
+def test_a_search_says_how_many_images_were_embedded(dolg, photos, tmp_path):
+    query = ("--query", photos / "rocket.png")
+    assert dolg("search", photos, *query).err == "4 images, 4 of them embedded now\n"
+    assert dolg("search", photos, *query).err == "4 images, 0 of them embedded now\n"
+    dolg("index", photos, "-o", tmp_path / "x.index")
+    assert dolg("search", tmp_path / "x.index", *query).err == "4 images in the index\n"
+
+
 def test_search_finds_and_draws(dolg, photos, tmp_path):
     query = tmp_path / "query.jpg"
     Image.open(photos / "far" / "chelsea.png").crop((10, 20, 140, 150)).save(query)
