@@ -37,3 +37,17 @@ def short_repr(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # Python writes no number of thousands of digits
         return f"a very long {type(value).__name__}"
+
+
+def percent(share: float) -> str:
+    """Return a score from 0 to 1 as people read it everywhere here: `93.99 %`."""
+    return f"{100 * share:.2f} %"
+
+
+def figure_in_percent(value: float, metric: str) -> tuple[str, str]:
+    """Return a published figure and its metric, a score in per cent however it is stated."""
+    if metric.endswith("%"):
+        return f"{value:.2f} %", metric.rstrip(" %")
+    if 0 <= value <= 1 and any(name in metric for name in ("AP", "recall", "accuracy")):
+        return percent(value), metric
+    return f"{value:g}", metric

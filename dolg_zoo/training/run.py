@@ -13,7 +13,8 @@ from typing import Any
 import tensorflow as tf
 
 from dolg_zoo._util.files import replacing, user_path
-from dolg_zoo.drawing.curves import draw_curves
+from dolg_zoo._util.text import percent
+from dolg_zoo.drawing.curves import NAMES, draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.presets.files import TRAINED
@@ -179,7 +180,7 @@ class _Training:
                 self._write("preset", lambda: self._write_preset(row))
                 self.best = {"epoch": row["epoch"], "map": row.get("map")}
         self._write("history", lambda: self._write_history(row))
-        self.say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        self.say("  ".join(_in_words(name, value) for name, value in row.items()))
 
     def _is_best(self, row: dict[str, float]) -> bool:
         return (
@@ -204,15 +205,15 @@ class _Training:
         before, best, count = self.history[0]["map"], self.best["map"], len(self.run.validation)
         if best > before:
             return
-        values = f"mAP was {before:.2%} before it and is {best:.2%} at best"
+        values = f"mAP was {percent(before)} before it and is {percent(best)} at best"
         chance = 1 / math.sqrt(count)  # twice the standard error of a share, at most
         if before - best > chance:
             self.say(f"Training did not help: {values}. Try a lower learning_rate, or more images.")
         else:
             self.say(
                 f"Whether training helped cannot be seen from so few: {values}, on {count} images"
-                f" of {self.run.validation.num_classes} classes, where {chance:.1%} may be chance."
-                " Validate on more images."
+                f" of {self.run.validation.num_classes} classes, where {percent(chance)} may be"
+                " chance. Validate on more images."
             )
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
@@ -245,3 +246,8 @@ class _Training:
     def _save(self) -> None:
         progress = {"history": self.history, "best": self.best, "skipped": self.skipped}
         self._write("checkpoint", lambda: self.checkpoints.save(self.step, progress))
+
+
+def _in_words(name: str, value: float) -> str:
+    is_share = name in ("map", "recall_at_1", "accuracy")
+    return f"{NAMES.get(name, name)} {percent(value) if is_share else f'{value:.4g}'}"

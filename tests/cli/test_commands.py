@@ -45,11 +45,11 @@ def test_the_table_of_presets_has_a_line_for_each_fact(dolg, nothing_cached, mon
     lines = [" ".join(line.split()) for line in dolg("presets").out.splitlines()]
     start = lines.index("dolg_resnet50_gldv2 265 MiB GLDv2-clean not cached")
     assert lines[start + 1 :][:3] == [
-        "81.2 mAP % ROxford medium 512 MIT",
-        "62.55 mAP % ROxford hard",
+        "81.20 % mAP ROxford medium 512 MIT",
+        "62.55 % mAP ROxford hard",
         "+22 more",
     ]
-    assert "0.828 leave-one-out mAP 265 512 Apache-2.0" in lines
+    assert "82.80 % leave-one-out mAP 265 512 Apache-2.0" in lines
     assert any(line.endswith("ImageNet-1k in the package") for line in lines)
     assert all(len(line) <= columns for line in dolg("presets").out.splitlines())
 
@@ -114,7 +114,7 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
         "cropped to the box of what is sought",
         "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
-        "81.2 mAP % ROxford medium feymanpriv/DOLG README, query cropped",
+        "81.20 % mAP ROxford medium feymanpriv/DOLG README, query cropped",
         "36 of 70 ROxford and 38 of 70 RParis queries",
     ):
         assert part in text

@@ -52,7 +52,7 @@ def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroke
     assert json.loads((result.preset.parent / "history.json").read_text())["history"] == (
         result.history
     )
-    assert said[0].startswith("epoch 0  map ")
+    assert said[0].startswith("epoch 0  mAP ") and " %  recall@1 " in said[0]
 
 
 def test_the_preset_is_of_the_best_epoch_and_gives_the_descriptors_of_its_row(unbroken, folder):
@@ -304,10 +304,10 @@ def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypat
     [
         (
             [1.0, 1.0],
-            "cannot be seen from so few: mAP was 100.00% before it and is 100.00% at best",
+            "cannot be seen from so few: mAP was 100.00 % before it and is 100.00 % at best",
         ),
-        ([0.9, 0.85], "on 12 images of 2 classes, where 28.9% may be chance"),
-        ([0.9, 0.5], "Training did not help: mAP was 90.00% before it and is 50.00% at best"),
+        ([0.9, 0.85], "on 12 images of 2 classes, where 28.87 % may be chance"),
+        ([0.9, 0.5], "Training did not help: mAP was 90.00 % before it and is 50.00 % at best"),
         ([0.5, 0.9], None),
     ],
 )
