@@ -60,7 +60,9 @@ class BadImageError(DOLGZooError, ValueError):
     def __str__(self) -> str:
         """Return both parts in one line."""
         # repr keeps letters of any script and escapes line breaks, so one error is one line.
-        return f"bad image {self.source!r}: {self.reason}"
+        # no path, but perhaps an image as text, is longer than this
+        source = self.source if len(self.source) <= 4096 else f"{self.source[:60]}…"
+        return f"bad image {source!r}: {self.reason}"
 
 
 class BadImagesError(DOLGZooError, ValueError):

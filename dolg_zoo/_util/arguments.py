@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from numbers import Integral, Real
 
+from dolg_zoo._util.text import short_repr
+
 
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return an integer of Python or NumPy, but no bool, from `least` to `most`."""
@@ -14,7 +16,7 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
         if least <= found and (most is None or found <= most):
             return found
     wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ValueError(f"{name} must be a whole number {wanted}, got {value!r}.")
+    raise ValueError(f"{name} must be a whole number {wanted}, got {short_repr(value)}.")
 
 
 def number(
@@ -30,7 +32,7 @@ def number(
             wanted = f"greater than {least:g}" if open_ends else f"of at least {least:g}"
         else:
             wanted = f"from {least:g} to {most:g}" + (", both excluded" if open_ends else "")
-        raise ValueError(f"{name} must be a number {wanted}, got {value!r}.")
+        raise ValueError(f"{name} must be a number {wanted}, got {short_repr(value)}.")
     return found
 
 
@@ -49,5 +51,5 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
     """One of some names."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}.")
     return value

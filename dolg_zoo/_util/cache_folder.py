@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
+
 
 def cache_folder() -> Path | None:
     """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`.
@@ -12,6 +14,6 @@ def cache_folder() -> Path | None:
     None where none of them is known.
     """
     if own := os.environ.get("DOLG_ZOO_CACHE"):
-        return Path(own)
-    everyones = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    return None if everyones.startswith("~") else Path(everyones) / "dolg-zoo"
+        return user_path(own)
+    everyones = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return None if str(everyones).startswith("~") else everyones / "dolg-zoo"

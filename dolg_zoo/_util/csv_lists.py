@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 
 MAX_LINE = 2**21
@@ -34,7 +37,7 @@ def rows(
     """
     found = csv.reader(lines(path), strict=True, skipinitialspace=True)
     try:
-        header = next(found, [])
+        header = [*map(plain_label, next(found, []))]
         columns = [*columns, *(column for column in optional if column in header)]
         index_of = {column: _column_index(column, header, path, hint) for column in columns}
         for row in filter(None, found):
@@ -66,7 +69,7 @@ def lines(path: str | Path) -> Iterator[str]:
         OSError: if the file cannot be read.
     """
     # what is not UTF-8 is let through, to be refused with its line if it matters
-    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with user_path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
             if len(line) > MAX_LINE:
                 raise DataError(
@@ -77,13 +80,14 @@ def lines(path: str | Path) -> Iterator[str]:
 
 
 def _column_index(column: str, header: list[str], path: str | Path, hint: str) -> int:
-    if header.count(column) != 1:
+    name = plain_label(column)  # as those of the header are read
+    if header.count(name) != 1:
         raise DataError(
             f"The header of {path} must name the column {column!r} once; it has"
             f" {', '.join(map(repr, header[:20])) or 'nothing'}; {hint}save the file as UTF-8 with"
             " commas."
         )
-    return header.index(column)
+    return header.index(name)
 
 
 def checked(value: str, column: str, where: str) -> str:
@@ -100,6 +104,16 @@ def checked(value: str, column: str, where: str) -> str:
     if fault:
         raise DataError(f"{where}: {column} {fault}: {value[:80]!r}; correct or remove the line.")
     return value
+
+
+def path_in(folder: Path, value: str) -> str:
+    """Return the normalised path that a list gives, relative to the folder.
+
+    Blanks around it belong to it only if there is such a file.
+    """
+    path = os.path.normpath(value)
+    stripped = os.path.normpath(value.strip())
+    return path if path == stripped or os.path.lexists(folder / path) else stripped
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:

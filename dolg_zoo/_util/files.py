@@ -5,6 +5,7 @@ What a killed process left beside them is removed a day later by the next one th
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -17,8 +18,24 @@ from typing import IO
 
 DAY_S = 24 * 60 * 60
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096
 _UNFINISHED = re.compile(r"\.dolg-[0-9a-f]+-[0-9a-f]{8}\.tmp")
 _cleaned: set[Path] = set()
+
+
+def user_path(path: str | Path) -> Path:
+    """Return a path that a user gave, with `~` and `~name` at its beginning as a shell reads them.
+
+    A `Path` stays as it is if it exists so: pathlib takes the `./` from `./~`.
+
+    Raises:
+        OSError: if it is longer than any name of a file; the message has its beginning only.
+    """
+    if max(map(len, Path(path).parts), default=0) > _LONGEST_NAME or len(str(path)) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{str(path)[:60]}…")
+    if isinstance(path, Path) and (not str(path).startswith("~") or os.path.lexists(path)):
+        return path
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser fails without a home
 
 
 @contextmanager
@@ -31,8 +48,9 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: if it cannot be written.
     """
+    path = user_path(path)
     if is_special(path):
-        with Path(path).open("wb") as file:
+        with path.open("wb") as file:
             yield file
         return
     given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link

@@ -1,6 +1,16 @@
-"""File names as they can be shown."""
+"""File names as they can be shown, and labels as they are compared."""
 
 from __future__ import annotations
+
+import unicodedata
+from reprlib import Repr
+
+_INVISIBLE = "\ufeff\u200b\u2060 "
+"""Marks without width that spreadsheets and web pages leave at the ends of a text."""
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def printable(text: str) -> str:
@@ -10,3 +20,34 @@ def printable(text: str) -> str:
     no text stand there as Python escapes them: `\\n`, `\\x1b`, `\\udcff`.
     """
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def plain_label(text: str) -> str:
+    r"""Return a label as people read it, so that two that look the same are the same.
+
+    Blanks around it are removed, those inside it (non-breaking ones too) become one space, and
+    letters with accents have Unicode's composed form (NFC), which macOS does not use in file names.
+    """
+    return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))
+
+
+def short_repr(value: object) -> str:
+    """Return `repr` of a value for a message, in at most some 80 characters."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return f"a very long {type(value).__name__}"
+
+
+def percent(share: float) -> str:
+    """Return a score from 0 to 1 as people read it everywhere here: `93.99 %`."""
+    return f"{100 * share:.2f} %"
+
+
+def figure_in_percent(value: float, metric: str) -> tuple[str, str]:
+    """Return a published figure and its metric, a score in per cent however it is stated."""
+    if metric.endswith("%"):
+        return f"{value:.2f} %", metric.rstrip(" %")
+    if 0 <= value <= 1 and any(name in metric for name in ("AP", "recall", "accuracy")):
+        return percent(value), metric
+    return f"{value:g}", metric

@@ -12,6 +12,26 @@ from dolg_zoo.backbones.resnet import resnet
 from dolg_zoo.backbones.taps import check_taps, tap_layers
 
 
+def check_keras() -> None:
+    """Refuse settings of Keras with which no network of this package can be built.
+
+    Raises:
+        ValueError: if Keras is not on TensorFlow, or its images have their channels first.
+    """
+    backend, layout = keras.config.backend(), keras.config.image_data_format()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"dolg-zoo needs Keras on TensorFlow, and Keras is on {backend!r}; set"
+            ' KERAS_BACKEND=tensorflow, or "backend" in ~/.keras/keras.json, before Python starts.'
+        )
+    if layout != "channels_last":
+        raise ValueError(
+            f"dolg-zoo needs images in the layout 'channels_last', and Keras is set to {layout!r};"
+            ' correct "image_data_format" in ~/.keras/keras.json, or call'
+            ' keras.config.set_image_data_format("channels_last").'
+        )
+
+
 def build_backbone(
     name: str,
     *,
@@ -38,6 +58,7 @@ def build_backbone(
     Raises:
         ValueError: If there is no such backbone or tap, or the input shape does not fit.
     """
+    check_keras()
     if name not in BACKBONES:
         near = difflib.get_close_matches(name, BACKBONES, n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""

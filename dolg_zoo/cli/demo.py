@@ -61,10 +61,12 @@ def demo(
             }
         )
     else:
+        from dolg_zoo._util.text import percent
+
         right = round(result.recall_at_1 * result.queries)
         print(textwrap.fill(shown(result.protocol), 88))
-        print(f"recall@1  {result.recall_at_1:.3f}  ({right} of {result.queries} queries)")
-        print(f"mAP       {result.map:.3f}  (gallery of {result.gallery} images)")
+        print(f"recall@1  {percent(result.recall_at_1)}  ({right} of {result.queries} queries)")
+        print(f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)")
         if montage:
             print(f"picture   {shown(montage)}")
     finish(result.skipped, strict)

@@ -134,6 +134,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
+    from dolg_zoo._util.text import percent
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.errors import ExportError
     from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
@@ -145,7 +146,7 @@ def _compared(
     found = [compare(before, exported, folder) for folder in folders]
     worse = [one for one in found if one.is_worse(max_loss)]
     said = "; ".join(
-        f"{one.measure} on {one.folder} {one.before:.4f} before, {one.after:.4f} after"
+        f"{one.measure} on {one.folder} {percent(one.before)} before, {percent(one.after)} after"
         for one in worse
     )
     if worse and not force:

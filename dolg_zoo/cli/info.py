@@ -116,11 +116,16 @@ def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
 
 
 def _print_figures(facts: dict[str, Any]) -> None:
+    from dolg_zoo._util.text import figure_in_percent
+
     if facts["figures"]:
         print_table(
             (
-                [figure[key] for key in ("value", "metric", "dataset")]
-                + [[figure["source"], *filter(None, [figure["note"]])]]
+                [
+                    *figure_in_percent(figure["value"], figure["metric"]),
+                    figure["dataset"],
+                    [figure["source"], *filter(None, [figure["note"]])],
+                ]
                 for figure in facts["figures"]
             ),
             header=("Figure", "Metric", "Measured on", "Source"),

@@ -10,7 +10,7 @@ import typer
 from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_figure, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
-from dolg_zoo.cli.where import check_where, open_where
+from dolg_zoo.cli.where import check_where, contents_of, open_where
 
 
 def draw_map(
@@ -41,7 +41,7 @@ def draw_map(
     from dolg_zoo.drawing.map import draw_map, positions
     from dolg_zoo.drawing.style import save_figure
 
-    note(f"{len(index)} images, {index.reused} of them known from before")
+    note(contents_of(index, where))
     layout = positions(index.descriptors)
     save_figure(draw_map(index, layout=layout), output)
     if as_json:

@@ -73,7 +73,7 @@ def load_embedder(
     preset: str | None,
     runtime: str | None = None,
     precision: str = "float32",
-    sample: Callable[[], Sequence[ImageSource | bytes]] | None = None,
+    sample: Callable[[], Sequence[ImageSource]] | None = None,
 ) -> ImageEmbedder:
     """Return the model of a preset to embed with, by the default route or the one that is named.
 

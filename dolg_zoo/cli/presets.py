@@ -48,7 +48,10 @@ def presets(as_json: Json = False) -> None:
 
 
 def _figures(entry: PresetEntry | CheckpointEntry) -> list[str]:
-    lines = [f"{f.value:g} {f.metric} {f.dataset}" for f in entry.figures[:2]]
+    from dolg_zoo._util.text import figure_in_percent
+
+    shown_figures = entry.figures[:2]
+    lines = [" ".join((*figure_in_percent(f.value, f.metric), f.dataset)) for f in shown_figures]
     if more := len(entry.figures[2:]):
         lines.append(f"+{more} more")
     return [

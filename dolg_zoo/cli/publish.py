@@ -87,9 +87,11 @@ def publish(
     given = {key: value for key, value in options.items() if value is not None}
     said = {**(read_json_object(metadata) if metadata else {}), **given}
     # to fail before the preset is loaded
+    from dolg_zoo.presets.files import preset_folder
     from dolg_zoo.publishing.hub import check_repo
     from dolg_zoo.publishing.staging import check_stated
 
+    folder = preset_folder(folder)
     check_stated(folder, said)
     if not dry_run:
         check_repo(repo)

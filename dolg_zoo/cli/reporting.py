@@ -7,9 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
+
+from dolg_zoo._util.files import user_path
 
 DEBUG_VARIABLE = "DOLG_DEBUG"
 ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
@@ -21,7 +24,7 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            command(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
         except KeyboardInterrupt:
@@ -34,6 +37,13 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(ERROR) from None
 
     return run
+
+
+def _expanded(value: Any) -> Any:
+    # no shell reads the ~ of --out=~/photos
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def is_debugging() -> bool:

@@ -26,7 +26,7 @@ from dolg_zoo.cli.options import (
 )
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
-from dolg_zoo.cli.where import check_where, open_where
+from dolg_zoo.cli.where import check_where, contents_of, open_where
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
@@ -78,6 +78,12 @@ def search(
             show_default=False,
         ),
     ] = None,
+    exclude_self: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-self", help="Leave the query out of its results, if it is one of the images."
+        ),
+    ] = False,
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
@@ -120,10 +126,19 @@ def search(
     good = [number for number in range(len(sources)) if number not in unread]
     found: list[Sequence[Match]]
     if threshold is None:
-        results_of = index.search_each([sources[number] for number in good], k or 10, ranking)
+        # one more, since the query may be left out
+        most = (k or 10) + exclude_self
+        results_of = index.search_each([sources[number] for number in good], most, ranking)
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(sources[number], threshold)[:k] for number in good]
+        most = None
+        found = [index.within(sources[number], threshold) for number in good]
+    if exclude_self:
+        found = [
+            [match for match in matches if match.name != _name_in(index, queries[number])]
+            for number, matches in zip(good, found, strict=True)
+        ]
+    found = [matches[: k or (most and 10)] for matches in found]
     if montage:
         from dolg_zoo.retrieval import montage as draw_montage
 
@@ -149,7 +164,7 @@ def search(
             }
         )
     else:
-        note(f"{len(index)} images, {index.reused} of them known from before")
+        note(contents_of(index, where))
         for number, matches in zip(good, found, strict=True):
             if len(queries) > 1:
                 print(shown(queries[number]))
@@ -160,19 +175,29 @@ def search(
 
 def _relevant(
     index: Index, query: Path, matches: Sequence[Match], label: str | None
-) -> list[bool] | None:
+) -> list[bool | None] | None:
     """For each match whether it shows what the query shows; None where that is not known."""
+    from dolg_zoo._util.text import plain_label
     from dolg_zoo.preprocessing.files import folder_labels
 
     folders: Sequence[str | None] = folder_labels(index.names) or [None] * len(index)
     known = {
-        name: metadata.get("label", folder)
+        name: plain_label(str(metadata["label"])) if "label" in metadata else folder
         for name, metadata, folder in zip(index.names, index.metadata, folders, strict=True)
     }
-    if label is None:
-        with suppress(ValueError):  # the query is elsewhere
-            label = known.get(query.resolve().relative_to(index.folder.resolve()).as_posix())
-    return [known[match.name] == label for match in matches] if label else None
+    own = _name_in(index, query)
+    label = known.get(own or "") if label is None else plain_label(label)
+    if not label:
+        return None
+    # that the query finds itself is no merit
+    return [None if match.name == own else known[match.name] == label for match in matches]
+
+
+def _name_in(index: Index, query: Path) -> str | None:
+    """Return the name that the query has in the index; None if it is elsewhere."""
+    with suppress(ValueError):
+        return query.resolve().relative_to(index.folder.resolve()).as_posix()
+    return None
 
 
 def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.outputs import shown
@@ -131,6 +131,7 @@ def _print(result: dict[str, Any]) -> None:
 
 
 def _files(name: str) -> list[CheckedFile]:
+    from dolg_zoo.presets.files import preset_folder
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.verification import verify_entry, verify_folder, verify_repo
 
@@ -138,6 +139,6 @@ def _files(name: str) -> list[CheckedFile]:
         return verify_repo(name)
     if entry := load_manifest().entries.get(name):
         return verify_entry(entry)
-    if not Path(name).is_dir():
+    if not user_path(name).is_dir():
         raise ValueError("there is no such preset, which `dolg presets` lists, and no such folder")
-    return verify_folder(Path(name))
+    return verify_folder(preset_folder(name))

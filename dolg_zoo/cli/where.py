@@ -70,3 +70,12 @@ def open_index(
         made_with = read_folder(folder)[0].get("model_name")
         preset = made_with if made_with in preset_names() else None
     return Index.load(folder, load_embedder(preset, runtime, precision), images)
+
+
+def contents_of(index: Index, where: Path) -> str:
+    """Return in words how many images there are, and how many were embedded now."""
+    from dolg_zoo.retrieval.index.folder import is_index_folder
+
+    if is_index_folder(where):
+        return f"{len(index)} images in the index"
+    return f"{len(index)} images, {len(index) - index.reused} of them embedded now"

@@ -80,7 +80,7 @@ def montage(
     matches: Sequence[HasScore],
     path: str | Path | None = None,
     *,
-    relevant: Sequence[bool] | None = None,
+    relevant: Sequence[bool | None] | None = None,
     columns: int = 5,
     height: int = 180,
 ) -> Image.Image:
@@ -91,7 +91,8 @@ def montage(
         matches: the results, best first.
         path: a file to write as well; its suffix decides the format: one of
             `FORMATS`.
-        relevant: for each match whether it is right, to frame and mark it so.
+        relevant: for each match whether it is right, to frame and mark it so; None where that is
+            not known.
         columns: results in a line.
         height: the height of each image, in pixels.
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from PIL import Image
 
 from dolg_zoo._util.arguments import whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.progress import track
+from dolg_zoo._util.text import short_repr
 from dolg_zoo.errors import BadImageError, BadImagesError
 from dolg_zoo.preprocessing import (
-    Crop,
     ImageSource,
     batch_by_shape,
     decode_ahead,
     list_images,
     load_image,
 )
-from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.preprocessing.decode import is_image_source, name_of
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
@@ -70,7 +71,7 @@ class ImageEmbedder:
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """Chooses what computes, for a caller that embeds often.
 
@@ -94,9 +95,10 @@ class ImageEmbedder:
         """Return the descriptors of images of any kind and size.
 
         Args:
-            images: a folder (its images in sorted order); a path; a PIL image; an RGB array
-                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
-                `Crop` of one of these; or a list of these, without folders.
+            images: a folder (its images in sorted order); a path; the bytes of a file, or a file
+                opened in binary mode; a PIL image; an RGB array (height, width, 3) or (batch,
+                height, width, 3), uint8 or float in [0, 255]; a `Crop` of one of these; or a list
+                of these, without folders.
             batch_size: images per batch; a batch has images of one size.
             scales: multiples of the image size; the descriptor is the normalised mean of those at
                 each of them. None: `image_converter.scales`.
@@ -137,7 +139,7 @@ class ImageEmbedder:
 
     def embed_each(
         self,
-        images: Iterable[ImageSource | bytes],
+        images: ImageSource | Iterable[ImageSource],
         *,
         batch_size: int = 16,
         scales: Sequence[float] | None = None,
@@ -147,7 +149,7 @@ class ImageEmbedder:
         """Embeds a stream of any number of images in constant memory.
 
         Args:
-            images: paths, PIL images, arrays (height, width, 3) or crops.
+            images: images as `load_image` takes them; one alone is a stream of one.
             batch_size: images that go through the network at once.
             scales: multiples of the image size; None for those of the preset.
             runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
@@ -159,10 +161,14 @@ class ImageEmbedder:
         """
         scales = self.image_converter.scales_or_own(scales)
         batch_size = whole_number("batch_size", batch_size, 1)
-        sample = images if isinstance(images, Sequence) else None
+        is_one = is_image_source(images) and not (
+            isinstance(images, np.ndarray) and images.ndim > 3
+        )
+        stream = cast("Iterable[ImageSource]", [images] if is_one else images)
+        sample = stream if isinstance(stream, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
-        def work(source: ImageSource | bytes) -> list[np.ndarray]:
+        def work(source: ImageSource) -> list[np.ndarray]:
             image = load_image(source)
             sizes = (self.image_converter.target_size(*image.size, scale) for scale in scales)
             pixels = sum(width * height for width, height in sizes)
@@ -177,7 +183,7 @@ class ImageEmbedder:
         errors: list[tuple[int, BadImageError]] = []
 
         def arrays() -> Iterator[tuple[int, np.ndarray]]:
-            for index, _, result in decode_ahead(images, work, ahead=2 * batch_size):
+            for index, _, result in decode_ahead(stream, work, ahead=2 * batch_size):
                 if isinstance(result, BadImageError):
                     errors.append((index, result))
                 else:
@@ -222,20 +228,28 @@ class ImageEmbedder:
 
 def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
     if isinstance(images, (str, Path)):
-        return list_images(images) if Path(images).is_dir() else [images]
-    if isinstance(images, (Image.Image, Crop)) or (
-        isinstance(images, np.ndarray) and images.ndim < 4
-    ):
-        return [images]
-    if isinstance(images, np.ndarray):
+        with suppress(OSError):  # which is then told of the image
+            folder = user_path(images)
+            return list_images(folder) if folder.is_dir() else [images]
+    if isinstance(images, np.ndarray) and images.ndim > 3:
         return cast("Sequence[ImageSource]", images)
-    wanted = "a path, a PIL image, an array, a Crop, or any number of these"
-    if isinstance(images, (bytes, Mapping)) or not isinstance(images, Iterable):
+    if is_image_source(images):
+        name_of(images)  # raises TypeError for a file that is opened as text
+        return [cast("ImageSource", images)]
+    wanted = (
+        "a path, a PIL image, an array, the bytes of a file, a file opened in binary mode, a Crop,"
+        " or any number of these"
+    )
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
-    sources: list[ImageSource] = list(images)
+    sources = cast("list[ImageSource]", list(images))
     for index, source in enumerate(sources):
-        if not isinstance(source, ImageSource):
-            raise TypeError(f"images must be {wanted}; number {index} is {source!r}.")
+        if not is_image_source(source):
+            raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")
+        try:
+            name_of(source)
+        except TypeError as error:
+            raise TypeError(f"number {index} of the images: {error}.") from None
     return sources
 
 

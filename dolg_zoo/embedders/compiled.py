@@ -116,7 +116,7 @@ class CompiledDOLG(ImageEmbedder):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
     ) -> CompiledDOLG:
         """Return this model, if that is its route.
 
@@ -159,39 +159,50 @@ def compile_model(
     model: EmbeddingModel,
     runtime: str | None = None,
     precision: str = "float32",
-    calibration: Sequence[ImageSource | bytes] | None = None,
+    calibration: Sequence[ImageSource] | None = None,
     threads: int | None = None,
 ) -> CompiledDOLG:
     """See `DOLG.compile_for_inference`."""
-    model_id = model.model_id
-    if contenders := untimed(runtime, precision, model_id):
-        logger.warning(
-            "This model is compiled for each of %s, and they are timed. That happens once; the"
-            " fastest is used from now on.",
-            ", ".join(contenders),
-        )
-        measure_runtimes(model, logger.info, contenders, FIRST_TURNS, FIRST_TURN)
-    names = routes(runtime, precision, model_id)
+    names = routes(runtime, precision)
+    is_mixed = precision == "float32" and model.dtype_policy.compute_dtype != "float32"
     if len(names) > 1:
-        names = [name for name in names if not remembered_fault(model_id, name, precision)] or names
+        # the others round otherwise than a mixed model, which takes a minute to see
+        names = ["keras"] if is_mixed else _able(model, precision)
     for name, following in zip(names, [*names[1:], None], strict=True):
         try:
             return _compiled(model, name, precision, calibration, threads)
         except CompilationError as error:
             if following is None:
                 raise
-            remember_fault(model_id, name, precision, str(error))
+            remember_fault(model.model_id, name, precision, str(error))
             logger.warning(
                 "%s cannot compute this model: %s. %s is used instead.", name, error, following
             )
     raise AssertionError("there is always a route")
 
 
+def _able(model: EmbeddingModel, precision: str) -> list[str]:
+    """Return the runtimes that are not known to fail for a model, the fastest first.
+
+    They are timed, if they were not before.
+    """
+    model_id = model.model_id
+    if contenders := untimed(precision=precision, model_id=model_id):
+        logger.warning(
+            "This model is compiled for each of %s, and they are timed. That happens once; the"
+            " fastest is used from now on.",
+            ", ".join(contenders),
+        )
+        measure_runtimes(model, logger.info, contenders, FIRST_TURNS, FIRST_TURN)
+    names = routes(precision=precision, model_id=model_id)
+    return [name for name in names if not remembered_fault(model_id, name, precision)] or names
+
+
 def _compiled(
     model: EmbeddingModel,
     runtime: str,
     precision: str,
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
     threads: int | None,
 ) -> CompiledDOLG:
     record: dict[str, Any] = {
@@ -215,7 +226,7 @@ def _compiled(
 def _compile(
     model: EmbeddingModel,
     record: dict[str, Any],
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
     threads: int | None,
 ) -> CompiledDOLG:
     """Compile, cache the files if possible, and load them."""
@@ -254,7 +265,7 @@ def _write(
     folder: Path,
     runtime: str,
     precision: str,
-    calibration: Sequence[ImageSource | bytes] | None,
+    calibration: Sequence[ImageSource] | None,
 ) -> dict[str, Any]:
     """Write the files, and return their record."""
     made = runtime_module(runtime)
@@ -264,11 +275,11 @@ def _write(
     served = servable(model)
     try:
         made.write(served, folder)
+        plain = load(folder, runtime, "float32")
     except (OSError, MemoryError):
         raise
     except Exception as error:  # of the converter's own types
         raise CompilationError(f"it cannot be converted: {str(error).strip()[:300]}") from error
-    plain = load(folder, runtime, "float32")
     distance = check(plain, model.infer, model)
     if precision == "float32":
         return {"distance": distance}

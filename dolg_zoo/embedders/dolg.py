@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from dolg_zoo._util.arguments import one_of
+from dolg_zoo._util.files import user_path
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.compiled import CompiledDOLG, compile_model
 from dolg_zoo.embedders.fingerprint import fingerprint, name_of_model
@@ -21,7 +22,7 @@ from dolg_zoo.exporting import export_model
 from dolg_zoo.exporting.export import Accept
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
-from dolg_zoo.models.dtype_policy import dtype_policy
+from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets import (
     Preset,
@@ -213,13 +214,23 @@ class DOLG(ImageEmbedder, keras.Model):
                 metadata of the preset that the weights come from.
 
         Raises:
-            PresetError: if the backbone cannot be described without code, or `margin_head` is not
-                such a layer.
+            PresetError: if the backbone cannot be described without code, a layer is quantized, a
+                weight is not finite, or `margin_head` is not such a layer; a preset that is there
+                stays as it is.
             OSError: if the folder cannot be written.
         """
         known = self.metadata_when_changed() | dict(metadata or {})
         preset = Preset(self.net, self.image_converter, known)
         write_preset(folder, preset, margin_head and margin_head_of(margin_head))
+
+    def save(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write the model as a `.keras` file: see `keras.Model.save`.
+
+        Raises:
+            ValueError: if layers are quantized; nothing is written then.
+        """
+        check_not_quantized(self.net)
+        super().save(user_path(filepath), *args, **kwargs)
 
     def metadata_when_changed(self) -> dict[str, Any]:
         """Return the part of `metadata` that still holds after the model was trained."""
@@ -246,7 +257,7 @@ class DOLG(ImageEmbedder, keras.Model):
         runtime: str | None = None,
         precision: str = "float32",
         *,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
         threads: int | None = None,
     ) -> CompiledDOLG:
         """Compiles the model for a runtime: batch normalisation is folded, weights are constants.
@@ -281,7 +292,7 @@ class DOLG(ImageEmbedder, keras.Model):
         self,
         runtime: str | None = None,
         precision: str | None = None,
-        calibration: Sequence[ImageSource | bytes] | None = None,
+        calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
         """Return the embedder for a runtime and precision: this model itself, or its compiled form.
 
@@ -356,7 +367,7 @@ class DOLG(ImageEmbedder, keras.Model):
         """
         if input_signature is not None or kwargs or format == "torch":
             with no_telemetry():
-                super().export(filepath, format, verbose, input_signature, **kwargs)
+                super().export(user_path(filepath), format, verbose, input_signature, **kwargs)
             return None
         facts = export_model(
             self,

@@ -19,7 +19,7 @@ def embedder(
     runtime: str | None = None,
     precision: str = "float32",
     *,
-    calibration: Sequence[ImageSource | bytes] | None = None,
+    calibration: Sequence[ImageSource] | None = None,
 ) -> ImageEmbedder:
     """Load a preset to embed images with, without TensorFlow where it is not needed.
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
@@ -45,7 +47,7 @@ class ClassFolder:
             ValueError: if no class has two images.
             OSError: if there is no such folder, or it cannot be read.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         found = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
         paths = {name: path for name, path in found.items() if "/" in name}
         if max(Counter(map(_class, paths)).values(), default=0) < 2:
@@ -121,7 +123,7 @@ class ClassFolder:
 
 
 def _class(name: str) -> str:
-    return name.split("/", 1)[0]
+    return plain_label(name.split("/", 1)[0])
 
 
 def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:

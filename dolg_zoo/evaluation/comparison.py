@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.evaluation.class_folder import ALL, ClassFolder
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.search import exact_search
@@ -53,7 +54,7 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
         ValueError: if no image can be read, or only one.
         OSError: if there is no such folder.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if any(path.parent != folder for path in list_images(folder)):
         task = ClassFolder.find(folder)
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]

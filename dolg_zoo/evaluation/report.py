@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo import __version__
+from dolg_zoo._util.text import percent
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.retrieval import DescriptorStore
 from dolg_zoo.retrieval.search.ranking import Ranking
@@ -46,7 +47,7 @@ class Report:
     def cells(self) -> list[list[str]]:
         """The table's cells as text, scores in per cent."""
         return [
-            [f"{100 * cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row]
+            [percent(cell) if isinstance(cell, float) else str(cell) for cell in row]
             for row in self.rows
         ]
 
@@ -63,7 +64,6 @@ class Report:
             [
                 f"## {inline(self.task)}",
                 table(self.header, ([inline(cell) for cell in row] for row in self.cells)),
-                "Scores are in per cent.",
                 *map(inline, self.notes),
                 table(
                     ("setting", "value"), ([inline(part) for part in fact] for fact in self.facts)

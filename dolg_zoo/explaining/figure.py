@@ -46,14 +46,32 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
     if score is not None:
         _title_of_match(figure, score)
         parts = [side.places for side in sides if side.places is not None]
-        most = max(np.abs(each).max() for each in parts) or 1.0
-        scale = Normalize(-most, most)
+        scale = _scale_of_parts(sides)
         for row, (side, each) in enumerate(zip(sides, parts, strict=True)):
             speaks = figure.add_subplot(grid[row, 2])
             _over(speaks, side, each, SPEAKS, scale)
             _dress(speaks, f"local {each.sum():+.3f}, global {side.global_part:+.3f}")
-        _bar(figure.add_subplot(grid[-1, 2]), SPEAKS, scale, "against the match … for it")
+        _bar(
+            figure.add_subplot(grid[-1, 2]),
+            SPEAKS,
+            scale,
+            "against the match … for it, at a position",
+        )
     return figure
+
+
+def _scale_of_parts(sides: Sequence[Side]) -> Normalize:
+    """One scale for both parts of the score: the global part counts as spread over all positions.
+
+    So a local part that adds next to nothing is next to no colour.
+    """
+    found = [
+        max(np.abs(side.places).max(), abs(side.global_part or 0) / side.places.size)
+        for side in sides
+        if side.places is not None
+    ]
+    most = float(max(found)) or 1.0
+    return Normalize(-most, most)
 
 
 def _title_of_match(figure: Figure, score: float) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.files import put, scratch_folder
-from dolg_zoo.errors import ExportError
+from dolg_zoo.errors import DOLGZooError, ExportError
 from dolg_zoo.exporting import saved_model
 from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, plan_export
 from dolg_zoo.exporting.record import write_record
@@ -83,12 +83,17 @@ def _write(
     model: EmbeddingModel, folder: Path, plan: Plan, images: Sequence[np.ndarray] | None
 ) -> None:
     served = servable(model, plan.size)
-    if plan.format == SAVED_MODEL:
-        saved_model.write(served, folder)
-    else:
-        runtime_module(plan.format).write(served, folder)
-        if images is not None:
-            quantize(served, folder, plan.format, images)
+    write = saved_model.write if plan.format == SAVED_MODEL else runtime_module(plan.format).write
+    try:
+        write(served, folder)
+    except (DOLGZooError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of the converter's own types
+        raise ExportError(
+            f"The model cannot be converted to {plan.format}: {str(error).strip()[:300]}"
+        ) from error
+    if plan.format != SAVED_MODEL and images is not None:
+        quantize(served, folder, plan.format, images)
     known = model.metadata
     record = {
         "preset": known.get("preset") or known.get("name"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.record import is_ours
 from dolg_zoo.preprocessing import ImageConverter
@@ -57,7 +58,7 @@ def plan_export(
         ExportError: if that cannot be, or what is at the path is no export.
         RuntimeMissingError: if a package is missing; names the extra.
     """
-    path = Path(path)
+    path = user_path(path)
     format = SAVED_MODEL if format == "tf_saved_model" else format
     if format not in FORMATS:
         raise ExportError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")

@@ -6,8 +6,10 @@ import keras
 
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo.backbones import build_backbone
+from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
+from dolg_zoo.models.dtype_policy import check_not_quantized
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -46,6 +48,7 @@ class DOLGNet(keras.Model):
         name: str = "dolg_net",
         **kwargs,
     ):
+        check_keras()
         if isinstance(config, dict):
             config = DOLGConfig.from_dict(config)
         config = DOLGConfig() if config is None else config
@@ -121,6 +124,7 @@ class DOLGNet(keras.Model):
 
     def get_config(self):
         """Return the arguments, in a form that `from_config` takes."""
+        check_not_quantized(self)
         brought = self.backbone if self.config.backbone is None else None
         return {
             "name": self.name,

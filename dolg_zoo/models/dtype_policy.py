@@ -1,4 +1,4 @@
-"""Keras's global dtype policy, changed for a while."""
+"""Keras's dtype policies: the global one, changed for a while, and those of quantized layers."""
 
 from __future__ import annotations
 
@@ -22,3 +22,23 @@ def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def check_not_quantized(net: keras.Model) -> None:
+    """Refuse a network that was quantized in place: what is saved of it could not be loaded.
+
+    Raises:
+        ValueError: names the layers and what to do.
+    """
+    modes = {
+        layer.name: layer.quantization_mode
+        for layer in net._flatten_layers()
+        if getattr(layer, "quantization_mode", None)
+    }
+    if modes:
+        kinds = ", ".join(sorted({*modes.values()}))
+        raise ValueError(
+            f"The layers {', '.join(modes)} are quantized to {kinds},"
+            " and a saved file of them could not be loaded; nothing was written. Save the model"
+            ' before quantize(). For int8, compile_for_inference and export take precision="int8".'
+        )

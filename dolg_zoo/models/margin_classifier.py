@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from dolg_zoo.layers import MARGIN_HEADS
 
@@ -40,8 +45,73 @@ class MarginClassifier(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the compiled loss of the logits with the margin; labels (batch,) or (batch, 1)."""
         if y is not None and y_pred is not None:
+            y = self._checked(y)
             y_pred = self.head.add_margin(y_pred, y, training=training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Train: see `keras.Model.fit`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Compute loss and metrics: see `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().evaluate(x, y, *args, **kwargs)
+
+    @contextmanager
+    def _label_errors(self, y: Any) -> Iterator[None]:
+        """Say in one line, and of an array before any step, what is wrong with labels."""
+        wanted = self._wanted()
+        if isinstance(y, np.ndarray | list | tuple):
+            self._check_shape(np.shape(y))
+            labels = np.asarray(y)
+            wrong = (labels < 0) | (labels >= self.head.num_classes) | (labels != labels // 1)
+            if wrong.any():
+                raise ValueError(f"{wanted}; there is a {labels[wrong].flat[0]}.")
+        message = ""
+        try:
+            yield
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            value = re.search(rf"{re.escape(wanted)}\W+(-?[\d.]+)", str(error))
+            shape = re.search(rf"{re.escape(wanted)}, not one-hot.*", str(error))
+            if value:
+                message = f"{wanted}; there is a {value[1]}."
+            elif shape:
+                message = shape[0]
+            else:
+                raise
+        if message:  # out here, without pages of TensorFlow's graph
+            raise ValueError(message)
+
+    def _wanted(self) -> str:
+        return f"labels must be whole numbers from 0 to {self.head.num_classes - 1}"
+
+    def _check_shape(self, shape: Sequence[int | None]) -> None:
+        if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
+            raise ValueError(
+                f"{self._wanted()}, not one-hot vectors or others of shape {tuple(shape)}; of"
+                " one-hot vectors take labels.argmax(-1)."
+            )
+
+    def _checked(self, y):
+        self._check_shape(y.shape)
+        y = tf.convert_to_tensor(y)
+        wrong = (y < 0) | (y >= tf.cast(self.head.num_classes, y.dtype))
+        if y.dtype.is_floating:
+            wrong |= y != tf.floor(y)
+        right = tf.logical_not(tf.reduce_any(wrong))
+        told = [self._wanted(), tf.boolean_mask(y, wrong)]
+        with tf.control_dependencies([tf.debugging.Assert(right, told)]):
+            return tf.identity(y)
 
     def save_to_preset(self, folder, metadata=None) -> None:
         """Write the model with its head as a preset folder: see `DOLG.save_to_preset`."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from io import IOBase
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from dolg_zoo._util.text import short_repr
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Crop:
     The protocol of Revisited Oxford and Paris crops queries like this, to the landmark sought.
 
     Attributes:
-        source: a path, a PIL image or an array.
+        source: an image, given in any other way that `load_image` takes.
         box: (x1, y1, x2, y2) in pixels of the upright image, each cut to a whole number; what
             lies outside the image is left out.
 
@@ -30,7 +33,7 @@ class Crop:
             a Crop itself.
     """
 
-    source: str | Path | Image.Image | np.ndarray
+    source: str | Path | bytes | bytearray | memoryview | IOBase | Image.Image | np.ndarray
     box: tuple[float, float, float, float]
 
     def __post_init__(self) -> None:
@@ -43,7 +46,8 @@ class Crop:
             x1 = math.nan
         if not (math.isfinite(x1) and x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf):
             raise ValueError(
-                f"box must be four numbers (x1, y1, x2, y2), x1 < x2, y1 < y2, not {self.box!r}"
+                "box must be four numbers (x1, y1, x2, y2), x1 < x2, y1 < y2, not"
+                f" {short_repr(self.box)}"
             )
 
     def cut(self, image: Image.Image) -> Image.Image:

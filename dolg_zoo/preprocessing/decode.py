@@ -7,7 +7,8 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from io import BytesIO
+from dataclasses import replace
+from io import BytesIO, IOBase, TextIOBase
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.crop import Crop
 
@@ -36,13 +38,12 @@ into memory before they look at it."""
 _CALLERS_IMAGE = threading.Lock()
 
 
-ImageSource = str | Path | Image.Image | np.ndarray | Crop
-"""An image: a path, a PIL image, an array (height, width, 3) or a part of one of these."""
+ImageSource = str | Path | bytes | bytearray | memoryview | IOBase | Image.Image | np.ndarray | Crop
+"""An image: a path, the bytes of a file, a file opened in binary mode, a PIL image, an array
+(height, width, 3) or a part of one of these."""
 
 
-def load_image(
-    source: str | Path | bytes | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return `source` as an upright 8-bit image in mode RGB.
 
     Of an animation the first frame is taken. Transparent pixels are laid over white, the colour
@@ -53,11 +54,12 @@ def load_image(
 
     Args:
         source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), the
-            bytes of such a file, a PIL image (left untouched; several threads may give the same
-            one), or an array of shape (H, W), (H, W, 1), (H, W, 3: RGB) or (H, W, 4: RGBA), either
-            uint8 or floating-point in [0, 255]. A floating-point array with fractions and no value
-            above 1 is refused: it was scaled to [0, 1], and would pass for black. Or a `Crop` of
-            one of these, which leaves its box of the upright image.
+            bytes of such a file or the file opened in binary mode, a PIL image (left untouched;
+            several threads may give the same one), or an array of shape (H, W), (H, W, 1),
+            (H, W, 3: RGB) or (H, W, 4: RGBA), either uint8 or floating-point in [0, 255]. A
+            floating-point array with fractions and no value above 1 is refused: it was scaled to
+            [0, 1], and would pass for black. Or a `Crop` of one of these, which leaves its box of
+            the upright image.
         max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
             for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
             its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
@@ -74,6 +76,7 @@ def load_image(
     crop, source = (source, source.source) if isinstance(source, Crop) else (None, source)
     name = name_of(source)
     try:
+        source = in_memory(source)
         if isinstance(source, np.ndarray):
             image = _from_array(source)
         elif isinstance(source, Image.Image):
@@ -81,13 +84,62 @@ def load_image(
         elif isinstance(source, bytes):
             image = _from_stream(BytesIO(source), max_pixels, may_shrink=crop is None)
         else:
-            image = _from_file(Path(source), max_pixels, may_shrink=crop is None)
+            image = _from_file(
+                user_path(cast("str | Path", source)), max_pixels, may_shrink=crop is None
+            )
         return crop.cut(image) if crop else image
     except Exception as error:  # Pillow's decoders raise nearly every type there is.
         reason = _in_words(error)
     # Raised out here the error has no context, whose frames would keep half-decoded images
     # alive for as long as a batch job keeps its list of errors.
     raise BadImageError(name, reason)
+
+
+def in_memory(source: Any) -> Any:
+    """Return an open file or a buffer as its bytes, to be loaded any number of times.
+
+    Anything else is returned as it is. The file's position stays as it was.
+
+    Raises:
+        BadImageError: the file cannot be read.
+        TypeError: `source` is of none of the types that `load_image` takes.
+    """
+    if isinstance(source, Crop):
+        inner = in_memory(source.source)
+        return source if inner is source.source else replace(source, source=inner)
+    name = name_of(source)
+    if isinstance(source, bytearray | memoryview):
+        return bytes(source)
+    if not _is_file(source):
+        return source
+    try:
+        with _CALLERS_IMAGE:
+            start = source.tell() if source.seekable() else None
+            data = source.read(MAX_BYTES + 1)
+            if start and not data:  # it was written, or read to its end before
+                source.seek(0)
+                data = source.read(MAX_BYTES + 1)
+            if start is not None:
+                source.seek(start)
+    except (OSError, ValueError) as error:  # as of a file that is closed
+        reason = str(error)
+    else:
+        if len(data) <= MAX_BYTES:
+            return bytes(data)
+        reason = f"it has more than the limit of {MAX_BYTES} bytes"
+    raise BadImageError(name, reason)
+
+
+def is_image_source(value: object) -> bool:
+    """Whether it is of a type that stands for one image, or for a folder of images."""
+    return isinstance(value, ImageSource) or _is_file(value)
+
+
+def _is_file(source: object) -> bool:
+    # a temporary file is no IOBase, but has one
+    return isinstance(source, IOBase) or (
+        hasattr(source, "read") and hasattr(source, "seekable") and hasattr(source, "tell")
+    )
 
 
 def name_of(source: object) -> str:
@@ -103,13 +155,18 @@ def name_of(source: object) -> str:
     if isinstance(source, Image.Image):
         file = getattr(source, "filename", "")
         return str(file or f"{source.mode} image of {source.width} x {source.height}")
-    if isinstance(source, bytes):
-        return f"image of {len(source)} bytes in memory"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"image of {memoryview(source).nbytes} bytes in memory"
     if isinstance(source, str | Path):
         return str(source)
+    if isinstance(getattr(source, "file", source), TextIOBase):
+        raise TypeError("an image file is opened in binary mode, open(path, 'rb'), not as text")
+    if _is_file(source):
+        name = getattr(source, "name", None)
+        return name if isinstance(name, str) else f"open {type(source).__name__}"
     raise TypeError(
-        "an image is given as a path, the bytes of a file, a PIL image, a NumPy array, or a Crop of"
-        f" one of these, not {type(source).__name__}"
+        "an image is given as a path, the bytes of a file, a file opened in binary mode, a PIL"
+        f" image, a NumPy array, or a Crop of one of these, not {type(source).__name__}"
     )
 
 

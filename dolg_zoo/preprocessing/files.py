@@ -7,6 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import plain_label
+
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
     | {".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
@@ -34,7 +37,7 @@ def list_images(folder: str | Path) -> list[Path]:
         ValueError: there is no image in it.
         PermissionError: it may not be read.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(folder)!r} to look for images in")
     if not folder.is_dir():
@@ -77,5 +80,5 @@ def list_images(folder: str | Path) -> list[Path]:
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:
     """Return the subfolder of each image; None unless all are in one, and there are several."""
-    folders = [name.partition("/")[0] for name in names if "/" in name]
+    folders = [plain_label(name.partition("/")[0]) for name in names if "/" in name]
     return folders if len(folders) == len(names) and len(set(folders)) > 1 else None

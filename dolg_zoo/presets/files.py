@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import PresetError
@@ -14,6 +15,14 @@ from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSO
 from dolg_zoo.weights.verification import stated_hashes
 
 REPORT = "report.json"  # of the conversion tools
+TRAINED = "preset"  # in the folder that `dolg train` writes
+
+
+def preset_folder(folder: str | Path) -> Path:
+    """Return a preset folder; of the folder of a training run, the preset in it."""
+    folder = user_path(folder)
+    trained = folder / TRAINED
+    return trained if not (folder / CONFIG).exists() and (trained / CONFIG).exists() else folder
 
 
 def check_preset(folder: Path) -> dict[str, str]:

@@ -15,13 +15,14 @@ from typing import Any
 
 import keras
 
-from dolg_zoo._util.files import put, scratch_folder
+from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.backbones import to_be_filled
+from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
-from dolg_zoo.models.dtype_policy import dtype_policy
+from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
     CONFIG,
@@ -39,6 +40,7 @@ from dolg_zoo.presets.margin_head import (
     save_margin_head,
 )
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
+from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
@@ -68,8 +70,8 @@ def write_preset(
         The preset with the metadata that was written, as `read_preset` would give it.
 
     Raises:
-        PresetError: if the network is a classifier, or its backbone cannot be described without
-            code; nothing is written then.
+        PresetError: if the network is a classifier or quantized, a weight is not finite, or its
+            backbone cannot be described without code; nothing is written then.
         OSError: if the folder cannot be written.
     """
     net = preset.net
@@ -78,6 +80,11 @@ def write_preset(
             "A preset gives descriptors, and this network is a classifier of"
             f" {net.num_classes} classes; save it with net.save('….keras')."
         )
+    try:
+        check_not_quantized(net)
+    except ValueError as error:
+        raise PresetError(str(error)) from None
+    check_finite(net, Path(folder))
     config: dict[str, Any] = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
@@ -87,7 +94,7 @@ def write_preset(
     config_text = _to_json(config)
     converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
-    folder = Path(folder)
+    folder = user_path(folder)
     with scratch_folder(folder / METADATA) as made:
         net.save_weights(made / WEIGHTS)
         if margin_head is not None:
@@ -126,7 +133,8 @@ def read_preset(
     Raises:
         PresetError: if a file is missing or is not what it should be; names the file.
     """
-    folder = Path(folder)
+    check_keras()
+    folder = user_path(folder)
     config, converter, metadata = (
         read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
@@ -160,7 +168,7 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     Raises:
         PresetError: if the preset keeps none, or its files are not what they should be.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not has_margin_head(folder):
         raise PresetError(
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"

@@ -11,9 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError
-from dolg_zoo.presets.files import CONFIG, PREPROCESSOR, WEIGHTS, check_preset, has_margin_head
+from dolg_zoo.presets.files import (
+    CONFIG,
+    PREPROCESSOR,
+    WEIGHTS,
+    check_preset,
+    has_margin_head,
+    preset_folder,
+)
 from dolg_zoo.weights import (
     CheckpointEntry,
     fetch,
@@ -97,9 +105,10 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
     presets = load_manifest().entries
     if isinstance(preset, str) and preset in presets:
         return presets[preset]
-    if Path(preset).is_dir():
-        return Path(preset)
-    if Path(preset).is_file():
+    folder = user_path(preset)
+    if folder.is_dir():
+        return preset_folder(folder)
+    if folder.is_file():
         raise PresetError(
             f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
             " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
@@ -131,7 +140,8 @@ def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
         return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
     if isinstance(found, Path):
         # so that no folder goes by the name of a preset of the zoo
-        name = f"./{found}" if str(found) in preset_names() else str(preset)
+        is_home = str(preset).startswith("~")
+        name = f"./{found}" if str(found) in preset_names() else str(found if is_home else preset)
         return ResolvedPreset(name, found)
     return _resolve_entry(found)
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
-from dolg_zoo.presets.files import CONFIG, METADATA, REPORT, check_preset, read_json
+from dolg_zoo.presets.files import (
+    CONFIG,
+    METADATA,
+    REPORT,
+    check_preset,
+    preset_folder,
+    read_json,
+)
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.manifest_entry import pinned_preset
@@ -81,7 +88,8 @@ def stage(
         PublishError: if something is wrong with the metadata, or missing from it.
     """
     if isinstance(preset, str | Path):
-        check_stated(Path(preset), metadata)
+        preset = preset_folder(preset)
+        check_stated(preset, metadata)
     from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
     from dolg_zoo.presets import read_margin_head
 
@@ -94,7 +102,7 @@ def stage(
                 "A preset folder keeps its margin head itself: give one with a model only, or save"
                 " it with model.save_to_preset(folder, margin_head)."
             )
-        source = Path(preset)
+        source = preset
         _copy(source, folder)
         try:
             model = DOLG.from_preset(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.arguments import number, one_of, whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError, TrainingConfigError
 from dolg_zoo.publishing.metadata import check_metadata
@@ -123,7 +124,8 @@ class OptimizerPlan:
         momentum: momentum of SGD, at least 0 and below 1.
         weight_decay: SGD adds weight_decay × weight to the gradient, as PyTorch does; AdamW decays
             the weight independently of the gradient.
-        warmup_epochs: number of epochs in which the learning rate rises from 0.
+        warmup_epochs: number of epochs in which the learning rate rises from 0; half of the run, if
+            the run has no more epochs.
         backbone_rate: factor of the learning rate in the backbone.
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.
@@ -299,7 +301,7 @@ class TrainingConfig:
     def from_toml(cls, path: str | Path) -> TrainingConfig:
         """Return the configuration in a file; paths of [data] are relative to the file's folder."""
         try:
-            tables = tomllib.loads(Path(path).read_text("utf-8"))
+            tables = tomllib.loads(user_path(path).read_text("utf-8"))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise TrainingConfigError(f"{path} is no TOML file: {error}") from error
         try:

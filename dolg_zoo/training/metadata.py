@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dolg_zoo
+from dolg_zoo._util.files import user_path
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.data import Examples
 
@@ -27,8 +28,8 @@ def describe(
     )
     begin = f"{config.model.architecture} with {config.model.backbone_weights} weights"
     if config.model.preset:
-        is_folder = Path(config.model.preset).is_dir()
-        begin = Path(config.model.preset).name if is_folder else config.model.preset
+        folder = user_path(config.model.preset)
+        begin = folder.name if folder.is_dir() else config.model.preset
     metadata: dict[str, Any] = {
         "description": f"Finds what {dataset_name(config.data)} shows.",
         "dataset": dataset,

@@ -93,7 +93,7 @@ def build_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Return the optimizer of a run, built on all that the classifier may ever train.
 
-    The rate rises linearly in the warm-up and then falls as a cosine to 0 at the last step.
+    The rate rises linearly in the warm-up and then falls as a cosine to 0 after the last step.
 
     Raises:
         TrainingConfigError: if the plan's parts do not go together.
@@ -104,7 +104,9 @@ def build_optimizer(
             f" are {workers}; use a larger [run] batch_size."
         )
     steps = epochs * steps_per_epoch
-    warmup = min(round(plan.warmup_epochs * steps_per_epoch), steps - 1)
+    warmup = round(plan.warmup_epochs * steps_per_epoch)
+    if warmup >= steps:  # or the run would end where the learning begins
+        warmup = steps // 2
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else plan.learning_rate,
         decay_steps=steps - warmup,
@@ -129,6 +131,12 @@ def build_optimizer(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(classifier.trainable_variables)
     return optimizer
+
+
+def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the learning rate of the step before: behind the last step of a run it is 0."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return float(optimizer._learning_rate(max(0, int(optimizer._iterations) - 1)))
 
 
 def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.Variable], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +12,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from dolg_zoo._util.files import replacing
-from dolg_zoo.drawing.curves import draw_curves
+from dolg_zoo._util.files import replacing, user_path
+from dolg_zoo._util.text import percent
+from dolg_zoo.drawing.curves import NAMES, draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
+from dolg_zoo.presets.files import TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
 from dolg_zoo.training.metadata import describe
-from dolg_zoo.training.optimizers import moving_average
+from dolg_zoo.training.optimizers import last_rate, moving_average
 from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
-PRESET, CHECKPOINTS, HISTORY, TENSORBOARD = "preset", "checkpoints", "history.json", "tensorboard"
+CHECKPOINTS, HISTORY, TENSORBOARD = "checkpoints", "history.json", "tensorboard"
 CURVES = "curves.png"
 
 
@@ -81,7 +84,7 @@ def train(
         OSError: at the end, if the last preset or checkpoint could not be written.
     """
     with naming_lost_workers():
-        return _Training(Run(config, relative_to), Path(output), say).train()
+        return _Training(Run(config, relative_to), user_path(output), say).train()
 
 
 class _Training:
@@ -112,7 +115,7 @@ class _Training:
                 {
                     "epoch": epoch + 1,
                     **{name: float(value) for name, value in metrics.items()},
-                    "learning_rate": float(self.run.classifier.optimizer.learning_rate),
+                    "learning_rate": last_rate(self.run.classifier.optimizer),
                     "seconds": round(time.monotonic() - begin, 3),
                 }
             )
@@ -126,7 +129,7 @@ class _Training:
                 " on from it."
             ) from error
         assert self.best is not None  # since at least one epoch has ended
-        return TrainingResult(self.output / PRESET, self.history, self.best["epoch"], self.skipped)
+        return TrainingResult(self.output / TRAINED, self.history, self.best["epoch"], self.skipped)
 
     def _restore(self) -> None:
         restored = self.checkpoints.restore()
@@ -134,7 +137,12 @@ class _Training:
             self.step, progress = restored
             self.history, self.best = progress["history"], progress["best"]
             self.skipped = progress["skipped"]
-            self.say(f"Going on from step {self.step}.")
+            is_done = self.step >= self.config.run.epochs * self.run.steps_per_epoch
+            self.say(
+                f"The run in {str(self.output)!r} is finished; name another folder to train anew."
+                if is_done
+                else f"Going on from step {self.step}."
+            )
         chiefs = from_chief(self.run.strategy, self.step)
         if chiefs != self.step:
             raise TrainingConfigError(
@@ -172,7 +180,7 @@ class _Training:
                 self._write("preset", lambda: self._write_preset(row))
                 self.best = {"epoch": row["epoch"], "map": row.get("map")}
         self._write("history", lambda: self._write_history(row))
-        self.say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        self.say("  ".join(_in_words(name, value) for name, value in row.items()))
 
     def _is_best(self, row: dict[str, float]) -> bool:
         return (
@@ -194,10 +202,18 @@ class _Training:
     def _say_whether_it_helped(self) -> None:
         if self.best is None or self.history[0]["epoch"] != 0:
             return
-        if self.best["map"] <= self.history[0]["map"]:
+        before, best, count = self.history[0]["map"], self.best["map"], len(self.run.validation)
+        if best > before:
+            return
+        values = f"mAP was {percent(before)} before it and is {percent(best)} at best"
+        chance = 1 / math.sqrt(count)  # twice the standard error of a share, at most
+        if before - best > chance:
+            self.say(f"Training did not help: {values}. Try a lower learning_rate, or more images.")
+        else:
             self.say(
-                f"Training did not help: mAP was {self.history[0]['map']:.4g} before it and is"
-                f" {self.best['map']:.4g} at best. Try a lower learning_rate, or more images."
+                f"Whether training helped cannot be seen from so few: {values}, on {count} images"
+                f" of {self.run.validation.num_classes} classes, where {percent(chance)} may be"
+                " chance. Validate on more images."
             )
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
@@ -214,7 +230,7 @@ class _Training:
     def _write_preset(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         about = describe(self.config, self.run.training, self.run.validation, row)
-        self.run.classifier.save_to_preset(self.output / PRESET, about)
+        self.run.classifier.save_to_preset(self.output / TRAINED, about)
 
     def _write_history(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
@@ -230,3 +246,8 @@ class _Training:
     def _save(self) -> None:
         progress = {"history": self.history, "best": self.best, "skipped": self.skipped}
         self._write("checkpoint", lambda: self.checkpoints.save(self.step, progress))
+
+
+def _in_words(name: str, value: float) -> str:
+    is_share = name in ("map", "recall_at_1", "accuracy")
+    return f"{NAMES.get(name, name)} {percent(value) if is_share else f'{value:.4g}'}"

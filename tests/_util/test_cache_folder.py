@@ -9,6 +9,8 @@ from dolg_zoo._util.cache_folder import cache_folder
         ({"DOLG_ZOO_CACHE": "/one", "XDG_CACHE_HOME": "/two", "HOME": "/home"}, "/one"),
         ({"XDG_CACHE_HOME": "/two", "HOME": "/home"}, "/two/dolg-zoo"),
         ({"HOME": "/home"}, "/home/.cache/dolg-zoo"),
+        ({"DOLG_ZOO_CACHE": "~/dz", "HOME": "/home"}, "/home/dz"),
+        ({"XDG_CACHE_HOME": "~/x", "HOME": "/home"}, "/home/x/dolg-zoo"),
     ],
 )
 def test_where_the_cache_is(monkeypatch, variables, expected):

@@ -16,6 +16,7 @@ from dolg_zoo._util.files import (
     replacing,
     replacing_folder,
     scratch_folder,
+    user_path,
 )
 
 KILLED = """
@@ -241,3 +242,27 @@ def test_a_file_that_may_only_be_read_is_replaced_and_keeps_its_rights():
     finally:
         os.seteuid(user)
         shutil.rmtree(folder)
+
+
+def test_a_tilde_is_the_home_folder_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("~/a/b", Path("~/a/b")):
+        assert user_path(given) == tmp_path / "a" / "b"
+    assert user_path("~") == tmp_path
+    for given in ("a/~/b", "a~", "~no such user/b", "/a"):
+        assert user_path(given) == Path(given)
+
+
+def test_a_path_that_begins_with_a_tilde_can_still_be_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/elsewhere")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").mkdir()
+    assert user_path("./~/new").absolute() == tmp_path / "~/new"
+    assert user_path(Path("./~")).absolute() == tmp_path / "~"  # which pathlib writes as ~
+
+
+def test_a_file_is_written_into_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with replacing("~/a.txt") as file:
+        file.write(b"a")
+    assert (tmp_path / "a.txt").read_bytes() == b"a"

@@ -1,6 +1,6 @@
 import pytest
 
-from dolg_zoo._util.text import printable
+from dolg_zoo._util.text import figure_in_percent, printable, short_repr
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,23 @@ def test_what_can_be_printed_stays(text):
 )
 def test_what_would_act_on_a_terminal_is_escaped(text, expected):
     assert printable(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        ((81.2, "mAP %"), ("81.20 %", "mAP")),
+        ((0.828, "leave-one-out mAP"), ("82.80 %", "leave-one-out mAP")),
+        ((1.0, "recall@1"), ("100.00 %", "recall@1")),
+        ((12.5, "images/s"), ("12.5", "images/s")),
+    ],
+)
+def test_scores_are_in_per_cent_whichever_way_they_are_stated(figure, expected):
+    assert figure_in_percent(*figure) == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["x" * 10**6, b"x" * 10**6, 10**5000, ["x" * 10**6] * 99], ids=type
+)
+def test_no_value_makes_a_message_long(value):
+    assert len(short_repr(value)) < 700

@@ -45,11 +45,11 @@ def test_the_table_of_presets_has_a_line_for_each_fact(dolg, nothing_cached, mon
     lines = [" ".join(line.split()) for line in dolg("presets").out.splitlines()]
     start = lines.index("dolg_resnet50_gldv2 265 MiB GLDv2-clean not cached")
     assert lines[start + 1 :][:3] == [
-        "81.2 mAP % ROxford medium 512 MIT",
-        "62.55 mAP % ROxford hard",
+        "81.20 % mAP ROxford medium 512 MIT",
+        "62.55 % mAP ROxford hard",
         "+22 more",
     ]
-    assert "0.828 leave-one-out mAP 265 512 Apache-2.0" in lines
+    assert "82.80 % leave-one-out mAP 265 512 Apache-2.0" in lines
     assert any(line.endswith("ImageNet-1k in the package") for line in lines)
     assert all(len(line) <= columns for line in dolg("presets").out.splitlines())
 
@@ -114,7 +114,7 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
         "cropped to the box of what is sought",
         "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
-        "81.2 mAP % ROxford medium feymanpriv/DOLG README, query cropped",
+        "81.20 % mAP ROxford medium feymanpriv/DOLG README, query cropped",
         "36 of 70 ROxford and 38 of 70 RParis queries",
     ):
         assert part in text
@@ -194,6 +194,39 @@ def test_what_embed_wrote_can_be_searched(dolg, photos, tmp_path, embedded_model
 def test_scales_that_are_none_are_wrong_usage(dolg, photos, tmp_path, scales):
     done = dolg("embed", photos, "-o", tmp_path / "x.npz", f"--scales={scales}")
     assert done.code == 2 and "0.7071,1,1.4142" in done.err
+
+
+def test_an_option_may_begin_at_the_home_folder(dolg, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    query = "--query=~/photos/coffee.png"
+    done = dolg("search", "~/photos", query, "--montage=~/found.png", "--json")
+    assert done.code == 0 and (tmp_path / "found.png").is_file()
+    assert json.loads(done.out)["matches"][0]["name"] == "coffee.png"
+    assert dolg("embed", "~/photos", "--output=~/out.npz").code == 0
+    assert (tmp_path / "out.npz").is_file()
+
+
+def test_the_query_can_be_left_out_of_its_results(dolg, photos, tmp_path):
+    query = ("--query", photos / "rocket.png", "--exclude-self", "--json")
+    names = ["astronaut.png", "coffee.png", "far/chelsea.png"]
+    for options, count in (((), 3), (("-k", 2), 2), (("--threshold", -1), 3)):
+        found = [
+            match["name"]
+            for match in json.loads(dolg("search", photos, *query, *options).out)["matches"]
+        ]
+        assert len(found) == count and set(found) <= set(names)
+    elsewhere = tmp_path / "elsewhere.png"
+    elsewhere.write_bytes((photos / "rocket.png").read_bytes())
+    done = dolg("search", photos, "--query", elsewhere, "--exclude-self", "-k", 2, "--json")
+    assert json.loads(done.out)["matches"][0]["name"] == "rocket.png"
+
+
+def test_a_search_says_how_many_images_were_embedded(dolg, photos, tmp_path):
+    query = ("--query", photos / "rocket.png")
+    assert dolg("search", photos, *query).err == "4 images, 4 of them embedded now\n"
+    assert dolg("search", photos, *query).err == "4 images, 0 of them embedded now\n"
+    dolg("index", photos, "-o", tmp_path / "x.index")
+    assert dolg("search", tmp_path / "x.index", *query).err == "4 images in the index\n"
 
 
 def test_search_finds_and_draws(dolg, photos, tmp_path):

@@ -62,7 +62,7 @@ def test_the_table_says_what_the_figures_depend_on(dolg, images):
     done = dolg("evaluate", "rparis6k", "--images", images, "--no-crop", "--expand", "2")
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     assert lines[0] == "RParis6k"
-    assert "medium 100.00 100.00 100.00 100.00 2" in lines
+    assert "medium 100.00 % 100.00 % 100.00 % 100.00 % 2" in lines
     assert "crop queries no" in lines and "expand 2" in lines and "alpha 3.0" in lines
     assert "The queries were not cropped" in done.out
 
@@ -72,7 +72,7 @@ def test_markdown(dolg, images):
     lines = done.out.splitlines()
     assert lines[0] == "## RParis6k"
     assert "|  | mAP | mP@1 | mP@5 | mP@10 | queries |" in lines
-    assert "| medium | 100.00 | 100.00 | 100.00 | 100.00 | 2 |" in lines
+    assert "| medium | 100.00 % | 100.00 % | 100.00 % | 100.00 % | 2 |" in lines
     assert "| crop queries | yes |" in lines and f"| rerank k1 | {Ranking().k1} |" in lines
 
 

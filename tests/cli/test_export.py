@@ -39,7 +39,7 @@ def test_a_model_that_loses_too_much_is_not_written(
     assert done.code == code
     assert (tmp_path / "served").exists() == (code == 0)
     if "--max-loss" not in options:
-        assert "0.9000 before, 0.7000 after" in done.err
+        assert "90.00 % before, 70.00 % after" in done.err
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,14 @@ def test_a_box_searches_with_a_part_of_the_query(dolg, photos, embedded_model):
     assert best["score"] < 0.999
 
 
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_part_of_the_query_is_drawn(dolg, photos, tmp_path, ending):
+    picture = tmp_path / f"found.{ending}"
+    query = ("-q", photos / "far" / "chelsea.png", "--box", "10,20,140,150")
+    done = dolg("search", photos, *query, "--montage", picture)
+    assert (done.code, len(done.out.splitlines())) == (0, 4) and picture.stat().st_size > 1000
+
+
 @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "5,5,1,1", "nan,0,1,1"])
 def test_a_box_that_is_none_is_wrong_usage(dolg, photos, box):
     done = dolg("search", photos, "-q", photos / "rocket.png", "--box", box)

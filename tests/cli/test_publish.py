@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def test_what_lacks_is_named_in_a_dry_run_too(run, folder, no_network):
     code, _, err = run(folder, "me/toy", "--license", "MIT", "--dry-run")
     assert code == 1
     assert "its description, dataset, provenance." in err and "--metadata" in err
+
+
+def test_the_folder_of_a_training_run_is_published_by_its_preset(run, folder, no_network, tmp_path):
+    shutil.copytree(folder, tmp_path / "my-places" / "preset")
+    code, _, err = run(tmp_path / "my-places", "me/toy", *OPTIONS, "--dry-run")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("text", ["[]", "{"])

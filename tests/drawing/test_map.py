@@ -108,6 +108,7 @@ def test_equal_descriptors_lie_in_one_place():
         (["a/1.png", "b/x/2.png"], ["a", "b"]),
         (["a/1.png", "a/2.png"], None),
         (["a/1.png", "2.png"], None),
+        (["a /1.png", "u\u0308/2.png"], ["a", "\u00fc"]),
         ([], None),
     ],
 )

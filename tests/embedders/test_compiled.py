@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from bounds import DESCRIPTOR
@@ -329,3 +330,23 @@ def test_a_full_disk_is_no_fault_of_the_runtime(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         small_model().compile_for_inference("litert")
     assert not list(tmp_path.glob("compiled/*/*-fault.json"))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_mixed_precision_is_computed_by_keras_at_once(
+    policy, monkeypatch, tmp_path, rng
+):
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    monkeypatch.delenv("DOLG_ZOO_RUNTIME")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = small_model(preset="small")
+    finally:
+        keras.config.set_dtype_policy(before)
+    images = rng.integers(0, 256, (2, 40, 40, 3), np.uint8)
+    expected = model.embed(images, runtime="keras")
+    np.testing.assert_array_equal(model.embed(images), expected)
+    fast = model.compile_for_inference()
+    assert fast.runtime == "keras"
+    np.testing.assert_allclose(fast.embed(images), expected, atol=1e-2)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
 from dolg_zoo.layers import MARGIN_HEADS, ArcFace
@@ -101,3 +102,51 @@ def test_a_layer_that_is_no_head_is_refused():
 def test_settings_beside_a_layer_are_refused():
     with pytest.raises(ValueError, match=r"7 classes.*num_classes=3"):
         small_model().with_margin_head(3, head=ArcFace(7))
+
+
+FIT = {"batch_size": 4, "verbose": 0}
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 3, 1], "labels must be whole numbers from 0 to 2; there is a 3"),
+        ([0, 1, -1, 2], "labels must be whole numbers from 0 to 2; there is a -1"),
+        ([0.0, 1.5, 2.0, 0.0], "labels must be whole numbers from 0 to 2; there is a 1.5"),
+        (np.eye(3)[[0, 1, 2, 0]], r"from 0 to 2, not one-hot .* shape \(.*3\).*argmax"),
+    ],
+)
+def test_labels_that_are_none_of_the_classes_are_named(labels, message, eagerly):
+    classifier = small_model().with_margin_head(3, head="arcface")
+    classifier.compile("sgd", LOSS, run_eagerly=eagerly)
+    images = np.zeros((4, 32, 32, 3), "uint8")
+    weights = [weight.numpy() for weight in classifier.weights]
+    with pytest.raises(ValueError, match=message) as caught:
+        classifier.fit(images, np.array(labels), **FIT)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    with pytest.raises(ValueError, match=message):
+        classifier.evaluate(images, np.array(labels), verbose=0)
+    for weight, before in zip(classifier.weights, weights, strict=True):
+        np.testing.assert_array_equal(weight, before)
+
+
+def test_labels_of_a_data_set_are_looked_at_as_well():
+    classifier = small_model().with_margin_head(3, head="arcface")
+    classifier.compile("sgd", LOSS)
+    images = np.zeros((4, 32, 32, 3), "uint8")
+    data = tf.data.Dataset.from_tensor_slices((images, [1, 2, 3, 1])).batch(2)
+    with pytest.raises(ValueError, match="from 0 to 2; there is a 3"):
+        classifier.fit(data, verbose=0)
+    one_hot = tf.data.Dataset.from_tensor_slices((images, np.eye(3)[[0, 1, 2, 0]])).batch(2)
+    with pytest.raises(ValueError, match="not one-hot") as caught:
+        classifier.fit(one_hot, verbose=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [[[0], [1], [2], [0]], [0.0, 1.0, 2.0, 0.0]])
+def test_labels_in_a_column_or_as_floats_are_labels(labels):
+    classifier = small_model().with_margin_head(3, head="arcface")
+    classifier.compile("sgd", LOSS)
+    images = np.zeros((4, 32, 32, 3), "uint8")
+    assert np.isfinite(classifier.fit(images, np.array(labels), **FIT).history["loss"]).all()

@@ -57,6 +57,14 @@ def test_scores_of_each_class_and_of_all(places, model):
     ]
 
 
+def test_folders_whose_names_look_the_same_are_one_class(tmp_path):
+    for name in ("Zu\u0308rich/a.jpg", "Z\u00fcrich/b.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch()
+    assert len(ClassFolder.find(tmp_path).paths) == 2  # which are two of a class
+
+
 def test_queries_are_expanded_without_themselves(places, model):
     ranking = Ranking(expand=2)
     report = ClassFolder.find(places).evaluate(model, ranking=ranking)

@@ -10,6 +10,8 @@ from writable_hub import small_model
 
 from dolg_zoo import DOLG, BadImageError, Crop
 from dolg_zoo.explaining.decomposition import decompose
+from dolg_zoo.explaining.figure import draw
+from dolg_zoo.explaining.side import Side
 from dolg_zoo.models import DOLGConfig, DOLGNet, whitened_net
 
 
@@ -144,3 +146,20 @@ def test_an_image_that_cannot_be_read_is_named(embedded_model, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(BadImageError, match=r"bad\.png"):
         embedded_model.explain(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize(
+    ("local", "whole", "strongest"),
+    [(0.003, 0.457, 0.003 / 0.457), (0.45, 0.01, 1.0), (-0.45, 0.01, 1.0), (0.0, 0.0, 0.0)],
+)
+def test_the_colours_of_both_parts_have_one_scale(local, whole, strongest):
+    image = Image.new("RGB", (32, 32))
+    places = np.full((4, 4), local / 16)
+    side = Side("a.png", image, np.ones((4, 4)), whole, places)
+    figure = draw([side, side], local + whole)
+    drawn = [axes.images[-1] for axes in figure.axes if axes.images]
+    parts = [each for each in drawn if each.cmap.name == "PuOr_r"]
+    assert len(parts) == 2
+    for part in parts:
+        used = np.abs(part.get_array()).max() / part.norm.vmax
+        assert used == pytest.approx(strongest, rel=1e-5) and part.norm.vmin == -part.norm.vmax

@@ -22,6 +22,21 @@ def test_a_folder_is_taken_as_it_is(tmp_path):
     assert resolve_preset(str(tmp_path)).folder == tmp_path
 
 
+def test_the_folder_of_a_training_run_stands_for_its_preset(tmp_path):
+    (tmp_path / "preset").mkdir()
+    assert resolve_preset(tmp_path).folder == tmp_path  # which is then said to be none
+    (tmp_path / "preset" / "config.json").touch()
+    assert resolve_preset(tmp_path).folder == tmp_path / "preset"
+    (tmp_path / "config.json").touch()
+    assert resolve_preset(tmp_path).folder == tmp_path
+
+
+def test_a_folder_may_be_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    found = resolve_preset(f"~/{tmp_path.name}")
+    assert (found.folder, found.name) == (tmp_path, str(tmp_path))
+
+
 def test_lists_the_names_and_suggests_the_nearest():
     with pytest.raises(PresetError) as caught:
         resolve_preset("dolg_efficientnet_lite_imagenet")

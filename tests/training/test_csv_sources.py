@@ -1,6 +1,7 @@
 """CSV files, among them those of Google Landmarks v2; none is trusted."""
 
 import csv
+import unicodedata
 
 import numpy as np
 import pytest
@@ -63,9 +64,9 @@ def test_common_ways_to_write_a_csv_are_read(write, content):
 
 @given(
     st.lists(
-        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9)
-        .map(str.lstrip)
-        .filter(bool),
+        st.text(
+            st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9
+        ).filter(lambda label: label == " ".join(label.split()).strip("\ufeff\u200b\u2060 ") != ""),
         min_size=1,
     )
 )
@@ -77,7 +78,35 @@ def test_any_label_text_comes_back(tmp_path_factory, labels):
         writer.writerow(["image", "label"])
         writer.writerows([f"{number}.jpg", label] for number, label in enumerate(labels))
     examples = from_csv(folder / "list.csv")
-    assert [examples.class_names[label] for label in examples.labels] == labels
+    composed = [unicodedata.normalize("NFC", label) for label in labels]
+    assert [examples.class_names[label] for label in examples.labels] == composed
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("cat|cat | cat|\tcat\t", "cat"),
+        ("cat|cat\u00a0|\u3000cat|\ufeffcat|cat\u200b", "cat"),
+        ("New York|New\u00a0York|New  York", "New York"),
+        ("Z\u00fcrich|Zu\u0308rich", "Z\u00fcrich"),
+    ],
+)
+def test_labels_that_look_the_same_are_one_class(write, labels, expected):
+    lines = [f'{number}.jpg,"{label}"' for number, label in enumerate(labels.split("|"))]
+    path = write("\n".join(["image,label", *lines, "a.jpg,dog"]))
+    assert set(from_csv(path).class_names) == {expected, "dog"}
+
+
+def test_labels_that_differ_in_case_or_digits_are_not_one_class(write):
+    assert (
+        len(from_csv(write("image,label\na.jpg,Cat\nb.jpg,cat\nc.jpg,1\nd.jpg,01\n")).counts) == 4
+    )
+
+
+def test_blanks_around_a_column_or_a_path_do_not_matter_unless_the_file_has_them(write, tmp_path):
+    (tmp_path / "b.jpg ").touch()
+    examples = from_csv(write('image ,label\u00a0\n"a.jpg ",1\n"b.jpg ",2\n'))
+    assert [path.name for path in examples.sources] == ["a.jpg", "b.jpg "]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +119,7 @@ def test_any_label_text_comes_back(tmp_path_factory, labels):
         ("image,label\n", "lists no images below its header"),
         ("image,label\na.jpg,1\nb.jpg,\n", r"line 3: label is empty: ''; correct or remove"),
         ("image,label\na.jpg,1\nb.jpg, \n", "line 3: label is empty"),
+        ("image,label\na.jpg,1\nb.jpg,\u200b\n", "line 3: label is empty"),
         ("image,label\n,1\n", "line 2: image is empty"),
         ("image,label\na.jpg,1\nb\0.jpg,1\n", r"line 3.* NUL"),
         ("image,label\na.jpg,caf\xe9\n".encode("latin-1"), r"line 2: label is not UTF-8 text"),

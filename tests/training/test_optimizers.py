@@ -4,7 +4,7 @@ import pytest
 
 from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
 from dolg_zoo.training.config import OptimizerPlan, TrainingConfigError
-from dolg_zoo.training.optimizers import build_optimizer, moving_average
+from dolg_zoo.training.optimizers import build_optimizer, last_rate, moving_average
 
 # The optimizers compute in float32, the expectations are in float64: a step is off by 1e-7 of the
 # weight, a few steps by 1e-6. Adam's root and quotient multiply that; its bound is 1e-4. A wrong
@@ -42,6 +42,24 @@ def test_the_rate_rises_and_falls_as_a_cosine(classifier, warmup_epochs):
     warmup = round(STEPS * warmup_epochs)
     expected = [official_rate(step, 0.3, warmup) for step in range(STEPS * EPOCHS + 1)]
     np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("warmup_epochs", [1, 7])
+def test_a_warm_up_as_long_as_the_run_takes_half_of_it(classifier, warmup_epochs):
+    plan = OptimizerPlan(learning_rate=0.3, warmup_epochs=warmup_epochs)
+    optimizer = build_optimizer(plan, classifier, steps_per_epoch=8, epochs=1)
+    found = [float(optimizer._learning_rate(step)) for step in range(9)]
+    rising, falling = [0, 0.25, 0.5, 0.75], (1 + np.cos(np.pi * np.arange(5) / 4)) / 2
+    np.testing.assert_allclose(found, 0.3 * np.array([*rising, *falling]), atol=1e-7)
+
+
+def test_the_rate_that_is_told_is_that_of_the_last_step(classifier):
+    optimizer = built(classifier, learning_rate=0.3, warmup_epochs=0)
+    optimizer.iterations.assign(STEPS * EPOCHS)
+    assert last_rate(optimizer) == pytest.approx(
+        official_rate(STEPS * EPOCHS - 1, 0.3, 0), abs=1e-7
+    )
+    assert last_rate(optimizer) > 0
 
 
 def steps_by(optimizer, variables, gradients):

@@ -67,6 +67,7 @@ def test_classes_can_be_kept_back_by_name():
     training, validation = split(make(2, 3, 2, 5), classes=("c3", "c1"))
     assert classes_of(validation) == {"c1", "c3"}
     assert classes_of(training) == {"c0", "c2"}
+    assert classes_of(split(make(2, 3, 2, 5), classes=("c3 ", " c1"))[1]) == {"c1", "c3"}
 
 
 @pytest.mark.parametrize(

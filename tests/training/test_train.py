@@ -52,7 +52,7 @@ def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroke
     assert json.loads((result.preset.parent / "history.json").read_text())["history"] == (
         result.history
     )
-    assert said[0].startswith("epoch 0  map ")
+    assert said[0].startswith("epoch 0  mAP ") and " %  recall@1 " in said[0]
 
 
 def test_the_preset_is_of_the_best_epoch_and_gives_the_descriptors_of_its_row(unbroken, folder):
@@ -165,7 +165,8 @@ def test_a_finished_run_is_not_run_again(unbroken, folder):
     result, _ = unbroken
     said = []
     again = train(config(folder, **ALL), result.preset.parent, relative_to=folder, say=said.append)
-    assert said[0] == "Going on from step 8."
+    assert said[0].startswith(f"The run in {str(result.preset.parent)!r} is finished")
+    assert not any("Going on" in line for line in said)
     assert again.history == result.history
 
 
@@ -296,6 +297,28 @@ def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypat
     assert result.best_epoch == 1
     assert result.history[-1]["epoch"] == 3
     assert "No better mAP for 2 epochs: this is the end." in said
+
+
+@pytest.mark.parametrize(
+    ("maps", "expected"),
+    [
+        (
+            [1.0, 1.0],
+            "cannot be seen from so few: mAP was 100.00 % before it and is 100.00 % at best",
+        ),
+        ([0.9, 0.85], "on 12 images of 2 classes, where 28.87 % may be chance"),
+        ([0.9, 0.5], "Training did not help: mAP was 90.00 % before it and is 50.00 % at best"),
+        ([0.5, 0.9], None),
+    ],
+)
+def test_it_says_whether_training_helped_if_that_can_be_seen(
+    folder, tmp_path, monkeypatch, maps, expected
+):
+    module, values, said = importlib.import_module("dolg_zoo.training.run"), iter(maps), []
+    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(values), 0.0, 1), {}))
+    train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=said.append)
+    told = [line for line in said if "raining" in line]
+    assert len(told) == (expected is not None) and all(expected in line for line in told)
 
 
 def changed_by_steps(run, first, last):

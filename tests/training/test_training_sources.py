@@ -17,6 +17,14 @@ def places(tmp_path):
     return tmp_path / "places"
 
 
+def test_names_of_folders_that_look_the_same_are_one_class(tmp_path):
+    for name in ("Zu\u0308rich/a.jpg", "Z\u00fcrich /b.jpg", "Bern/c.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.touch()
+    assert from_folder(tmp_path).class_names == ("Bern", "Z\u00fcrich")
+
+
 def test_a_subfolder_is_a_class(places):
     examples = from_folder(places)
     assert examples.class_names == ("a", "b")
@@ -109,3 +117,11 @@ def test_one_class_is_nothing_to_train_on(places):
     (places / "a/9.JPG").unlink()
     with pytest.raises(DataError, match="All 2 images are of one class"):
         load_examples({"folder": str(places)})
+
+
+def test_paths_of_a_plan_may_begin_at_the_home_folder(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "list.csv").write_text("image,label\nb/2.jpg,b\na/9.JPG,a\n")
+    for data in ({"folder": "~/places"}, {"csv": "~/list.csv", "images": "~/places"}):
+        assert load_examples(data, "/elsewhere").class_names == ("a", "b")
+    assert load_examples({"folder": "places"}, "~").class_names == ("a", "b")

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     from dolg_zoo.checkpoints.readers.faults import FileError
     from dolg_zoo.checkpoints.readers.formats import read
 
-    path = Path(path)
+    path = user_path(path)
     _check_regular(path)
     try:
         return read(path)
@@ -73,7 +74,7 @@ def read_plain(path: str | Path) -> Any:
     from dolg_zoo.checkpoints.readers import plain
     from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError
 
-    path = Path(path)
+    path = user_path(path)
     _check_regular(path)
     try:
         if path.stat().st_size == 0:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo import __version__
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import StoreError
 from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
@@ -52,7 +53,7 @@ class Images:
             ValueError: if there is no image in the folder.
             OSError: if it cannot be read.
         """
-        folder, wanted = Path(folder), needed if only_these else None
+        folder, wanted = user_path(folder), needed if only_these else None
         if (folder / "store.json").is_file():
             return cls(folder, None, wanted)
         found = {path.stem: path for path in list_images(folder) if IMAGE_ID.fullmatch(path.stem)}
@@ -151,7 +152,7 @@ def missing(queries: set[str], found: Collection) -> list[str]:
 def settings_of_files(solution: str | Path, predictions: str | Path) -> dict[str, str]:
     """Return the settings that a score of predictions depends on."""
     return {
-        "predictions_sha256": sha256_of(Path(predictions)),
-        "solution_sha256": sha256_of(Path(solution)),
+        "predictions_sha256": sha256_of(user_path(predictions)),
+        "solution_sha256": sha256_of(user_path(solution)),
         "dolg_zoo_version": __version__,
     }

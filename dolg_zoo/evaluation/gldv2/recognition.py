@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.arguments import whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.evaluation.gldv2.images import (
     Compared,
@@ -83,7 +84,7 @@ class Recognition:
             Images.find(train, {f"{number:016x}" for number in ids.tolist()}, only_these=True),
             Images.find(queries, queries_of(read), only_these=True),
             (ids[order], landmarks[order]),
-            sha256_of(Path(solution)),
+            sha256_of(user_path(solution)),
         )
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.evaluation.gldv2.images import (
     Compared,
@@ -68,7 +69,7 @@ class Retrieval:
             read,
             Images.find(index, relevant, only_these=False),
             Images.find(queries, queries_of(read), only_these=True),
-            sha256_of(Path(solution)),
+            sha256_of(user_path(solution)),
         )
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import GroundTruthError
 from dolg_zoo.weights import read_plain
@@ -58,7 +59,7 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
     """
     value = read_plain(path)
     try:
-        return GroundTruth(**_fields(value), sha256=sha256_of(Path(path)))
+        return GroundTruth(**_fields(value), sha256=sha256_of(user_path(path)))
     except _FaultError as fault:
         raise GroundTruthError(
             f"{str(path)!r} is no ground truth of Revisited Oxford or Paris: {fault}."
@@ -72,7 +73,7 @@ def find_ground_truth(benchmark: str, images: str | Path) -> Path:
         FileNotFoundError: if it is in neither; says where it is published.
     """
     name = f"gnd_{benchmark}.pkl"
-    folder = Path(images).absolute()
+    folder = user_path(images).absolute()
     for where in (folder, folder.parent):
         if (where / name).is_file():
             return where / name

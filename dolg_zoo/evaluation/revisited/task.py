@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
 from dolg_zoo.evaluation.image_files import find_images, some
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
@@ -77,7 +78,7 @@ class Revisited:
             ground_truth = find_ground_truth(benchmark, images)
         truth = read_ground_truth(ground_truth)
         paths, extra = find_images(images, [*truth.gallery, *truth.queries])
-        return cls(benchmark, truth, Path(images), paths, extra)
+        return cls(benchmark, truth, user_path(images), paths, extra)
 
     def evaluate(
         self,

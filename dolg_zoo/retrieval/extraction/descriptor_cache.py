@@ -20,6 +20,7 @@ import numpy as np
 
 from dolg_zoo import __version__
 from dolg_zoo._util.cache_folder import cache_folder
+from dolg_zoo._util.files import user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing import Crop
@@ -80,7 +81,7 @@ def describe_files(
         progress: whether to show a progress bar on a terminal if it takes long.
         cache: whether to use the cache.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     scales = model.image_converter.scales_or_own(scales)
     names: dict[str, list[str]] = {}  # two of them may be of one image
     by_id: dict[str, Path | Crop] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.preprocessing import list_images
 from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
@@ -43,7 +44,7 @@ def embed_folder(
     cache: bool,
 ) -> Embedded:
     """Embeds the images of a folder and the folders below it; see `Index.build`."""
-    folder = Path(folder)
+    folder = user_path(folder)
     images = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
     found = describe_files(
         model,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.extraction.store import Settings
 from dolg_zoo.retrieval.index.folder import read_folder, write_folder
 from dolg_zoo.retrieval.index.items import items_as_parquet, items_from_parquet
@@ -54,7 +55,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
         ValueError: if a file is not valid; the message names it.
     """
     settings, paths = read_folder(folder)
-    path = Path(folder) / "index.json"
+    path = user_path(folder) / "index.json"
     try:
         made_with = _checked(settings)
         path = paths["descriptors"]
@@ -63,7 +64,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
         names, metadata, numbers = items_from_parquet(path, settings["rows"])
         nearest: Exact | Approximate = Exact(descriptors)
         if settings["kind"] != "exact":
-            path = paths.get("faiss", Path(folder) / "index.json")
+            path = paths.get("faiss", user_path(folder) / "index.json")
             nearest = _approximate(settings, descriptors, numbers, paths)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{str(path)!r} is no part of an index of dolg-zoo's: {error}") from error

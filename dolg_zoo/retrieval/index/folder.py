@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder
+from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 
@@ -51,12 +51,12 @@ class Hashed:
 
 def is_index_folder(path: str | Path) -> bool:
     """Whether there is an index."""
-    return (Path(path) / MANIFEST).is_file()
+    return (user_path(path) / MANIFEST).is_file()
 
 
 def check_folder(folder: str | Path) -> None:
     """Raise OSError if no index can be written there: to be asked before long work."""
-    folder = Path(folder)
+    folder = user_path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
     if folder.is_dir() and not is_index_folder(folder) and _foreign(folder):
@@ -84,7 +84,7 @@ def write_folder(
     """
     from filelock import FileLock
 
-    folder = Path(folder)
+    folder = user_path(folder)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
@@ -102,7 +102,7 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
         FileNotFoundError: if there is no index.
         ValueError: if a file is not valid; the message names it.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
+from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
@@ -59,7 +60,7 @@ class Gallery:
         self.metadata: list[dict[str, Any]] = checked_metadata(
             [None] * len(names) if metadata is None else metadata, len(names)
         )
-        self.folder: Path = Path(folder)
+        self.folder: Path = user_path(folder)
         kind = kind_for(len(names), kind)
         self._nearest = self._search_in(descriptors, kind, recall)
         self._augmented: tuple[tuple[int, float], Exact | Approximate] | None = None

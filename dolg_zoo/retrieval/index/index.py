@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
-from dolg_zoo._util.files import is_special
+from dolg_zoo._util.files import is_special, user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing.decode import in_memory
 from dolg_zoo.retrieval.extraction.folder import embed_folder
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
 from dolg_zoo.retrieval.index.contents import read_contents, write_contents
@@ -279,8 +280,9 @@ class Index(Gallery):
         """Search for the images most similar to a query, best first.
 
         Args:
-            query: a path, a PIL image, an RGB array (height, width, 3), uint8 or float in
-                [0, 255], or a `Crop` of one of these.
+            query: an image as `load_image` takes it: a path, the bytes of a file, a file opened in
+                binary mode, a PIL image, an RGB array (height, width, 3) or a `Crop` of one of
+                these.
             k: number of results; fewer if the index has fewer images.
             ranking: query expansion and re-ranking; None for neither.
 
@@ -288,6 +290,7 @@ class Index(Gallery):
             BadImageError: if the query cannot be read.
             ValueError: if k is not a whole number of at least 1.
         """
+        query = in_memory(query)
         (found,) = self.search_descriptors(self._descriptor_of(query), k, ranking)
         return Matches(found, query)
 
@@ -296,7 +299,7 @@ class Index(Gallery):
     ) -> list[Matches | BadImageError]:
         """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
-        queries = list(queries)
+        queries = [_held(query) for query in queries]
         results: dict[int, Matches | BadImageError] = {}
         descriptors: dict[int, np.ndarray] = {}
         for row, result in self._embedder.embed_each(queries, scales=self.scales):
@@ -320,6 +323,7 @@ class Index(Gallery):
             ValueError: if the threshold is not a number from -1 to 1.
         """
         number("threshold", threshold, -1, 1)
+        query = in_memory(query)
         (found,) = self.within_descriptors(self._descriptor_of(query), threshold)
         return Matches(found, query)
 
@@ -354,7 +358,8 @@ class Index(Gallery):
             "nearest": self._nearest,
             "folder": self.folder,
         }
-        in_a_file = Path(path).suffix == ".npz" or (is_special(path) and not Path(path).is_dir())
+        path = user_path(path)
+        in_a_file = path.suffix == ".npz" or (is_special(path) and not path.is_dir())
         (write_file if in_a_file else write_contents)(path, contents)
 
     @classmethod
@@ -375,7 +380,8 @@ class Index(Gallery):
             OSError: if it cannot be read.
             ValueError: if it is not an index, is damaged, or was made with another model.
         """
-        contents = read_contents(path) if Path(path).is_dir() else read_file(path)
+        path = user_path(path)
+        contents = read_contents(path) if path.is_dir() else read_file(path)
         descriptors = contents["descriptors"]
         model_id, model_name = contents["model_id"], contents["model_name"]
         _check_model(path, model_id, model_name, descriptors.shape[1], model)
@@ -391,6 +397,13 @@ class Index(Gallery):
         )
         index._nearest = contents.get("nearest", index._nearest)
         return index
+
+
+def _held(query: ImageSource) -> ImageSource:
+    try:
+        return in_memory(query)
+    except BadImageError:  # which is the result of this query alone
+        return query
 
 
 def _check_model(

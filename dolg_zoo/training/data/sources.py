@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import list_images
 from dolg_zoo.training.data.examples import Examples
@@ -29,13 +31,15 @@ def from_folder(folder: str | Path) -> Examples:
         DataError: if there is no image in a subfolder.
         OSError: if there is no such folder, or it cannot be read.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         paths = list_images(folder)
     except ValueError as error:
         raise DataError(str(error)) from error
     inside = [
-        (path, parts[0]) for path in paths if len(parts := path.relative_to(folder).parts) > 1
+        (path, plain_label(parts[0]))
+        for path in paths
+        if len(parts := path.relative_to(folder).parts) > 1
     ]
     if not inside:
         raise DataError(
@@ -78,6 +82,7 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
         DataError: if the table or what it describes cannot be used, or has fewer than two classes.
         OSError: if a file or folder cannot be read.
     """
+    relative_to = user_path(relative_to)
     named = [name for name in _SOURCES if name in data]
     if len(named) != 1:
         raise DataError(
@@ -106,7 +111,7 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
         elif not isinstance(value, str) or not value or "\0" in value:
             raise DataError(f"[data] {key} must be a text, and not empty, got {value!r}.")
         elif key in paths:
-            settings[key] = Path(relative_to, value).expanduser()
+            settings[key] = relative_to / user_path(value)
     if source == "gldv2" and "images" not in data:
         raise DataError("[data] gldv2 also needs images, the folder with the tree of images.")
     examples = read(settings.pop(source), **settings)

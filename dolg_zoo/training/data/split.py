@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.training.data.examples import Examples
 
@@ -80,6 +81,8 @@ def _drawn(examples: Examples, share: float, rng: np.random.Generator) -> np.nda
 
 def _named(examples: Examples, classes: Sequence[str]) -> np.ndarray:
     numbers = {name: number for number, name in enumerate(examples.class_names)}
+    # as the classes' own names are read
+    classes = [name if name in numbers else plain_label(str(name)) for name in classes]
     for name in classes:
         if name not in numbers:
             names = examples.class_names[:10000]

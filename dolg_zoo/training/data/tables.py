@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import rows, stays_inside
+from dolg_zoo._util.csv_lists import checked, path_in, rows, stays_inside
+from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.evaluation.gldv2.lists import read_landmarks
 from dolg_zoo.training.data.examples import Examples
@@ -28,14 +29,15 @@ def from_csv(
             link that leads out of it is refused. A few are looked for, the others when they are
             needed.
         columns: names of the two columns with the path and the label of an image. A label is any
-            text; the classes are in the order of their names. Other columns are ignored.
+            text, compared as `plain_label` has it; the classes are in the order of their names.
+            Other columns are ignored.
 
     Raises:
         DataError: if something is wrong with the file; the message names the line. Or if none of
             the images looked for exists.
         OSError: if the file cannot be read.
     """
-    folder = Path(path).parent if images is None else Path(images)
+    folder = user_path(path).parent if images is None else user_path(images)
     is_inside = stays_inside(folder)
     first_line: dict[str, int] = {}
     labels: list[str] = []
@@ -43,7 +45,7 @@ def from_csv(
     for line, row in rows(path, columns, hint=hint):
         where = f"{path}, line {line}"
         image, label = (row[column] for column in columns)
-        image = os.path.normpath(image)
+        image = path_in(folder, image)
         if not is_inside(Path(image)):
             raise DataError(
                 f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
@@ -53,7 +55,7 @@ def from_csv(
             raise DataError(
                 f"{where}: {image!r} is in line {first_line[image]} already; remove one."
             )
-        labels.append(label)
+        labels.append(checked(plain_label(label), columns[1], where))
     if not labels:
         raise DataError(f"{path} lists no images below its header.")
     names, numbers = np.unique(np.array(labels, object), return_inverse=True)
@@ -81,7 +83,7 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
     """
     numbers, landmarks = read_landmarks(path, "For a CSV file of your own use csv = …")
     names, classes = np.unique(landmarks, return_inverse=True)
-    sources = _Tree(Path(images), numbers)
+    sources = _Tree(user_path(images), numbers)
     _look_for_some(sources, images)
     return Examples(sources, classes, tuple(map(str, names)))
 

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -5,6 +6,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from PIL import Image
 from plain_embedder import PlainEmbedder, environment
 
 from dolg_zoo import DOLG
-from dolg_zoo.preprocessing import load_image
-from dolg_zoo.retrieval import DescriptorStore, StoreError, extract
+from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.errors import BadImagesError
+from dolg_zoo.preprocessing import Crop, load_image
+from dolg_zoo.retrieval import DescriptorStore, Index, StoreError, extract
 from dolg_zoo.retrieval.extraction import extract as extraction
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
@@ -328,3 +333,95 @@ def test_the_command_takes_a_pattern_and_goes_on(model, photos, out, monkeypatch
     assert (second["images"], second["embedded"], second["from_before"]) == (4, 0, 4)
     assert second["dtype"] == "float16" and second["skipped"][0]["name"] == "bad.png"
     assert sorted(by_id(out)) == NAMES
+
+
+def test_paths_may_begin_at_the_home_folder(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    model, names = PlainEmbedder(), ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
+    expected = model.embed(photos)
+    np.testing.assert_array_equal(model.embed("~/photos"), expected)
+    np.testing.assert_array_equal(model.embed("~/photos/coffee.png"), expected[1:2])
+    np.testing.assert_array_equal(model.embed([Path("~/photos/coffee.png")]), expected[1:2])
+    index = Index.build(model, "~/photos")
+    assert index.names == names
+    for kind in ("~/photos.index", "~/photos.npz"):
+        index.save(kind)
+        assert Path(kind.replace("~", str(tmp_path))).exists()
+        loaded = Index.load(kind, model, "~/photos")
+        assert loaded.search(Crop("~/photos/coffee.png", (0, 0, 160, 160)))[0].path.is_file()
+    for source in ("~/photos", "~/photos/**/*.png"):
+        assert extract(model, source, "~/store").store.folder == tmp_path / "store"
+    assert Index.from_store("~/store", model, "~/photos").search("~/photos/rocket.png", k=1)
+    assert list(tmp_path.glob("**/~*")) == []
+
+
+def opened(path):
+    """The image of a file in every way that is neither a path nor an array."""
+    data = path.read_bytes()
+    written = io.BytesIO()
+    written.write(data)
+    temporary = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    temporary.write(data)
+    files = [written, temporary, path.open("rb"), path.open("rb", buffering=0)]
+    return [data, bytearray(data), memoryview(data), io.BytesIO(data), *files]
+
+
+def test_bytes_and_open_files_are_images_wherever_one_is_taken(photos):
+    model, path = PlainEmbedder(), photos / "coffee.png"
+    (expected,) = model.embed(path)
+    index = Index.build(model, photos)
+    for image in opened(path):
+        np.testing.assert_array_equal(model.embed(image), expected[None])
+        np.testing.assert_array_equal(model.embed([image, image]), [expected] * 2)
+        assert next(row for _, row in model.embed_each([image])).tolist() == expected.tolist()
+        assert next(ImageEmbedder.embed_each(model, image))[1].tolist() == expected.tolist()
+        assert model.similarity(image, [path]).shape == (1, 1)
+        crop = Crop(image, (0, 0, 160, 160))
+        np.testing.assert_array_equal(model.embed(crop), expected[None])
+        for query in (image, crop):
+            found = index.search(query, k=1)
+            assert found[0].name == "coffee.png" and "<img" in found._repr_html_()
+            assert index.within(query, 0.999)[0].name == "coffee.png"
+            ((match,),) = index.search_each([query], k=1)
+            assert match.name == "coffee.png"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(None, 5, 10**5000, "no such file.jpg", "x" * 10**6, "a/" * 10**6, b"x" * 10**6),
+        *([10**5000], ["x" * 10**6], [b"x" * 10**6], [["x" * 10**6]], {"x" * 10**6: 1}),
+        io.StringIO("x" * 999),
+    ],
+    ids=lambda image: f"{type(image).__name__}",
+)
+def test_what_is_no_image_is_one_short_line(image, photos):
+    model = PlainEmbedder()
+    index = Index.build(model, photos)
+    calls = [lambda: model.embed(image), lambda: model.embed([image])]
+    calls += [lambda: list(model.embed_each([image])), lambda: index.search(image)]
+    for call in calls:
+        try:
+            found = call()
+        except (TypeError, ValueError, OSError) as error:
+            found = error
+        text = str(found[0][1] if isinstance(found, list) else found)
+        assert 10 < len(text) < 600 and text.count("\n") <= 2 and "x" * 81 not in text
+
+
+def test_a_closed_file_costs_no_other_image(photos):
+    model, closed = PlainEmbedder(), (photos / "coffee.png").open("rb")
+    closed.close()
+    with pytest.raises(BadImagesError, match="closed file") as caught:
+        model.embed([closed, photos / "coffee.png"])
+    assert caught.value.kept == [1]
+    bad, good = Index.build(model, photos).search_each([closed, photos / "coffee.png"])
+    assert "closed file" in str(bad) and good[0].name == "coffee.png"
+
+
+def test_a_file_that_is_opened_as_text_says_so(photos):
+    with (photos / "coffee.png").open("r", encoding="latin-1") as file:
+        for call in (PlainEmbedder().embed, load_image):
+            with pytest.raises(TypeError, match="opened in binary mode, open"):
+                call(file)

@@ -133,6 +133,15 @@ def test_a_list_may_say_the_ids(folder, kind):
 
 
 @kinds
+def test_blanks_around_ids_and_paths_and_the_form_of_accents_do_not_matter(folder, kind):
+    path = write_list(folder, kind, [["u\u0308 ", "b.jpg\u00a0"]], ("id", "image"))
+    assert read(open_source(path)) == [("\u00fc", b"b.jpg")]
+    path = write_list(folder, kind, [["x", "b.jpg"], ["x ", "a.png"]], ("id", "image"))
+    with pytest.raises(DataError, match="'x' is in"):
+        open_source(path)
+
+
+@kinds
 def test_a_lists_paths_may_be_relative_to_another_folder(folder, tmp_path, kind):
     path = write_list(tmp_path, kind, [["b.jpg"]])
     assert read(open_source(path, images=folder)) == [("b.jpg", b"b.jpg")]

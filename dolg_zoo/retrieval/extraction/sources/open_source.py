@@ -7,6 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
 from dolg_zoo.retrieval.extraction.sources.files import Files
@@ -39,15 +40,15 @@ def open_source(
         DataError: if it names no images, or a list is faulty; the message names the line.
         ValueError: if a folder has no image in it.
     """
-    path = Path(source)
+    path = user_path(source)
     if path.is_dir():
         names = [found.relative_to(path).as_posix() for found in list_images(path)]
         return Files(path, names, names)
     if path.suffix.lower() in LIST_SUFFIXES:
-        return read_list(path, Path(images) if images is not None else None, anywhere)
+        return read_list(path, user_path(images) if images is not None else None, anywhere)
     if images is not None or anywhere:
         raise DataError(f"{str(source)!r} is no list, and its images are where they are.")
-    base, found = _matches(str(source))
+    base, found = _matches(str(path))
     if not found:
         raise FileNotFoundError(f"there is no file or folder {str(source)!r} to take images from")
     shards = [name for name in found if name.lower().endswith(SHARD_ENDINGS)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.files import replacing, user_path
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
@@ -86,7 +86,7 @@ class DescriptorStore:
             OSError: if the folder cannot be created or written.
         """
         settings = Settings(model_id, model_name, dim, dtype, tuple(map(float, scales)))
-        folder = Path(folder)
+        folder = user_path(folder)
         if not (folder / MANIFEST).exists():
             # what starts with a dot is left by a process that was killed on its way
             if folder.is_dir() and any(entry.name[0] != "." for entry in folder.iterdir()):
@@ -110,7 +110,7 @@ class DescriptorStore:
             FileNotFoundError: if there is no store.
             StoreError: if `store.json` is not valid; the message says why.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
                 f"There is no store of descriptors in {str(folder)!r}: no file {MANIFEST}. `dolg"
