@@ -46,7 +46,8 @@ def load_image(
     """Return `source` as an upright 8-bit image in mode RGB.
 
     Of an animation the first frame is taken. Transparent pixels are laid over white, the colour
-    of the page on which cut-out pictures of products stand. Sixteen-bit values are scaled by
+    of the page on which cut-out pictures of products stand; an alpha of 0 everywhere, as some
+    programs leave it in 32-bit files, is ignored. Sixteen-bit values are scaled by
     1/257, so white stays white. 32-bit integers are taken for 16-bit values; floating-point
     values for the smallest of the ranges [0, 1], [0, 255] and [0, 65535] that holds them. Colour
     profiles are not applied. An EXIF orientation is, in every format that carries one.
@@ -224,6 +225,8 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
         image = _eight_bits_of_floats(image)
     if image.has_transparency_data:
         layer = image if image.mode == "RGBA" else image.convert("RGBA")
+        if layer.getextrema()[3] == (0, 0):  # nobody wrote the alpha: it does not hide a photograph
+            return layer.convert("RGB")
         image = Image.new("RGB", image.size, "white")
         image.paste(layer, mask=layer)
     return image.convert("RGB") if image.mode != "RGB" else image
