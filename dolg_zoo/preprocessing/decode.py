@@ -18,8 +18,20 @@ from PIL.JpegImagePlugin import JpegImageFile
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.crop import Crop
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""The raster formats that are read, by Pillow's names; an MPO is a JPEG followed by others.
+FORMATS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tiff",
+    "PPM": ".ppm",
+    "AVIF": ".avif",
+    "JPEG2000": ".jp2",
+}
+"""The raster formats that are read, by Pillow's names, and the ending of each one's file names.
+
+An MPO is a JPEG followed by others.
 
 The rest of what Pillow opens is left out: EPS calls a program, WMF the operating system, and
 formats without a signature of their own (TGA, for one) take text for a picture.
@@ -32,6 +44,9 @@ one GiB at the four bytes that Pillow spends on an RGB pixel."""
 MAX_BYTES = 2**30
 """The most bytes of a file that is opened: some of Pillow's decoders (WebP, AVIF) read all of it
 into memory before they look at it."""
+
+_PREFIX = 16
+"""Bytes at the beginning of a file, which tell its format."""
 
 _CALLERS_IMAGE = threading.Lock()
 
@@ -89,6 +104,17 @@ def load_image(
     # Raised out here the error has no context, whose frames would keep half-decoded images
     # alive for as long as a batch job keeps its list of errors.
     raise BadImageError(name, reason)
+
+
+def ending_of(file: str | Path) -> str:
+    """Return the ending that the name of an image file should have, by its content.
+
+    Raises:
+        ValueError: it is in none of the formats that are read.
+        OSError: it cannot be read.
+    """
+    with Path(file).open("rb") as opened:
+        return FORMATS[_format_of(opened.read(_PREFIX))]
 
 
 def name_of(source: object) -> str:
@@ -165,21 +191,26 @@ def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Im
 def _open(file: IO[bytes]) -> Image.Image:
     # Image.open would do, but for its check of the size, which cannot be set or silenced for one
     # call alone: the limit is a global of Pillow's, and the warning filters are one of Python's.
+    name = _format_of(file.read(_PREFIX))
+    file.seek(0)
+    # JPEG's factory would look for further pictures behind the first. The empty name keeps Pillow
+    # from mapping the file into memory, where it could shrink meanwhile.
+    open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else Image.OPEN[name][0]
+    return open_file(file, "")
+
+
+def _format_of(prefix: bytes) -> str:
+    """Return the format of a file that begins so."""
     Image.init()
-    prefix = file.read(16)
     for name in FORMATS:
         if name not in Image.OPEN:
             continue
-        factory, accepts = Image.OPEN[name]
+        _, accepts = Image.OPEN[name]
         answer = accepts is not None and accepts(prefix)
         if isinstance(answer, str):  # the reason why this build of Pillow cannot read it
             raise ValueError(answer)
         if answer:
-            file.seek(0)
-            # JPEG's factory would look for further pictures behind the first. The empty name
-            # keeps Pillow from mapping the file into memory, where it could shrink meanwhile.
-            open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else factory
-            return open_file(file, "")
+            return name
     raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
 
 

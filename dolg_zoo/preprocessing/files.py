@@ -9,7 +9,8 @@ from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
-    | {".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
     # photographs that cannot be read here: better named among the skipped than passed over
     | {".heic", ".heif", ".hif", ".jxl"}
 )

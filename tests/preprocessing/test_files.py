@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError, list_images, load_image
+from dolg_zoo.preprocessing.decode import FORMATS
 
 
 def touch(folder, *names):
@@ -30,6 +32,12 @@ def test_a_folder_may_be_given_as_text(tmp_path):
 def test_every_suffix_counts_in_upper_and_lower_case(tmp_path, suffix):
     expected = touch(tmp_path, f"a{suffix.upper()}", f"b{suffix}")
     assert list_images(tmp_path) == expected
+
+
+def test_every_suffix_that_pillow_knows_for_a_format_that_is_read_counts():
+    known = {end for end, fmt in Image.registered_extensions().items() if fmt in FORMATS}
+    assert known <= IMAGE_SUFFIXES
+    assert set(FORMATS.values()) <= IMAGE_SUFFIXES
 
 
 def test_other_files_do_not_count(tmp_path):
