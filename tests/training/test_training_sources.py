@@ -27,6 +27,15 @@ def test_a_subfolder_is_a_class(places):
     assert found == {("a/9.JPG", "a"), ("b/2.jpg", "b"), ("b/deep/er/1.png", "b")}
 
 
+@pytest.mark.parametrize("aside", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"])
+def test_a_folder_of_the_system_is_no_class_and_in_no_class(places, aside):
+    for name in (f"{aside}/1.jpg", f"a/{aside}/1.jpg"):
+        (places / name).parent.mkdir()
+        (places / name).touch()
+    examples = from_folder(places)
+    assert examples.class_names == ("a", "b") and len(examples) == 3
+
+
 def test_the_order_is_that_of_the_paths(places):
     sources = list(from_folder(places).sources)
     assert sources == sorted(sources)
