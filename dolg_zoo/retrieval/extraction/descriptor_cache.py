@@ -140,11 +140,13 @@ class _Cache:
             some = ids[start : start + ROWS]
             yield some, np.stack([self._unwritten[id] for id in some])
 
-    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
+    def append(
+        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+    ) -> None:
         rows = dict(zip(ids, descriptors, strict=True))
         while self._store is not None and rows and not self._unwritten:
             try:
-                self._store.append([*rows], np.stack([*rows.values()]))
+                self._store.append([*rows], np.stack([*rows.values()]), images)
                 return
             except (StoreError, OSError) as error:
                 # another process has just added some of them; or the disk is full, for instance
