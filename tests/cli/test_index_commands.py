@@ -75,6 +75,22 @@ def test_an_update_follows_the_folder_and_keeps_metadata(
     assert "renamed.png" in names_of(found) and "rocket.png" not in names_of(found)
 
 
+def test_an_update_after_the_folder_was_renamed_embeds_nothing_again(
+    dolg, photos, indexed, tmp_path, embedded_images
+):
+    renamed = photos.rename(tmp_path / "renamed")
+    Image.open(renamed / "rocket.png").rotate(90).save(renamed / "new.png")
+    embedded_images.clear()
+    done = dolg("index", renamed, "-o", indexed, "--update")
+    assert "5 images (1 added, 0 removed)" in done.out
+    assert str(photos) in done.err and str(renamed) in done.err
+    assert embedded_images == ["new.png"]
+    embedded_images.clear()
+    moved = (tmp_path / "disk").mkdir() or renamed.rename(tmp_path / "disk" / "photos")
+    assert dolg("dedupe", moved).code == 0
+    assert embedded_images == []
+
+
 def test_images_are_removed_by_name(dolg, photos, indexed):
     done = dolg("index", "-o", indexed, "--remove", "rocket.png", "--remove", "far/chelsea.png")
     assert done.code == 0 and "2 images (0 added, 2 removed)" in done.out

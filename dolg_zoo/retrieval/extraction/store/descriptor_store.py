@@ -127,6 +127,11 @@ class DescriptorStore:
         """The number of files that hold the descriptors."""
         return len(self._parts)
 
+    @property
+    def folders_of_images(self) -> set[str | None]:
+        """The folders that the ids are relative to; None where that was not recorded."""
+        return {part.images for part in self._parts}
+
     def append(
         self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
     ) -> None:
