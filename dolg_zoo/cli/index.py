@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -117,8 +116,6 @@ def index(
         added, removed = made.update(fresh)
         made.skipped, made.reused = fresh.skipped, fresh.reused
         if images or not is_store:
-            if not os.path.lexists(made.folder):
-                note(f"the images were in {shown(made.folder)}, and are in {shown(fresh.folder)}")
             made.folder = fresh.folder
     else:
         sample = None if is_store or source is None else partial(list_images, source)

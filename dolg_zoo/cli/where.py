@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import note
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval import Index, Match
 
 
 def check_where(where: Path, scales: object, images: Path | None) -> None:
@@ -70,3 +72,19 @@ def open_index(
         made_with = read_folder(folder)[0].get("model_name")
         preset = made_with if made_with in preset_names() else None
     return Index.load(folder, load_embedder(preset, runtime, precision), images)
+
+
+def tell_missing(matches: Sequence[Match], where: Path) -> None:
+    """Say how many of the images found are no longer there, and what to do about it."""
+    if missing := [match for match in matches if not match.path.exists()]:
+        note(
+            f"{len(missing)} of the images found are missing, such as {str(missing[0].path)!r}."
+            f" `dolg index DIR -o {where} --update` takes them out. If the images have moved,"
+            " --images DIR says where they are."
+        )
+
+
+def line_of(match: Match) -> str:
+    """Return the score and the name of an image that was found, and whether it is missing."""
+    missing = "" if match.path.exists() else "  (missing)"
+    return f"{match.score:6.3f}  {shown(match.name)}{missing}"
