@@ -55,6 +55,10 @@ ImageSource = str | Path | Image.Image | np.ndarray | Crop
 """An image: a path, a PIL image, an array (height, width, 3) or a part of one of these."""
 
 
+class _TooLargeError(ValueError):
+    pass
+
+
 def load_image(
     source: str | Path | bytes | Image.Image | np.ndarray | Crop, *, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
@@ -65,7 +69,8 @@ def load_image(
     programs leave it in 32-bit files, is ignored. Sixteen-bit values are scaled by
     1/257, so white stays white. 32-bit integers are taken for 16-bit values; floating-point
     values for the smallest of the ranges [0, 1], [0, 255] and [0, 65535] that holds them. Colour
-    profiles are not applied. An EXIF orientation is, in every format that carries one.
+    profiles are not applied, and what a PNG holds besides its pixels may be too long or damaged. An
+    EXIF orientation is, in every format that carries one.
 
     Args:
         source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), the
@@ -183,6 +188,51 @@ def _from_file(path: Path, max_pixels: int, may_shrink: bool) -> Image.Image:
 
 
 def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
+    try:
+        return _decoded(file, max_pixels, may_shrink)
+    except (_TooLargeError, MemoryError):
+        raise
+    except Exception:  # perhaps over a text or a colour profile that Pillow finds too long
+        for kept in (_SAY_HOW_TO_SHOW, _TRANSPARENT):
+            if (shorter := _png_without_texts(file, kept)) is not None:
+                try:
+                    return _decoded(shorter, max_pixels, may_shrink)
+                except _TooLargeError:
+                    raise
+                except Exception:  # what Pillow says of the whole file counts
+                    continue
+        raise
+
+
+def _png_without_texts(file: IO[bytes], kept: tuple[bytes, ...]) -> IO[bytes] | None:
+    """Return a PNG without what is not pixels, such as texts, colour profiles and dates.
+
+    Args:
+        file: the file.
+        kept: beginnings of chunks, from their type on, that stay all the same.
+
+    Returns:
+        None if it is no PNG, or there is nothing to leave out.
+    """
+    file.seek(0)
+    if (signature := file.read(len(_PNG))) != _PNG:
+        return None
+    shorter = BytesIO()
+    shorter.write(signature)
+    left_out = False
+    while len(head := file.read(8)) == 8:
+        rest = int.from_bytes(head[:4], "big") + 4  # with the checksum
+        beginning = head[4:] + file.read(min(rest, 32))
+        if head[4:5].islower() and not beginning.startswith(kept):
+            left_out = True
+            file.seek(rest - len(beginning) + 4, os.SEEK_CUR)
+        else:
+            shorter.write(head[:4] + beginning + file.read(rest - len(beginning) + 4))
+    shorter.seek(0)
+    return shorter if left_out else None
+
+
+def _decoded(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
     image = _open(file)
     _limit(image, max_pixels, may_shrink)
     return _to_rgb(image, owned=True)
@@ -220,14 +270,16 @@ def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:
         return
     too_large = f"{width} x {height} pixels are more than the limit of {max_pixels}"
     if not isinstance(image, JpegImageFile) or not may_shrink:
-        raise ValueError(too_large)
+        raise _TooLargeError(too_large)
     if _in_several_scans(image):
-        raise ValueError(f"{too_large}, and a JPEG in several scans takes all its memory at once")
+        raise _TooLargeError(
+            f"{too_large}, and a JPEG in several scans takes all its memory at once"
+        )
     for step in (2, 4, 8):
         if -(-width // step) * -(-height // step) <= max_pixels:
             image.draft(None, (width // step, height // step))
             return
-    raise ValueError(f"{too_large}, even at an eighth of its sides")
+    raise _TooLargeError(f"{too_large}, even at an eighth of its sides")
 
 
 def _in_several_scans(image: JpegImageFile) -> bool:
@@ -289,6 +341,15 @@ def _eight_bits_of_floats(image: Image.Image) -> Image.Image:
     white = next(white for white in (1, 255, 65535) if high <= white)
     return Image.fromarray(np.rint(values * np.float32(255 / white)).astype(np.uint8))
 
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TRANSPARENT = (b"tRNS",)
+_SAY_HOW_TO_SHOW = (
+    *_TRANSPARENT,
+    b"eXIf",
+    *(b"tEXtRaw profile type ", b"zTXtRaw profile type ", b"iTXtXML:com.adobe.xmp\0"),
+)
+"""Chunks of a PNG that say what is transparent, and which side is up."""
 
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262

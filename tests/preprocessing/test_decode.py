@@ -415,6 +415,55 @@ def test_a_damaged_exif_block_does_not_lose_the_pixels(pixels):
     assert np.array_equal(pixels(png(60, 40, 8, 2, rows, (b"eXIf", b"not EXIF at all"))), RGB)
 
 
+LONG = b"x" * 3_000_000
+BESIDE = {
+    "zTXt": (b"zTXt", b"Comment\0\0" + zlib.compress(LONG)),
+    "iTXt": (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG)),
+    "tEXt": (b"tEXt", b"Comment\0" + LONG * 25),
+    "iCCP": (b"iCCP", b"ICC profile\0\0" + zlib.compress(LONG)),
+    "pHYs": (b"pHYs", b"\0\0\0\1"),  # of nine bytes, four
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+@pytest.mark.parametrize("after_the_pixels", [False, True])
+def test_what_is_not_pixels_may_be_long_in_a_png_or_wrong(pixels, kind, after_the_pixels):
+    content = png(60, 40, 8, 2, [row.tobytes() for row in RGB])
+    at = -12 if after_the_pixels else 33  # before IEND, after IHDR
+    assert np.array_equal(pixels(content[:at] + png_chunk(*BESIDE[kind]) + content[at:]), RGB)
+
+
+def test_a_text_with_a_wrong_checksum_does_not_lose_the_pixels(pixels):
+    chunk = png_chunk(b"tEXt", b"Comment\0hello")[:-1] + b"?"
+    content = png(60, 40, 8, 2, [row.tobytes() for row in RGB])
+    assert np.array_equal(pixels(content[:33] + chunk + content[33:]), RGB)
+
+
+def test_a_long_text_leaves_transparency_and_orientation_as_they_are(pixels):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    image.putpalette([10, 20, 30, 200, 100, 50, 0, 0, 0])
+    content = encoded(image, "PNG", transparency=1, exif=exif_of(6))
+    expected = [[[10, 20, 30]], [[255, 255, 255]], [[0, 0, 0]]]
+    assert pixels(content).tolist() == expected
+    for kind in ("zTXt", "iCCP"):
+        long = content[:33] + png_chunk(*BESIDE[kind]) + content[33:]
+        assert pixels(long).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP"])
+def test_a_text_is_no_way_round_the_limit_of_pixels(pixels, kind):
+    with pytest.raises(BadImageError, match="60 x 40 pixels are more than the limit of 2399"):
+        pixels(png(60, 40, 8, 2, [b""], BESIDE["pHYs"], BESIDE[kind]), max_pixels=2399)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "WEBP", "TIFF", "AVIF"])
+def test_what_is_not_pixels_may_be_long_in_other_formats(pixels, fmt):
+    if fmt == "AVIF" and not features.check("avif"):
+        pytest.skip("this build of Pillow has no AVIF")
+    image = Image.fromarray(SMOOTH)
+    assert np.array_equal(pixels(image, fmt, icc_profile=LONG), pixels(image, fmt))
+
+
 # More than one frame
 
 
