@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from dolg_zoo.errors import DataError
 
@@ -100,6 +101,26 @@ def checked(value: str, column: str, where: str) -> str:
     if fault:
         raise DataError(f"{where}: {column} {fault}: {value[:80]!r}; correct or remove the line.")
     return value
+
+
+def image_path(text: str, folder: Path, where: str) -> str:
+    r"""Return the normalised path of an image in a list.
+
+    Backslashes separate folders, as Windows writes them (`a\1.jpg`), unless they are in the name of
+    a file that is there.
+
+    Raises:
+        DataError: if it is on a drive of Windows, and this is another system.
+    """
+    if os.sep == "/" and not os.path.lexists(folder / text):
+        windows = PureWindowsPath(text)
+        if windows.drive and windows.root:
+            raise DataError(
+                f"{where}: {text!r} is a path on a Windows machine; write paths relative to the"
+                " folder of the images, such as 'a/1.jpg'."
+            )
+        text = text.replace("\\", "/")
+    return os.path.normpath(text)
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:

@@ -79,6 +79,16 @@ def test_a_table_with_a_csv_file(places):
     assert examples.class_names == ("x", "y")
 
 
+def test_a_table_with_a_csv_file_of_links(places, tmp_path):
+    (places / "link.jpg").symlink_to(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").touch()
+    (places / "my.csv").write_text("image,label\na/9.JPG,x\nlink.jpg,y\n")
+    table = {"csv": str(places / "my.csv")}
+    with pytest.raises(DataError, match="anywhere = true"):
+        load_examples(table)
+    assert len(load_examples({**table, "anywhere": True})) == 2
+
+
 def test_a_table_with_gldv2(tmp_path):
     image = tmp_path / "train/0/1/2/0123456789abcdef.jpg"
     image.parent.mkdir(parents=True)
@@ -105,6 +115,7 @@ def test_one_source_is_needed(table):
         ({"folder": ""}, "folder must be a text"),
         ({"csv": "a\0b"}, "csv must be a text"),
         ({"csv": "a", "columns": ["one"]}, r"two names, .*not \['one'\]"),
+        ({"csv": "a", "anywhere": "yes"}, "anywhere must be true or false, not 'yes'"),
         ({"csv": "a", "columns": "ab"}, "two names, .*not 'ab'"),
         ({"gldv2": "a"}, "gldv2 also needs images"),
     ],

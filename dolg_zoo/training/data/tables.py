@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import rows, stays_inside
+from dolg_zoo._util.csv_lists import image_path, rows, stays_inside
 from dolg_zoo.errors import DataError
 from dolg_zoo.evaluation.gldv2.lists import read_landmarks
 from dolg_zoo.training.data.examples import Examples
@@ -19,16 +18,18 @@ def from_csv(
     path: str | Path,
     images: str | Path | None = None,
     columns: Sequence[str] = ("image", "label"),
+    anywhere: bool = False,
 ) -> Examples:
     """Return the images that a CSV file with a header lists: UTF-8, with commas.
 
     Args:
         path: the CSV file.
-        images: the folder that its paths are relative to; None for the file's own. A path or a
-            link that leads out of it is refused. A few are looked for, the others when they are
-            needed.
+        images: the folder that its paths are relative to; None for the file's own. A few images
+            are looked for, the others when they are needed.
         columns: names of the two columns with the path and the label of an image. A label is any
             text; the classes are in the order of their names. Other columns are ignored.
+        anywhere: whether images may be outside of that folder, by absolute paths, `..` or links,
+            as those of DVC and git-annex.
 
     Raises:
         DataError: if something is wrong with the file; the message names the line. Or if none of
@@ -43,11 +44,12 @@ def from_csv(
     for line, row in rows(path, columns, hint=hint):
         where = f"{path}, line {line}"
         image, label = (row[column] for column in columns)
-        image = os.path.normpath(image)
-        if not is_inside(Path(image)):
+        image = image_path(image, folder, where)
+        if not anywhere and not is_inside(Path(image)):
             raise DataError(
-                f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
-                " that holds all images, and paths relative to it."
+                f"{where}: {image!r} leads out of the folder {str(folder)!r}. If you trust the"
+                " list, allow it with anywhere = true in [data] (anywhere=True); or name the"
+                " folder that its paths are relative to with images = …."
             )
         if first_line.setdefault(image, line) != line:
             raise DataError(

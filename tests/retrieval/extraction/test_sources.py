@@ -143,6 +143,22 @@ def test_a_list_gives_its_images_in_its_order(folder, kind):
 
 
 @kinds
+def test_a_list_made_on_windows_is_read(folder, kind):
+    path = write_list(folder, kind, [["far\\c.JPG"], [".\\b.jpg"]])
+    assert read(open_source(path)) == [("far/c.JPG", b"far/c.JPG"), ("b.jpg", b"b.jpg")]
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("D:\\photos\\b.jpg", "a Windows machine"), ("far\\..\\..\\b.jpg", "leads out of the folder")],
+)
+def test_a_path_of_another_machine_is_refused(folder, kind, name, message):
+    with pytest.raises(DataError, match=rf"(line|row) \d: .*{message}"):
+        open_source(write_list(folder, kind, [[name]]))
+
+
+@kinds
 def test_a_list_may_say_the_ids(folder, kind):
     path = write_list(folder, kind, [["x", "b.jpg"], ["y", "b.jpg"]], ("id", "image"))
     assert read(open_source(path)) == [("x", b"b.jpg"), ("y", b"b.jpg")]
