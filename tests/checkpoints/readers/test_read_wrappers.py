@@ -17,10 +17,53 @@ def names(read, handmade):
     return lambda items: list(read(handmade.torch_zip(handmade.mapping(items))))
 
 
-@pytest.mark.parametrize("wrapper", ["model_state", "state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["model_state", "model_state_dict", "state_dict", "model"])
 def test_the_model_is_found_beside_other_things(names, handmade, one, wrapper):
     inner = handmade.mapping({"b": one, "a": one})
     assert names({"epoch": b"K\x03", "ema": one, wrapper: inner}) == ["b", "a"]
+
+
+@pytest.mark.parametrize("other", ["state_dict_ema", "model_ema", "ema"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_which_of_several_state_dicts_is_taken_is_said(names, handmade, one, caplog, other, prefix):
+    whole = {
+        other: handmade.mapping({f"{prefix}a": one, f"{prefix}b": one}),
+        "state_dict": handmade.mapping({"a": one}),
+    }
+    assert names(whole) == ["a"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"'state_dict' is taken, and not '{other}'" in record.getMessage()
+
+
+def test_nothing_is_said_of_other_tensors_beside_the_one_state_dict(names, handmade, one, caplog):
+    scores = handmade.mapping({"best_score": one})
+    assert names({"state_dict": handmade.mapping({"a": one}), "callbacks": scores}) == ["a"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("value", [b"N", b"}"])
+def test_the_extra_state_of_a_module_is_dropped(names, handmade, one, value):
+    inner = {"module.a": one, "module.head._extra_state": value, "_extra_state": value}
+    assert names({"state_dict": handmade.mapping(inner)}) == ["a"]
+    assert names(inner) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (["n_averaged", "module.a", "module.b"], ["a", "b"]),
+        (["module.a", "module.b", "n_averaged"], ["a", "b"]),
+        (["_orig_mod.n_averaged", "_orig_mod.module._orig_mod.a"], ["a"]),
+        (["n_averaged", "module.module.model.a"], ["a"]),
+        (["n_averaged", "a"], ["n_averaged", "a"]),
+        (["n_averaged"], ["n_averaged"]),
+    ],
+)
+def test_the_count_of_an_averaged_model_is_dropped(names, handmade, one, given, expected):
+    assert names(dict.fromkeys(given, one)) == expected
+    inner = handmade.mapping(dict.fromkeys(given, one))
+    assert names({"model_state_dict": inner}) == expected
 
 
 def test_a_wrapper_without_tensors_is_passed_by(names, handmade, one):
@@ -52,7 +95,7 @@ def test_prefixes_that_all_names_have_are_dropped(names, one, given, expected):
 
 def test_an_unknown_wrapper_is_named(refusal, handmade, one):
     data = handmade.mapping({"epoch": b"K\x05", "net": handmade.mapping({"a": one})})
-    assert "under model_state, state_dict, model, but 'epoch', 'net'" in refusal(
+    assert "under model_state, model_state_dict, state_dict, model, but 'epoch', 'net'" in refusal(
         handmade.torch_zip(data)
     )
 
