@@ -308,7 +308,7 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
         image = _eight_bits_of_floats(image)
     if image.has_transparency_data:
         layer = image if image.mode == "RGBA" else image.convert("RGBA")
-        if layer.getextrema()[3] == (0, 0):  # nobody wrote the alpha: it does not hide a photograph
+        if layer.getchannel("A").getextrema() == (0, 0):  # nobody wrote it; it hides nothing
             return layer.convert("RGB")
         image = Image.new("RGB", image.size, "white")
         image.paste(layer, mask=layer)

@@ -29,6 +29,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     The prefixes `module.`, `_orig_mod.` and `model.` are dropped where every name has them, and so
     is what `torch.optim.swa_utils.AveragedModel` adds.
 
+    What lies beside the state dict, such as settings or an optimizer, may be of any class: it is
+    passed over, and nothing of it is run. Inside, only tensors are taken.
+
     Beside the mapped file, reading takes no more memory than 2.2 times the file's size and 256 MiB,
     whatever the file holds.
 

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.pickle_instructions import Opaque, asks_for
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -26,6 +27,8 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         checkpoint: the content of the file.
         kind: the type that stands for a tensor in it.
     """
+    if isinstance(checkpoint, Opaque):
+        raise asks_for(checkpoint)
     if not isinstance(checkpoint, dict):
         raise UnsupportedError(f"holds {shown(checkpoint)} instead of a state dict")
     for name in _WRAPPERS:
@@ -35,6 +38,9 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
             checkpoint = inner
             break
     if checkpoint and not any(isinstance(value, kind) for value in checkpoint.values()):
+        for value in checkpoint.values():
+            if isinstance(value, Opaque):
+                raise asks_for(value)
         names = ", ".join(shown(name) for name in list(checkpoint)[:8])
         raise UnsupportedError(
             f"holds no tensors by themselves or under {', '.join(_WRAPPERS)}, but {names}"
@@ -45,6 +51,8 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         if name not in _NOT_TENSORS and (isinstance(value, kind) or not _is_extra_state(name))
     }
     for name, value in tensors.items():
+        if isinstance(value, Opaque):
+            raise asks_for(value)
         if not isinstance(name, str) or not isinstance(value, kind):
             raise UnsupportedError(
                 f"has {shown(value)} instead of a tensor under {shown(name)} in its state dict"
@@ -54,8 +62,8 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
     if len(tensors) > _MAX_TENSORS:
         raise DamagedError(f"holds {len(tensors):,} tensors, more than any model has")
     tensors = _without_prefixes(tensors)
-    names = tensors.keys() - {_COUNT_OF_AVERAGED}
-    if len(names) < len(tensors) and names and all(name.startswith("module.") for name in names):
+    others = tensors.keys() - {_COUNT_OF_AVERAGED}
+    if len(others) < len(tensors) and others and all(n.startswith("module.") for n in others):
         del tensors[_COUNT_OF_AVERAGED]
         tensors = _without_prefixes(tensors)
     return tensors

@@ -1,6 +1,14 @@
 """Where the state dict is in a checkpoint, and what its names lose."""
 
+import argparse
+import datetime
+import pickle
+import re
 import struct
+from collections import defaultdict
+from fractions import Fraction
+from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -112,6 +120,87 @@ def test_an_entry_that_is_no_tensor_is_named(refusal, handmade, one, value, show
     inner = handmade.mapping({"a": one, "bn.extra": value})
     data = handmade.torch_zip(handmade.mapping({"state_dict": inner}))
     assert f"{shown} instead of a tensor under 'bn.extra'" in refusal(data)
+
+
+class Settings:
+    """A class of the file's author."""
+
+    def __init__(self):
+        self.rate = 0.1
+
+
+class Named(dict):
+    pass
+
+
+class Numbers(list):
+    pass
+
+
+BESIDE = {
+    "NumPy scalar": np.float64(0.5),
+    "NumPy array": np.arange(3),
+    "namespace": argparse.Namespace(lr=0.1, path=PurePosixPath("a")),
+    "defaultdict": defaultdict(list, a=[1]),
+    "path": PurePosixPath("runs/1"),
+    "class": Settings,
+    "instance": Settings(),
+    "subclass of dict": Named(a=1),
+    "subclass of list": Numbers([1, 2]),
+    "enum": re.IGNORECASE,
+    "date": datetime.date(2024, 5, 6),
+    "function": partial(print, 1),
+    "fraction": Fraction(1, 3),
+}
+
+
+@pytest.mark.parametrize("format", ["zip", "stream"])
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("value", BESIDE.values(), ids=BESIDE)
+def test_what_lies_beside_the_weights_does_not_lose_them(
+    read, handmade, one, value, protocol, format
+):
+    begin = {2: 2, 4: 11}[protocol]  # the protocol and, in 4, the size of the frame
+    other = pickle.dumps({"deep": [value, {"x": (value,)}]}, protocol)[begin:-1]
+    whole = handmade.mapping({"args": other, "state_dict": handmade.mapping({"a": one})})
+    pack = {"zip": handmade.torch_zip, "stream": handmade.torch_stream}[format]
+    found = read(pack(whole))
+    np.testing.assert_array_equal(found["a"], handmade.FLOATS.reshape(2, 3))
+    assert list(found) == ["a"]
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_lies_beside_the_weights_of_paddle_does_not_lose_them(read, handmade, protocol):
+    whole = {"state_dict": {"a": handmade.FLOATS}, "lr": np.float64(0.5), "args": Settings()}
+    np.testing.assert_array_equal(read(handmade.paddle(whole, protocol))["a"], handmade.FLOATS)
+
+
+def test_a_command_beside_the_weights_is_not_run(read, handmade, one, tmp_path):
+    marker = tmp_path / "marker"
+    command = handmade.call(handmade.name("os", "system"), handmade.text(f"touch {marker}"))
+    made = handmade.name("subprocess", "Popen") + handmade.row(handmade.text("x")) + b"\x81"
+    filled = made + b"}" + handmade.text("a") + command + b"sb"
+    whole = {"x": command, "y": filled, "state_dict": handmade.mapping({"a": one})}
+    assert list(read(handmade.torch_zip(handmade.mapping(whole)))) == ["a"]
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("where", ["value", "wrapper", "parameter", "storage"])
+def test_what_cannot_be_known_without_running_it_is_refused_among_the_weights(
+    refusal, handmade, one, where
+):
+    made = handmade.call(handmade.name("os", "system"), handmade.text("x"))
+    inner = {
+        "value": handmade.mapping({"a": one, "b": made}),
+        "wrapper": made,
+        "parameter": handmade.mapping({"a": one, "b": handmade.name("os", "system")}),
+        "storage": handmade.mapping(
+            {"a": handmade.tensor(handmade.storage("0", "system", module="os"))}
+        ),
+    }
+    whole = handmade.mapping({"epoch": b"K\x03", "state_dict": inner[where]})
+    message = refusal(handmade.torch_zip(whole))
+    assert "os.system" in message and "Nothing was run" in message
 
 
 def test_a_checkpoint_has_65536_tensors_at_most(refusal, handmade, one):
