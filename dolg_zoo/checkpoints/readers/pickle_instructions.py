@@ -194,7 +194,7 @@ def _build(machine: Machine) -> None:
 
 def _push_persistent(machine: Machine) -> None:
     if machine.persistent is None:
-        raise RefusedError("refers to data outside of it by a persistent id")
+        raise RefusedError("asks for data outside of it by a persistent id")
     machine.push(machine.persistent(machine.pop()))
 
 
