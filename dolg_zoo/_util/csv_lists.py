@@ -6,7 +6,7 @@ import csv
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
@@ -106,14 +106,26 @@ def checked(value: str, column: str, where: str) -> str:
     return value
 
 
-def path_in(folder: Path, value: str) -> str:
-    """Return the normalised path that a list gives, relative to the folder.
+def image_path(text: str, folder: Path, where: str) -> str:
+    r"""Return the normalised path of an image in a list.
 
-    Blanks around it belong to it only if there is such a file.
+    Blanks around it belong to it only if there is such a file. Backslashes separate folders, as
+    Windows writes them (`a\1.jpg`), unless they are in the name of a file that is there.
+
+    Raises:
+        DataError: if it is on a drive of Windows, and this is another system.
     """
-    path = os.path.normpath(value)
-    stripped = os.path.normpath(value.strip())
-    return path if path == stripped or os.path.lexists(folder / path) else stripped
+    if not os.path.lexists(folder / text):
+        text = text.strip()
+    if os.sep == "/" and not os.path.lexists(folder / text):
+        windows = PureWindowsPath(text)
+        if windows.drive and windows.root:
+            raise DataError(
+                f"{where}: {text!r} is a path on a Windows machine; write paths relative to the"
+                " folder of the images, such as 'a/1.jpg'."
+            )
+        text = text.replace("\\", "/")
+    return os.path.normpath(text)
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:

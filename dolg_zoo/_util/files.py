@@ -19,6 +19,14 @@ from typing import IO
 DAY_S = 24 * 60 * 60
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
+FILE_ENDINGS = frozenset(
+    {".npy", ".npz", ".parquet", ".feather", ".arrow", ".csv", ".tsv", ".json", ".jsonl", ".txt"}
+    | {".pkl", ".pickle", ".mat", ".faiss", ".db", ".sqlite", ".xlsx", ".toml", ".yaml"}
+    | {".keras", ".h5", ".hdf5", ".pt", ".pth", ".ckpt", ".safetensors", ".pdparams", ".pb"}
+    | {".onnx", ".tflite", ".xml", ".tar", ".tgz", ".gz", ".zip", ".png", ".jpg", ".jpeg", ".svg"}
+)
+"""Endings, in lower case, of names that nobody gives to a folder."""
+
 _UNFINISHED = re.compile(r"\.dolg-[0-9a-f]+-[0-9a-f]{8}\.tmp")
 _cleaned: set[Path] = set()
 
@@ -158,6 +166,20 @@ def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink()
+
+
+def check_folder_name(path: str | Path, advice: str) -> None:
+    """Raise ValueError if a folder would be made under a name that ends as a file's.
+
+    Args:
+        path: the folder; one that is there already may have any name.
+        advice: a sentence that says what to write instead.
+    """
+    path = Path(path)
+    if path.suffix.lower() in FILE_ENDINGS and not path.is_dir():
+        raise ValueError(
+            f"A folder is written, and {str(path)!r} ends in {path.suffix} as a file does. {advice}"
+        )
 
 
 def is_special(path: str | Path) -> bool:

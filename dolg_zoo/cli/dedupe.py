@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
-from dolg_zoo.cli.where import check_where, open_where
+from dolg_zoo.cli.where import check_where, line_of, open_where, tell_missing
 
 
 def dedupe(
@@ -57,6 +56,7 @@ def dedupe(
                             "name": match.name,
                             "path": str(match.path),
                             "score": round(match.score, 6),
+                            "missing": not match.path.exists(),
                         }
                         for match in group
                     ]
@@ -69,10 +69,8 @@ def dedupe(
         more = sum(map(len, groups)) - len(groups)
         note(f"{len(index)} images, {len(groups)} groups: {more} could go")
         print(
-            "\n\n".join(
-                "\n".join(f"{match.score:6.3f}  {shown(match.name)}" for match in group)
-                for group in groups
-            ),
+            "\n\n".join("\n".join(line_of(match) for match in group) for group in groups),
             end="\n" if groups else "",
         )
+    tell_missing([match for group in groups for match in group], where)
     finish(index.skipped, strict)

@@ -76,13 +76,18 @@ def embed(
             show_default=False,
         ),
     ] = None,
+    moved: Annotated[
+        bool,
+        typer.Option("--moved", help="The images of OUT are the same, moved to another folder."),
+    ] = False,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Write the descriptors of images to a folder or a file.
 
     Images whose descriptors are in the folder OUT are skipped. So you can add images, and an
-    interrupted run continues when you start it again. The number of images is not limited.
+    interrupted run continues when you start it again. Two folders whose images have the same names
+    need an OUT each. The number of images is not limited.
 
     If OUT ends in .npz, or is a pipe such as /dev/stdout, one file is written at the end, and
     SOURCE must be a folder. With a pipe, messages go to standard error.
@@ -110,11 +115,11 @@ def embed(
 
     route = (runtime, precision)
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
-        for_folders = (dtype, images, anywhere, repair, engine, workers)
-        if for_folders != ("float32", None, False, False, "local", None):
+        for_folders = (dtype, images, anywhere, repair, engine, workers, moved)
+        if for_folders != ("float32", None, False, False, "local", None, False):
             raise typer.BadParameter(
-                "--dtype, --images, --anywhere, --repair, --engine and --workers are for a folder;"
-                " leave out .npz."
+                "--dtype, --images, --anywhere, --repair, --engine, --workers and --moved are for a"
+                " folder; leave out .npz."
             )
         skipped = _to_file(source, output, preset, scales, batch_size, as_json, route)
     else:
@@ -132,6 +137,7 @@ def embed(
                 "repair": repair,
                 "engine": engine,
                 "workers": workers,
+                "moved": moved,
             },
         )
     finish(skipped, strict)
@@ -191,12 +197,21 @@ def _to_store(
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> dict[str, str]:
-    from dolg_zoo.retrieval.extraction.extract import check_engine, extract
+    from dolg_zoo.retrieval.extraction.extract import (
+        check_engine,
+        check_folder_of_images,
+        check_store_name,
+        extract,
+    )
     from dolg_zoo.retrieval.extraction.sources import open_source
+    from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])
+    check_store_name(output)
     found = open_source(source, **listing)
+    if (output / "store.json").is_file() and not (options["moved"] or options["repair"]):
+        check_folder_of_images(DescriptorStore.open(output), found)
     if options["engine"] == "ray":
         from dolg_zoo.retrieval.extraction.ray_cluster import leave_gpus_to_workers
 

@@ -26,7 +26,7 @@ from dolg_zoo.cli.options import (
 )
 from dolg_zoo.cli.outputs import check_picture, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
-from dolg_zoo.cli.where import check_where, contents_of, open_where
+from dolg_zoo.cli.where import check_where, contents_of, line_of, open_where, tell_missing
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
@@ -169,7 +169,8 @@ def search(
             if len(queries) > 1:
                 print(shown(queries[number]))
             for rank, match in enumerate(matches, 1):
-                print(f"{rank:3}  {match.score:6.3f}  {shown(match.name)}")
+                print(f"{rank:3}  {line_of(match)}")
+    tell_missing([match for matches in found for match in matches], where)
     finish(skipped, strict)
 
 
@@ -223,6 +224,7 @@ def _as_list(matches: Sequence[Match]) -> list[dict[str, Any]]:
             "name": match.name,
             "path": str(match.path),
             "score": round(match.score, 6),
+            "missing": not match.path.exists(),
             **({"metadata": dict(match.metadata)} if match.metadata else {}),
         }
         for rank, match in enumerate(matches, 1)

@@ -76,6 +76,11 @@ def train(
     Recipes: gldv2, gldv2_subcenter, malaria_densenet, mnist,
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
+    from dolg_zoo._util.files import check_folder_name
+
+    check_folder_name(
+        out, "Leave the ending out; the preset, the curves and the checkpoints are several files."
+    )
     settings, relative_to = _config(config, data, preset, architecture, epochs)
     _check(settings, relative_to)
     if sys.stderr.isatty():

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from dolg_zoo.cli.model import load_embedder
+from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.reporting import note
 
 if TYPE_CHECKING:
-    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval import Index, Match
 
 
 def check_where(where: Path, scales: object, images: Path | None) -> None:
@@ -79,3 +81,19 @@ def contents_of(index: Index, where: Path) -> str:
     if is_index_folder(where):
         return f"{len(index)} images in the index"
     return f"{len(index)} images, {len(index) - index.reused} of them embedded now"
+
+
+def tell_missing(matches: Sequence[Match], where: Path) -> None:
+    """Say how many of the images found are no longer there, and what to do about it."""
+    if missing := [match for match in matches if not match.path.exists()]:
+        note(
+            f"{len(missing)} of the images found are missing, such as {str(missing[0].path)!r}."
+            f" `dolg index DIR -o {where} --update` takes them out. If the images have moved,"
+            " --images DIR says where they are."
+        )
+
+
+def line_of(match: Match) -> str:
+    """Return the score and the name of an image that was found, and whether it is missing."""
+    missing = "" if match.path.exists() else "  (missing)"
+    return f"{match.score:6.3f}  {shown(match.name)}{missing}"

@@ -47,12 +47,14 @@ def whiten(
       dolg whiten photos/ -o my-dolg --dim 256
       dolg search photos/ --query query.jpg --preset my-dolg
     """
+    from dolg_zoo._util.files import check_folder_name
     from dolg_zoo.preprocessing import list_images
 
     # to fail before the model is loaded
     list_images(folder)
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{str(output)!r} is a file; give the name of a folder to write.")
+    check_folder_name(output, "Leave the ending out; a preset is a folder of several files.")
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn
     from dolg_zoo.retrieval.whitening import check_can_whiten

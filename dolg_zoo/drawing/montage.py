@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -168,9 +168,12 @@ class _Cell:
     """One image of the page with what stands under it; the query's rank is None."""
 
     def __init__(self, picture: Picture, height: int, rank: int | None) -> None:
-        self.picture = picture
         self.rank = rank
-        self.thumbnail = _thumbnail(picture.image, height)
+        try:
+            self.thumbnail = _thumbnail(picture.image, height)
+        except BadImageError:  # nobody sees whether it is right
+            picture, self.thumbnail = replace(picture, relevant=None), _unreadable(height)
+        self.picture = picture
 
     def draw(
         self,
@@ -211,17 +214,18 @@ def _frame(
 
 
 def _thumbnail(image: ImageSource, height: int) -> Image.Image:
-    try:
-        full = load_image(image)
-    except BadImageError:
-        panel = Image.new("RGB", (height, height), PANEL)
-        ImageDraw.Draw(panel).text((height / 2, height / 2), "cannot be read", FAINT, _font(), "mm")
-        return panel
+    full = load_image(image)
     ratio = full.width / full.height
     width = round(height * min(max(ratio, NARROWEST), WIDEST))
     if NARROWEST <= ratio <= WIDEST:
         return full.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
     return ImageOps.pad(full, (width, height), color=PANEL)
+
+
+def _unreadable(height: int) -> Image.Image:
+    panel = Image.new("RGB", (height, height), PANEL)
+    ImageDraw.Draw(panel).text((height / 2, height / 2), "cannot be read", FAINT, _font(), "mm")
+    return panel
 
 
 @cache

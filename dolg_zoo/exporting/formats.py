@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dolg_zoo._util.files import user_path
+from dolg_zoo._util.files import FILE_ENDINGS, user_path
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.record import is_ours
 from dolg_zoo.preprocessing import ImageConverter
@@ -85,10 +85,11 @@ def plan_export(
 
 def _check_path(path: Path, format: str) -> None:
     suffix = FORMATS[format]
-    others = [known for known in FORMATS.values() if known and known != suffix]
-    if (suffix and path.suffix != suffix) or path.suffix in others:
+    if suffix != path.suffix and (suffix or path.suffix.lower() in FILE_ENDINGS):
         what = f"a file whose name ends in {suffix}" if suffix else "a folder"
-        raise ExportError(f"{format} is written to {what}, not to {str(path)!r}.")
+        of = next((name for name, known in FORMATS.items() if known == path.suffix != ""), None)
+        advice = f"; for that, --format {of} (format={of!r})" if of else ""
+        raise ExportError(f"{format} is written to {what}, not to {str(path)!r}{advice}.")
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.resolve().parent)!r} to write into.")
     if path.exists() and not is_ours(path, format):

@@ -20,8 +20,20 @@ from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.crop import Crop
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""The raster formats that are read, by Pillow's names; an MPO is a JPEG followed by others.
+FORMATS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tiff",
+    "PPM": ".ppm",
+    "AVIF": ".avif",
+    "JPEG2000": ".jp2",
+}
+"""The raster formats that are read, by Pillow's names, and the ending of each one's file names.
+
+An MPO is a JPEG followed by others.
 
 The rest of what Pillow opens is left out: EPS calls a program, WMF the operating system, and
 formats without a signature of their own (TGA, for one) take text for a picture.
@@ -35,6 +47,9 @@ MAX_BYTES = 2**30
 """The most bytes of a file that is opened: some of Pillow's decoders (WebP, AVIF) read all of it
 into memory before they look at it."""
 
+_PREFIX = 16
+"""Bytes at the beginning of a file, which tell its format."""
+
 _CALLERS_IMAGE = threading.Lock()
 
 
@@ -43,14 +58,20 @@ ImageSource = str | Path | bytes | bytearray | memoryview | IOBase | Image.Image
 (height, width, 3) or a part of one of these."""
 
 
+class _TooLargeError(ValueError):
+    pass
+
+
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return `source` as an upright 8-bit image in mode RGB.
 
     Of an animation the first frame is taken. Transparent pixels are laid over white, the colour
-    of the page on which cut-out pictures of products stand. Sixteen-bit values are scaled by
+    of the page on which cut-out pictures of products stand; an alpha of 0 everywhere, as some
+    programs leave it in 32-bit files, is ignored. Sixteen-bit values are scaled by
     1/257, so white stays white. 32-bit integers are taken for 16-bit values; floating-point
     values for the smallest of the ranges [0, 1], [0, 255] and [0, 65535] that holds them. Colour
-    profiles are not applied. An EXIF orientation is, in every format that carries one.
+    profiles are not applied, and what a PNG holds besides its pixels may be too long or damaged. An
+    EXIF orientation is, in every format that carries one.
 
     Args:
         source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), the
@@ -142,6 +163,17 @@ def _is_file(source: object) -> bool:
     )
 
 
+def ending_of(file: str | Path) -> str:
+    """Return the ending that the name of an image file should have, by its content.
+
+    Raises:
+        ValueError: it is in none of the formats that are read.
+        OSError: it cannot be read.
+    """
+    with Path(file).open("rb") as opened:
+        return FORMATS[_format_of(opened.read(_PREFIX))]
+
+
 def name_of(source: object) -> str:
     """Return the name of an image for messages: its path, or its kind.
 
@@ -213,6 +245,51 @@ def _from_file(path: Path, max_pixels: int, may_shrink: bool) -> Image.Image:
 
 
 def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
+    try:
+        return _decoded(file, max_pixels, may_shrink)
+    except (_TooLargeError, MemoryError):
+        raise
+    except Exception:  # perhaps over a text or a colour profile that Pillow finds too long
+        for kept in (_SAY_HOW_TO_SHOW, _TRANSPARENT):
+            if (shorter := _png_without_texts(file, kept)) is not None:
+                try:
+                    return _decoded(shorter, max_pixels, may_shrink)
+                except _TooLargeError:
+                    raise
+                except Exception:  # what Pillow says of the whole file counts
+                    continue
+        raise
+
+
+def _png_without_texts(file: IO[bytes], kept: tuple[bytes, ...]) -> IO[bytes] | None:
+    """Return a PNG without what is not pixels, such as texts, colour profiles and dates.
+
+    Args:
+        file: the file.
+        kept: beginnings of chunks, from their type on, that stay all the same.
+
+    Returns:
+        None if it is no PNG, or there is nothing to leave out.
+    """
+    file.seek(0)
+    if (signature := file.read(len(_PNG))) != _PNG:
+        return None
+    shorter = BytesIO()
+    shorter.write(signature)
+    left_out = False
+    while len(head := file.read(8)) == 8:
+        rest = int.from_bytes(head[:4], "big") + 4  # with the checksum
+        beginning = head[4:] + file.read(min(rest, 32))
+        if head[4:5].islower() and not beginning.startswith(kept):
+            left_out = True
+            file.seek(rest - len(beginning) + 4, os.SEEK_CUR)
+        else:
+            shorter.write(head[:4] + beginning + file.read(rest - len(beginning) + 4))
+    shorter.seek(0)
+    return shorter if left_out else None
+
+
+def _decoded(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
     image = _open(file)
     _limit(image, max_pixels, may_shrink)
     return _to_rgb(image, owned=True)
@@ -221,21 +298,26 @@ def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Im
 def _open(file: IO[bytes]) -> Image.Image:
     # Image.open would do, but for its check of the size, which cannot be set or silenced for one
     # call alone: the limit is a global of Pillow's, and the warning filters are one of Python's.
+    name = _format_of(file.read(_PREFIX))
+    file.seek(0)
+    # JPEG's factory would look for further pictures behind the first. The empty name keeps Pillow
+    # from mapping the file into memory, where it could shrink meanwhile.
+    open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else Image.OPEN[name][0]
+    return open_file(file, "")
+
+
+def _format_of(prefix: bytes) -> str:
+    """Return the format of a file that begins so."""
     Image.init()
-    prefix = file.read(16)
     for name in FORMATS:
         if name not in Image.OPEN:
             continue
-        factory, accepts = Image.OPEN[name]
+        _, accepts = Image.OPEN[name]
         answer = accepts is not None and accepts(prefix)
         if isinstance(answer, str):  # the reason why this build of Pillow cannot read it
             raise ValueError(answer)
         if answer:
-            file.seek(0)
-            # JPEG's factory would look for further pictures behind the first. The empty name
-            # keeps Pillow from mapping the file into memory, where it could shrink meanwhile.
-            open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else factory
-            return open_file(file, "")
+            return name
     raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
 
 
@@ -245,14 +327,16 @@ def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:
         return
     too_large = f"{width} x {height} pixels are more than the limit of {max_pixels}"
     if not isinstance(image, JpegImageFile) or not may_shrink:
-        raise ValueError(too_large)
+        raise _TooLargeError(too_large)
     if _in_several_scans(image):
-        raise ValueError(f"{too_large}, and a JPEG in several scans takes all its memory at once")
+        raise _TooLargeError(
+            f"{too_large}, and a JPEG in several scans takes all its memory at once"
+        )
     for step in (2, 4, 8):
         if -(-width // step) * -(-height // step) <= max_pixels:
             image.draft(None, (width // step, height // step))
             return
-    raise ValueError(f"{too_large}, even at an eighth of its sides")
+    raise _TooLargeError(f"{too_large}, even at an eighth of its sides")
 
 
 def _in_several_scans(image: JpegImageFile) -> bool:
@@ -281,6 +365,8 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
         image = _eight_bits_of_floats(image)
     if image.has_transparency_data:
         layer = image if image.mode == "RGBA" else image.convert("RGBA")
+        if layer.getchannel("A").getextrema() == (0, 0):  # nobody wrote it; it hides nothing
+            return layer.convert("RGB")
         image = Image.new("RGB", image.size, "white")
         image.paste(layer, mask=layer)
     return image.convert("RGB") if image.mode != "RGB" else image
@@ -312,6 +398,15 @@ def _eight_bits_of_floats(image: Image.Image) -> Image.Image:
     white = next(white for white in (1, 255, 65535) if high <= white)
     return Image.fromarray(np.rint(values * np.float32(255 / white)).astype(np.uint8))
 
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TRANSPARENT = (b"tRNS",)
+_SAY_HOW_TO_SHOW = (
+    *_TRANSPARENT,
+    b"eXIf",
+    *(b"tEXtRaw profile type ", b"zTXtRaw profile type ", b"iTXtXML:com.adobe.xmp\0"),
+)
+"""Chunks of a PNG that say what is transparent, and which side is up."""
 
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262

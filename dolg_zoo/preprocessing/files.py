@@ -12,13 +12,26 @@ from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
-    | {".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
     # photographs that cannot be read here: better named among the skipped than passed over
     | {".heic", ".heif", ".hif", ".jxl"}
 )
 """Endings, in lower case, of the names that are taken for images."""
 
+SET_ASIDE = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "@tmp", "@__thumb", "@recycle", "@recently-snapshot"}  # NAS
+    | {"$recycle.bin", "recycler", "system volume information"}  # Windows
+    | {"__macosx", "network trash folder", "temporary items"}  # macOS, on disks of others
+)
+"""Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
+
 _log = logging.getLogger(__name__)
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether a system, and no user, put aside what is in a file or folder of this name."""
+    return name.startswith(".") or name.lower() in SET_ASIDE
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -26,10 +39,11 @@ def list_images(folder: str | Path) -> list[Path]:
 
     A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever
     it is: a link to nowhere is listed too, for `load_image` to refuse it in words. Files and
-    folders whose name starts with a dot are skipped: they are thumbnails, metadata and rubbish
-    bins. Links are followed, but each folder is listed once, under its own name where it has
-    one here, so links that lead in a circle do no harm. A folder below that cannot be read is
-    left out, with a warning in the log of this module that names it.
+    folders whose name starts with a dot are skipped, and so are those in `SET_ASIDE`, such as
+    `@eaDir` or `$RECYCLE.BIN`: they are thumbnails, metadata and rubbish bins. Links are followed,
+    but each folder is listed once, under its own name where it has one here, so links that lead in
+    a circle do no harm. A folder below that cannot be read is left out, with a warning in the log
+    of this module that names it.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -60,7 +74,7 @@ def list_images(folder: str | Path) -> list[Path]:
             _log.warning("left out, with any image in it: %r (%s)", str(here), error.strerror)
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_set_aside(entry.name):
                 continue
             path = here / entry.name
             is_image = path.suffix.lower() in IMAGE_SUFFIXES

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from dolg_zoo._util.files import replacing
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import Crop, load_image
+from dolg_zoo.preprocessing.decode import ending_of
 from dolg_zoo.retrieval import Ranking
 
 if TYPE_CHECKING:
@@ -179,11 +178,8 @@ def _keep(file: Path, folder: Path) -> str:
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
     load_image(file)  # all of it can be read
-    with Image.open(file) as image:
-        kind = str(image.format)
-        ending = {"JPEG": "jpg", "MPO": "jpg"}.get(kind, kind.lower())
     data = file.read_bytes()
-    name = f"{ADDED}/{hashlib.sha256(data).hexdigest()[:16]}.{ending}"
+    name = f"{ADDED}/{hashlib.sha256(data).hexdigest()[:16]}{ending_of(file)}"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as kept:

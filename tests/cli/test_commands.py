@@ -183,6 +183,22 @@ def test_embed_writes_what_its_help_says(dolg, photos, tmp_path, embedded_model)
     np.testing.assert_allclose(descriptors, embedded_model.embed(photos), atol=DESCRIPTOR)
 
 
+def test_embed_does_not_take_images_of_another_folder_for_known_ones(
+    dolg, photos, tmp_path, embedded_images
+):
+    for folder, name in (("a", "coffee.png"), ("b", "rocket.png")):
+        (tmp_path / folder).mkdir()
+        Image.open(photos / name).save(tmp_path / folder / "1.png")
+    assert dolg("embed", tmp_path / "a", "-o", tmp_path / "out").code == 0
+    assert "1 known from before" in dolg("embed", f"{tmp_path}/a/", "-o", tmp_path / "out").out
+    del embedded_images[:]
+    done = dolg("embed", f"{tmp_path}/b/*.png", "-o", tmp_path / "out")
+    assert done.code == 1 and done.out == "" and not embedded_images
+    assert f"'{tmp_path}/a'" in done.err and f"'{tmp_path}/b'" in done.err
+    done = dolg("embed", tmp_path / "b", "-o", tmp_path / "out", "--moved")
+    assert done.code == 0 and "1 known from before" in done.out
+
+
 def test_what_embed_wrote_can_be_searched(dolg, photos, tmp_path, embedded_model):
     assert dolg("embed", photos, "-o", tmp_path / "x.npz", "--scales", "0.5,1").code == 0
     index = Index.load(tmp_path / "x.npz", embedded_model, photos)
@@ -345,6 +361,38 @@ def outputs(photos, tmp_path):
         "search": lambda folder: ("search", folder, "--query", photos / "rocket.png"),
         "demo": lambda folder: ("demo", folder),
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("embed", "d.npy"),
+        ("embed", "d.parquet"),
+        ("embed", "d.CSV"),
+        ("embed", "d.NPZ"),
+        ("index", "d.npz"),
+        ("index", "d.faiss"),
+        ("whiten", "d.keras"),
+        ("train", "d.h5"),
+        ("export", "d.onnx"),
+        ("export", "d.h5"),
+    ],
+)
+def test_a_folder_is_not_written_under_a_name_of_a_file(
+    dolg, photos, tmp_path, command, name, embedded_images
+):
+    given = {"train": ["--data", photos], "export": []}.get(command, [photos])
+    done = dolg(command, *given, "-o", tmp_path / name)
+    assert done.code == 1 and done.out == "" and not embedded_images
+    assert f"{name}'" in done.err and "folder" in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_that_is_there_may_have_any_name(dolg, photos, tmp_path):
+    (tmp_path / "d.parquet").mkdir()
+    (tmp_path / "v1.2").mkdir()
+    for name in ("d.parquet", "v1.2", "v1.3"):
+        assert dolg("embed", photos, "-o", tmp_path / name).code == 0
 
 
 @pytest.mark.parametrize("command", ["embed", "search", "demo"])

@@ -75,6 +75,50 @@ def test_an_update_follows_the_folder_and_keeps_metadata(
     assert "renamed.png" in names_of(found) and "rocket.png" not in names_of(found)
 
 
+def test_an_update_after_the_folder_was_renamed_embeds_nothing_again(
+    dolg, photos, indexed, tmp_path, embedded_images
+):
+    renamed = photos.rename(tmp_path / "renamed")
+    Image.open(renamed / "rocket.png").rotate(90).save(renamed / "new.png")
+    embedded_images.clear()
+    done = dolg("index", renamed, "-o", indexed, "--update")
+    assert "5 images (1 added, 0 removed)" in done.out
+    assert embedded_images == ["new.png"]
+    embedded_images.clear()
+    moved = (tmp_path / "disk").mkdir() or renamed.rename(tmp_path / "disk" / "photos")
+    assert dolg("dedupe", moved).code == 0
+    assert embedded_images == []
+
+
+def test_results_whose_files_are_gone_are_said_to_be(dolg, photos, indexed):
+    (photos / "rocket.png").rename(photos / "renamed.png")
+    (photos / "astronaut.png").unlink()
+    query = ("search", indexed, "-q", photos / "coffee.png")
+    done = dolg(*query)
+    lines = {line.split()[2]: line for line in done.out.splitlines()}
+    assert lines["rocket.png"].endswith("rocket.png  (missing)")
+    assert lines["coffee.png"].endswith("coffee.png") and done.code == 0
+    assert "2 of the images found are missing" in done.err
+    assert "--update" in done.err and "--images" in done.err
+    answer = json.loads(dolg(*query, "--json").out)
+    missing = {match["name"] for match in answer["matches"] if match["missing"]}
+    assert missing == {"rocket.png", "astronaut.png"}
+
+
+def test_duplicates_whose_files_are_gone_are_said_to_be(dolg, photos, indexed):
+    Image.open(photos / "coffee.png").save(photos / "copy.png")
+    assert dolg("index", photos, "-o", indexed, "--update").code == 0
+    (photos / "copy.png").unlink()
+    done = dolg("dedupe", indexed)
+    assert "copy.png  (missing)" in done.out and "1 of the images found are missing" in done.err
+
+
+def test_nothing_is_missing_where_nothing_is(dolg, photos, indexed):
+    for where in (photos, indexed):
+        done = dolg("search", where, "-q", photos / "coffee.png")
+        assert "missing" not in done.out + done.err
+
+
 def test_images_are_removed_by_name(dolg, photos, indexed):
     done = dolg("index", "-o", indexed, "--remove", "rocket.png", "--remove", "far/chelsea.png")
     assert done.code == 0 and "2 images (0 added, 2 removed)" in done.out

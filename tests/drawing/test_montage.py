@@ -117,6 +117,13 @@ def test_a_result_that_cannot_be_read_any_more_is_shown_as_such(photos, matches)
     assert whole.width > 4 * 180
 
 
+@pytest.mark.parametrize("mark", [True, False])
+def test_a_result_that_cannot_be_read_is_marked_neither_right_nor_wrong(photos, matches, mark):
+    gone, query = [Match("gone.png", photos / "gone.png", 0.5)], photos / "rocket.png"
+    page = montage(query, gone, relevant=[mark])
+    np.testing.assert_array_equal(np.asarray(page), np.asarray(montage(query, gone)))
+
+
 def test_a_query_that_cannot_be_read_is_an_error(photos, matches):
     with pytest.raises(BadImageError):
         montage(photos / "gone.png", matches)

@@ -40,6 +40,14 @@ def by_hand(queries, gallery, labels):
     return found
 
 
+def test_a_folder_of_the_system_is_no_class(tmp_path):
+    names = ["a/1.jpg", "a/2.jpg"]
+    for name in [*names, "@eaDir/a.jpg/M.jpg", "#recycle/1.jpg", "#recycle/2.jpg"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(ClassFolder.find(tmp_path).paths) == names
+
+
 def test_scores_of_each_class_and_of_all(places, model):
     report = ClassFolder.find(places).evaluate(model)
     descriptors, labels = described(model, places)

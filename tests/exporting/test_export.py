@@ -128,7 +128,8 @@ def test_a_refusal_leaves_nothing(model, tmp_path):
     ("path", "options", "said"),
     [
         ("m.foo", {"format": "foo"}, "savedmodel, onnx, openvino, litert"),
-        ("m.onnx", {}, "a folder"),
+        ("m.onnx", {}, "a folder.*--format onnx"),
+        ("m.keras", {}, "a folder"),
         ("m.bin", {"format": "onnx"}, r"ends in \.onnx"),
         ("served", {"precision": "int8"}, "float32 only"),
         ("served", {"precision": "bfloat16"}, "INFERENCE_PRECISION_HINT"),

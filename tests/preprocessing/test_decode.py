@@ -264,6 +264,78 @@ def test_the_transparent_value_of_a_16_bit_png_is_white(pixels):
     assert pixels(content)[0].tolist() == [[0] * 3, [255] * 3, [200] * 3]
 
 
+def bmp_of_32_bits(rgba):
+    """A BMP whose header names a mask for alpha, as Windows writes it (BITMAPV4HEADER)."""
+    height, width = rgba.shape[:2]
+    body = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(body), 0, 0, 0, 0)
+    start = 14 + 108
+    header = b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start)
+    return header + info + masks + bytes(52) + body
+
+
+@pytest.mark.parametrize(
+    ("fmt", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True, "exact": True}),
+        ("JPEG2000", {}),
+    ],
+)
+def test_an_alpha_of_0_everywhere_does_not_hide_the_photograph(pixels, fmt, options):
+    image = Image.fromarray(np.dstack([RGB, np.zeros_like(ALPHA)]))
+    assert np.array_equal(pixels(image, fmt, **options), RGB)
+
+
+def test_a_bmp_whose_alpha_is_0_everywhere_is_opaque(pixels):
+    assert np.array_equal(pixels(bmp_of_32_bits(np.dstack([RGB, np.zeros_like(ALPHA)]))), RGB)
+    result = pixels(bmp_of_32_bits(np.dstack([RGB, ALPHA])))
+    assert np.abs(result - over_white(RGB, ALPHA)).max() <= 0.51
+
+
+@pytest.mark.parametrize("exif", [None, 6])
+def test_grey_with_an_alpha_of_0_everywhere_is_opaque(pixels, exif):
+    grey = RGB[:, :, 0]
+    image = Image.merge("LA", [Image.fromarray(grey), Image.new("L", (60, 40), 0)])
+    result = pixels(image, **({"exif": exif_of(exif)} if exif else {}))
+    assert np.array_equal(result, UPRIGHT[exif or 1](np.dstack([grey] * 3)))
+
+
+@pytest.mark.parametrize("colour_type", [4, 6])
+def test_16_bits_with_an_alpha_of_0_everywhere_are_opaque(pixels, colour_type):
+    channels = {4: 1, 6: 3}[colour_type]
+    values = np.random.default_rng(1).integers(0, 65536, (5, 7, channels))
+    rows = np.concatenate([values, np.zeros((5, 7, 1), int)], axis=2).astype(">u2")
+    result = pixels(png(7, 5, 16, colour_type, [row.tobytes() for row in rows]))
+    assert np.abs(result - values / 257).max() <= 1
+
+
+def test_a_palette_all_of_whose_colours_are_transparent_is_opaque(pixels):
+    palette = np.array([[10, 20, 30], [200, 100, 50]], np.uint8)
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette(palette.tobytes())
+    assert pixels(image, "PNG", transparency=bytes(2)).tolist() == [palette.tolist()]
+
+
+def test_arrays_and_pil_images_with_an_alpha_of_0_everywhere_are_opaque():
+    array = np.dstack([RGB, np.zeros_like(ALPHA)])
+    assert np.array_equal(load_image(array), RGB)
+    image = Image.fromarray(array)
+    assert np.array_equal(load_image(image), RGB)
+    assert image.mode == "RGBA"
+
+
+def test_one_opaque_pixel_is_enough_for_transparency(pixels):
+    alpha = np.zeros_like(ALPHA)
+    alpha[3, 4] = 255
+    expected = np.full_like(RGB, 255)
+    expected[3, 4] = RGB[3, 4]
+    assert np.array_equal(pixels(Image.fromarray(np.dstack([RGB, alpha]))), expected)
+
+
 # CMYK
 
 CMYK = np.random.default_rng(4).integers(0, 256, (40, 60, 4), dtype=np.uint8)
@@ -341,6 +413,55 @@ def test_exif_turns_are_undone_in_every_mode(pixels, mode):
 def test_a_damaged_exif_block_does_not_lose_the_pixels(pixels):
     rows = [row.tobytes() for row in RGB]
     assert np.array_equal(pixels(png(60, 40, 8, 2, rows, (b"eXIf", b"not EXIF at all"))), RGB)
+
+
+LONG = b"x" * 3_000_000
+BESIDE = {
+    "zTXt": (b"zTXt", b"Comment\0\0" + zlib.compress(LONG)),
+    "iTXt": (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG)),
+    "tEXt": (b"tEXt", b"Comment\0" + LONG * 25),
+    "iCCP": (b"iCCP", b"ICC profile\0\0" + zlib.compress(LONG)),
+    "pHYs": (b"pHYs", b"\0\0\0\1"),  # of nine bytes, four
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+@pytest.mark.parametrize("after_the_pixels", [False, True])
+def test_what_is_not_pixels_may_be_long_in_a_png_or_wrong(pixels, kind, after_the_pixels):
+    content = png(60, 40, 8, 2, [row.tobytes() for row in RGB])
+    at = -12 if after_the_pixels else 33  # before IEND, after IHDR
+    assert np.array_equal(pixels(content[:at] + png_chunk(*BESIDE[kind]) + content[at:]), RGB)
+
+
+def test_a_text_with_a_wrong_checksum_does_not_lose_the_pixels(pixels):
+    chunk = png_chunk(b"tEXt", b"Comment\0hello")[:-1] + b"?"
+    content = png(60, 40, 8, 2, [row.tobytes() for row in RGB])
+    assert np.array_equal(pixels(content[:33] + chunk + content[33:]), RGB)
+
+
+def test_a_long_text_leaves_transparency_and_orientation_as_they_are(pixels):
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    image.putpalette([10, 20, 30, 200, 100, 50, 0, 0, 0])
+    content = encoded(image, "PNG", transparency=1, exif=exif_of(6))
+    expected = [[[10, 20, 30]], [[255, 255, 255]], [[0, 0, 0]]]
+    assert pixels(content).tolist() == expected
+    for kind in ("zTXt", "iCCP"):
+        long = content[:33] + png_chunk(*BESIDE[kind]) + content[33:]
+        assert pixels(long).tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP"])
+def test_a_text_is_no_way_round_the_limit_of_pixels(pixels, kind):
+    with pytest.raises(BadImageError, match="60 x 40 pixels are more than the limit of 2399"):
+        pixels(png(60, 40, 8, 2, [b""], BESIDE["pHYs"], BESIDE[kind]), max_pixels=2399)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "WEBP", "TIFF", "AVIF"])
+def test_what_is_not_pixels_may_be_long_in_other_formats(pixels, fmt):
+    if fmt == "AVIF" and not features.check("avif"):
+        pytest.skip("this build of Pillow has no AVIF")
+    image = Image.fromarray(SMOOTH)
+    assert np.array_equal(pixels(image, fmt, icc_profile=LONG), pixels(image, fmt))
 
 
 # More than one frame

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError, list_images, load_image
+from dolg_zoo.preprocessing.decode import FORMATS
 
 
 def touch(folder, *names):
@@ -32,6 +34,12 @@ def test_every_suffix_counts_in_upper_and_lower_case(tmp_path, suffix):
     assert list_images(tmp_path) == expected
 
 
+def test_every_suffix_that_pillow_knows_for_a_format_that_is_read_counts():
+    known = {end for end, fmt in Image.registered_extensions().items() if fmt in FORMATS}
+    assert known <= IMAGE_SUFFIXES
+    assert set(FORMATS.values()) <= IMAGE_SUFFIXES
+
+
 def test_other_files_do_not_count(tmp_path):
     expected = touch(tmp_path, "a.jpg")
     touch(tmp_path, "a.txt", "jpg", "a.jpg.part", "a.svg")
@@ -44,9 +52,44 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
     assert list_images(tmp_path) == expected
 
 
-def test_a_hidden_folder_may_be_asked_for(tmp_path):
-    expected = touch(tmp_path / ".photos", "a.jpg")
-    assert list_images(tmp_path / ".photos") == expected
+OF_SYSTEMS = [
+    "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+    "#recycle/a.jpg",
+    "#Recycle/a.jpg",
+    "@Recycle/a.jpg",
+    ".@__thumb/a.jpg",
+    "@__thumb/a.jpg",
+    "#snapshot/GMT-2024/a.jpg",
+    "$RECYCLE.BIN/S-1-5-21/$R1.jpg",
+    "$Recycle.Bin/a.jpg",
+    "RECYCLER/a.jpg",
+    "System Volume Information/a.jpg",
+    "__MACOSX/._a.jpg",
+    "__MACOSX/a.jpg",
+    ".Trashes/a.jpg",
+    ".Trash-1000/files/a.jpg",
+    ".thumbnails/a.jpg",
+    "._a.jpg",
+    "Thumbs.db",
+]
+
+
+@pytest.mark.parametrize("name", OF_SYSTEMS)
+def test_what_a_system_puts_aside_is_skipped_at_every_level(tmp_path, name):
+    expected = touch(tmp_path, "a.jpg", "class/b.jpg")
+    touch(tmp_path, name, f"class/{name}")
+    assert list_images(tmp_path) == expected
+
+
+def test_what_a_user_named_much_like_it_counts(tmp_path):
+    expected = touch(tmp_path, *sorted(f"{n}/a.jpg" for n in ("#1", "@home", "eaDir", "recycle")))
+    assert list_images(tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", [".photos", "@eaDir"])
+def test_a_hidden_folder_may_be_asked_for(tmp_path, name):
+    expected = touch(tmp_path / name, "a.jpg")
+    assert list_images(tmp_path / name) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 from bounds import DESCRIPTOR
-from PIL import Image
+from PIL import Image, features
 
 from dolg_zoo import BadImageError
+from dolg_zoo.preprocessing import list_images, load_image
 from dolg_zoo.retrieval import Index
 from dolg_zoo.serving import desk as desk_module
 
@@ -108,6 +109,54 @@ def test_what_is_no_image_is_refused_and_the_others_are_added(desk, photos, tmp_
     assert sorted(path.name for path in (photos / "added").iterdir()) == [
         added.names[0].removeprefix("added/")
     ]
+
+
+@pytest.mark.parametrize(
+    ("fmt", "ending"),
+    [
+        ("JPEG", ".jpg"),
+        ("MPO", ".jpg"),
+        ("PNG", ".png"),
+        ("WEBP", ".webp"),
+        ("GIF", ".gif"),
+        ("BMP", ".bmp"),
+        ("TIFF", ".tiff"),
+        ("PPM", ".ppm"),
+        ("AVIF", ".avif"),
+        ("JPEG2000", ".jp2"),
+    ],
+)
+def test_a_photograph_of_every_format_is_kept_under_a_name_that_is_listed_at_the_next_start(
+    tmp_path, fmt, ending
+):
+    if fmt == "AVIF" and not features.check("avif"):
+        pytest.skip("this build of Pillow has no AVIF")
+    image = Image.effect_noise((40, 30), 50).convert("RGB")
+    more = {"save_all": True, "append_images": [image]} if fmt == "MPO" else {}
+    image.save(tmp_path / "upload", fmt, **more)  # its name says nothing
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    kept = gallery / desk_module._keep(tmp_path / "upload", gallery)
+    assert kept.suffix == ending
+    assert list_images(gallery) == [kept]
+    assert load_image(kept).size == (40, 30)
+
+
+def test_an_image_that_pillow_takes_for_a_decompression_bomb_does_not_lose_the_others(
+    desk, photos, tmp_path, monkeypatch
+):
+    with Image.open(photos / "rocket.png") as image:
+        image.rotate(7).save(tmp_path / "large.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", image.width * image.height // 3)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    added = desk.add(PRESET, [tmp_path / "large.png", tmp_path / "bad.png"])
+    assert (len(added.names), [*added.refused]) == (1, ["bad.png"])
+
+
+def test_a_format_that_is_not_read_is_refused_with_the_formats_that_are(desk, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.ico")
+    refused = desk.add(PRESET, [tmp_path / "a.ico"]).refused
+    assert "none of the formats JPEG, PNG" in refused["a.ico"]
 
 
 def test_the_same_image_is_added_once(desk, photos):

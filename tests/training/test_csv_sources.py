@@ -150,6 +150,44 @@ def test_a_path_that_leads_out_of_the_folder_is_refused(write, tmp_path, path):
         from_csv(write(f"image,label\n{path},1\n"), inside)
 
 
+@pytest.mark.parametrize("path", ["../a.jpg", "{root}/a.jpg", "link/a.jpg", "link.jpg"])
+def test_a_list_that_is_trusted_may_lead_out_of_the_folder(write, tmp_path, path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path)
+    (inside / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    path = path.format(root=tmp_path)
+    file = write(f"image,label\n{path},1\n")
+    with pytest.raises(DataError, match=r"leads out of the folder .* anywhere = true"):
+        from_csv(file, inside)
+    (source,) = from_csv(file, inside, anywhere=True).sources
+    assert source.resolve() == (tmp_path / "a.jpg").resolve()
+
+
+def test_a_list_made_on_windows_is_read(write, tmp_path):
+    (tmp_path / "far" / "off").mkdir(parents=True)
+    for name in ("far/1.jpg", "far/off/2.jpg", "odd\\name.jpg"):
+        (tmp_path / name).touch()
+    content = "image,label\r\nfar\\1.jpg,x\r\n.\\far\\off\\2.jpg,y\r\nodd\\name.jpg,z\r\n"
+    assert list(from_csv(write(content)).sources) == [
+        tmp_path / name for name in ("far/1.jpg", "far/off/2.jpg", "odd\\name.jpg")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (r"C:\photos\1.jpg", r"line 2: 'C:.*is a path on a Windows machine"),
+        ("C:/photos/1.jpg", r"line 2: 'C:.*is a path on a Windows machine"),
+        (r"\\server\share\1.jpg", r"line 2: .*is a path on a Windows machine"),
+        (r"..\a.jpg", r"line 2: .*leads out of the folder"),
+    ],
+)
+def test_a_path_of_another_machine_or_out_of_the_folder_is_said_to_be(write, path, message):
+    with pytest.raises(DataError, match=message):
+        from_csv(write(f"image,label\n{path},1\n"))
+
+
 def test_a_link_within_the_folder_is_followed(write, tmp_path):
     (tmp_path / "b.jpg").symlink_to("a.jpg")
     assert len(from_csv(write("image,label\nb.jpg,1\n"))) == 1

@@ -35,6 +35,15 @@ def test_a_subfolder_is_a_class(places):
     assert found == {("a/9.JPG", "a"), ("b/2.jpg", "b"), ("b/deep/er/1.png", "b")}
 
 
+@pytest.mark.parametrize("aside", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX"])
+def test_a_folder_of_the_system_is_no_class_and_in_no_class(places, aside):
+    for name in (f"{aside}/1.jpg", f"a/{aside}/1.jpg"):
+        (places / name).parent.mkdir()
+        (places / name).touch()
+    examples = from_folder(places)
+    assert examples.class_names == ("a", "b") and len(examples) == 3
+
+
 def test_the_order_is_that_of_the_paths(places):
     sources = list(from_folder(places).sources)
     assert sources == sorted(sources)
@@ -78,6 +87,16 @@ def test_a_table_with_a_csv_file(places):
     assert examples.class_names == ("x", "y")
 
 
+def test_a_table_with_a_csv_file_of_links(places, tmp_path):
+    (places / "link.jpg").symlink_to(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").touch()
+    (places / "my.csv").write_text("image,label\na/9.JPG,x\nlink.jpg,y\n")
+    table = {"csv": str(places / "my.csv")}
+    with pytest.raises(DataError, match="anywhere = true"):
+        load_examples(table)
+    assert len(load_examples({**table, "anywhere": True})) == 2
+
+
 def test_a_table_with_gldv2(tmp_path):
     image = tmp_path / "train/0/1/2/0123456789abcdef.jpg"
     image.parent.mkdir(parents=True)
@@ -104,6 +123,7 @@ def test_one_source_is_needed(table):
         ({"folder": ""}, "folder must be a text"),
         ({"csv": "a\0b"}, "csv must be a text"),
         ({"csv": "a", "columns": ["one"]}, r"two names, .*not \['one'\]"),
+        ({"csv": "a", "anywhere": "yes"}, "anywhere must be true or false, not 'yes'"),
         ({"csv": "a", "columns": "ab"}, "two names, .*not 'ab'"),
         ({"gldv2": "a"}, "gldv2 also needs images"),
     ],

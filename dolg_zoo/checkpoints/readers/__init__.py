@@ -25,8 +25,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     Read are PyTorch's two formats (zip, and the stream of pickles before 1.6), Paddle's .pdparams
     and .safetensors. The content tells which, not the suffix.
 
-    The state dict is found under `model_state`, `state_dict` or `model` too, and the prefixes
-    `module.`, `_orig_mod.` and `model.` are dropped where every name has them.
+    The state dict is found under `model_state`, `model_state_dict`, `state_dict` or `model` too; if
+    there are others beside it, such as an average of the weights, a warning in the log names them.
+    The prefixes `module.`, `_orig_mod.` and `model.` are dropped where every name has them, and so
+    is what `torch.optim.swa_utils.AveragedModel` adds.
+
+    What lies beside the state dict, such as settings or an optimizer, may be of any class: it is
+    passed over, and nothing of it is run. Inside, only tensors are taken.
 
     Beside the mapped file, reading takes no more memory than 2.2 times the file's size and 256 MiB,
     whatever the file holds.

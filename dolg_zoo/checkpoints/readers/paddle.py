@@ -52,7 +52,10 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
         _DType: _set_dtype,
         dict: lambda value, state: None,
     }
-    checkpoint = RestrictedUnpickler(file.data, 0, len(file), reader.names(), states).load()
+    machine = RestrictedUnpickler(
+        file.data, 0, len(file), reader.names(), states, may_be_opaque=True
+    )
+    checkpoint = machine.load()
     if isinstance(checkpoint, dict) and _CHUNKS in checkpoint:
         reader.join_chunks(checkpoint)
     return {

@@ -33,6 +33,16 @@ class Payload:
     is_text: bool
 
 
+@dataclass(slots=True)
+class Opaque:
+    """What an unknown global stands for, and all that the file makes with it: nothing is run.
+
+    It may lie beside a state dict, not in it: see `state_dict`.
+    """
+
+    name: str
+
+
 class Call:
     """What the name of a function stands for: one of the reader's own, given the arguments."""
 
@@ -92,26 +102,35 @@ def _push_tuple(machine: Machine, size: int) -> None:
 
 def _append(machine: Machine) -> None:
     value = machine.pop()
-    machine.top(list).append(value)
+    if not _top_is_opaque(machine):
+        machine.top(list).append(value)
 
 
 def _extend(machine: Machine) -> None:
     values = machine.pop_to_mark()
-    machine.top(list).extend(values)
+    if not _top_is_opaque(machine):
+        machine.top(list).extend(values)
 
 
 def _set_item(machine: Machine) -> None:
     value, key = machine.pop(), machine.pop()
-    add_item(machine.top(dict), key, value)
+    if not _top_is_opaque(machine):
+        add_item(machine.top(dict), key, value)
 
 
 def _set_items(machine: Machine) -> None:
     values = machine.pop_to_mark()
     if len(values) % 2:
         raise DamagedError(f"has a pickle with a key that has no value, at {machine.position}")
+    if _top_is_opaque(machine):
+        return
     target = machine.top(dict)
     for key, value in zip(values[::2], values[1::2], strict=True):
         add_item(target, key, value)
+
+
+def _top_is_opaque(machine: Machine) -> bool:
+    return isinstance(machine.top(object), Opaque)
 
 
 def _push_global(machine: Machine) -> None:
@@ -127,15 +146,26 @@ def _push_stack_global(machine: Machine) -> None:
 
 def _look_up(machine: Machine, module: str, name: str) -> Any:
     if (module, name) not in machine.names:
-        raise RefusedError(f"asks for {shown(module + '.' + name)}, which plain data do not need")
+        unknown_global = Opaque(f"{module}.{name}")
+        if not machine.may_be_opaque:
+            raise asks_for(unknown_global)
+        return unknown_global
     value = machine.names[module, name]
     if isinstance(value, UnsupportedError):
         raise value
     return value
 
 
+def asks_for(value: Opaque) -> RefusedError:
+    """Return what to raise where a value that is needed can only be had by running something."""
+    return RefusedError(f"asks for {shown(value.name)}, which plain data do not need")
+
+
 def _reduce(machine: Machine) -> None:
     arguments, function = machine.pop(), machine.pop()
+    if isinstance(function, Opaque):
+        machine.push(function)
+        return
     if not isinstance(function, Call) or not isinstance(arguments, tuple):
         raise RefusedError(f"asks to call {shown(function)} with {shown(arguments)}")
     if len(arguments) > _MOST_ARGUMENTS:
@@ -143,8 +173,20 @@ def _reduce(machine: Machine) -> None:
     machine.push(function.function(arguments))
 
 
+def _new_object(machine: Machine, arguments: int) -> None:
+    """Make an instance of an opaque class opaque too."""
+    kind = machine.stack[-1 - arguments] if len(machine.stack) > arguments else None
+    if not isinstance(kind, Opaque):
+        raise unknown(_NEWOBJ if arguments == 1 else _NEWOBJ_EX)
+    for _ in range(arguments + 1):
+        machine.pop()
+    machine.push(kind)
+
+
 def _build(machine: Machine) -> None:
     state, value = machine.pop(), machine.top(object)
+    if isinstance(value, Opaque):
+        return
     if type(value) not in machine.states:
         raise RefusedError(f"asks to set the inner state of {shown(value)}")
     machine.states[type(value)](value, state)
@@ -152,7 +194,7 @@ def _build(machine: Machine) -> None:
 
 def _push_persistent(machine: Machine) -> None:
     if machine.persistent is None:
-        raise RefusedError("refers to data outside of it by a persistent id")
+        raise RefusedError("asks for data outside of it by a persistent id")
     machine.push(machine.persistent(machine.pop()))
 
 
@@ -242,6 +284,8 @@ def _instructions() -> dict[int, tuple[struct.Struct, Callable]]:
         "GLOBAL": ("", _push_global),
         "STACK_GLOBAL": ("", _push_stack_global),
         "REDUCE": ("", _reduce),
+        "NEWOBJ": ("", lambda machine: _new_object(machine, 1)),
+        "NEWOBJ_EX": ("", lambda machine: _new_object(machine, 2)),
         "BUILD": ("", _build),
         "BINPERSID": ("", _push_persistent),
     }
@@ -249,4 +293,5 @@ def _instructions() -> dict[int, tuple[struct.Struct, Callable]]:
 
 
 STOP = ord(".")
+_NEWOBJ, _NEWOBJ_EX = 0x81, 0x92
 INSTRUCTIONS = _instructions()

@@ -23,6 +23,8 @@ class Machine:
         names: (module, name) to what stands for that global.
         states: type to the function that sets the state of a value from the file.
         persistent: the function from a persistent id to a value.
+        may_be_opaque: whether a global that is not in `names` becomes a value that nothing can be
+            done with; otherwise it is refused.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Machine:
         names: Mapping[tuple[str, str], Any],
         states: Mapping[type, Callable[[Any, Any], None]],
         persistent: Callable[[Any], Any] | None = None,
+        may_be_opaque: bool = False,
     ):
         self.data = data
         self.position = start
@@ -40,6 +43,7 @@ class Machine:
         self.names = names
         self.states = states
         self.persistent = persistent
+        self.may_be_opaque = may_be_opaque
         self.text_left = MAX_TEXT
         self.stack: list[Any] = []
         self.marks: list[int] = []

@@ -10,7 +10,13 @@ import numpy as np
 
 from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named, read_only, strided_view
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.pickle_instructions import Call, Payload, ordered_dict
+from dolg_zoo.checkpoints.readers.pickle_instructions import (
+    Call,
+    Opaque,
+    Payload,
+    asks_for,
+    ordered_dict,
+)
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _STORAGES = {
@@ -78,6 +84,7 @@ def names() -> dict[tuple[str, str], Any]:
     dtypes = {*_STORAGES.values(), *_OTHER_DTYPES}
     return {
         ("collections", "OrderedDict"): Call(ordered_dict),
+        ("collections", "defaultdict"): Call(lambda arguments: {}),
         ("collections", "Counter"): _first(dict),
         ("builtins", "set"): _first(list),
         ("__builtin__", "set"): _first(list),
@@ -129,6 +136,8 @@ def _storage(saved_id: object) -> Storage:
         # a part of another storage, as early versions wrote it
         case ("storage", Kind(dtype, True), str() as key, _, int() as total, (_, first, count)):
             pass
+        case ("storage", Opaque() as kind, *_):
+            raise asks_for(kind)
         case _:
             raise DamagedError(f"has {shown(saved_id)} for a storage, which PyTorch does not write")
     if not isinstance(first, int) or not isinstance(count, int):

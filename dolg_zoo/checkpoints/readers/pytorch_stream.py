@@ -24,7 +24,9 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
     dtypes: dict[str, str] = {}
     data = file.data
     storages = pytorch.storages(dtypes)
-    machine = RestrictedUnpickler(data, 0, len(data), pytorch.names(), pytorch.STATES, storages)
+    machine = RestrictedUnpickler(
+        data, 0, len(data), pytorch.names(), pytorch.STATES, storages, may_be_opaque=True
+    )
     if machine.load() != _MAGIC_NUMBER or machine.load() != _PROTOCOL:
         raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
     match machine.load():

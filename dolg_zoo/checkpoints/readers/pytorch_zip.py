@@ -38,6 +38,7 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
         pytorch.names(),
         pytorch.STATES,
         pytorch.storages({}),
+        may_be_opaque=True,
     )
     return pytorch.state_dict(
         machine.load(), file, lambda storage: archive.verified(f"{root}/data/{storage.key}")

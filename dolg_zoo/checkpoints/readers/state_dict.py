@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
+from dolg_zoo.checkpoints.readers.pickle_instructions import Opaque, asks_for
 
-_WRAPPERS = ("model_state", "state_dict", "model")
+_WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _NOT_TENSORS = ("_metadata", "StructuredToParameterName@@")
+# what a module writes with get_extra_state; None for most
+_EXTRA_STATE = "_extra_state"
+# torch.optim.swa_utils.AveragedModel counts in it; the model is under `module.`
+_COUNT_OF_AVERAGED = "n_averaged"
 _MAX_TENSORS = 1 << 16
+
+_log = logging.getLogger(__name__)
 
 
 def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, Any]:
@@ -19,20 +27,32 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         checkpoint: the content of the file.
         kind: the type that stands for a tensor in it.
     """
+    if isinstance(checkpoint, Opaque):
+        raise asks_for(checkpoint)
     if not isinstance(checkpoint, dict):
         raise UnsupportedError(f"holds {shown(checkpoint)} instead of a state dict")
     for name in _WRAPPERS:
         inner = checkpoint.get(name)
         if isinstance(inner, dict) and any(isinstance(value, kind) for value in inner.values()):
+            _tell_others(checkpoint, name, kind)
             checkpoint = inner
             break
     if checkpoint and not any(isinstance(value, kind) for value in checkpoint.values()):
+        for value in checkpoint.values():
+            if isinstance(value, Opaque):
+                raise asks_for(value)
         names = ", ".join(shown(name) for name in list(checkpoint)[:8])
         raise UnsupportedError(
             f"holds no tensors by themselves or under {', '.join(_WRAPPERS)}, but {names}"
         )
-    tensors = {name: value for name, value in checkpoint.items() if name not in _NOT_TENSORS}
+    tensors = {
+        name: value
+        for name, value in checkpoint.items()
+        if name not in _NOT_TENSORS and (isinstance(value, kind) or not _is_extra_state(name))
+    }
     for name, value in tensors.items():
+        if isinstance(value, Opaque):
+            raise asks_for(value)
         if not isinstance(name, str) or not isinstance(value, kind):
             raise UnsupportedError(
                 f"has {shown(value)} instead of a tensor under {shown(name)} in its state dict"
@@ -41,7 +61,36 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         raise UnsupportedError("holds no tensors")
     if len(tensors) > _MAX_TENSORS:
         raise DamagedError(f"holds {len(tensors):,} tensors, more than any model has")
-    return _without_prefixes(tensors)
+    tensors = _without_prefixes(tensors)
+    others = tensors.keys() - {_COUNT_OF_AVERAGED}
+    if len(others) < len(tensors) and others and all(n.startswith("module.") for n in others):
+        del tensors[_COUNT_OF_AVERAGED]
+        tensors = _without_prefixes(tensors)
+    return tensors
+
+
+def _is_extra_state(name: object) -> bool:
+    return isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE
+
+
+def _tell_others(checkpoint: dict, taken: str, kind: type | tuple[type, ...]) -> None:
+    """Say which state dict is taken where there are several, such as an average beside it."""
+    last_parts = {name.rpartition(".")[2] for name in checkpoint[taken] if isinstance(name, str)}
+    others = [
+        shown(name)
+        for name, inner in checkpoint.items()
+        if name != taken
+        and isinstance(inner, dict)
+        and any(isinstance(value, kind) for value in inner.values())
+        and any(isinstance(key, str) and key.rpartition(".")[2] in last_parts for key in inner)
+    ]
+    if others:
+        _log.warning(
+            "The checkpoint has several state dicts: %r is taken, and not %s. To take another, save"
+            " it alone in a file.",
+            taken,
+            ", ".join(others[:8]),
+        )
 
 
 def _without_prefixes(tensors: dict[str, Any]) -> dict[str, Any]:

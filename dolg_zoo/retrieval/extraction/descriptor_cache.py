@@ -1,6 +1,7 @@
 """The cache of a folder's descriptors: a store that search, evaluation and all others share.
 
-An image is known by its path, its size in bytes and the time of its last change. Nothing here can
+An image is known by its path, its size in bytes and the time of its last change; a folder that was
+renamed keeps its cache. Nothing here can
 make a search fail: a damaged cache is rebuilt, and one that cannot be written costs a warning.
 """
 
@@ -11,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,6 +28,7 @@ from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval.extraction.extract import fill
 from dolg_zoo.retrieval.extraction.sources import Source
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -89,7 +91,7 @@ def describe_files(
         id = _id_of(image, folder)
         names.setdefault(id, []).append(name)
         by_id[id] = image
-    store = _Cache(_open_store(folder, model, scales) if cache else None)
+    store = _Cache(_open_store(folder, model, scales, names.keys()) if cache else None)
     reused = sum(len(names[id]) for id in names if id in store)
     store.tidy(folder, reused)
     report = fill(
@@ -100,6 +102,7 @@ def describe_files(
         batch_size=batch_size,
         scales=scales,
         progress=progress,
+        images=os.path.abspath(folder),  # noqa: PTH100
     )
 
     def parts() -> Iterator[np.ndarray]:
@@ -141,11 +144,13 @@ class _Cache:
             some = ids[start : start + ROWS]
             yield some, np.stack([self._unwritten[id] for id in some])
 
-    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
+    def append(
+        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+    ) -> None:
         rows = dict(zip(ids, descriptors, strict=True))
         while self._store is not None and rows and not self._unwritten:
             try:
-                self._store.append([*rows], np.stack([*rows.values()]))
+                self._store.append([*rows], np.stack([*rows.values()]), images)
                 return
             except (StoreError, OSError) as error:
                 # another process has just added some of them; or the disk is full, for instance
@@ -186,15 +191,13 @@ class _Images:
 
 
 def _open_store(
-    folder: Path, model: ImageEmbedder, scales: tuple[float, ...]
+    folder: Path, model: ImageEmbedder, scales: tuple[float, ...], ids: Collection[str]
 ) -> DescriptorStore | None:
     if (parent := cache_folder()) is None:
         _warn("there is no home folder")
         return None
-    # another version of dolg-zoo may decode or resize otherwise
-    parts = (os.path.abspath(folder), model.model_id, repr(scales), __version__)  # noqa: PTH100
-    digest = hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()
-    store_folder = parent / "descriptors" / digest[:32]
+    here = os.path.abspath(folder)  # noqa: PTH100
+    store_folder = parent / "descriptors" / _name_of_cache(here, model, scales)
 
     def create() -> DescriptorStore:
         return DescriptorStore.create(
@@ -207,6 +210,8 @@ def _open_store(
 
     try:
         try:
+            if not store_folder.exists():
+                _take_over(store_folder, here, model, scales, ids)
             store = create()
             store.forget_damaged()
             store.ids()
@@ -218,6 +223,37 @@ def _open_store(
     except OSError as error:
         _warn(error)
         return None
+
+
+def _name_of_cache(folder: str, model: ImageEmbedder, scales: tuple[float, ...]) -> str:
+    # another version of dolg-zoo may decode or resize otherwise
+    parts = (folder, model.model_id, repr(scales), __version__)
+    return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:32]
+
+
+def _take_over(
+    store_folder: Path,
+    here: str,
+    model: ImageEmbedder,
+    scales: tuple[float, ...],
+    ids: Collection[str],
+) -> None:
+    """Give a folder that was renamed or moved the cache that it had under its old name."""
+    for path in store_folder.parent.glob(f"*/{MANIFEST}"):
+        try:
+            store = DescriptorStore.open(path.parent)
+            (there,) = store.folders_of_images
+            if (
+                there is not None
+                and path.parent.name == _name_of_cache(there, model, scales)
+                and not os.path.lexists(there)
+                and any(id in store for id in ids)
+            ):
+                store.move_images(there, here)
+                path.parent.rename(store_folder)
+                return
+        except (StoreError, OSError, ValueError) as error:
+            logger.info("%s is not taken over: %s", path.parent, error)
 
 
 def _id_of(image: Path | Crop, folder: Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 import numpy as np
 
 from dolg_zoo._util.arguments import one_of
+from dolg_zoo._util.files import check_folder_name
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
-from dolg_zoo.errors import BadImageError
+from dolg_zoo.errors import BadImageError, StoreError
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, embed_here
 from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
-from dolg_zoo.retrieval.extraction.sources import Source, open_source
+from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ class Appendable(Protocol):
     def ids(self) -> list[str]:
         """Return the ids of all images."""
 
-    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
-        """Add the descriptors of images that are not there."""
+    def append(
+        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+    ) -> None:
+        """Add the descriptors of images that are not there; see `DescriptorStore.append`."""
 
 
 S = TypeVar("S", bound=Appendable)
@@ -90,6 +94,7 @@ def extract(
     repair: bool = False,
     engine: str = "local",
     workers: int | None = None,
+    moved: bool = False,
 ) -> ExtractionReport[DescriptorStore]:
     """Embeds the images of a source into a store, except those whose ids are in the store.
 
@@ -108,18 +113,21 @@ def extract(
         engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process
             needs access to the store; all of them need access to the images.
         workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
+        moved: whether images of the same ids from another folder are the same images, which have
+            been moved here.
 
     Raises:
         RayError: if Ray is not installed, or the cluster cannot be reached or fails; descriptors
             that were written stay.
         OSError: if the source cannot be read, or the store cannot be written, for instance because
             the disk is full. Descriptors that were written stay, and the next call continues.
-        StoreError: if the store was made with another model, other scales or another dtype, or
-            is damaged.
+        StoreError: if the store was made with another model, other scales or another dtype, has
+            images of the same ids from another folder, or is damaged.
         ValueError: if the source has no image, or none that can be embedded, or there is no such
-            engine.
+            engine, or the name of the folder ends as that of a file.
     """
     check_engine(engine, workers)
+    check_store_name(folder)
     if engine == "ray":
         model.routed("keras")  # what its workers compute with; one compiled for another says so
     if isinstance(source, (str, Path)):
@@ -134,6 +142,7 @@ def extract(
         dtype=dtype,
     )
     forgotten = store.forget_damaged() if repair else {}
+    check_folder_of_images(store, source, moved)
     report = fill(
         store,
         model,
@@ -143,6 +152,7 @@ def extract(
         progress=progress,
         engine=engine,
         workers=workers,
+        images=_folder_of(source),
     )
     report.forgotten = forgotten
     if not len(store):
@@ -160,16 +170,18 @@ def fill(
     progress: bool = True,
     engine: str = "local",
     workers: int | None = None,
+    images: str | None = None,
 ) -> ExtractionReport[S]:
     """Embeds the images of a source that a store lacks; the arguments are those of `extract`.
 
     Args:
         store: a `DescriptorStore`, or anything else with these methods.
+        images: the folder that the ids are relative to, to be recorded; None if there is none.
     """
     begin = time.monotonic()
     report = ExtractionReport(store, known=len(store))
     pending, embed = _embedder(engine, workers, model, source, store)
-    writer = _Writer(store)
+    writer = _Writer(store, images)
     # closed, since it may have started a cluster
     results = cast("Generator[Result]", embed(batch_size=batch_size, scales=scales))
     with closing(results):
@@ -188,6 +200,53 @@ def fill(
     report.faults = pending.faults
     report.seconds = time.monotonic() - begin
     return report
+
+
+def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool = False) -> None:
+    """Check that the images of a source are not confused with those of another folder.
+
+    Args:
+        store: the store that they are to be added to.
+        source: the images.
+        moved: see `extract`.
+
+    Raises:
+        StoreError: if the store has an id of the source from another folder.
+    """
+    here = _folder_of(source)
+    ids = frozenset(source.ids if isinstance(source, Files) else source.names)
+    moved_from = set()
+    for there, id in store.ids_of_other_folders(here):
+        if there in moved_from or not (id in ids if isinstance(source, Files) else _in(id, ids)):
+            continue
+        if not moved:
+            raise StoreError(
+                f"{str(store.folder)!r} has {id!r} from {there!r} already, and {here!r} has an"
+                " image of that name too. Give another folder to write to. If they are the same"
+                " images, moved, allow it with --moved (moved=True)."
+            )
+        moved_from.add(there)
+    for there in moved_from:
+        store.move_images(there, here)
+
+
+def check_store_name(folder: str | Path) -> None:
+    """Raise ValueError if the name of a store's folder ends as that of a file."""
+    check_folder_name(
+        folder,
+        "Leave the ending out; the folder holds Parquet files. For one file that NumPy reads,"
+        " `dolg embed DIR -o OUT.npz`.",
+    )
+
+
+def _folder_of(source: Source) -> str:
+    return os.path.realpath(source.folder)
+
+
+def _in(id: str, shards: Container[str]) -> bool:
+    """Whether an id is of an image in one of these shards."""
+    parts = id.split("/")
+    return any("/".join(parts[:end]) in shards for end in range(1, len(parts)))
 
 
 def check_engine(engine: str, workers: int | None) -> None:
@@ -215,8 +274,8 @@ def _embedder(
 class _Writer:
     """Gathers descriptors and writes them part by part."""
 
-    def __init__(self, store: Appendable) -> None:
-        self._store = store
+    def __init__(self, store: Appendable, images: str | None) -> None:
+        self._store, self._images = store, images
         self._ids: list[str] = []
         self._rows: list[np.ndarray] = []
         self._due = time.monotonic() + PART_S
@@ -231,7 +290,7 @@ class _Writer:
         if not self._ids:
             return
         try:
-            self._store.append(self._ids, np.stack(self._rows))
+            self._store.append(self._ids, np.stack(self._rows), self._images)
         except OSError as error:
             raise OSError(
                 error.errno,

@@ -16,7 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
+from dolg_zoo._util.files import (
+    check_folder_name,
+    put,
+    remove_unfinished,
+    replacing,
+    scratch_folder,
+    user_path,
+)
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 
@@ -55,7 +62,12 @@ def is_index_folder(path: str | Path) -> bool:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise OSError if no index can be written there: to be asked before long work."""
+    """Check that an index can be written there: to be asked before long work.
+
+    Raises:
+        OSError: if it cannot.
+        ValueError: if the name ends as that of a file.
+    """
     folder = user_path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
@@ -64,6 +76,10 @@ def check_folder(folder: str | Path) -> None:
             f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty folder"
             " for the index."
         )
+    check_folder_name(
+        folder,
+        "Leave the ending out; for one file that NumPy reads, `dolg embed DIR -o OUT.npz`.",
+    )
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
         raise PermissionError(f"Nothing may be written into the folder {str(there)!r}.")

@@ -60,7 +60,7 @@ def from_folder(folder: str | Path) -> Examples:
 _SOURCES: dict[str, tuple[Callable[..., Examples], tuple[str, ...], tuple[str, ...]]] = {
     # how to read it; further keys that it may have; which of all are paths
     "folder": (from_folder, (), ("folder",)),
-    "csv": (from_csv, ("images", "columns"), ("csv", "images")),
+    "csv": (from_csv, ("images", "columns", "anywhere"), ("csv", "images")),
     "gldv2": (from_gldv2, ("images",), ("gldv2", "images")),
     "tfds": (from_tfds, ("split", "data_dir"), ("data_dir",)),
 }
@@ -72,7 +72,8 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
     Args:
         data: one of these, further keys in brackets:
             {"folder": a folder with a subfolder a class},
-            {"csv": a file, ["images": the folder of its paths, "columns": of path and label]},
+            {"csv": a file, ["images": the folder of its paths, "columns": of path and label,
+            "anywhere": whether images may be outside of that folder]},
             {"gldv2": train.csv or train_clean.csv, "images": the folder of the tree},
             {"tfds": a name of TensorFlow Datasets, ["split": such as "train", "data_dir": where
             the data sets are kept]}.
@@ -98,7 +99,10 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
                 f"[data] has an unknown key {key!r}; beside {source} there may be"
                 f" {', '.join(further) or 'none'}."
             )
-        if key == "columns":
+        if key == "anywhere":
+            if not isinstance(value, bool):
+                raise DataError(f"[data] anywhere must be true or false, not {value!r}.")
+        elif key == "columns":
             if not (
                 isinstance(value, list | tuple)
                 and len(value) == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo._util.csv_lists import checked, path_in, rows, stays_inside
+from dolg_zoo._util.csv_lists import checked, image_path, rows, stays_inside
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
@@ -20,17 +20,19 @@ def from_csv(
     path: str | Path,
     images: str | Path | None = None,
     columns: Sequence[str] = ("image", "label"),
+    anywhere: bool = False,
 ) -> Examples:
     """Return the images that a CSV file with a header lists: UTF-8, with commas.
 
     Args:
         path: the CSV file.
-        images: the folder that its paths are relative to; None for the file's own. A path or a
-            link that leads out of it is refused. A few are looked for, the others when they are
-            needed.
+        images: the folder that its paths are relative to; None for the file's own. A few images
+            are looked for, the others when they are needed.
         columns: names of the two columns with the path and the label of an image. A label is any
             text, compared as `plain_label` has it; the classes are in the order of their names.
             Other columns are ignored.
+        anywhere: whether images may be outside of that folder, by absolute paths, `..` or links,
+            as those of DVC and git-annex.
 
     Raises:
         DataError: if something is wrong with the file; the message names the line. Or if none of
@@ -45,11 +47,12 @@ def from_csv(
     for line, row in rows(path, columns, hint=hint):
         where = f"{path}, line {line}"
         image, label = (row[column] for column in columns)
-        image = path_in(folder, image)
-        if not is_inside(Path(image)):
+        image = image_path(image, folder, where)
+        if not anywhere and not is_inside(Path(image)):
             raise DataError(
-                f"{where}: {image!r} leads out of the folder {str(folder)!r}; name the folder"
-                " that holds all images, and paths relative to it."
+                f"{where}: {image!r} leads out of the folder {str(folder)!r}. If you trust the"
+                " list, allow it with anywhere = true in [data] (anywhere=True); or name the"
+                " folder that its paths are relative to with images = …."
             )
         if first_line.setdefault(image, line) != line:
             raise DataError(

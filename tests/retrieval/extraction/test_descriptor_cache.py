@@ -72,6 +72,39 @@ def test_a_change_that_keeps_the_size_shows_in_the_time(build, photos, embedded_
     assert embedded_images == ["coffee.png"]
 
 
+def test_a_renamed_folder_keeps_its_cache(build, photos, model, cache_dir, embedded_images):
+    before = build()
+    for name in ("renamed", "again"):
+        photos = photos.rename(photos.with_name(name))
+        del embedded_images[:]
+        index = Index.build(model, photos, cache=True)
+        assert embedded_images == [] and index.names == before.names
+        np.testing.assert_array_equal(index.descriptors, before.descriptors)
+        assert the_store(cache_dir)
+
+
+def test_a_folder_that_is_still_there_keeps_its_cache_too(build, photos, model, embedded_images):
+    build()
+    shutil.copytree(photos, photos.with_name("copy"))  # with the times of the files
+    Index.build(model, photos.with_name("copy"), cache=True)
+    del embedded_images[:]
+    build()
+    assert embedded_images == []
+
+
+def test_a_folder_of_other_images_takes_no_cache_of_one_that_is_gone(
+    build, photos, model, cache_dir, embedded_images
+):
+    build()
+    shutil.copytree(photos, photos.with_name("other"))
+    shutil.rmtree(photos)
+    for path in photos.with_name("other").rglob("*.png"):
+        os.utime(path, ns=(0, 1_234_567_891))
+    del embedded_images[:]
+    Index.build(model, photos.with_name("other"), cache=True)
+    assert len(embedded_images) == 4 and len([*(cache_dir / "descriptors").iterdir()]) == 2
+
+
 def test_a_removed_file_is_no_result(build, photos):
     build()
     (photos / "coffee.png").unlink()

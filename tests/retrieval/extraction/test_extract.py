@@ -71,6 +71,75 @@ def test_a_second_run_embeds_what_is_new(model, photos, out, embedded_images):
     assert extract(model, photos, out).embedded == 0
 
 
+@pytest.fixture
+def two_folders(photos, tmp_path):
+    """Folders a and b, with a photograph of the same name that differs."""
+    for folder, name in (("a", "coffee.png"), ("b", "rocket.png")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photos / name, tmp_path / folder / "1.png")
+        tar(tmp_path / folder / "s-000.tar", tmp_path / folder, ["1.png"])
+    return tmp_path / "a", tmp_path / "b"
+
+
+@pytest.mark.parametrize("of", ["", "*.png", "1.png", "s-000.tar", "s-{000..000}.tar"])
+def test_the_same_names_in_another_folder_are_an_error_that_names_both(
+    model, two_folders, out, embedded_images, of
+):
+    a, b = two_folders
+    extract(model, f"{a}/{of}", out)
+    before = by_id(out)
+    del embedded_images[:]
+    with pytest.raises(StoreError, match=rf"1\.png' from '{a}' already, and '{b}'.*another folder"):
+        extract(model, f"{b}/{of}", out)
+    assert not embedded_images
+    agree(by_id(out), before)
+
+
+def test_other_names_from_another_folder_are_added(model, two_folders, out):
+    a, b = two_folders
+    (b / "1.png").rename(b / "2.png")
+    assert extract(model, a, out).embedded == extract(model, b, out).embedded == 1
+    assert extract(model, b, out).known == 2
+    shutil.copy(a / "1.png", b / "1.png")
+    with pytest.raises(StoreError, match=r"'1\.png' from"):  # of a, though b is known as well
+        extract(model, b, out)
+
+
+def test_a_folder_is_the_same_however_it_is_written(model, two_folders, out, monkeypatch):
+    a, _ = two_folders
+    (a.parent / "link").symlink_to(a)
+    monkeypatch.chdir(a.parent)
+    assert extract(model, "a", out).embedded == 1
+    for written in (a, f"{a}/", "./a/", "b/../a", "a/*.png", "link", "link/1.png"):
+        assert extract(model, written, out).embedded == 0
+
+
+def test_images_that_were_moved_are_known_once_that_is_said(model, two_folders, out):
+    a, _ = two_folders
+    extract(model, a, out)
+    elsewhere = a.rename(a.parent / "elsewhere")
+    with pytest.raises(StoreError, match=rf"from '{a}' already, and '{elsewhere}'.*moved=True"):
+        extract(model, elsewhere, out)
+    shutil.copy(elsewhere / "1.png", elsewhere / "2.png")
+    assert extract(model, elsewhere, out, moved=True).embedded == 1
+    assert extract(model, elsewhere, out).embedded == 0
+
+
+def test_a_store_that_does_not_know_the_folder_of_its_images_goes_on(model, two_folders, out):
+    a, b = two_folders
+    extract(model, a, out)
+    document = json.loads((out / "store.json").read_text())
+    del document["parts"][0]["images"]
+    (out / "store.json").write_text(json.dumps(document))
+    assert extract(model, b, out).known == 1
+
+
+def test_a_store_is_not_written_under_a_name_of_a_file(model, photos, tmp_path, embedded_images):
+    with pytest.raises(ValueError, match=r"d\.npy' ends in \.npy as a file does.*OUT\.npz"):
+        extract(model, photos, tmp_path / "d.npy")
+    assert not embedded_images and not (tmp_path / "d.npy").exists()
+
+
 def test_shards_give_the_same_as_files(model, photos, tmp_path, out, expected):
     for number in range(2):
         tar(tmp_path / f"s-{number}.tar", photos, NAMES[2 * number : 2 * number + 2])

@@ -79,6 +79,22 @@ def test_a_pattern_gives_names_from_its_first_wildcard_on(folder, pattern, ids):
     assert [image for image, _ in read(source)] == ids
 
 
+@pytest.mark.parametrize("aside", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", ".thumbs"])
+def test_a_pattern_passes_over_the_folders_of_systems_unless_it_names_them(folder, aside):
+    for place in (folder / aside, folder / "far" / aside):
+        place.mkdir()
+        (place / "x.jpg").write_bytes(b"x")
+    assert open_source(f"{folder}/**/*.jpg").ids == ["b.jpg"]
+    assert open_source(f"{folder}/*/{aside}/*.jpg").ids == [f"far/{aside}/x.jpg"]
+    assert open_source(f"{folder}/{aside}/*.jpg").ids == ["x.jpg"]
+
+
+@pytest.mark.parametrize("aside", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", ".thumbs"])
+def test_a_shard_passes_over_the_folders_of_systems(shard, aside):
+    path = shard("a.tar", {"a.jpg": b"1", f"{aside}/a.jpg": b"2", f"far/{aside}/._b.jpg": b"3"})
+    assert read(open_source(path)) == [("a.tar/a.jpg", b"1")]
+
+
 def test_a_name_with_wildcards_is_taken_as_it_is_if_it_is_there(tmp_path):
     (tmp_path / "[1].jpg").write_bytes(b"x")
     assert read(open_source(tmp_path / "[1].jpg")) == [("[1].jpg", b"x")]
@@ -124,6 +140,22 @@ kinds = pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_list_gives_its_images_in_its_order(folder, kind):
     path = write_list(folder, kind, [["far/c.JPG"], ["./b.jpg"]])
     assert read(open_source(path)) == [("far/c.JPG", b"far/c.JPG"), ("b.jpg", b"b.jpg")]
+
+
+@kinds
+def test_a_list_made_on_windows_is_read(folder, kind):
+    path = write_list(folder, kind, [["far\\c.JPG"], [".\\b.jpg"]])
+    assert read(open_source(path)) == [("far/c.JPG", b"far/c.JPG"), ("b.jpg", b"b.jpg")]
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("D:\\photos\\b.jpg", "a Windows machine"), ("far\\..\\..\\b.jpg", "leads out of the folder")],
+)
+def test_a_path_of_another_machine_is_refused(folder, kind, name, message):
+    with pytest.raises(DataError, match=rf"(line|row) \d: .*{message}"):
+        open_source(write_list(folder, kind, [[name]]))
 
 
 @kinds

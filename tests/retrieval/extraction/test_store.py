@@ -358,6 +358,8 @@ def first(**values):
         first(rows=10**12),
         first(bytes="many"),
         first(sha256="A" * 64),
+        first(images=7),
+        first(images=["photos"]),
         first(more=1),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dolg_zoo._util.csv_lists import checked, path_in, rows, stays_inside
+from dolg_zoo._util.csv_lists import checked, image_path, rows, stays_inside
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.retrieval.extraction.sources.files import Files
@@ -31,17 +31,18 @@ def read_list(path: Path, images: Path | None, anywhere: bool) -> Files:
     names: list[str] = []
     count, read = ("line", _csv_rows) if path.suffix.lower() == ".csv" else ("row", _parquet_rows)
     for number, row in read(path):
-        name = path_in(folder, row[IMAGE])
+        where = f"{path}, {count} {number}"
+        name = image_path(row[IMAGE], folder, where)
         if not anywhere and not is_inside(Path(name)):
             raise DataError(
-                f"{path}, {count} {number}: {name!r} leads out of the folder {str(folder)!r}. If"
+                f"{where}: {name!r} leads out of the folder {str(folder)!r}. If"
                 " you trust the list, allow it with --anywhere (anywhere=True); or name the folder"
                 " that its paths are relative to with --images (images=…)."
             )
         image = plain_label(row[ID]) if ID in row else Path(name).as_posix()
         if first.setdefault(image, number) != number:
             raise DataError(
-                f"{path}, {count} {number}: {image!r} is in {count} {first[image]} already; remove"
+                f"{where}: {image!r} is in {count} {first[image]} already; remove"
                 " one, or tell them apart in a column id."
             )
         names.append(name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
+from dolg_zoo.preprocessing.files import SET_ASIDE
 from dolg_zoo.retrieval.extraction.sources.files import Files
 from dolg_zoo.retrieval.extraction.sources.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.retrieval.extraction.sources.shards import SHARD_ENDINGS, Shards
@@ -84,7 +85,14 @@ def _matches(pattern: str) -> tuple[Path, list[str]]:
         if glob.has_magic(text):
             # Path.glob would find hidden files as well
             names = glob.glob(text, root_dir=base, recursive=True)  # noqa: PTH207
-            found.update((name, None) for name in sorted(names) if not (base / name).is_dir())
+            asked = Path(text).parts
+            found.update(
+                (name, None)
+                for name in sorted(names)
+                if not (base / name).is_dir()
+                # glob leaves out hidden ones itself
+                and not any(p.lower() in SET_ASIDE and p not in asked for p in Path(name).parts)
+            )
         elif (base / text).exists() or text != below:
             found[text] = None
     if not any((base / name).exists() for name in found):

@@ -10,6 +10,7 @@ from typing import IO, Any, cast
 
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES
+from dolg_zoo.preprocessing.files import is_set_aside
 
 SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -20,8 +21,9 @@ MAX_MEMBER_BYTES = 2**27
 class Shards:
     """Images in tar files.
 
-    An image is a regular file in one, by the ending of its name (`IMAGE_SUFFIXES`), that does not
-    begin with a dot. Its id is the shard's name and its own: `shard-000000.tar/key.jpg`.
+    An image is a regular file in one, by the ending of its name (`IMAGE_SUFFIXES`). As in
+    `list_images`, hidden files and folders do not count, nor do a system's own. Its id is the
+    shard's name and its own: `shard-000000.tar/key.jpg`.
 
     Attributes:
         folder: the folder that the names are relative to.
@@ -79,10 +81,15 @@ def _items(
         archive, member = found
         name = posixpath.normpath(member.name)
         image = f"{shard}/{name}"
-        is_image = PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-        if not is_image or posixpath.basename(name).startswith(".") or image in known:
+        if not _is_image(PurePosixPath(name)) or image in known:
             continue
         yield image, _content(archive, member, name, image)
+
+
+def _is_image(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in IMAGE_SUFFIXES and not any(
+        is_set_aside(part) for part in name.parts if part != ".."
+    )
 
 
 def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -126,12 +127,20 @@ class DescriptorStore:
         """The number of files that hold the descriptors."""
         return len(self._parts)
 
-    def append(self, ids: Sequence[str], descriptors: np.ndarray) -> None:
+    @property
+    def folders_of_images(self) -> set[str | None]:
+        """The folders that the ids are relative to; None where that was not recorded."""
+        return {part.images for part in self._parts}
+
+    def append(
+        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+    ) -> None:
         """Add descriptors in one file, which is on the disk when this returns.
 
         Args:
             ids: ids of the images, none of which is in the store.
             descriptors: (len(ids), dim), finite.
+            images: the folder that the ids are relative to; None if there is none.
 
         Raises:
             StoreError: if an id is not a text, is empty or is in the store, or the descriptors
@@ -145,7 +154,7 @@ class DescriptorStore:
         with _lock(self.folder):
             self._refresh()
             self._check_new(ids)
-            part = self._write_part(next_name(self._parts), ids, rows)
+            part = self._write_part(next_name(self._parts), ids, rows, images)
             self._write_manifest([*self._parts, part])
         self._learn(part, ids)
 
@@ -191,6 +200,31 @@ class DescriptorStore:
         self._check_unique(ids)
         return ids, descriptors
 
+    def ids_of_other_folders(self, images: str) -> Iterator[tuple[str, str]]:
+        """Yield the folder and the id of each image that was in another folder than `images`.
+
+        Images whose folder was not recorded are left out.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+        """
+        for part in self._parts:
+            if part.images not in (None, images):
+                for name in self._read_part(part, with_descriptors=False)[0]:
+                    yield cast(str, part.images), name
+
+    def move_images(self, old: str, new: str) -> None:
+        """Record that the images of one folder are in another now.
+
+        Raises:
+            OSError: if the store cannot be written; it is unchanged then.
+        """
+        with _lock(self.folder):
+            self._refresh()
+            self._write_manifest(
+                [replace(part, images=new) if part.images == old else part for part in self._parts]
+            )
+
     def forget_damaged(self) -> dict[str, int]:
         """Drop the parts that are missing or damaged, so that their images can be added again.
 
@@ -223,18 +257,23 @@ class DescriptorStore:
         with _lock(self.folder):
             self._refresh()
             old, new = list(self._parts), list[Part]()
-            for kept, rows in self._regrouped(ids):
-                name = next_name([*old, *new])
-                new.append(self._write_part(name, kept, rows.astype(self.dtype)))
+            for images in dict.fromkeys(part.images for part in old):
+                for kept, rows in self._regrouped(ids, images):
+                    name = next_name([*old, *new])
+                    new.append(self._write_part(name, kept, rows.astype(self.dtype), images))
             self._write_manifest(new)
             self._forget_ids()
             for part in old:
                 (self.folder / part.file).unlink(missing_ok=True)
 
-    def _regrouped(self, without: Container[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+    def _regrouped(
+        self, without: Container[str], images: str | None
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
         ids: list[str] = []
         held: list[np.ndarray] = []
-        for names, rows in self.parts():
+        for part in [part for part in self._parts if part.images == images]:
+            names, rows = self._read_part(part)
+            assert rows is not None  # they were asked for
             kept = [row for row, name in enumerate(names) if name not in without]
             ids += [names[row] for row in kept]
             held.append(rows[kept])
@@ -254,11 +293,11 @@ class DescriptorStore:
                 damaged[part.file] = part.rows
         return damaged
 
-    def _write_part(self, name: str, ids: list[str], rows: np.ndarray) -> Part:
+    def _write_part(self, name: str, ids: list[str], rows: np.ndarray, images: str | None) -> Part:
         data = part_file.encode(ids, rows)
         with replacing(self.folder / name) as file:
             file.write(data)
-        return Part(name, len(ids), len(data), hashlib.sha256(data).hexdigest())
+        return Part(name, len(ids), len(data), hashlib.sha256(data).hexdigest(), images)
 
     def _checked_rows(self, ids: list[str], descriptors: np.ndarray) -> np.ndarray:
         descriptors = np.asarray(descriptors)

@@ -24,12 +24,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a store: its name, and what is promised of it."""
+    """A file of a store: its name, what is promised of it, and the folder of its images or None."""
 
     file: str
     rows: int
     bytes: int
     sha256: str
+    images: str | None = None
 
 
 def next_name(parts: Sequence[Part]) -> str:
@@ -48,7 +49,10 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
     document = {
         "format_version": FORMAT_VERSION,
         **asdict(settings),
-        "parts": [asdict(part) for part in parts],
+        "parts": [
+            {key: value for key, value in asdict(part).items() if value is not None}
+            for part in parts
+        ],
     }
     with replacing(folder / MANIFEST) as file:
         file.write(json.dumps(document, indent=1).encode())
@@ -87,6 +91,7 @@ def _checked(entry: object, settings: Settings) -> Part:
         or type(part.rows) is not int
         or type(part.bytes) is not int
         or not (isinstance(part.sha256, str) and _SHA256.fullmatch(part.sha256))
+        or not isinstance(part.images, str | None)
         # a part is not compressed, so no small file can promise to fill the memory
         or not 0 < part.rows * settings.dim * np.dtype(settings.dtype).itemsize < part.bytes
     ):
