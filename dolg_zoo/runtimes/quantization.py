@@ -63,7 +63,7 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
 
 
 def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
-    """Make a runtime's float32 files int8 ones, in row.
+    """Make a runtime's float32 files int8 ones.
 
     Args:
         model: `servable`, that the files were made of.

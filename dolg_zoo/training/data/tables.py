@@ -119,9 +119,9 @@ class _Tree(Sequence):
 
 def _look_for_some(sources: Sequence[Path], folder: str | Path) -> None:
     # to look for all takes minutes for millions, and hours over a network
-    rows = np.unique(np.linspace(0, len(sources) - 1, 1000).astype(int))
-    if not any(sources[row].exists() for row in rows):
+    sample = np.unique(np.linspace(0, len(sources) - 1, 1000).astype(int))
+    if not any(sources[number].exists() for number in sample):
         raise DataError(
-            f"None of {len(rows)} images of the list is in {str(folder)!r}: there is no"
+            f"None of {len(sample)} images of the list is in {str(folder)!r}: there is no"
             f" {str(sources[0])!r}, for one. Name the folder that the list's paths are relative to."
         )
