@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 from writable_hub import small_model
 
+import dolg_zoo
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.runtimes import RuntimeMissingError, registry
 from dolg_zoo.runtimes.quantization import calibration_images
@@ -56,3 +58,35 @@ def test_bfloat16_names_what_the_processor_lacks(monkeypatch):
     monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
     with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor amx_bf16"):
         small_model().compile_for_inference("openvino", "bfloat16")
+
+
+@pytest.mark.slow
+def test_the_sums_of_residual_blocks_are_computed_in_int8(monkeypatch, tmp_path, rng):
+    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    images = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(images)
+    for _ in range(3):
+        y = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+        x = keras.layers.Add()([x, keras.layers.Conv2D(8, 3, padding="same")(y)])
+    top = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
+    config = dolg_zoo.DOLGConfig(hidden_dim=8, descriptor_dim=6, dilation_rates=())
+    net = dolg_zoo.DOLGNet(keras.Model(images, [x, top]), config=config)
+    model = dolg_zoo.DOLG(net, dolg_zoo.ImageConverter(size=64, mode="squash"))
+    model.compile_for_inference(
+        "openvino", "int8", calibration=[*rng.integers(0, 256, (4, 64, 64, 3), np.uint8)]
+    )
+    (file,) = tmp_path.glob("compiled/*/openvino-int8/model.xml")
+
+    def has_quantized_input(node):
+        given = [each.get_source_output().get_node() for each in node.inputs()]
+        return any(each.get_type_name() == "FakeQuantize" for each in given)
+
+    kinds = [
+        n.get_type_name()
+        for n in openvino.Core().read_model(file).get_ops()
+        if has_quantized_input(n)
+    ]
+    assert kinds.count("Add") >= 2  # of three; the first may keep its convolution's float32
+    assert not {"MatMul", "Power", "Divide", "Subtract", "ReduceSum"} & {*kinds}
