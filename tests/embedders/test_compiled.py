@@ -248,7 +248,9 @@ def test_a_runtime_that_cannot_compute_it_is_passed_over_and_is_not_tried_again(
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
     monkeypatch.setattr("dolg_zoo.runtimes.litert_runtime.write", refuse)
     monkeypatch.setattr(
-        compiled, "routes", lambda runtime, *_: [runtime] if runtime else ["litert", "keras"]
+        compiled,
+        "routes",
+        lambda runtime=None, *_, **__: [runtime] if runtime else ["litert", "keras"],
     )
     model, images = small_model(preset="a-model"), pattern(64, 64)
     for _ in range(2):
