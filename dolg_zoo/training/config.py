@@ -37,6 +37,11 @@ def _config_errors() -> Iterator[None]:
         raise TrainingConfigError(str(error)) from None
 
 
+def _share_below_1(name: str, value: object) -> None:
+    if number(name, value, 0, 1) == 1:
+        raise TrainingConfigError(f"{name} must be below 1.")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelPlan:
     """The model to train: a preset, or an architecture with a new head.
@@ -98,16 +103,20 @@ class HeadPlan:
     Attributes:
         name: a name of `dolg_zoo.layers.MARGIN_HEADS`.
         dynamic_margins: whether rare classes get larger margins; only for "subcenter_arcface".
+        label_smoothing: share of the target probability that is spread over all classes, from 0
+            to below 1.
         settings: arguments of the layer, such as scale and margin.
     """
 
     name: str = "subcenter_arcface"
     dynamic_margins: bool = False
+    label_smoothing: float = 0.0
     settings: dict = dataclasses.field(default_factory=dict)
 
     @_config_errors()
     def __post_init__(self):
         one_of("[head] name", self.name, HEADS)
+        _share_below_1("[head] label_smoothing", self.label_smoothing)
         if self.dynamic_margins and self.name != "subcenter_arcface":
             raise TrainingConfigError(
                 f'[head] dynamic_margins needs name = "subcenter_arcface", got {self.name!r}.'
@@ -129,10 +138,14 @@ class OptimizerPlan:
         backbone_rate: factor of the learning rate in the backbone.
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.
+        head_rate: factor of the learning rate in the margin head.
         clip_norm: maximum global gradient norm; 0 for none.
         accumulate: number of batches whose gradients are averaged for one step.
         ema: momentum of the exponential moving average of the weights, such as 0.999. The average
             is validated and saved. 0 for none.
+        average_with_start: share of the weights that the run began with, from 0 to below 1, in the
+            mean that is validated and saved. A small network forgets less so. Source: WiSE-FT,
+            arXiv 2109.01903.
     """
 
     name: str = "sgd"
@@ -142,20 +155,23 @@ class OptimizerPlan:
     warmup_epochs: float = 1.0
     backbone_rate: float = 0.1
     layer_decay: float = 1.0
+    head_rate: float = 1.0
     clip_norm: float = 5.0
     accumulate: int = 1
     ema: float = 0.0
+    average_with_start: float = 0.0
 
     @_config_errors()
     def __post_init__(self):
         one_of("[optimizer] name", self.name, ("sgd", "adamw"))
         number("[optimizer] learning_rate", self.learning_rate, 0, open_ends=True)
         number("[optimizer] momentum", self.momentum, 0, 1)
-        for name in ("weight_decay", "warmup_epochs", "clip_norm"):
+        for name in ("weight_decay", "warmup_epochs", "head_rate", "clip_norm"):
             number(f"[optimizer] {name}", getattr(self, name), 0)
         for name in ("backbone_rate", "layer_decay"):
             number(f"[optimizer] {name}", getattr(self, name), 0, 1)
         number("[optimizer] ema", self.ema, 0, 1)
+        _share_below_1("[optimizer] average_with_start", self.average_with_start)
         whole_number("[optimizer] accumulate", self.accumulate, 1)
 
 
@@ -208,6 +224,8 @@ class RunPlan:
         image_size: height and width of training images in pixels.
         seed: the seed of all random numbers.
         balanced: whether to draw all classes equally often, instead of all images.
+        images_per_class: number of images of a class that come together in a batch; more than 1
+            needs balanced = true, and must divide batch_size.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         freeze_backbone_epochs: number of epochs at the beginning in which the backbone is frozen.
         backbone_batch_norm: "frozen" uses the moving averages of the backbone; "trained" uses the
@@ -223,6 +241,7 @@ class RunPlan:
     image_size: int = 224
     seed: int = 0
     balanced: bool = False
+    images_per_class: int = 1
     precision: str = "float32"
     freeze_backbone_epochs: int = 0
     backbone_batch_norm: str = "frozen"
@@ -232,8 +251,15 @@ class RunPlan:
 
     @_config_errors()
     def __post_init__(self):
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "images_per_class"):
             whole_number(f"[run] {name}", getattr(self, name), 1)
+        if self.images_per_class > 1 and not self.balanced:
+            raise TrainingConfigError("[run] images_per_class needs balanced = true.")
+        if self.batch_size % self.images_per_class:
+            raise TrainingConfigError(
+                f"[run] batch_size = {self.batch_size} must be a multiple of images_per_class,"
+                f" {self.images_per_class}."
+            )
         whole_number("[run] image_size", self.image_size, 32)
         for name in ("seed", "freeze_backbone_epochs", "early_stop_epochs"):
             whole_number(f"[run] {name}", getattr(self, name), 0)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
@@ -116,7 +117,7 @@ def build_optimizer(
     common = {
         "learning_rate": schedule,
         "decay": plan.weight_decay,
-        "rate_of": layer_rates(plan, classifier.model.net.backbone),
+        "rate_of": layer_rates(plan, classifier),
         "global_clipnorm": plan.clip_norm or None,
         "gradient_accumulation_steps": plan.accumulate if plan.accumulate > 1 else None,
         "use_ema": plan.ema > 0,
@@ -139,28 +140,70 @@ def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
     return float(optimizer._learning_rate(max(0, int(optimizer._iterations) - 1)))
 
 
-def layer_rates(plan: OptimizerPlan, backbone: keras.Model) -> Callable[[keras.Variable], float]:
-    """Return the factor of each variable's rate: 1 outside the backbone."""
-    layers = [layer for layer in backbone.layers if layer.trainable_variables]
+def layer_rates(
+    plan: OptimizerPlan, classifier: MarginClassifier
+) -> Callable[[keras.Variable], float]:
+    """Return the factor of each variable's rate: 1 outside the backbone and the margin head."""
+    layers = [layer for layer in classifier.model.net.backbone.layers if layer.trainable_variables]
     factors = {
         id(variable): plan.backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
         for depth, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
+    factors |= {id(variable): plan.head_rate for variable in classifier.head.trainable_variables}
     return lambda variable: factors.get(id(variable), 1.0)
 
 
-@contextmanager
-def moving_average(classifier: MarginClassifier) -> Iterator[None]:
-    """Within it, the weights are their moving average, if the optimizer keeps one."""
-    optimizer = getattr(classifier.optimizer, "inner_optimizer", classifier.optimizer)
-    if optimizer is None or not optimizer.use_ema:
-        yield
-        return
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(classifier)
-    swap.on_test_begin()
-    try:
-        yield
-    finally:
-        swap.on_test_end()
+class WeightAverage:
+    """The mean of weights that is validated and saved in place of the last step's.
+
+    That is the optimizer's moving average, if it keeps one; and of that, or of the last step's
+    weights, the mean with the weights before training. The margin head has no part in the latter.
+    Source: WiSE-FT, arXiv 2109.01903.
+
+    Args:
+        classifier: compiled, before training.
+        with_start: share of the weights before training, from 0 to below 1.
+    """
+
+    def __init__(self, classifier: MarginClassifier, with_start: float = 0.0):
+        self._classifier = classifier
+        self._with_start = with_start
+        self._start = _values(classifier.model.weights) if with_start else []
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Within it, the classifier has the mean for its weights."""
+        with self._moving_average():
+            if not self._with_start:
+                yield
+                return
+            weights = self._classifier.model.weights
+            trained = _values(weights)
+            try:
+                for weight, first, last in zip(weights, self._start, trained, strict=True):
+                    if first.dtype.kind == "f":
+                        weight.assign(last + self._with_start * (first - last))
+                yield
+            finally:
+                for weight, last in zip(weights, trained, strict=True):
+                    weight.assign(last)
+
+    @contextmanager
+    def _moving_average(self) -> Iterator[None]:
+        optimizer: Any = self._classifier.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer is None or not optimizer.use_ema:
+            yield
+            return
+        swap = keras.callbacks.SwapEMAWeights()
+        swap.set_model(self._classifier)
+        swap.on_test_begin()
+        try:
+            yield
+        finally:
+            swap.on_test_end()
+
+
+def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]

@@ -22,7 +22,7 @@ from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
 from dolg_zoo.training.metadata import describe
-from dolg_zoo.training.optimizers import last_rate, moving_average
+from dolg_zoo.training.optimizers import last_rate
 from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
@@ -168,7 +168,7 @@ class _Training:
 
     def _end_of_epoch(self, row: dict[str, float]) -> None:
         """Validate, and keep the model if it is the best so far."""
-        with moving_average(self.run.classifier):
+        with self.run.average.used():
             if len(self.run.validation):
                 scores, skipped = validate(self.run.model, self.run.validation)
                 self.skipped.update(skipped)

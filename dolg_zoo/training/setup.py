@@ -28,7 +28,8 @@ from dolg_zoo.training.distribution import (
     worker_rank,
 )
 from dolg_zoo.training.loop import Loop
-from dolg_zoo.training.optimizers import build_optimizer
+from dolg_zoo.training.losses import SmoothedCrossentropy
+from dolg_zoo.training.optimizers import WeightAverage, build_optimizer
 
 
 class Run:
@@ -65,6 +66,7 @@ class Run:
             self.classifier = build_classifier(config, self.model, self.training)
             self.augmentation = build_augmentation(config.augmentation, plan.seed)
             self._compile()
+            self.average = WeightAverage(self.classifier, config.optimizer.average_with_start)
         self.loop = Loop(self.classifier, self.augmentation, self.strategy)
 
     def _compile(self) -> None:
@@ -81,7 +83,7 @@ class Run:
         )
         self.classifier.compile(
             optimizer,
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            SmoothedCrossentropy(self.config.head.label_smoothing),
             metrics=["accuracy"],
             auto_scale_loss=False,
         )
@@ -106,6 +108,7 @@ class Run:
             area=augmentation.area if augmentation.crop else None,
             interpolation=self.model.image_converter.interpolation,
             balanced=plan.balanced,
+            images_per_class=plan.images_per_class,
             rank=self.rank,
             workers=self.workers,
         )

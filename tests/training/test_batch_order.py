@@ -41,16 +41,23 @@ def test_the_images_are_mixed():
 
 @given(
     counts=st.lists(st.integers(0, 12), min_size=1, max_size=9).filter(any),
-    batch_size=st.integers(1, 20),
+    images_per_class=st.integers(1, 4),
+    groups=st.integers(1, 10),
     seed=st.integers(0, 2**32),
 )
-def test_balanced_classes_and_their_images_come_equally_often(counts, batch_size, seed):
+def test_balanced_classes_and_their_images_come_equally_often(
+    counts, images_per_class, groups, seed
+):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
-    indices = batch_indices(labels, batch_size, seed, 0, balanced=True).ravel()
+    batch_size = images_per_class * groups
+    batches = batch_indices(labels, batch_size, seed, 0, True, images_per_class)
+    together = labels[batches].reshape(-1, images_per_class)
+    assert (together == together[:, :1]).all()
+    indices = batches.ravel()
     assert len(indices) == steps_per_epoch(len(labels), batch_size) * batch_size
     of_class = np.bincount(labels[indices], minlength=len(counts))
     present = np.flatnonzero(counts)
-    assert np.ptp(of_class[present]) <= 1
+    assert np.ptp(of_class[present]) <= images_per_class
     assert of_class.sum() == of_class[present].sum()
     of_image = np.bincount(indices, minlength=len(labels))
     assert all(np.ptp(of_image[labels == number]) <= 1 for number in present)

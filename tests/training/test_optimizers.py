@@ -4,7 +4,7 @@ import pytest
 
 from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
 from dolg_zoo.training.config import OptimizerPlan, TrainingConfigError
-from dolg_zoo.training.optimizers import build_optimizer, last_rate, moving_average
+from dolg_zoo.training.optimizers import WeightAverage, build_optimizer, last_rate
 
 # The optimizers compute in float32, the expectations are in float64: a step is off by 1e-7 of the
 # weight, a few steps by 1e-6. Adam's root and quotient multiply that; its bound is 1e-4. A wrong
@@ -108,7 +108,7 @@ def test_adamw_decays_weights_apart_from_the_gradient(classifier):
 
 
 def test_rates_grow_through_the_backbone_and_are_whole_behind_it(classifier):
-    optimizer = built(classifier, backbone_rate=0.4, layer_decay=0.25)
+    optimizer = built(classifier, backbone_rate=0.4, layer_decay=0.25, head_rate=10)
     factors = {
         variable.path.split("/")[-2]: factor
         for variable, factor in zip(classifier.trainable_variables, optimizer.factors, strict=True)
@@ -116,7 +116,7 @@ def test_rates_grow_through_the_backbone_and_are_whole_behind_it(classifier):
     assert factors["first"] == pytest.approx(0.1)
     assert factors["second"] == pytest.approx(0.2)
     assert factors["third"] == pytest.approx(0.4)
-    assert factors["descriptor"] == factors["margin_head"] == 1
+    assert factors["descriptor"] == 1 and factors["margin_head"] == 10
 
 
 def test_within_moving_average_the_weights_are_the_average(classifier):
@@ -130,9 +130,26 @@ def test_within_moving_average_the_weights_are_the_average(classifier):
     for gradient in (0.2, 0.2, 0.2):
         expected = steps_by(optimizer, variables, [gradient])[0]
         average = expected if average is None else 0.5 * average + 0.5 * expected
-    with moving_average(classifier):
+    with WeightAverage(classifier).used():
         assert np.ravel(variables[0])[0] == pytest.approx(average, rel=1e-5)
     assert np.ravel(variables[0])[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_average_with_the_start_is_of_the_network_alone(classifier):
+    classifier.compile(built(classifier), "mse")
+    average = WeightAverage(classifier, with_start=0.25)
+    kernel, centers = classifier.model.weights[0], classifier.head.trainable_variables[0]
+    start, first = kernel.numpy(), centers.numpy()
+    try:
+        kernel.assign(start + 4)
+        centers.assign(first + 4)
+        with average.used():
+            np.testing.assert_allclose(kernel.numpy(), start + 3, rtol=1e-6)
+            np.testing.assert_allclose(centers.numpy(), first + 4, rtol=1e-6)
+        np.testing.assert_allclose(kernel.numpy(), start + 4, rtol=1e-6)
+    finally:
+        kernel.assign(start)
+        centers.assign(first)
 
 
 def test_accumulation_with_several_workers_is_refused(classifier):

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small_run import CLASSES, NEW, config, largest_difference
+from small_run import CLASSES, NEW, config, largest_difference, weights_of
 
 import dolg_zoo
 from dolg_zoo import DOLG
@@ -90,6 +90,25 @@ def test_it_may_be_published_as_it_is_once_it_has_a_licence(unbroken):
 def test_the_same_run_gives_the_same_weights(unbroken, folder, tmp_path):
     again = train(config(folder), tmp_path, relative_to=folder, say=lambda _: None)  # not ALL
     assert largest_difference(unbroken[0].preset, again.preset) == 0
+
+
+def test_the_preset_is_the_average_of_the_start_and_the_end(folder, tmp_path):
+    changes = {
+        "split": {"by": "none"},
+        "head": {"label_smoothing": 0.1},
+        "run": {"epochs": 1, "balanced": True, "images_per_class": 2},
+    }
+    trained = {}
+    for share in (0.0, 0.25):
+        changes["optimizer"] = {"average_with_start": share, "head_rate": 10.0}
+        result = train(
+            config(folder, **changes), tmp_path / str(share), relative_to=folder, say=lambda _: None
+        )
+        trained[share] = weights_of(result.preset)
+    start = weights_of(folder / "tiny")
+    for first, last, mean in zip(start, trained[0.0], trained[0.25], strict=True):
+        np.testing.assert_allclose(mean, 0.25 * first + 0.75 * last, atol=1e-6)
+    assert max(np.abs(a - b).max() for a, b in zip(start, trained[0.0], strict=True)) > 1e-3
 
 
 # Runs that are broken off

@@ -42,6 +42,7 @@ class Batches:
             to take all of it, squashed.
         interpolation: "bilinear" or "bicubic".
         balanced: draw all classes equally often.
+        images_per_class: number of images of a class that come together, if balanced.
         rank: of this worker, from 0; the batches of all, one behind the other, are those that one
             worker would make.
         workers: the number of workers.
@@ -71,6 +72,7 @@ class Batches:
         area: tuple[float, float] | None = (0.08, 1.0),
         interpolation: str = "bilinear",
         balanced: bool = False,
+        images_per_class: int = 1,
         rank: int = 0,
         workers: int = 1,
         threads: int | None = None,
@@ -89,6 +91,7 @@ class Batches:
         self._interpolation = interpolation
         self._convert = ImageConverter(size, interpolation=interpolation)
         self._balanced = balanced
+        self._images_per_class = images_per_class
         self._local = slice(rank * batch_size // workers, (rank + 1) * batch_size // workers)
         self._threads = threads
 
@@ -117,7 +120,12 @@ class Batches:
             epoch, step = divmod(step, steps)
             if order is None or step == 0:
                 order = batch_indices(
-                    self._examples.labels, self._batch_size, self._seed, epoch, self._balanced
+                    self._examples.labels,
+                    self._batch_size,
+                    self._seed,
+                    epoch,
+                    self._balanced,
+                    self._images_per_class,
                 ).ravel()
             batch = range(step * self._batch_size, (step + 1) * self._batch_size)
             for position in batch[self._local]:

@@ -11,7 +11,12 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def batch_indices(
-    labels: np.ndarray, batch_size: int, seed: int, epoch: int, balanced: bool = False
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    balanced: bool = False,
+    images_per_class: int = 1,
 ) -> np.ndarray:
     """Return the images of each batch of an epoch, in random order.
 
@@ -26,6 +31,8 @@ def batch_indices(
             fewer images than a batch are repeated to fill one. True: all classes come equally
             often, but for one, in as many batches; of a class, no image comes again before all
             have.
+        images_per_class: how many images of a class come one after the other, if balanced; a
+            divisor of the batch size. A class of fewer repeats them.
 
     Returns:
         (steps, batch_size), indices of images.
@@ -34,19 +41,26 @@ def batch_indices(
     steps = steps_per_epoch(len(labels), batch_size)
     order = rng.permutation(len(labels))
     if balanced:
-        order = _balance(order, labels, steps * batch_size, rng)
+        order = _balance(order, labels, steps * batch_size, images_per_class, rng)
     return np.resize(order, (steps, batch_size))
 
 
 def _balance(
-    order: np.ndarray, labels: np.ndarray, draws: int, rng: np.random.Generator
+    order: np.ndarray,
+    labels: np.ndarray,
+    draws: int,
+    images_per_class: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     counts = np.bincount(labels)
     starts = np.cumsum(counts) - counts
     by_class = order[np.argsort(labels[order], kind="stable")]
     present = np.flatnonzero(counts)
-    rounds = -(-draws // len(present))
-    # in each round every class comes once, so the round also counts the images of a class
-    classes = rng.permuted(np.tile(present, (rounds, 1)), axis=1).ravel()[:draws]
-    place_in_class = np.repeat(np.arange(rounds), len(present))[:draws] % counts[classes]
-    return by_class[starts[classes] + place_in_class]
+    groups = -(-draws // images_per_class)
+    rounds = -(-groups // len(present))
+    # in each round every class comes once, so the round also counts the groups of a class
+    classes = rng.permuted(np.tile(present, (rounds, 1)), axis=1).ravel()[:groups]
+    first = np.repeat(np.arange(rounds), len(present))[:groups] * images_per_class
+    classes = np.repeat(classes, images_per_class)
+    number_in_class = (first[:, None] + np.arange(images_per_class)).ravel() % counts[classes]
+    return by_class[starts[classes] + number_in_class][:draws]
