@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,10 +31,15 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Without CONFIG: a folder of images with one subfolder per class.",
+            help="Without CONFIG: a folder of images with one subfolder per class, or a CSV list"
+            " with the columns path and label.",
             show_default=False,
         ),
     ] = None,
+    anywhere: Annotated[
+        bool,
+        typer.Option("--anywhere", help="For a list: allow images outside of its folder."),
+    ] = False,
     preset: Preset = None,
     architecture: Annotated[
         str | None,
@@ -81,7 +87,7 @@ def train(
     check_folder_name(
         out, "Leave the ending out; the preset, the curves and the checkpoints are several files."
     )
-    settings, relative_to = _config(config, data, preset, architecture, epochs)
+    settings, relative_to = _config(config, data, anywhere, preset, architecture, epochs)
     _check(settings, relative_to)
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
@@ -127,6 +133,7 @@ def _check(settings: TrainingConfig, relative_to: Path) -> None:
 def _config(
     path: Path | None,
     data: Path | None,
+    anywhere: bool,
     preset: str | None,
     architecture: str | None,
     epochs: int | None,
@@ -145,12 +152,17 @@ def _config(
         config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
         if architecture is not None:
             config = config.with_architecture(architecture)
+        if anywhere:
+            config = dataclasses.replace(config, data={**config.data, "anywhere": True})
         return config, Path() if is_recipe else path.parent
     if architecture is not None:
         raise typer.BadParameter("--architecture goes with CONFIG; --data trains a --preset on.")
     config = TrainingConfig.from_dict(
         {
-            "data": {"folder": str(data)},
+            "data": {
+                "csv" if str(data).lower().endswith(".csv") else "folder": str(data),
+                **({"anywhere": True} if anywhere else {}),
+            },
             "model": {"preset": preset or DEFAULT_PRESET},
             "run": {} if epochs is None else {"epochs": epochs},
         }

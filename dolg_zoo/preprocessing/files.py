@@ -12,7 +12,7 @@ from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
-    | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpeg2000"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
     # photographs that cannot be read here: better named among the skipped than passed over
     | {".heic", ".heif", ".hif", ".jxl"}

@@ -51,7 +51,7 @@ def from_csv(
         if not anywhere and not is_inside(Path(image)):
             raise DataError(
                 f"{where}: {image!r} leads out of the folder {str(folder)!r}. If you trust the"
-                " list, allow it with anywhere = true in [data] (anywhere=True); or name the"
+                " list, allow it with --anywhere, or anywhere = true in [data]; or name the"
                 " folder that its paths are relative to with images = …."
             )
         if first_line.setdefault(image, line) != line:
