@@ -11,7 +11,7 @@ from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import note, print_json
-from dolg_zoo.cli.tables import print_table
+from dolg_zoo.cli.tables import print_comparisons
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.compiled import CompiledDOLG
@@ -123,10 +123,7 @@ def export(
     cosine = facts["cosine_to_model"]
     print(f"{shown(output)}: {facts['format']}, {precision}, {facts['bytes'] / 2**20:.1f} MiB")
     print(f"cosine to the preset  {cosine['mean']:.6f} on average, {cosine['lowest']:.6f} at worst")
-    if comparisons:
-        rows = [[f"{row[key]:.4f}" for key in ("before", "after")] for row in comparisons]
-        named = [(row["folder"], row["measure"], *row_) for row, row_ in zip(comparisons, rows)]  # noqa: B905
-        print_table(named, header=("Checked on", "measure", "before", "after"))
+    print_comparisons(comparisons)
 
 
 def _compared(
@@ -134,7 +131,6 @@ def _compared(
 ) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from dolg_zoo._util.text import percent
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.errors import ExportError
     from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
@@ -145,10 +141,7 @@ def _compared(
         before = DOLG(model.net, exported.image_converter, model.metadata)
     found = [compare(before, exported, folder) for folder in folders]
     worse = [one for one in found if one.is_worse(max_loss)]
-    said = "; ".join(
-        f"{one.measure} on {one.folder} {percent(one.before)} before, {percent(one.after)} after"
-        for one in worse
-    )
+    said = "; ".join(str(one) for one in worse)
     if worse and not force:
         raise ExportError(
             f"It loses more than {max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the ten"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def print_table(
@@ -41,3 +42,13 @@ def print_table(
             )
         )
     Console().print(table)
+
+
+def print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Print the figures before and after on the folders of --check, if there are any."""
+    rows = [
+        (row["measure"], f"{row['before']:.4f}", f"{row['after']:.4f}", row["folder"])
+        for row in comparisons
+    ]
+    if rows:  # the folder last, for a long one to be what is folded
+        print_table(rows, header=("Measure", "before", "after", "checked on"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.text import percent
 from dolg_zoo.evaluation.class_folder import ALL, ClassFolder
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.search import exact_search
@@ -39,6 +40,10 @@ class Comparison:
     measure: str
     before: float
     after: float
+
+    def __str__(self) -> str:
+        before, after = percent(self.before), percent(self.after)
+        return f"{self.measure} on {self.folder} {before} before, {after} after"
 
     def is_worse(self, max_loss: float) -> bool:
         """Whether more is lost than may be; the bound of an agreement is `MIN_AGREEMENT`."""

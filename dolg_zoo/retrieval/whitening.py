@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
 
 ROWS = 2**14  # in double precision at a time
-AMPLE = 4
-"""Images for each dimension, below which their chance likenesses show in the axes."""
+AMPLE = 12
+"""Images for each dimension, below which their chance likenesses show in the axes.
+
+Measured with 64 dimensions of the embedded preset and mixed photographs: from 4 images for each to
+12, the mAP lost on photographs of landmarks falls from 0.066 to 0.027; with 25 it is 0.020."""
 
 logger = logging.getLogger(__name__)
 

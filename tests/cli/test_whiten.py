@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,3 +81,34 @@ def test_a_file_as_output_is_refused_before_the_work(dolg, photos, tmp_path):
 
 def test_a_power_out_of_its_range_is_wrong_usage(dolg, photos, tmp_path):
     assert dolg("whiten", photos, "-o", tmp_path / "out", "--power", 2).code == 2
+
+
+def test_what_the_whitening_costs_is_measured_on_the_folders_to_check(
+    dolg, photos, preset, tmp_path
+):
+    for number, path in enumerate(sorted(filter(Path.is_file, photos.rglob("*")))):
+        folder = tmp_path / "classes" / "ab"[number // 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / path.name)
+    classes, out = tmp_path / "classes", tmp_path / "out"
+    arguments = ("whiten", classes, "-o", out, "--preset", preset, "--dim", 2, "--check", classes)
+    (found,) = json.loads(dolg(*arguments, "--json").out)["checks"]
+    assert (found["folder"], found["measure"]) == (str(classes), "mAP")
+    files = sorted(filter(Path.is_file, classes.rglob("*")))
+    for key, folder in (("before", preset), ("after", out)):
+        descriptors = DOLG.from_preset(folder).embed(files)
+        # the one other image of the class, so many of the two others before it
+        ranks = []
+        for row, scores in enumerate(descriptors @ descriptors.T):
+            others = [each for each in range(4) if each not in (row, row ^ 1)]
+            ranks.append(1 + sum(scores[each] > scores[row ^ 1] for each in others))
+        assert found[key] == pytest.approx(np.mean(1 / np.array(ranks)))
+    said = dolg(*arguments)
+    assert "checked on" in said.out and f"{found['after']:.4f}" in said.out
+    assert ("find less" in said.err) == (found["before"] - found["after"] > 0.01)
+
+
+def test_a_folder_to_check_that_is_not_there_is_named_before_the_work(dolg, photos, tmp_path):
+    arguments = ("whiten", photos, "-o", tmp_path / "out", "--preset", "no such preset")
+    done = dolg(*arguments, "--check", tmp_path / "nowhere")
+    assert done.code == 1 and "nowhere" in done.err

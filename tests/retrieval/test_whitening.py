@@ -128,6 +128,15 @@ def test_few_images_for_the_dimensions_cost_a_warning(descriptors, caplog):
     assert "30 images are few to learn 12 dimensions from" in caplog.text
 
 
+@pytest.mark.parametrize(("images", "dim", "warns"), [(265, 64, True), (500, 8, False)])
+def test_the_warning_starts_where_the_loss_was_measured(rng, caplog, images, dim, warns):
+    descriptors = rng.standard_normal((images, 80))
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    with caplog.at_level(logging.WARNING):
+        pca_whitening(descriptors, dim)
+    assert ("are few to learn" in caplog.text) == warns
+
+
 @pytest.mark.parametrize("dim", [None, 12])
 def test_too_few_images_are_refused_with_both_numbers(model, descriptors, dim):
     with pytest.raises(ValueError, match=r"12 images are too few to learn 12 dim.*at most 11"):
