@@ -32,7 +32,7 @@ def train(
         typer.Option(
             metavar="DIR",
             help="Without CONFIG: a folder of images with one subfolder per class, or a CSV list"
-            " with the columns path and label.",
+            " with the columns image and label.",
             show_default=False,
         ),
     ] = None,

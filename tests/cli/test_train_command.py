@@ -158,7 +158,7 @@ def test_a_list_is_trained_on_and_may_be_trusted_with_links(run, place, tmp_path
     elsewhere = tmp_path / "elsewhere"
     (place / "photos").rename(elsewhere)
     rows = [f"{elsewhere}/{label}/{n}.png,{label}" for label in "abcd" for n in range(3)]
-    (place / "photos.csv").write_text("\n".join(["path,label", *rows]))
+    (place / "photos.csv").write_text("\n".join(["image,label", *rows]))
     arguments = ["--data", place / "photos.csv", "-p", place / "preset", "--dry-run", "--json"]
     code, _, err = run(*arguments)
     assert code == 1 and "leads out of the folder" in err
