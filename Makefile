@@ -7,6 +7,7 @@ check:  ## the linters
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --platform win32
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 	$(PYTHON) -c "from vermin import main; main()" --quiet --no-tips --eval-annotations --target=3.10- --violations dolg_zoo tools
 

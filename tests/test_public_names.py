@@ -43,3 +43,15 @@ def test_the_stubs_have_a_constructor_for_each_backbone():
     }
     assert declared == CONSTRUCTORS
     assert {name for name in dolg_zoo.__all__ if name.startswith("dolg_")} == CONSTRUCTORS
+
+
+POSIX = {"resource", "fcntl", "pwd", "grp", "termios", "pty", "posix", "syslog"}
+
+
+def test_no_module_needs_what_only_posix_has_to_be_imported():
+    """What a function needs is for mypy --platform win32 to see, in `.ci/run`."""
+    for path in PACKAGE.rglob("*.py"):
+        top = ast.parse(path.read_text()).body
+        named = {a.name for node in top if isinstance(node, ast.Import) for a in node.names}
+        named |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+        assert not named & POSIX, path

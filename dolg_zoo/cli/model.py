@@ -105,7 +105,16 @@ def load_embedder(
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow; of what it then prints, only what comes with an error is shown."""
+    """Import TensorFlow; of what it then prints, only what comes with an error is shown.
+
+    Raises:
+        ValueError: if $KERAS_BACKEND names another framework.
+    """
+    if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
+        raise ValueError(
+            f"dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"
+            " set it to tensorflow."
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back_stderr():
         import tensorflow as tf

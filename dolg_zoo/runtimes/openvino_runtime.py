@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,4 +50,11 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
             "PERFORMANCE_HINT": "LATENCY",
         },
     )
-    return lambda images: compiled(images)[0]
+    requests = threading.local()  # one can be asked by one thread at a time
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        return requests.own.infer(images)[0]
+
+    return infer

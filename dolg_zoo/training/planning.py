@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, 
         What it is made of (images, classes, classes_of_one_image, validation_images, parameters,
         devices, steps_per_epoch, steps), and of this machine: seconds_per_step, hours of the whole
         run with validation, memory_gib at its peak: of the GPU, where there is one, else of the
-        process.
+        process; None on Windows, without a GPU.
 
     Raises:
         TrainingConfigError, DataError: as `train` does.
@@ -38,6 +37,7 @@ def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, 
     steps = config.run.epochs * run.steps_per_epoch
     seconds = _seconds_per_step(run)
     validation = len(run.validation) * _seconds_per_embedded(run)
+    peak = _peak_bytes()
     return {
         "images": len(run.training),
         "classes": run.training.num_classes,
@@ -49,7 +49,7 @@ def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, 
         "steps": steps,
         "seconds_per_step": round(seconds, 4),
         "hours": round((steps * seconds + (config.run.epochs + 1) * validation) / 3600, 3),
-        "memory_gib": round(_peak_bytes() / 2**30, 2),
+        "memory_gib": None if peak is None else round(peak / 2**30, 2),
     }
 
 
@@ -77,8 +77,12 @@ def _device() -> str:
     return "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
 
 
-def _peak_bytes() -> int:
+def _peak_bytes() -> int | None:
     if _device() == "GPU":
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -154,6 +154,19 @@ def test_a_warning_shows_while_the_default_preset_is_compiled(photos, tmp_path):
     assert "compiled again in each process" in done.stderr
 
 
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_of_keras_is_named_before_anything_is_imported(photos, tmp_path, backend):
+    done, said, modules = modules_of_dolg("export", "-o", tmp_path / "made", KERAS_BACKEND=backend)
+    assert done.returncode == 1 and not modules & WITHOUT_FRAMEWORK
+    assert said.strip() == (
+        f"dolg: dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"
+        " set it to tensorflow."
+    )
+    environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), "DOLG_ZOO_RUNTIME": "litert"}
+    done = dolg("embed", photos, "-o", tmp_path / "a.npz", KERAS_BACKEND=backend, **environment)
+    assert done.returncode == 0  # the default preset needs no Keras
+
+
 @pytest.mark.slow
 def test_standard_output_is_json_alone_and_tensorflow_is_silent(photos, tmp_path):
     done = dolg(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +97,19 @@ def test_a_map_that_is_smaller_than_a_dilation_is_computed_too(kept, model, rng,
     expected = dilated.embed(images, runtime="keras")
     found = dilated.embed(images, runtime=runtime)
     assert np.linalg.norm(found - expected, axis=1).max() < 1e-4
+
+
+@pytest.mark.parametrize("runtime", [*PACKAGES, "keras"])
+def test_threads_at_once_get_the_descriptors_that_one_gets(kept, model, rng, runtime):
+    pytest.importorskip(PACKAGES.get(runtime, "keras"))
+    infer = model.compile_for_inference(runtime).infer
+    shapes = [(number % 3 + 1, 48 + 16 * (number % 2), 64, 3) for number in range(12)]
+    batches = [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
+    expected = [infer(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(infer, batches * 8))
+    for several, alone in zip(found, expected * 8, strict=True):
+        assert np.allclose(several, alone, atol=DESCRIPTOR)
 
 
 def test_it_has_the_model_id_and_the_settings_of_the_model(folder, model):
