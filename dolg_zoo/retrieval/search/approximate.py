@@ -157,11 +157,16 @@ class Approximate:
             )
         self.recall = float(shares.mean())
         if self.recall < self.asked:
+            repeated = len(self.descriptors) - _different(self.descriptors)
             logger.warning(
                 "The search finds %.3f of the ten nearest images, and %.3f were asked for. An"
-                ' index of the kind "exact" finds all of them.',
+                ' index of the kind "exact" finds all of them.%s',
                 self.recall,
                 self.asked,
+                f" {repeated} images are copies of others, which hide the rest: `dolg dedupe` lists"
+                " them."
+                if repeated > len(self.descriptors) / 100
+                else "",
             )
 
     def _measured(self, queries: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -184,6 +189,12 @@ class Approximate:
         length = min(length + min(removed, length), self.faiss_index.ntotal)
         _, numbers = self.faiss_index.search(queries, length, params=options)
         return numbers
+
+
+def _different(descriptors: np.ndarray) -> int:
+    """Return how many rows differ from each other; equal in two dimensions is equal in all."""
+    pairs = np.ascontiguousarray(descriptors[:, :2]).view(np.int64)
+    return len(np.unique(pairs))
 
 
 def _at_least(shares: np.ndarray) -> float:

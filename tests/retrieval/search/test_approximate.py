@@ -6,6 +6,7 @@ from bounds import COSINE
 
 from dolg_zoo.retrieval.search import approximate
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
+from dolg_zoo.retrieval.search.duplicates import duplicates
 from dolg_zoo.retrieval.search.exact import Exact
 
 KINDS = ["hnsw", "ivfpq"]
@@ -154,3 +155,17 @@ def test_auto_goes_by_the_number_of_rows(rows, kind):
 def test_a_kind_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"exact, hnsw, ivfpq, got 'lsh'"):
         kind_for(10, "lsh")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hundreds_of_copies_are_one_group_and_what_they_hide_is_said(rng, caplog, kind):
+    others = clustered(rng, 800)
+    copies = np.repeat(clustered(rng, 1), 700, axis=0)
+    order = rng.permutation(1500)
+    found = Approximate.build(kind, np.concatenate([copies, others])[order], asked=0.99)
+    (group,) = duplicates(found, threshold=1 - 1e-6)
+    assert set(group) == set(np.flatnonzero(order < 700))
+    if found.recall < 0.99:
+        assert "699 images are copies of others" in caplog.text
+    else:
+        assert not caplog.text
