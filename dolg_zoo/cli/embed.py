@@ -35,7 +35,11 @@ def embed(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The folder to write to, or a file OUT.npz."
+            "--output",
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The folder to write to, or a file OUT.npz.",
         ),
     ],
     preset: Preset = None,

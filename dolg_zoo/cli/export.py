@@ -43,7 +43,10 @@ def export(
     ] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="The file or folder to write.")
+        Path,
+        typer.Option(
+            "--output", "--out", "-o", metavar="PATH", help="The file or folder to write."
+        ),
     ],
     format: Annotated[
         str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")

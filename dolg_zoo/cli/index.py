@@ -38,7 +38,8 @@ def index(
     ] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="INDEX", help="The folder to write to.")
+        Path,
+        typer.Option("--output", "--out", "-o", metavar="INDEX", help="The folder to write to."),
     ],
     kind: Annotated[
         str,

@@ -81,7 +81,11 @@ Montage = Annotated[
 Drawing = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="OUT.png", help="The picture to write: .png, .svg, .jpg or .webp."
+        "--output",
+        "--out",
+        "-o",
+        metavar="OUT.png",
+        help="The picture to write: .png, .svg, .jpg or .webp.",
     ),
 ]
 

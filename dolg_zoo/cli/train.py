@@ -52,6 +52,7 @@ def train(
     out: Annotated[
         Path,
         typer.Option(
+            "--output",
             "--out",
             "-o",
             metavar="DIR",

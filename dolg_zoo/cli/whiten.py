@@ -21,7 +21,8 @@ def whiten(
         Path, typer.Argument(metavar="DIR", help="Images to learn from, with subfolders.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The preset folder to write.")
+        Path,
+        typer.Option("--output", "--out", "-o", metavar="DIR", help="The preset folder to write."),
     ],
     preset: Preset = None,
     dim: Annotated[

@@ -13,6 +13,7 @@ import numpy as np
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, resolve_preset
@@ -69,6 +70,12 @@ class CompiledDOLG(ImageEmbedder):
         self.descriptor_dim: int = record["descriptor_dim"]
         self.metadata: dict[str, Any] = dict(record["metadata"])
         self.model_id: str = record["model_id"]
+
+    def __repr__(self) -> str:
+        return (
+            f"<CompiledDOLG of {name_of_model(self)}: {self.runtime}, {self.precision},"
+            f" {self.descriptor_dim} dimensions>"
+        )
 
     @classmethod
     def cached(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """The attention of one photograph, or the score of two.
 
@@ -30,6 +30,11 @@ class Explanation:
     sides: tuple[Side, ...]
     score: float | None
     model: str
+
+    def __repr__(self) -> str:
+        names = " and ".join(repr(side.name) for side in self.sides)
+        score = "" if self.score is None else f": cosine {self.score:.3f}"
+        return f"<Explanation of {names} by {self.model}{score}>"
 
     def figure(self) -> Figure:
         """Draws the explanation with Matplotlib."""

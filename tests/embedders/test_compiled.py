@@ -123,6 +123,11 @@ def test_it_has_the_model_id_and_the_settings_of_the_model(folder, model):
     assert fast.descriptor_dim == model.descriptor_dim
 
 
+def test_it_says_what_it_is_in_a_line(model):
+    found = repr(model.compile_for_inference("keras"))
+    assert found == "<CompiledDOLG of a-model: keras, float32, 6 dimensions>"
+
+
 def test_the_second_time_it_is_taken_from_the_cache(folder, model, compilations):
     model.compile_for_inference("openvino")
     assert compilations == []

@@ -10,6 +10,7 @@ from writable_hub import small_model
 
 from dolg_zoo import DOLG, BadImageError, Crop
 from dolg_zoo.explaining.decomposition import decompose
+from dolg_zoo.explaining.explanation import Explanation
 from dolg_zoo.explaining.figure import draw
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.models import DOLGConfig, DOLGNet, whitened_net
@@ -76,6 +77,14 @@ def test_both_sides_sum_to_the_score_of_the_search(rocket, embedded_model, photo
     assert rocket.score == pytest.approx(found.item(), abs=2e-6)
     for side in rocket.sides:
         assert side.global_part + side.places.sum() == pytest.approx(rocket.score, abs=FLOAT64)
+
+
+def test_it_says_what_it_is_in_a_line():
+    side = Side("a.jpg", Image.new("RGB", (4, 4)), np.ones((2, 2)))
+    assert repr(Explanation((side, side), 0.12345, "dolg_mine")) == (
+        "<Explanation of 'a.jpg' and 'a.jpg' by dolg_mine: cosine 0.123>"
+    )
+    assert repr(Explanation((side,), None, "x")) == "<Explanation of 'a.jpg' by x>"
 
 
 def test_a_place_that_is_painted_over_changes_its_own_part_most(embedded_model, photos):

@@ -73,6 +73,13 @@ class Gallery:
         """(images, dim), float32, L2-normalised, in the order of `names`."""
         return self._nearest.descriptors
 
+    def __repr__(self) -> str:
+        count, dim = self.descriptors.shape
+        return (
+            f"<{type(self).__name__} of {count:,} images in {str(self.folder)!r}: {dim} dimensions,"
+            f" {self.kind} search>"
+        )
+
     @property
     def kind(self) -> str:
         """The kind of search: "exact", "hnsw" or "ivfpq"."""

@@ -25,6 +25,10 @@ def test_an_index_holds_each_image_of_the_folder_under_its_path(model, photos):
     np.testing.assert_allclose(index.descriptors, model.embed(photos), atol=DESCRIPTOR)
 
 
+def test_it_says_what_it_is_in_a_line(random_index):
+    assert repr(random_index) == "<Index of 200 images in '.': 512 dimensions, exact search>"
+
+
 def test_part_of_a_photograph_finds_it(model, photos):
     index = Index.build(model, photos)
     part = Image.open(photos / "far" / "chelsea.png").crop((10, 20, 140, 150))
