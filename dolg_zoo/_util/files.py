@@ -58,13 +58,13 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = user_path(path)
     if is_special(path):
-        with path.open("wb") as file:
+        with _naming(path), path.open("wb") as file:
             yield file
         return
     given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link
     unfinished = _unfinished(path.parent)
     try:
-        with unfinished.open("xb") as file:
+        with _naming(given), unfinished.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -94,11 +94,28 @@ def replacing_folder(
     Raises:
         OSError: if it cannot be written.
     """
-    with scratch_folder(path) as scratch:
+    with scratch_folder(path) as scratch, _naming(path):
         made = scratch / "new"
         made.mkdir()
         yield made
         put(made, path, keep_if)
+
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Put the path into an error that says only that nothing can be written, as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno
+        if number is None and (said := re.search(r"\berrno = (\d+)", str(error))):
+            number = int(said[1])  # HDF5 has a line of its own
+        if number not in _CANNOT_WRITE or error.filename is not None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 @contextmanager

@@ -106,7 +106,8 @@ def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
                 runtime["name"],
                 runtime["version"] or "-",
                 f"{speeds[runtime['name']]:.3g}" if runtime["name"] in speeds else "-",
-                [fault or precision for precision, fault in runtime["precisions"].items()],
+                # what is not installed keeps it from each precision: said once
+                [*dict.fromkeys(fault or name for name, fault in runtime["precisions"].items())],
             )
             for runtime in described
         ),

@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all, whatever happens while they are written."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -188,6 +189,28 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder" / ".") as file:
         file.write(b"x")
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+FULL_IN_HDF5 = OSError(
+    "Can't write data (file write failed: fd = 4, errno = 28, error message = …)"
+)
+
+
+@pytest.mark.parametrize("error", [FULL, FULL_IN_HDF5], ids=["system", "HDF5"])
+@pytest.mark.parametrize("replaces", [replacing, replacing_folder])
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path, replaces, error):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: .*out\.bin'$") as raised,
+        replaces(tmp_path / "out.bin"),
+    ):
+        raise error
+    assert raised.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+def test_other_errors_within_are_left_as_they_are(tmp_path):
+    with pytest.raises(OSError, match=r"^a socket is gone$"), replacing(tmp_path / "out.bin"):
+        raise OSError("a socket is gone")
 
 
 def test_each_byte_is_on_the_disk_before_the_move(tmp_path, monkeypatch):

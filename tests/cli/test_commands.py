@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -23,6 +24,23 @@ def has_control_characters(text):
 def test_version(dolg):
     done = dolg("--version")
     assert (done.code, done.out) == (0, f"dolg-zoo {dolg_zoo.__version__}\n")
+
+
+def test_runtimes_are_listed_with_one_hint_each_and_their_speed_for_a_preset(
+    dolg, monkeypatch, tmp_path
+):
+    from dolg_zoo.embedders.compiled import known_model_id
+    from dolg_zoo.presets import resolve_preset
+    from dolg_zoo.runtimes import measured, registry
+
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    find = registry.find_spec
+    monkeypatch.setattr(registry, "find_spec", lambda n: None if n == "openvino" else find(n))
+    measured._remember(known_model_id(resolve_preset()), {"litert": 12.5})
+    out = dolg("info", "--runtimes").out
+    assert out.count("pip install 'dolg-zoo[openvino]'") == 1
+    assert re.search(r"litert\s+\S+\s+12\.5", out)
 
 
 def test_presets_lists_what_the_manifest_has(dolg):
