@@ -110,8 +110,8 @@ def pca_whitening(
         ValueError: if there are too few images or too like ones for that many axes, a descriptor
             has another norm than 1, or `dim` or `power` is out of its range.
     """
-    count, length = descriptors.shape
-    _check_settings(dim, length, power)
+    count, source_dim = descriptors.shape
+    _check_settings(dim, source_dim, power)
     if count < dim + 1:
         raise ValueError(
             f"{count} images are too few to learn {dim} dimensions from, which takes {dim + 1} or"
@@ -119,25 +119,25 @@ def pca_whitening(
         )
     if count < AMPLE * dim:
         logger.warning(
-            "%d images are few to learn %d dimensions from: the whitening may do harm on others;"
-            " better give %d, or a smaller dim",
+            "%d images are few to learn %d dimensions from: the whitening may do harm on others."
+            " Give %d or more, and measure what is lost, with `dolg whiten --check DIR`.",
             count,
             dim,
             AMPLE * dim,
         )
-    total = np.zeros(length)
+    total = np.zeros(source_dim)
     for start, block in _blocks(descriptors):
-        lengths = np.linalg.norm(block, axis=1)
-        wrong = ~(np.abs(lengths - 1) <= 1e-2)  # a NaN too
+        norms = np.linalg.norm(block, axis=1)
+        wrong = ~(np.abs(norms - 1) <= 1e-2)  # a NaN too
         if wrong.any():
             row = np.argmax(wrong)
             raise ValueError(
-                f"Descriptor {start + row} has the norm {lengths[row]:g}, and those to"
+                f"Descriptor {start + row} has the norm {norms[row]:g}, and those to"
                 " learn from must have norm 1, as `embed` gives them."
             )
         total += block.sum(axis=0)
     mean = total / count
-    covariance = np.zeros((length, length))
+    covariance = np.zeros((source_dim, source_dim))
     for _, block in _blocks(descriptors):
         centred = block - mean
         covariance += centred.T @ centred / (count - 1)
