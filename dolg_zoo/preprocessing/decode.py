@@ -180,6 +180,22 @@ def ending_of(file: str | Path) -> str:
         return FORMATS[_format_of(opened.read(_PREFIX))]
 
 
+def size_of(file: str | Path) -> tuple[int, int]:
+    """Return width and height of an image file as it is stored; its pixels are not decoded.
+
+    Raises:
+        ValueError: it is not an image that can be read.
+        OSError: it cannot be read.
+    """
+    with Path(file).open("rb") as opened:
+        try:
+            return _open(opened).size
+        except OSError:
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly every type there is.
+            raise ValueError(_in_words(error)) from error
+
+
 def name_of(source: object) -> str:
     """Return the name of an image for messages: its path, or its kind.
 
