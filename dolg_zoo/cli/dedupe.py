@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+from csv import writer as csv_writer
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.outputs import check_output
+from dolg_zoo.cli.reporting import as_list, fail_if, finish, note, print_json
 from dolg_zoo.cli.where import check_where, line_of, open_where, tell_missing
+
+if TYPE_CHECKING:
+    from dolg_zoo.retrieval import Match
 
 
 def dedupe(
@@ -20,6 +26,34 @@ def dedupe(
         float,
         typer.Option(min=-1, max=1, help="Minimum cosine similarity; 1 for identical."),
     ] = 0.95,
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="The image of each group to keep: largest (in pixels), oldest (by the time of its"
+            " file) or first (by name).",
+        ),
+    ] = "first",
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="OUT.csv", help="Write the groups as a table.", show_default=False
+        ),
+    ] = None,
+    move_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Move all but the keepers to this folder.", show_default=False
+        ),
+    ] = None,
+    link_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="Make links to all but the keepers in this folder.",
+            show_default=False,
+        ),
+    ] = None,
     images: Images = None,
     preset: Preset = None,
     scales: Scales = None,
@@ -28,19 +62,36 @@ def dedupe(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """List groups of near-duplicate images. Nothing is deleted.
+    """List groups of near-duplicate images, the one to keep first. Nothing is deleted.
 
     Two images are in one group if their cosine similarity is at least the threshold, or if a chain
     of such pairs connects them. The number beside an image is its cosine similarity with the first
-    image of its group.
+    image of its group. --move-to keeps the folders of the images, and overwrites nothing.
 
     \b
     Example:
       dolg dedupe photos/ --threshold 0.9
+      dolg dedupe photos/ --keep largest --csv groups.csv --move-to duplicates/
     """
+    from dolg_zoo._util.arguments import one_of
+    from dolg_zoo.retrieval.duplicate_files import RULES, put_aside
+
+    one_of("--keep", keep, RULES)
+    if move_to and link_to:
+        raise typer.BadParameter("give --move-to or --link-to, not both")
     check_where(where, scales, images)
+    if csv:
+        check_output(csv)
+    aside = move_to or link_to
+    if aside and aside.exists() and not aside.is_dir():
+        raise NotADirectoryError(f"{str(aside)!r} is a file; give a folder to put images into.")
     index = open_where(where, preset, scales, images, runtime, precision)
-    groups = index.duplicates(threshold)
+    if aside and aside.resolve().is_relative_to(index.folder.resolve()):
+        raise ValueError(
+            f"{str(aside)!r} lies in the folder of the images, {str(index.folder)!r}, whose images"
+            " the next search would find there again. Give a folder outside of it."
+        )
+    groups = index.duplicates(threshold, keep)
     if as_json:
         print_json(
             {
@@ -57,6 +108,7 @@ def dedupe(
                             "path": str(match.path),
                             "score": round(match.score, 6),
                             "missing": not match.path.exists(),
+                            "keep": match is group[0],
                         }
                         for match in group
                     ]
@@ -72,5 +124,30 @@ def dedupe(
             "\n\n".join("\n".join(line_of(match) for match in group) for group in groups),
             end="\n" if groups else "",
         )
+    if csv:
+        _write_table(groups, csv)
     tell_missing([match for group in groups for match in group], where)
-    finish(index.skipped, strict)
+    failed: dict[str, str] = {}
+    others = [match for group in groups for match in group[1:]]
+    if aside:
+        failed = put_aside(others, aside, "move" if move_to else "link")
+        done = "moved to" if move_to else "linked in"
+        note(f"{len(others) - len(failed)} images were {done} {str(aside)!r}.")
+        for name, reason in failed.items():
+            note(f"  {name!r} was not: {reason}")
+    finish(index.skipped, strict and not failed)
+    fail_if(len(failed), len(others), "images could not be put aside")
+
+
+def _write_table(groups: list[list[Match]], path: Path) -> None:
+    from dolg_zoo._util.files import replacing
+
+    table = io.StringIO()
+    rows = csv_writer(table)
+    rows.writerow(["group", "keep", "score", "name", "path"])
+    for number, group in enumerate(groups, 1):
+        for match in group:
+            keep = "yes" if match is group[0] else "no"
+            rows.writerow([number, keep, f"{match.score:.6f}", match.name, match.path])
+    with replacing(path) as file:
+        file.write(table.getvalue().encode(errors="surrogateescape"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.text import printable
-from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE, PAGE
+from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE, PAGE, lettering
 from dolg_zoo.drawing.svg import SvgPage
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import load_image
@@ -39,7 +38,6 @@ FORMATS = {
     ".jpeg": "JPEG",
     ".webp": "WEBP",
 }
-SYSTEM_FONTS = ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc")
 
 
 class HasScore(Protocol):
@@ -201,9 +199,10 @@ class _Cell:
             page.paste(mark, (x + 6, y + 6), mark)
         draw.text((x, y + height + 8), heading, colour, _font())
         name = printable(picture.name)
-        font = _font(plain=name.isascii())
-        name = _elided(name, room, font)
-        draw.text((x, y + height + 27), name, FAINT, font)
+        shown, font = _lettered(name)
+        if isinstance(draw, SvgPage):  # whose letters the reader's fonts draw
+            shown = name
+        draw.text((x, y + height + 27), _elided(shown, room, font), FAINT, font)
 
 
 def _frame(
@@ -229,12 +228,17 @@ def _unreadable(height: int) -> Image.Image:
 
 
 @cache
-def _font(plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, or for what it has no letters for one of the system's, if there is one."""
-    for name in () if plain else SYSTEM_FONTS:
-        with suppress(OSError):
-            return ImageFont.truetype(name, TEXT_SIZE)
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font."""
     return ImageFont.load_default(TEXT_SIZE)
+
+
+def _lettered(text: str) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """Return a text as it can be drawn, and the font to draw it with."""
+    if text.isascii():
+        return text, _font()
+    shown, file = lettering(text)
+    return shown, ImageFont.truetype(file, TEXT_SIZE)
 
 
 @cache

@@ -9,6 +9,11 @@ from __future__ import annotations
 import base64
 import html
 import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +23,7 @@ from dolg_zoo._util.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.ft2font import FT2Font
 
 PAGE, INK, FAINT, LINE = "#ffffff", "#1b1f24", "#57606a", "#c9d0d8"
 
@@ -32,6 +38,10 @@ FORMATS = {
     ".webp": "webp",
 }
 DOTS_PER_INCH = 150
+
+_log = logging.getLogger(__name__)
+_NAMED: set[str] = set()
+"""Letters that no font has, of which the log has told."""
 
 
 def figure_format(path: str | Path) -> str:
@@ -72,11 +82,103 @@ def image_html(data: bytes, kind: str, description: str) -> str:
     )
 
 
+def lettering(text: str) -> tuple[str, str]:
+    r"""Return a text as one font can draw it, and the file of that font.
+
+    The font is Matplotlib's own, or the first of the system's that has all letters, or the one
+    that has most of them. Letters that it lacks are escaped: `\\u5199`. A warning in the log of
+    this module names them once.
+    """
+    file, lacking = _font_of(frozenset(text) | {"…"})  # with which a text is made shorter
+    new = "".join(letter for letter in dict.fromkeys(text) if letter in lacking - _NAMED)
+    if new:
+        _NAMED.update(new)
+        _log.warning(
+            "no font here has the letters %s: pictures show them as %s. Install a font that has"
+            " them (for Chinese, Japanese and Korean, say, Noto Sans CJK).",
+            new,
+            _escaped(new),
+        )
+    return "".join(_escaped(char) if char in lacking else char for char in text), file
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode()
+
+
+@cache
+def _font_of(letters: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """Return the file of the font that has most of the letters, and those that it lacks."""
+    from matplotlib import font_manager, get_data_path
+    from matplotlib.ft2font import FT2Font
+
+    best = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    lacking = _lacking(FT2Font(best), letters)
+    if lacking:
+        for file in sorted(font_manager.findSystemFonts(), key=_usual_first):
+            if not _has_true_letters(file):
+                continue
+            try:
+                missing = _lacking(FT2Font(file), letters)
+            except (OSError, RuntimeError):  # what FreeType cannot read
+                continue
+            if len(missing) < len(lacking):
+                best, lacking = file, missing
+            if not lacking:
+                break
+    return best, lacking
+
+
+def _lacking(font: FT2Font, letters: frozenset[str]) -> frozenset[str]:
+    known = font.get_charmap()
+    return frozenset(letter for letter in letters if ord(letter) not in known)
+
+
+def _usual_first(file: str) -> tuple[bool, str]:
+    name = Path(file).stem.lower()
+    unusual = ("bold", "black", "light", "thin", "italic", "oblique", "serif", "mono", "condensed")
+    return any(word in name for word in unusual), file
+
+
+def _has_true_letters(file: str) -> bool:
+    """Whether it is not a font of boxes for all letters, of blanks, or of coloured pictures."""
+    name = "".join(filter(str.isalnum, Path(file).stem.lower()))
+    return not any(word in name for word in ("lastresort", "blank", "coloremoji"))
+
+
+@contextmanager
+def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
+    """Give each text of a figure a font that has its letters, for as long as it is written."""
+    from matplotlib.text import Text
+
+    # what `findobj` finds is an Artist, by its type
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    changed = [(text, text.get_text(), text.get_fontproperties().copy()) for text in texts]
+    changed = [each for each in changed if not each[1].isascii()]
+    try:
+        for text, letters, _ in changed:
+            shown, file = lettering(letters)
+            text.get_fontproperties().set_file(file)
+            if kind != "svg":  # whose letters the reader's fonts draw
+                text.set_text(shown)
+        with warnings.catch_warnings():
+            if kind == "svg":
+                warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            yield
+    finally:
+        for text, letters, font in changed:
+            text.set_text(letters)
+            text.set_fontproperties(font)
+
+
 def _write(figure: Figure, file, kind: str) -> None:
     from matplotlib import rc_context
 
     # letters stay letters: they can be searched, read aloud and copied
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dolg-zoo"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "dolg-zoo"}),
+        _letters_drawn(figure, kind),
+    ):
         figure.savefig(
             file,
             format=kind,

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from dolg_zoo._util.text import printable
 from dolg_zoo.drawing.style import FAINT, INK
 from dolg_zoo.explaining.side import Side
 
@@ -85,7 +86,7 @@ def _title_of_match(figure: Figure, score: float) -> None:
 def _dress(panel: Axes, title: str) -> None:
     panel.set_axis_off()
     # a name may have a dollar in it, which is no formula
-    panel.set_title(title[-48:], fontsize=9, color=FAINT, parse_math=False)
+    panel.set_title(printable(title)[-48:], fontsize=9, color=FAINT, parse_math=False)
 
 
 def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Normalize) -> None:

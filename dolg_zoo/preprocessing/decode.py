@@ -30,10 +30,12 @@ FORMATS = {
     "PPM": ".ppm",
     "AVIF": ".avif",
     "JPEG2000": ".jp2",
+    "HEIF": ".heic",
 }
 """The raster formats that are read, by Pillow's names, and the ending of each one's file names.
 
-An MPO is a JPEG followed by others.
+An MPO is a JPEG followed by others. HEIF, the HEIC of iPhones, is read by pillow-heif, which the
+extra `heif` installs.
 
 The rest of what Pillow opens is left out: EPS calls a program, WMF the operating system, and
 formats without a signature of their own (TGA, for one) take text for a picture.
@@ -47,8 +49,12 @@ MAX_BYTES = 2**30
 """The most bytes of a file that is opened: some of Pillow's decoders (WebP, AVIF) read all of it
 into memory before they look at it."""
 
-_PREFIX = 16
+_PREFIX = 64
 """Bytes at the beginning of a file, which tell its format."""
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_ANY_BRANDS = {b"mif1", b"msf1"}
+"""What the pictures of the family begin with that say nothing of their compression."""
 
 _CALLERS_IMAGE = threading.Lock()
 
@@ -172,6 +178,22 @@ def ending_of(file: str | Path) -> str:
     """
     with Path(file).open("rb") as opened:
         return FORMATS[_format_of(opened.read(_PREFIX))]
+
+
+def size_of(file: str | Path) -> tuple[int, int]:
+    """Return width and height of an image file as it is stored; its pixels are not decoded.
+
+    Raises:
+        ValueError: it is not an image that can be read.
+        OSError: it cannot be read.
+    """
+    with Path(file).open("rb") as opened:
+        try:
+            return _open(opened).size
+        except OSError:
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly every type there is.
+            raise ValueError(_in_words(error)) from error
 
 
 def name_of(source: object) -> str:
@@ -302,13 +324,42 @@ def _open(file: IO[bytes]) -> Image.Image:
     file.seek(0)
     # JPEG's factory would look for further pictures behind the first. The empty name keeps Pillow
     # from mapping the file into memory, where it could shrink meanwhile.
-    open_file: Callable[..., Image.Image] = JpegImageFile if name == "JPEG" else Image.OPEN[name][0]
+    open_file: Callable[..., Image.Image]
+    if name == "JPEG":
+        open_file = JpegImageFile
+    else:
+        open_file = _heif_opener() if name == "HEIF" else Image.OPEN[name][0]
     return open_file(file, "")
+
+
+def _is_heif(prefix: bytes) -> bool:
+    """Whether a file begins as HEIC does, and not as AVIF, which comes in the same container."""
+    if prefix[4:8] != b"ftyp":
+        return False
+    size = min(int.from_bytes(prefix[:4], "big"), len(prefix))
+    brands = {prefix[8:12], *(prefix[at : at + 4] for at in range(16, size, 4))}
+    return bool(brands & _HEIF_BRANDS) or (
+        prefix[8:12] in _ANY_BRANDS and not brands & {b"avif", b"avis"}
+    )
+
+
+def _heif_opener() -> Callable[..., Image.Image]:
+    try:  # not registered with Pillow, whose state belongs to the whole process
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise ValueError(
+            f"HEIC is read by pillow-heif ({error}): pip install 'dolg-zoo[heif]', or save it as"
+            " JPEG"
+        ) from error
+    return HeifImageFile
 
 
 def _format_of(prefix: bytes) -> str:
     """Return the format of a file that begins so."""
     Image.init()
+    if _is_heif(prefix):
+        _heif_opener()  # or the reason why it cannot be read
+        return "HEIF"
     for name in FORMATS:
         if name not in Image.OPEN:
             continue
@@ -318,7 +369,9 @@ def _format_of(prefix: bytes) -> str:
             raise ValueError(answer)
         if answer:
             return name
-    raise ValueError(f"its content is in none of the formats {', '.join(FORMATS)}")
+    raise ValueError(
+        f"its content is in none of the formats {', '.join(FORMATS)}; save it as JPEG or PNG"
+    )
 
 
 def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:

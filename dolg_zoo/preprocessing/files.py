@@ -14,8 +14,9 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
     | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpeg2000"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    | {".heic", ".heics", ".heif", ".heifs", ".hif"}
     # photographs that cannot be read here: better named among the skipped than passed over
-    | {".heic", ".heif", ".hif", ".jxl"}
+    | {".jxl"}
 )
 """Endings, in lower case, of the names that are taken for images."""
 

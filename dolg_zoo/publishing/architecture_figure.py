@@ -6,6 +6,7 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from dolg_zoo.drawing.style import lettering
 from dolg_zoo.publishing.architecture import Architecture, Tap
 
 # twice as large as it is meant to be seen, for displays with small pixels; the rest is in units
@@ -159,10 +160,11 @@ class _Page:
 
 def _fitted(text: str, size: int, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return the text and a font in which it fits the width; a long text loses its middle."""
+    text, file = (text, None) if text.isascii() else lettering(text)
     for smaller in range(size, SMALLEST - 1, -1):
-        if _font(smaller).getlength(text) <= SCALE * room:
-            return text, _font(smaller)
-    font, kept = _font(SMALLEST), len(text)
+        if _font(smaller, file).getlength(text) <= SCALE * room:
+            return text, _font(smaller, file)
+    font, kept = _font(SMALLEST, file), len(text)
     short = text
     while font.getlength(short) > SCALE * room:
         kept -= 1
@@ -171,8 +173,10 @@ def _fitted(text: str, size: int, room: float) -> tuple[str, ImageFont.FreeTypeF
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font."""
+def _font(size: int, file: str | None) -> ImageFont.FreeTypeFont:
+    """Return the font of a file, or Pillow's own."""
+    if file is not None:
+        return ImageFont.truetype(file, SCALE * size)
     font = ImageFont.load_default(SCALE * size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # since a size is given
     return font

@@ -29,6 +29,7 @@ from dolg_zoo.serving.desk import MAX_ADDED, MAX_BYTES, RANKINGS, SearchDesk
 RESULTS = 12
 SHOWN, THUMBNAIL = 900, 320  # pixels of the longer side
 WAITING = 100  # requests that may wait; 50 at once are answered
+IMAGES = ["image", ".heic", ".heif", ".hif"]  # not every system knows the type of these endings
 KEPT = 3600  # seconds that what a visitor sent is kept
 FONTS = ["system-ui", "sans-serif"]  # of the visitor's own: none is fetched
 STYLE = """
@@ -93,7 +94,7 @@ class Page:
                 with gr.Column(min_width=300):
                     dropped = gr.File(
                         label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
-                        file_types=["image"],
+                        file_types=IMAGES,
                         height=120,
                         elem_id="dropped",
                     )
@@ -150,7 +151,7 @@ class Page:
                 with gr.Accordion("Add photographs to the index", open=False):
                     files = gr.File(
                         label=f"Up to {MAX_ADDED} at once; they are kept in the indexed folder",
-                        file_types=["image"],
+                        file_types=IMAGES,
                         file_count="multiple",
                         elem_id="files",
                     )

@@ -1,5 +1,6 @@
 """`dolg index`, `dolg search` of an index, and `dolg dedupe`."""
 
+import csv
 import json
 
 import numpy as np
@@ -260,6 +261,57 @@ def test_dedupe_lists_groups_and_deletes_nothing(dolg, photos):
     assert [line.split()[1] for line in done.out.splitlines()] == ["far/copy.png", "rocket.png"]
     assert "1 groups: 1 could go" in done.err
     assert sorted(photos.rglob("*")) == before
+
+
+@pytest.fixture
+def copied(photos):
+    with Image.open(photos / "rocket.png") as picture:
+        picture.resize((150, 150)).save(photos / "far" / "copy.png")
+    return photos
+
+
+def test_dedupe_names_the_keeper_and_writes_a_table(dolg, copied, tmp_path):
+    table = tmp_path / "groups.csv"
+    done = dolg("dedupe", copied, "--keep", "largest", "--csv", table)
+    assert [line.split()[1] for line in done.out.splitlines()] == ["rocket.png", "far/copy.png"]
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["group"], r["keep"], r["name"]) for r in rows] == [
+        ("1", "yes", "rocket.png"),
+        ("1", "no", "far/copy.png"),
+    ]
+    assert float(rows[0]["score"]) == pytest.approx(1, abs=DESCRIPTOR)
+    assert rows[1]["path"] == str(copied / "far/copy.png")
+    answer = json.loads(dolg("dedupe", copied, "--keep", "largest", "--json").out)
+    assert [each["keep"] for each in answer["groups"][0]] == [True, False]
+
+
+@pytest.mark.parametrize("how", ["--move-to", "--link-to"])
+def test_dedupe_puts_the_others_aside_and_a_second_run_has_nothing_to_do(
+    dolg, copied, tmp_path, how
+):
+    images = {path.name: path.read_bytes() for path in copied.rglob("*.png")}
+    done = dolg("dedupe", copied, "--keep", "largest", how, tmp_path / "aside")
+    assert done.code == 0 and "1 " in done.err and str(tmp_path / "aside") in done.err
+    assert (tmp_path / "aside/far/copy.png").read_bytes() == images["copy.png"]
+    assert (copied / "far/copy.png").exists() is (how == "--link-to")
+    assert dolg("dedupe", copied, "--keep", "largest", how, tmp_path / "aside").code == 0
+    assert [p.name for p in (tmp_path / "aside").rglob("*") if not p.is_dir()] == ["copy.png"]
+    there = {path.name for folder in (copied, tmp_path / "aside") for path in folder.rglob("*.png")}
+    assert there == set(images)
+
+
+def test_dedupe_that_cannot_move_says_so_after_the_good_part(dolg, copied, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    done = dolg("dedupe", copied, "--move-to", tmp_path / "file")
+    assert done.code == 1 and "file" in done.err and (copied / "far/copy.png").exists()
+    for inside in (copied, copied / "aside"):
+        done = dolg("dedupe", copied, "--move-to", inside)
+        assert done.code == 1 and "outside" in done.err
+    done = dolg("dedupe", copied, "--move-to", tmp_path / "a", "--link-to", tmp_path / "b")
+    assert done.code == 2
+    assert dolg("dedupe", copied, "--keep", "newest").code in (1, 2)
+    assert len(list(copied.rglob("*.png"))) == 5
 
 
 def test_dedupe_of_an_index_without_any(dolg, indexed):

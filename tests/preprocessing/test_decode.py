@@ -102,6 +102,84 @@ def test_lossy_formats_come_back_nearly(pixels, fmt):
     assert np.abs(result.astype(int) - SMOOTH).mean() < 2
 
 
+# HEIC, which pillow-heif writes and reads
+
+
+def heic(image, **options):
+    heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    heif.from_pillow(image).save(file, quality=95, **options)
+    return file.getvalue()
+
+
+def test_a_heic_comes_back_nearly_whatever_its_name(pixels):
+    result = pixels(heic(Image.fromarray(SMOOTH)), name="photo.jpg")
+    assert np.abs(result.astype(int) - SMOOTH).mean() < 2
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_a_heic_is_known_by_all_its_brands(pixels, brand):
+    content = heic(Image.fromarray(SMOOTH))
+    assert content[4:8] == b"ftyp" and b"mif1" in content[16:40] and b"heic" in content[16:40]
+    assert pixels(content[:8] + brand + content[12:]).shape == SMOOTH.shape
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow has no AVIF")
+def test_an_avif_that_begins_as_a_heic_may_is_an_avif(pixels, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    content = encoded(Image.fromarray(SMOOTH), "AVIF", quality=95)
+    assert content[8:12] == b"avif" in content[16:40]
+    result = pixels(content[:8] + b"mif1" + content[12:])
+    assert np.abs(result.astype(int) - SMOOTH).mean() < 2
+
+
+def test_the_orientation_of_a_heic_is_undone(pixels):
+    as_stored = pixels(heic(Image.fromarray(SMOOTH)))
+    for orientation, upright in UPRIGHT.items():
+        turned = pixels(heic(Image.fromarray(SMOOTH), exif=exif_of(orientation).tobytes()))
+        assert turned.shape == upright(SMOOTH).shape
+        assert np.abs(turned.astype(int) - upright(as_stored)).mean() < 2, orientation
+
+
+def test_the_alpha_of_a_heic_is_laid_over_white(pixels):
+    alpha = np.zeros(SMOOTH.shape[:2], np.uint8)
+    alpha[:, 40:] = 255
+    result = pixels(heic(Image.fromarray(np.dstack([SMOOTH, alpha])))).astype(int)
+    assert result[:, :36].min() >= 253
+    assert np.abs(result[:, 44:] - SMOOTH[:, 44:]).mean() < 2
+
+
+def test_the_main_picture_of_a_heic_is_taken(pixels):
+    heif = pytest.importorskip("pillow_heif")
+    file = heif.from_pillow(Image.new("RGB", (32, 16), "red"))
+    file.add_from_pillow(Image.fromarray(SMOOTH))
+    content = io.BytesIO()
+    file.save(content, quality=95, primary_index=1)
+    result = pixels(content.getvalue())
+    assert np.abs(result.astype(int) - SMOOTH).mean() < 2
+
+
+def test_a_heic_above_the_limit_is_refused(pixels):
+    content = heic(Image.fromarray(SMOOTH))
+    with pytest.raises(BadImageError, match="80 x 64 pixels are more than the limit of 5119"):
+        pixels(content, max_pixels=5119)
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.98])
+def test_a_heic_cut_short_is_bad(pixels, kept):
+    content = heic(Image.fromarray(RGB))
+    with pytest.raises(BadImageError):
+        pixels(content[: int(len(content) * kept)])
+
+
+def test_a_heic_in_memory_is_decoded_as_the_file_is(tmp_path):
+    content = heic(Image.fromarray(SMOOTH))
+    (tmp_path / "a.heic").write_bytes(content)
+    expected = np.asarray(load_image(tmp_path / "a.heic"))
+    assert np.array_equal(np.asarray(load_image(content)), expected)
+    assert np.array_equal(np.asarray(load_image(io.BytesIO(content))), expected)
+
+
 def test_the_content_decides_the_format_and_not_the_name(pixels):
     assert np.array_equal(pixels(Image.fromarray(RGB), "PNG", name="photo.jpg"), RGB)
 

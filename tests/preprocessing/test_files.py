@@ -1,6 +1,7 @@
 """Listing of the images of a folder."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,8 +200,20 @@ def test_a_folder_without_images_is_an_error(tmp_path):
         list_images(tmp_path)
 
 
-def test_a_photograph_in_a_format_that_is_not_read_is_listed_and_refused_in_words(tmp_path):
-    (tmp_path / "IMG_2.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+@pytest.mark.parametrize("brand", [b"heic", b"hevc", b"mif1"])
+def test_a_heic_that_cannot_be_read_yet_is_listed_and_refused_with_the_remedy(
+    tmp_path, monkeypatch, brand
+):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    box = b"\0\0\0\x1cftyp" + brand + b"\0\0\0\0mif1miafheic"
+    (tmp_path / "IMG_2.HEIC").write_bytes(box + bytes(100))
     (path,) = list_images(tmp_path)
-    with pytest.raises(BadImageError, match=r"IMG_2\.HEIC.*JPEG"):
+    with pytest.raises(BadImageError, match=r"IMG_2\.HEIC.*pip install 'dolg-zoo\[heif\]'"):
+        load_image(path)
+
+
+def test_a_photograph_in_a_format_that_is_not_read_is_listed_and_refused_in_words(tmp_path):
+    (tmp_path / "IMG_3.jxl").write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100))
+    (path,) = list_images(tmp_path)
+    with pytest.raises(BadImageError, match=r"IMG_3\.jxl.*save it as JPEG"):
         load_image(path)

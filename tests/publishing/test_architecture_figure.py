@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageDraw, ImageFont
 
+from dolg_zoo.drawing import style
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.publishing import Architecture, Tap, architecture_figure, architecture_of
 
@@ -64,6 +65,15 @@ def test_every_letter_is_one_that_the_font_has(name, drawn):
     missing = bytes(font.getmask("\uffff"))
     letters = {letter for words, _, _ in drawn[1] for letter in words if letter != " "}
     assert [letter for letter in letters if bytes(font.getmask(letter)) == missing] == []
+
+
+def test_a_name_in_letters_that_the_font_lacks_is_escaped_or_drawn_with_another(drawn, monkeypatch):
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", list)
+    style._font_of.cache_clear()
+    architecture_figure(architecture(CONFIGS["official"], "写真_é"))
+    style._font_of.cache_clear()
+    (words,) = [words for words, _, _ in drawn[1] if words.startswith("Local map")]
+    assert words == r"Local map: \u5199\u771f_é"
 
 
 def test_the_variants_show_what_they_differ_in(drawn):

@@ -142,6 +142,15 @@ def test_a_photograph_of_every_format_is_kept_under_a_name_that_is_listed_at_the
     assert load_image(kept).size == (40, 30)
 
 
+def test_a_heic_is_kept_under_a_name_that_is_listed_at_the_next_start(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.effect_noise((40, 30), 50).convert("RGB")).save(tmp_path / "upload")
+    (gallery := tmp_path / "gallery").mkdir()
+    kept = gallery / desk_module._keep(tmp_path / "upload", gallery)
+    assert kept.suffix == ".heic" and list_images(gallery) == [kept]
+    assert load_image(kept).size == (40, 30)
+
+
 def test_an_image_that_pillow_takes_for_a_decompression_bomb_does_not_lose_the_others(
     desk, photos, tmp_path, monkeypatch
 ):

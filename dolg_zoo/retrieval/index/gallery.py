@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from dolg_zoo._util.arguments import number, whole_number
+from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo._util.files import user_path
+from dolg_zoo.retrieval.duplicate_files import RULES, keeper
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
@@ -203,31 +204,34 @@ class Gallery:
             matches[found_by[at]].append(self._match(indices[at], scores[at]))
         return matches
 
-    def duplicates(self, threshold: float = 0.95) -> list[list[Match]]:
+    def duplicates(self, threshold: float = 0.95, keep: str = "first") -> list[list[Match]]:
         """Group of near-duplicate images.
 
         Two images are in one group if their cosine similarity is at least the threshold, or if a
         chain of such pairs connects them. An exact index compares every pair. An approximate one
         compares each image with its nearest neighbours, and can miss some, as its `recall` says.
 
+        Args:
+            threshold: the minimum cosine similarity.
+            keep: which image of a group comes first, as the one to keep: the "largest", the
+                "oldest" or the "first" by its name in `names`.
+
         Returns:
-            Groups of two or more, in the order of `names`; the score is the cosine similarity
-            with the first image of the group.
+            Groups of two or more, the image to keep first and the others in the order of `names`;
+            the score is the cosine similarity with the image to keep.
 
         Raises:
-            ValueError: if the threshold is not a number from -1 to 1.
+            ValueError: if the threshold is not a number from -1 to 1, or keep is none of the three.
         """
         number("threshold", threshold, -1, 1)
-        groups = duplicates(self._nearest, threshold)
-        return [
-            [
-                self._match(row, score)
-                for row, score in zip(
-                    group, self.descriptors[group] @ self.descriptors[group[0]], strict=True
-                )
-            ]
-            for group in groups
-        ]
+        one_of("keep", keep, RULES)
+        groups = []
+        for rows in duplicates(self._nearest, threshold):
+            at = keeper([self._match(row, 1) for row in rows], keep)
+            rows = np.concatenate([rows[at : at + 1], np.delete(rows, at)])
+            scores = self.descriptors[rows] @ self.descriptors[rows[0]]
+            groups.append([self._match(*each) for each in zip(rows, scores, strict=True)])
+        return groups
 
     def _match(self, row: int, score: float) -> Match:
         name = self.names[row]

@@ -1,0 +1,146 @@
+"""Which file of a group of near-duplicates is kept, and how the others are put aside."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from dolg_zoo._util.arguments import one_of
+from dolg_zoo.preprocessing.decode import size_of
+from dolg_zoo.retrieval.matches import Match
+
+RULES = ("largest", "oldest", "first")
+ACTIONS = ("move", "link")
+
+
+def keeper(group: Sequence[Match], rule: str) -> int:
+    """Return which image of a group to keep.
+
+    An image that can be read is preferred to one that cannot, and a file to a link.
+
+    Args:
+        group: the images.
+        rule: "largest", the most pixels and then the most bytes; "oldest", the file whose content
+            was changed longest ago; or "first", as in the group. The first one wins a tie.
+
+    Raises:
+        ValueError: if there is no such rule.
+    """
+    one_of("keep", rule, RULES)
+    best: tuple[tuple[float, ...], int] | None = None
+    for at, match in enumerate(group):
+        rank = _rank(match.path, rule)
+        if best is None or rank < best[0]:
+            best = rank, at
+        if rule == "first" and rank == (0,):  # there is no need to open the others
+            break
+    return best[1] if best else 0
+
+
+def _rank(path: Path, rule: str) -> tuple[float, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (3,)
+    try:
+        width, height = size_of(path)
+    except (OSError, ValueError):
+        return (2,)
+    rank = {"largest": (-width * height, -status.st_size), "oldest": (status.st_mtime,)}
+    return (1 if path.is_symlink() else 0, *rank.get(rule, ()))
+
+
+def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, str]:
+    """Move images to a folder, or make links to them there, under their names.
+
+    Nothing is deleted or overwritten: where a name is taken, ` (2)` or the next free number is
+    added to it. A link that leads to the image already is left as it is. A moved link leads to the
+    same image as before.
+
+    Args:
+        images: the images.
+        folder: the folder to move to. It is made where it is not there.
+        action: "move", or "link" for symbolic links.
+
+    Returns:
+        Names of the images that stay where they were, each with the reason.
+    """
+    one_of("action", action, ACTIONS)
+    failed: dict[str, str] = {}
+    moved: dict[str, Path] = {}
+    # links last: it is known by then where the files are to which they lead
+    for image in sorted(images, key=lambda image: image.path.is_symlink()):
+        try:
+            path = image.path.absolute()
+            real = os.path.realpath(path)
+            Path(moved.get(real, real)).stat()  # is it there?
+            target = folder.absolute() / image.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if action == "link":
+                _in_free_place(partial(_link, real), target)
+            elif path.is_symlink():
+                _in_free_place(partial(_link, str(moved.get(real, real))), target)
+                path.unlink()
+            else:
+                moved[real] = _in_free_place(partial(_move, path), target)
+        except OSError as error:
+            failed[image.name] = str(error)
+    return failed
+
+
+def _in_free_place(make: Callable[[Path], None], target: Path) -> Path:
+    """Call `make` with the path, or with the first one that is free after it."""
+    free, number = target, 2
+    while True:
+        try:
+            make(free)
+            return free
+        except FileExistsError:
+            free = target.with_name(f"{target.stem} ({number}){target.suffix}")
+            number += 1
+
+
+def _link(file: str, target: Path) -> None:
+    if not (target.is_symlink() and os.path.realpath(target) == file):
+        target.symlink_to(file)
+
+
+def _move(file: Path, target: Path) -> None:
+    """Move a file; FileExistsError if the target is there. It is in one of the two all the time."""
+    try:
+        os.link(file, target)  # a rename would overwrite
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        _copy(file, target)
+    try:
+        file.unlink()
+    except OSError:
+        target.unlink()
+        raise
+
+
+_NO_HARD_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP}
+_NO_HARD_LINKS |= {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What systems say of another disk, and of a disk without hard links."""
+
+
+def _copy(file: Path, target: Path) -> None:
+    copy = target.open("xb")
+    try:
+        with copy, file.open("rb") as original:
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        with suppress(OSError):  # a disk without permissions
+            shutil.copystat(file, target)
+    except BaseException:
+        target.unlink()
+        raise
