@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -110,7 +111,9 @@ def image_path(text: str, folder: Path, where: str) -> str:
     r"""Return the normalised path of an image in a list.
 
     Blanks around it belong to it only if there is such a file. Backslashes separate folders, as
-    Windows writes them (`a\1.jpg`), unless they are in the name of a file that is there.
+    Windows writes them (`a\1.jpg`), unless they are in the name of a file that is there. Letters
+    with accents may have either Unicode form, that of macOS or that of other systems, if one file
+    alone fits.
 
     Raises:
         DataError: if it is on a drive of Windows, and this is another system.
@@ -125,7 +128,35 @@ def image_path(text: str, folder: Path, where: str) -> str:
                 " folder of the images, such as 'a/1.jpg'."
             )
         text = text.replace("\\", "/")
-    return os.path.normpath(text)
+    text = os.path.normpath(text)
+    if not text.isascii() and not os.path.lexists(folder / text):
+        return _in_the_form_of_the_file(text, folder)
+    return text
+
+
+def _in_the_form_of_the_file(text: str, folder: Path) -> str:
+    """Return a path with its accents as those of the one file that fits; if none does, as it is."""
+    found = Path()
+    for part in Path(text).parts:
+        if not os.path.lexists(folder / found / part):
+            try:
+                names = _names(folder / found, (folder / found).stat().st_mtime_ns)
+            except OSError:
+                return text
+            if len(fitting := names.get(unicodedata.normalize("NFC", part), [])) != 1:
+                return text
+            [part] = fitting
+        found /= part
+    return str(found)
+
+
+@functools.lru_cache(2**8)
+def _names(folder: Path, changed: int) -> dict[str, list[str]]:
+    """Return the names in a folder, as it was when it last changed, by their composed form."""
+    names: dict[str, list[str]] = {}
+    for path in folder.iterdir():
+        names.setdefault(unicodedata.normalize("NFC", path.name), []).append(path.name)
+    return names
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:

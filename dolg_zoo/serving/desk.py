@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.files import replacing
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import Crop, load_image
@@ -98,8 +99,7 @@ class SearchDesk:
             BadImageError: if the image cannot be read.
             ValueError: if something is out of its range.
         """
-        if ranking not in RANKINGS:
-            raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, not {ranking!r}.")
+        one_of("ranking", ranking, RANKINGS)
         index = self.index(preset)
         query = part_of(image, box)
         with self._lock:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
@@ -20,13 +20,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.text import printable
 from dolg_zoo.drawing.style import CATEGORIES, figure_image
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.serving.desk import MAX_ADDED, MAX_BYTES, RANKINGS, SearchDesk
 
-RESULTS = 12
+if TYPE_CHECKING:
+    from dolg_zoo.explaining import Explanation
+
+RESULTS, MOST = 12, 1000  # images that are found, and the most that a program may ask for
 SHOWN, THUMBNAIL = 900, 320  # pixels of the longer side
 WAITING = 100  # requests that may wait; 50 at once are answered
 IMAGES = ["image", ".heic", ".heif", ".hif"]  # not every system knows the type of these endings
@@ -158,6 +162,7 @@ class Page:
                     add = gr.Button("Add them", elem_id="add")
                 _on(add.click, self._add, [preset, files], [status])
 
+            self._endpoints(may_add)
             found = [query, status, shown, box, matches, onward, why]
             chosen = [preset, ranking]
             _on(dropped.upload, self._drop, [dropped, *chosen], found)
@@ -169,6 +174,65 @@ class Page:
             _on(onward.click, self._onward, [query, *chosen], found)
             _on(matches.select, self._choose, [query, preset], [query, status, onward, why])
         return page
+
+    def _endpoints(self, may_add: bool) -> None:
+        """Add what programs call by name: /search, /explain and, where allowed, /add."""
+
+        def text(label: str, value: str | None = None) -> gr.Textbox:
+            return gr.Textbox(value, label=label, visible=False)
+
+        def choice(label: str, choices: list[Any], value: str | None) -> gr.Dropdown:
+            return gr.Dropdown(choices, value=value, label=label, visible=False)
+
+        image = gr.File(label="image", file_types=["image"], visible=False)
+        name = text("name of an image in the index")
+        box = text("left, top, right, bottom in pixels; empty for the whole image", "")
+        k = gr.Number(RESULTS, label=f"number of results, 1 to {MOST}", precision=0, visible=False)
+        ranking = choice("ranking", list(RANKINGS), next(iter(RANKINGS)))
+        preset = choice("preset", self._preset_choices(), self.desk.presets[0])
+        result = gr.JSON(label="result", visible=False)
+        picture = gr.Image(label="picture", visible=False, format="png")
+        call = gr.Button(visible=False).click
+        _on(call, self.search, [image, box, k, ranking, preset], [result], "search")
+        _on(call, self.explain, [image, name, box, preset], [result, picture], "explain")
+        if may_add:
+            files = gr.File(
+                label="images", file_types=["image"], file_count="multiple", visible=False
+            )
+            _on(call, self.add, [files, preset], [result], "add")
+
+    # What programs call. The names and defaults of the arguments are theirs as well.
+
+    def search(
+        self, image: str, box: str, k: int, ranking: str, preset: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the images most like one, best first: rank, name and score of each."""
+        k = whole_number("k", k, 1, MOST)
+        matches = self.desk.search(self._preset(preset), _sent(image), _box(box), k, ranking)
+        return [
+            {"rank": rank, "name": match.name, "score": float(match.score)}
+            for rank, match in enumerate(matches, 1)
+        ]
+
+    def explain(self, image: str, name: str, box: str, preset: str | None = None) -> tuple:
+        """Return the score of an image and one of the index, its two parts, and a picture."""
+        explanation = self.desk.explain(self._preset(preset), _sent(image), name, _box(box))
+        result = {
+            "score": explanation.score,
+            "local": _local_part(explanation),
+            "global": explanation.sides[0].global_part,
+        }
+        return result, figure_image(explanation.figure())
+
+    def add(self, images: list[str], preset: str | None = None) -> dict[str, Any]:
+        """Add images; return the names in the index, and why others were refused."""
+        if not images:
+            raise ValueError("There are no images to add.")
+        added = self.desk.add(self._preset(preset), [Path(image) for image in images])
+        return {"names": added.names, "refused": added.refused}
+
+    def _preset(self, preset: str | None) -> str | None:
+        return self.desk.presets[0] if preset is None else preset
 
     # What happens. Each returns what `_on` was told to put it into.
 
@@ -245,12 +309,9 @@ class Page:
             raise gr.Error("That result is no longer there: search again.")
         name = query.found[click.index]
         explanation = self.desk.explain(preset, query.path, name, query.box)
-        parts = explanation.sides[0].places
-        assert parts is not None  # of two images
-        local = parts.sum()
         said = (
             f"{printable(name)}: cosine {explanation.score:.3f}, of which"
-            f" {local:+.3f} come from positions (local) and"
+            f" {_local_part(explanation):+.3f} come from positions (local) and"
             f" {explanation.sides[0].global_part:+.3f} from the whole (global)."
         )
         query = replace(query, chosen=name)
@@ -266,8 +327,13 @@ class Page:
         return said
 
 
-def _on(event: Callable, act: Callable, inputs: list, outputs: list) -> None:
-    """Ties what happens to what is clicked; what goes wrong is said and changes nothing."""
+def _on(
+    event: Callable, act: Callable, inputs: list, outputs: list, api_name: str | None = None
+) -> None:
+    """Ties what happens to what is clicked; what goes wrong is said and changes nothing.
+
+    With a name it is an endpoint for programs.
+    """
 
     @functools.wraps(act)  # Gradio looks for a parameter of the type SelectData
     def acting(*given: Any) -> Any:
@@ -276,7 +342,14 @@ def _on(event: Callable, act: Callable, inputs: list, outputs: list) -> None:
         except (BadImageError, ValueError, OSError) as error:
             raise gr.Error(_reason(error), print_exception=False) from error
 
-    event(acting, inputs, outputs, api_visibility="private", concurrency_id="desk")
+    event(
+        acting,
+        inputs,
+        outputs,
+        api_name=api_name,
+        api_visibility="public" if api_name else "private",
+        concurrency_id="desk",
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -288,14 +361,26 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
+def _local_part(explanation: Explanation) -> float:
+    parts = explanation.sides[0].places
+    assert parts is not None  # of two images
+    return float(parts.sum())
+
+
+def _sent(image: str | None) -> Path:
+    if not image:
+        raise ValueError("There is no image.")
+    return Path(image)
+
+
 def _there(query: Query | None) -> Query:
     if query is None:
         raise gr.Error("Drop a photograph first.", print_exception=False)
     return query
 
 
-def _box(text: str) -> tuple[int, int, int, int] | None:
-    if not text.strip():
+def _box(text: str | None) -> tuple[int, int, int, int] | None:
+    if not text or not text.strip():
         return None
     try:
         x1, y1, x2, y2 = (round(float(part)) for part in text.split(","))

@@ -216,3 +216,124 @@ def test_fifty_at_once_are_answered_and_the_page_is_still_there(page, rocket):
         answers = list(pool.map(ask, visitors))
     assert all(good for good, _ in answers)
     assert httpx.get(page.local_url, trust_env=False).status_code == 200
+
+
+# by name, from programs
+
+
+@pytest.fixture(scope="module")
+def client(page):
+    from gradio_client import Client
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("no_proxy", "*")
+        return Client(page.local_url, verbose=False, analytics_enabled=False)
+
+
+@pytest.fixture
+def sent(folder):
+    from gradio_client import handle_file
+
+    return handle_file(folder / "rocket.png")
+
+
+def test_a_program_searches_by_name(client, sent):
+    best, other = client.predict(sent, api_name="/search")
+    assert best == {"rank": 1, "name": "rocket.png", "score": pytest.approx(1, abs=1e-5)}
+    assert (other["rank"], other["name"]) == (2, "far/chelsea.png") and other["score"] < 1
+    assert len(client.predict(image=sent, k=1, box="0,0,80,80", api_name="/search")) == 1
+
+
+def test_a_program_gets_the_parts_of_a_score_and_a_picture(client, sent):
+    *_, other = client.predict(sent, api_name="/search")
+    parts, picture = client.predict(sent, "far/chelsea.png", api_name="/explain")
+    assert parts["score"] == pytest.approx(other["score"], abs=1e-5)
+    assert parts["local"] + parts["global"] == pytest.approx(parts["score"], abs=1e-6)
+    with Image.open(picture) as image:
+        assert image.width > 100
+
+
+def test_a_program_adds_images_that_are_found_then(desk_of, folder, tmp_path):
+    from gradio_client import Client, handle_file
+
+    from dolg_zoo.serving.launch import start
+
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "a.png").write_bytes((folder / "rocket.png").read_bytes())
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    page = start(desk_of(tmp_path / "gallery"), "t")
+    try:
+        client = Client(page.local_url, verbose=False, analytics_enabled=False)
+        files = [handle_file(tmp_path / "bad.png"), handle_file(folder / "far" / "chelsea.png")]
+        added = client.predict(files, api_name="/add")
+        best, *_ = client.predict(files[1], api_name="/search")
+    finally:
+        page.close()
+    assert [best["name"]] == added["names"] and list(added["refused"]) == ["bad.png"]
+
+
+def test_where_visitors_may_not_add_programs_cannot_either(desk, folder):
+    from dolg_zoo.serving.launch import start
+
+    page = start(desk, "t", may_add=False)
+    try:
+        visitor = Visitor(page)
+        named = visitor.get("info").json()["named_endpoints"]
+        answer = visitor.http.post(f"{visitor.url}/call/add", json={"data": [[], None]})
+    finally:
+        page.close()
+    assert set(named) == {"/search", "/explain"} and not answer.is_success
+
+
+def by_name(visitor, what, *given):
+    """What a program with curl gets: (event, data)."""
+    asked = visitor.http.post(f"{visitor.url}/call/{what}", json={"data": [*given]})
+    if asked.status_code != 200:
+        return "refused", asked.text
+    number = asked.json()["event_id"]
+    lines = visitor.get(f"call/{what}/{number}").text.splitlines()
+    return lines[-3].removeprefix("event: "), lines[-2].removeprefix("data: ")
+
+
+@pytest.mark.parametrize(
+    ("changed", "value"),
+    [
+        *(("k", value) for value in (0, -1, 1001, 10**400, 1e300, "many", [3], {"a": 1})),
+        *(("box", value) for value in ("1,2,3", "nan,0,1,1", "9,9,1,1", [1, 2], {"a": 1}, 5)),
+        *(("ranking", value) for value in ("best", 3, [], ["by similarity"], {})),
+        *(("preset", value) for value in ("hf://some/body", "/etc", 1, [], ["a-preset"], {})),
+        *(("image", value) for value in (None, "/etc/passwd", 7, [], {})),
+        ("image", {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}),
+        ("image", {"path": "{photos}/rocket.png", "meta": {"_type": "gradio.FileData"}}),
+        ("image", {"path": "{photos}/rocket.png"}),
+    ],
+)
+def test_what_a_program_may_not_ask_for_is_refused(visitor, rocket, folder, changed, value):
+    asked = {"image": visitor.file(rocket), "box": "", "k": 2, "ranking": RANKING, "preset": PRESET}
+    if isinstance(value, dict) and "path" in value:
+        value = {**value, "path": value["path"].format(photos=folder)}
+    event, answer = by_name(visitor, "search", *{**asked, changed: value}.values())
+    assert event in ("error", "refused") and "score" not in answer and "Traceback" not in answer
+    # Gradio repeats a path that it was given
+    assert changed == "image" or str(folder) not in answer
+
+
+@pytest.mark.parametrize(
+    "name", ["", None, "../secret.txt", "/etc/passwd", "{photos}/rocket.png", 3, ["rocket.png"]]
+)
+def test_only_images_of_the_index_are_explained(visitor, rocket, folder, name):
+    name = name.format(photos=folder) if isinstance(name, str) else name
+    event, answer = by_name(visitor, "explain", visitor.file(rocket), name, "", PRESET)
+    assert event == "error" and "no image" in answer
+
+
+@pytest.mark.parametrize("what", [None, [], "/etc/passwd", [{"path": "/etc/passwd"}], [7], {}])
+def test_no_file_of_the_server_is_added(visitor, folder, what):
+    event, _ = by_name(visitor, "add", what, PRESET)
+    assert event in ("error", "refused") and not (folder / "added").exists()
+
+
+def test_too_many_files_of_a_program_are_refused(visitor, rocket, folder):
+    event, answer = by_name(visitor, "add", [visitor.file(rocket)] * 51, PRESET)
+    assert event == "error" and "51 files at once are too many" in answer
+    assert not (folder / "added").exists()

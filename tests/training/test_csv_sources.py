@@ -1,6 +1,8 @@
 """CSV files, among them those of Google Landmarks v2; none is trusted."""
 
 import csv
+import os
+import sys
 import unicodedata
 
 import numpy as np
@@ -275,3 +277,53 @@ def test_a_million_images_of_gldv2_are_not_looked_for(write, tmp_path, monkeypat
     with pytest.raises(DataError, match="None of 1000 images"):
         from_gldv2(write("landmark_id,images\n" + lines), tmp_path)
     assert len(looked) == 1000
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+KEEPS_FORMS = pytest.mark.skipif(
+    sys.platform == "darwin", reason="this system takes both forms for one name"
+)
+
+
+@KEEPS_FORMS
+@pytest.mark.parametrize(
+    ("there", "listed", "found"),
+    [
+        ("{c}.jpg", "{d}.jpg", "{c}.jpg"),
+        ("{d}.jpg", "{c}.jpg", "{d}.jpg"),
+        ("{c}/{d}.jpg", "{d}/{c}.jpg", "{c}/{d}.jpg"),
+        ("{d}/{c}{d}.jpg", "{d}/{c}{c}.jpg", "{d}/{c}{d}.jpg"),
+        ("{c}/b.jpg", "{d}\\b.jpg", "{c}/b.jpg"),
+        ("{c}.jpg", " {d}.jpg ", "{c}.jpg"),
+        ("{c}.jpg", "./x/../{d}.jpg", "{c}.jpg"),
+        ("{c}.jpg", "{d}.png", "{d}.png"),  # not there at all
+        ("{c}{d}.jpg {d}{c}.jpg", "{c}{c}.jpg", "{c}{c}.jpg"),  # which of the two is unknown
+        ("{c}.jpg {d}.jpg", "{d}.jpg", "{d}.jpg"),
+    ],
+)
+def test_a_path_is_found_in_either_unicode_form(tmp_path, there, listed, found):
+    def named(text):
+        return text.format(c=COMPOSED, d=DECOMPOSED)
+
+    for name in named(there).split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert tables.image_path(named(listed), tmp_path, "line 2") == named(found)
+    absolute = str(tmp_path / named(listed).strip().replace("\\", "/"))
+    assert tables.image_path(absolute, tmp_path, "line 2") == str(tmp_path / named(found))
+
+
+@KEEPS_FORMS
+def test_a_file_that_comes_while_a_list_is_read_again_is_found(tmp_path):
+    assert tables.image_path(f"{DECOMPOSED}.jpg", tmp_path, "line 2") == f"{DECOMPOSED}.jpg"
+    (tmp_path / f"{COMPOSED}.jpg").touch()
+    os.utime(tmp_path, (10**9, 10**9))  # the clock of a file system may be coarse
+    assert tables.image_path(f"{DECOMPOSED}.jpg", tmp_path, "line 2") == f"{COMPOSED}.jpg"
+
+
+@KEEPS_FORMS
+def test_an_image_that_is_listed_in_both_unicode_forms_is_listed_twice(write, tmp_path):
+    (tmp_path / f"{COMPOSED}.jpg").touch()
+    content = f"image,label\n{COMPOSED}.jpg,1\n{DECOMPOSED}.jpg,2\n"
+    with pytest.raises(DataError, match=r"line 3: .* is in line 2 already"):
+        from_csv(write(content))

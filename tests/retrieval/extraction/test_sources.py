@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import sys
 import tarfile
 
 import pyarrow as pa
@@ -394,3 +395,15 @@ def test_memory_does_not_grow_with_a_shard(tmp_path):
 
         # a TarInfo that is kept takes more than a KiB
         assert any(peak_bytes(read_all) < 500_000 for _ in range(3))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="both forms are one name there")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_list_with_decomposed_accents_finds_files_with_composed_ones(tmp_path, suffix):
+    (tmp_path / "caf\u00e9.png").touch()
+    path, listed = tmp_path / f"list{suffix}", "cafe\u0301.png"
+    if suffix == ".csv":
+        path.write_text(f"image\n{listed}\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"image": [listed]}), path)
+    assert list(open_source(path).names) == ["caf\u00e9.png"]
