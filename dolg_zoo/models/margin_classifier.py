@@ -70,6 +70,24 @@ class MarginClassifier(OneProcess, keras.Model):
         with self._label_errors(y):
             return super().evaluate(x, y, *args, **kwargs)
 
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """Train on one batch: see `keras.Model.train_on_batch`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """Compute loss and metrics of one batch: see `keras.Model.test_on_batch`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().test_on_batch(x, y, *args, **kwargs)
+
     @contextmanager
     def _label_errors(self, y: Any) -> Iterator[None]:
         """Say in one line, and of an array before any step, what is wrong with labels."""
