@@ -247,9 +247,11 @@ def test_a_program_searches_by_name(client, sent):
     assert len(client.predict(image=sent, k=1, box="0,0,80,80", api_name="/search")) == 1
 
 
-def test_a_program_gets_the_parts_of_a_score_and_a_picture(client, sent):
-    *_, other = client.predict(sent, api_name="/search")
-    parts, picture = client.predict(sent, "far/chelsea.png", api_name="/explain")
+@pytest.mark.parametrize("box", ["", "0, 0, 80, 80"])
+def test_a_program_gets_the_parts_of_a_score_and_a_picture(client, sent, box):
+    found = client.predict(sent, box, api_name="/search")
+    [other] = [match for match in found if match["name"] == "far/chelsea.png"]
+    parts, picture = client.predict(sent, "far/chelsea.png", box, api_name="/explain")
     assert parts["score"] == pytest.approx(other["score"], abs=1e-5)
     assert parts["local"] + parts["global"] == pytest.approx(parts["score"], abs=1e-6)
     with Image.open(picture) as image:
