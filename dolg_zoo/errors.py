@@ -22,6 +22,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "ExtraMissingError",
+    "ForkedProcessError",
     "GroundTruthError",
     "ManifestError",
     "PortingError",
@@ -156,6 +157,10 @@ class ExtraMissingError(DOLGZooError, ImportError):
 
 class CompilationError(DOLGZooError, RuntimeError):
     """A compiled model does not give the descriptors of the original."""
+
+
+class ForkedProcessError(DOLGZooError, RuntimeError):
+    """This process was forked of one that uses TensorFlow, which cannot compute here then."""
 
 
 class ExportError(DOLGZooError, ValueError):

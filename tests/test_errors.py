@@ -14,7 +14,7 @@ BUILTIN = {
         *("GroundTruthError", "ManifestError", "PortingError", "PresetError"),
         *("RuntimeMissingError", "StoreError", "TrainingConfigError"),
     ],
-    RuntimeError: ["CompilationError", "RayError", "WorkerLostError"],
+    RuntimeError: ["CompilationError", "ForkedProcessError", "RayError", "WorkerLostError"],
     ArithmeticError: ["DivergedError"],
     ImportError: ["ExtraMissingError"],
 }

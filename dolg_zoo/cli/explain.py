@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Drawing, Json, Preset
+from dolg_zoo.cli.options import Box, Drawing, Json, Preset
 from dolg_zoo.cli.outputs import check_figure, shown
 from dolg_zoo.cli.reporting import print_json
 
 if TYPE_CHECKING:
     from dolg_zoo.explaining import Explanation
+    from dolg_zoo.preprocessing import ImageSource
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph, the query.")],
     other: Annotated[
         Path | None,
         typer.Argument(
             metavar="IMAGE2", help="Another photograph to compare it with.", show_default=False
         ),
     ] = None,
+    box: Box = None,
     output: Drawing = Path("explanation.png"),
     scale: Annotated[
         float, typer.Option(min=0.1, max=8, help="Multiple of the image size of the preset.")
@@ -40,13 +42,16 @@ def explain(
     Examples:
       dolg explain query.jpg
       dolg explain query.jpg photos/rocket.jpg -o why.svg
+      dolg explain query.jpg photos/rocket.jpg --box 40,40,300,240
     """
     check_figure(output)  # to fail before the model is loaded
-    from dolg_zoo.preprocessing import load_image
+    from dolg_zoo.preprocessing import Crop, load_image
 
-    for path in filter(None, (image, other)):
-        load_image(path)
-    explanation = load_model(preset).explain(image, other, scale=scale)
+    query: ImageSource = Crop(image, box) if box else image
+    load_image(query)
+    if other:
+        load_image(other)
+    explanation = load_model(preset).explain(query, other, scale=scale)
     explanation.save(output)
     if as_json:
         print_json(_as_dict(explanation, output))

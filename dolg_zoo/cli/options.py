@@ -107,7 +107,7 @@ Box = Annotated[
     typer.Option(
         metavar="X1,Y1,X2,Y2",
         parser=_box,
-        help="Search for this part of the query, in pixels of the query.",
+        help="This part of the query only, in pixels of the query.",
         show_default=False,
     ),
 ]

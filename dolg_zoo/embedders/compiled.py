@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.fingerprint import name_of_model
@@ -117,6 +118,8 @@ class CompiledDOLG(ImageEmbedder):
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """See `ImageEmbedder.infer`."""
+        if self.runtime == "keras":
+            check_not_forked()
         return self._compute(images)
 
     def routed(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.compiled import CompiledDOLG, compile_model
 from dolg_zoo.embedders.fingerprint import fingerprint, name_of_model
@@ -23,6 +24,7 @@ from dolg_zoo.exporting.export import Accept
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models import DOLGNet, MarginClassifier
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
+from dolg_zoo.models.one_process import OneProcess
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
 from dolg_zoo.presets import (
     Preset,
@@ -49,7 +51,7 @@ class _Presets:
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
-class DOLG(ImageEmbedder, keras.Model):
+class DOLG(ImageEmbedder, OneProcess, keras.Model):
     """A DOLG retrieval model: images in, descriptors to search with out.
 
     An ordinary `keras.Model`: called on a batch of RGB images (batch, height, width, 3), uint8 or
@@ -130,6 +132,7 @@ class DOLG(ImageEmbedder, keras.Model):
             WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
             ValueError: if `dtype` is not a dtype policy.
         """
+        check_not_forked()
         name, loaded = load_preset(preset, load_weights=load_weights, dtype=dtype)
         metadata = {**loaded.metadata, "preset": name}
         if not load_weights:
@@ -403,10 +406,12 @@ class DOLG(ImageEmbedder, keras.Model):
         Raises:
             BadImageError: if an image cannot be read.
         """
+        check_not_forked()
         return explain(self, image, other, name=name_of_model(self), scale=scale)
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """See `ImageEmbedder.infer`."""
+        check_not_forked()
         return self.traced(images).numpy()
 
     @cached_property

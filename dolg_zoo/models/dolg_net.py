@@ -5,15 +5,17 @@ from __future__ import annotations
 import keras
 
 from dolg_zoo._util.arguments import whole_number
+from dolg_zoo._util.forked import tensorflow_starts
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
 from dolg_zoo.models.dolg_config import DOLGConfig
 from dolg_zoo.models.dtype_policy import check_not_quantized
+from dolg_zoo.models.one_process import OneProcess
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
-class DOLGNet(keras.Model):
+class DOLGNet(OneProcess, keras.Model):
     """The DOLG network over any backbone.
 
     Source: Yang et al., "DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local
@@ -49,6 +51,7 @@ class DOLGNet(keras.Model):
         **kwargs,
     ):
         check_keras()
+        tensorflow_starts()
         if isinstance(config, dict):
             config = DOLGConfig.from_dict(config)
         config = DOLGConfig() if config is None else config

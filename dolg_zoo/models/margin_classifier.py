@@ -11,13 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo.layers import MARGIN_HEADS
+from dolg_zoo.models.one_process import OneProcess
 
 HEADS: tuple[type[Any], ...] = tuple(MARGIN_HEADS.values())
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
-class MarginClassifier(keras.Model):
+class MarginClassifier(OneProcess, keras.Model):
     """Images in, logits of classes out; the margin is put on where the loss is computed.
 
     An ordinary `keras.Model` for `compile` and `fit` on (images, labels): what it gives are logits
@@ -35,6 +37,7 @@ class MarginClassifier(keras.Model):
     def __init__(
         self, model: keras.Model, head: keras.layers.Layer, *, name="margin_classifier", **kwargs
     ):
+        check_not_forked()
         if not isinstance(head, HEADS):
             known = ", ".join(cls.__name__ for cls in HEADS)
             raise TypeError(f"head must be a margin head ({known}), got {head!r}.")
@@ -66,6 +69,24 @@ class MarginClassifier(keras.Model):
         """
         with self._label_errors(y):
             return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """Train on one batch: see `keras.Model.train_on_batch`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """Compute loss and metrics of one batch: see `keras.Model.test_on_batch`.
+
+        Raises:
+            ValueError: if a label is none of the head's classes.
+        """
+        with self._label_errors(y):
+            return super().test_on_batch(x, y, *args, **kwargs)
 
     @contextmanager
     def _label_errors(self, y: Any) -> Iterator[None]:

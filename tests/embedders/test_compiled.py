@@ -371,3 +371,86 @@ def test_a_model_of_mixed_precision_is_computed_by_keras_at_once(
     fast = model.compile_for_inference()
     assert fast.runtime == "keras"
     np.testing.assert_allclose(fast.embed(images), expected, atol=1e-2)
+
+
+FORKED = """
+import multiprocessing, os, sys
+import numpy as np
+import dolg_zoo
+
+runtime = sys.argv[1]
+images = np.random.default_rng(0).integers(0, 255, (2, 160, 224, 3), "uint8")
+if runtime != "keras":
+    model = dolg_zoo.embedder(runtime=runtime)
+    expected = model.embed(images)
+    calls = [lambda: print(np.abs(model.embed(images) - expected).max() < 1e-3)]
+else:
+    import keras
+    model = dolg_zoo.DOLG.from_preset()
+    compiled = model.compile_for_inference("keras")
+    classifier = model.with_margin_head(2)
+    classifier.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.zeros(2)
+    calls = [
+        lambda: model.embed(images, runtime="keras"),
+        lambda: compiled.embed(images),
+        lambda: model.infer(images),
+        lambda: model(images),
+        lambda: model.net(images),
+        lambda: model.predict(images, verbose=0),
+        lambda: model.net.predict(images, verbose=0),
+        lambda: model.explain(images[0]),
+        lambda: dolg_zoo.DOLG.from_preset(),
+        lambda: classifier.fit(images, labels, verbose=0),
+        lambda: classifier.evaluate(images, labels, verbose=0),
+        lambda: classifier.train_on_batch(images, labels),
+        lambda: classifier.predict(images, verbose=0),
+        lambda: classifier(images),
+    ]
+
+def work(call):
+    try:
+        call()
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    sys.stdout.flush()
+
+for number, call in enumerate(calls):
+    child = multiprocessing.get_context("fork").Process(target=work, args=[call])
+    child.start()
+    child.join(15)
+    if child.is_alive():
+        child.kill()
+        print("waits for ever:", number, flush=True)
+os._exit(0)
+"""
+
+
+def said_by_forked_processes(runtime):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, runtime], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+no_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+slow = pytest.mark.slow
+
+
+@no_fork
+@pytest.mark.parametrize(
+    "runtime", ["litert", pytest.param("onnx", marks=slow), pytest.param("openvino", marks=slow)]
+)
+def test_a_compiled_model_embeds_in_a_forked_process(runtime):
+    pytest.importorskip(PACKAGES[runtime])
+    assert said_by_forked_processes(runtime) == ["True"]
+
+
+@slow
+@no_fork
+def test_keras_says_at_once_that_it_cannot_compute_in_a_forked_process():
+    said = said_by_forked_processes("keras")
+    assert len(said) == 14
+    for line in said:
+        assert line.startswith("ForkedProcessError: ") and '"spawn"' in line

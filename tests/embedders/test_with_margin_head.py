@@ -131,6 +131,21 @@ def test_labels_that_are_none_of_the_classes_are_named(labels, message, eagerly)
         np.testing.assert_array_equal(weight, before)
 
 
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+@pytest.mark.parametrize("as_given", [np.array, list, tf.constant])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([1, 2, 3, 1], "from 0 to 2; there is a 3"), (np.eye(3)[[0, 1, 2, 0]], "not one-hot")],
+)
+def test_labels_of_a_batch_are_looked_at_as_well(method, as_given, labels, message):
+    classifier = small_model().with_margin_head(3, head="arcface")
+    classifier.compile("sgd", LOSS)
+    images = np.zeros((4, 32, 32, 3), "uint8")
+    with pytest.raises(ValueError, match=message) as caught:
+        getattr(classifier, method)(images, as_given(labels))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
 def test_labels_of_a_data_set_are_looked_at_as_well():
     classifier = small_model().with_margin_head(3, head="arcface")
     classifier.compile("sgd", LOSS)

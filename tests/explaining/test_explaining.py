@@ -1,5 +1,6 @@
 """The parts of a score sum to the score that the model itself gives."""
 
+import io
 import re
 
 import numpy as np
@@ -172,3 +173,20 @@ def test_the_colours_of_both_parts_have_one_scale(local, whole, strongest):
     for part in parts:
         used = np.abs(part.get_array()).max() / part.norm.vmax
         assert used == pytest.approx(strongest, rel=1e-5) and part.norm.vmin == -part.norm.vmax
+
+
+def test_bytes_an_open_file_and_a_crop_of_them_are_images(embedded_model, photos):
+    path, other = photos / "rocket.png", photos / "coffee.png"
+    expected = embedded_model.explain(path, other).score
+    part = embedded_model.explain(Crop(path, (0, 0, 160, 80)), other).score
+    data = path.read_bytes()
+    with path.open("rb") as file, path.open("rb") as again:
+        for query, whole in [
+            (data, True),
+            (io.BytesIO(data), True),
+            (file, True),
+            (Crop(data, (0, 0, 160, 80)), False),
+            (Crop(again, (0, 0, 160, 80)), False),
+        ]:
+            score = embedded_model.explain(query, io.BytesIO(other.read_bytes())).score
+            assert score == pytest.approx(expected if whole else part, abs=1e-6)

@@ -1,6 +1,9 @@
 """The page over HTTP, as one would talk to it who does not use a browser."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -244,9 +247,11 @@ def test_a_program_searches_by_name(client, sent):
     assert len(client.predict(image=sent, k=1, box="0,0,80,80", api_name="/search")) == 1
 
 
-def test_a_program_gets_the_parts_of_a_score_and_a_picture(client, sent):
-    *_, other = client.predict(sent, api_name="/search")
-    parts, picture = client.predict(sent, "far/chelsea.png", api_name="/explain")
+@pytest.mark.parametrize("box", ["", "0, 0, 80, 80"])
+def test_a_program_gets_the_parts_of_a_score_and_a_picture(client, sent, box):
+    found = client.predict(sent, box, api_name="/search")
+    [other] = [match for match in found if match["name"] == "far/chelsea.png"]
+    parts, picture = client.predict(sent, "far/chelsea.png", box, api_name="/explain")
     assert parts["score"] == pytest.approx(other["score"], abs=1e-5)
     assert parts["local"] + parts["global"] == pytest.approx(parts["score"], abs=1e-6)
     with Image.open(picture) as image:
@@ -337,3 +342,71 @@ def test_too_many_files_of_a_program_are_refused(visitor, rocket, folder):
     event, answer = by_name(visitor, "add", [visitor.file(rocket)] * 51, PRESET)
     assert event == "error" and "51 files at once are too many" in answer
     assert not (folder / "added").exists()
+
+
+# on machines of all kinds
+
+
+@pytest.mark.parametrize("proxy", ["http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"])
+def test_the_page_starts_behind_a_proxy(desk, monkeypatch, proxy):
+    from dolg_zoo.serving.launch import start
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # where nobody answers
+    before = {name: value for name, value in os.environ.items() if "proxy" in name.lower()}
+    page = start(desk, "t")
+    try:
+        assert Visitor(page).http.get(page.local_url).status_code == 200
+    finally:
+        page.close()
+    assert before == {n: value for n, value in os.environ.items() if "proxy" in n.lower()}
+
+
+def test_a_socks_proxy_does_not_keep_the_page_from_starting(desk, monkeypatch):
+    from dolg_zoo.serving.launch import start
+
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    start(desk, "t").close()
+
+
+SHARED = """
+import os, sys, tempfile
+from pathlib import Path
+
+tempfile.tempdir = sys.argv[1]
+from dolg_zoo.serving.launch import upload_folder
+
+folder = upload_folder()
+assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
+assert folder.parent == Path(sys.argv[1]), folder
+assert folder.stat().st_mode & 0o777 == 0o700
+(folder / "upload").touch()
+print(folder)
+"""
+
+
+def test_uploads_have_a_folder_of_their_own_that_goes_with_the_process(tmp_path):
+    (tmp_path / "gradio").touch()  # where Gradio would put them: it is not to be used
+    env = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED, tmp_path], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not Path(done.stdout.strip()).exists() and [*tmp_path.iterdir()] == [tmp_path / "gradio"]
+
+
+def test_what_is_sent_lies_in_that_folder(visitor, rocket):
+    from dolg_zoo.serving.launch import upload_folder
+
+    [path] = visitor.upload(rocket).json()
+    assert Path(path).is_relative_to(upload_folder().resolve())
+
+
+def test_a_folder_for_uploads_that_cannot_be_used_is_named(desk, monkeypatch, tmp_path):
+    from dolg_zoo.serving.launch import start
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"GRADIO_TEMP_DIR.*file"):
+        start(desk, "t")

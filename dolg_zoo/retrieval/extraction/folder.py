@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ def embed_folder(
     cache: bool,
 ) -> Embedded:
     """Embeds the images of a folder and the folders below it; see `Index.build`."""
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(
+            f"folder must be the path of a folder of images, not {type(folder).__name__}. Of other"
+            " images Index(model, names, model.embed(images)) makes an index."
+        )
     folder = user_path(folder)
     images = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
     found = describe_files(

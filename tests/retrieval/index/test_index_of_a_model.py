@@ -1,10 +1,12 @@
 """What an index does with its model: embedding, stores, and models that do not fit."""
 
+import io
+
 import numpy as np
 import pytest
 from bounds import COSINE, DESCRIPTOR
 
-from dolg_zoo import BadImageError
+from dolg_zoo import BadImageError, Crop
 from dolg_zoo.retrieval import DescriptorStore, Index
 from dolg_zoo.retrieval.search.ranking import Ranking
 
@@ -175,3 +177,27 @@ def test_a_search_with_augmentation_is_a_search_in_the_augmented_index(model, rn
     index.remove(names[:10])  # the augmented rows of before are none of it any more
     expected = index.augmented(4, 0.0).search_descriptors(queries, 5)
     assert index.search_descriptors(queries, 5, Ranking(dba=4, alpha=0.0)) == expected
+
+
+def test_bytes_an_open_file_and_a_crop_of_them_are_queries(model, photos):
+    index = Index.build(model, photos)
+    path, box = photos / "rocket.png", (0, 0, 80, 80)
+    whole, part = index.search(path), index.search(Crop(path, box))
+    data = path.read_bytes()
+    with path.open("rb") as file:
+        for query, expected in [
+            (data, whole),
+            (io.BytesIO(data), whole),
+            (file, whole),
+            (Crop(data, box), part),
+            (Crop(io.BytesIO(data), box), part),
+        ]:
+            found = index.search(query)
+            assert [match.name for match in found] == [match.name for match in expected]
+            assert found[0].score == pytest.approx(expected[0].score, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [bytes, io.BytesIO, list])
+def test_an_index_is_built_of_a_folder_and_of_nothing_else(model, kind):
+    with pytest.raises(TypeError, match="folder"):
+        Index.build(model, kind(b"no folder"))
