@@ -57,7 +57,8 @@ def export(
         typer.Option(
             metavar="H,W",
             parser=_size,
-            help="A fixed image size. (default: any size, if the model allows it)",
+            help="A fixed image size. The descriptors are those of the preset at that size, and"
+            " others than at its own. (default: any size, if the model allows it)",
             show_default=False,
         ),
     ] = None,
@@ -125,7 +126,15 @@ def export(
         return
     cosine = facts["cosine_to_model"]
     print(f"{shown(output)}: {facts['format']}, {precision}, {facts['bytes'] / 2**20:.1f} MiB")
-    print(f"cosine to the preset  {cosine['mean']:.6f} on average, {cosine['lowest']:.6f} at worst")
+    sides = [side or "any" for side in facts["size"]]
+    at = "" if "any" in sides else f", at {sides[0]} x {sides[1]} pixels"
+    mean, lowest = cosine["mean"], cosine["lowest"]
+    print(f"cosine to the preset  {mean:.6f} on average, {lowest:.6f} at worst{at}")
+    if other := facts.get("cosine_to_own_resizing"):
+        print(
+            f"as it resizes images itself  {other['mean']:.6f} on average,"
+            f" {other['lowest']:.6f} at worst"
+        )
     print_comparisons(comparisons)
 
 

@@ -361,7 +361,9 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
 
         Returns:
             path, format, precision, size, bytes, distance (the largest L2 distance between the
-            descriptors of the model and of the export) and cosine_to_model.
+            descriptors of the model and of the export) and cosine_to_model, both at the size of the
+            file; with a `size`, also cosine_to_own_resizing, to those of images as this model
+            resizes them.
 
         Raises:
             ExportError: if the model cannot be exported this way, or a "float32" descriptor

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +26,13 @@ if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
+logger = logging.getLogger(__name__)
+
 TOLERANCE = 1e-5
 """How far a descriptor in float32 may be from that of the model; both have norm 1."""
+
+NEAR = 0.9
+"""The mean cosine below which descriptors at another size are a different space to search in."""
 
 Accept = Callable[[Infer, dict[str, Any]], dict[str, Any]]
 
@@ -119,7 +126,21 @@ def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]
             f"The descriptors of what was exported are {distance:.1e} from those of the model, and"
             f" {TOLERANCE:.0e} is the limit; nothing was written."
         )
-    return {"distance": distance, "cosine_to_model": cosines(expected, found)}
+    facts: dict[str, Any] = {"distance": distance, "cosine_to_model": cosines(expected, found)}
+    if plan.image_converter == replace(model.image_converter, scales=plan.image_converter.scales):
+        return facts
+    own = describe(model.infer, calibration_images(model.image_converter, shipped_photos()))
+    facts["cosine_to_own_resizing"] = cosines(own, found)
+    mean = facts["cosine_to_own_resizing"]["mean"]
+    if mean < NEAR:
+        logger.warning(
+            "At %s x %s pixels the network gives other descriptors than for images as the preset"
+            " resizes them: their cosine is %.3f on average. They must not be mixed. A larger size"
+            " in multiples of 32 comes nearer.",
+            *plan.size,
+            mean,
+        )
+    return facts
 
 
 def _record_of(model: EmbeddingModel, folder: Path, plan: Plan) -> dict[str, Any]:

@@ -27,6 +27,14 @@ def test_it_writes_and_reports_both_figures(dolg, preset, photos, tmp_path):
     assert checked["before"] == pytest.approx(checked["after"], abs=COSINE)
 
 
+def test_it_says_at_which_size_it_was_compared(dolg, preset, tmp_path):
+    done = dolg("export", preset, "-o", tmp_path / "served", "--size", "20,36")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert "1.000000 on average" in lines[1] and "20 x 36 pixels" in lines[1]
+    assert "as it resizes images itself" in lines[2]
+
+
 @pytest.mark.parametrize(
     ("options", "code"), [((), 1), (("--force",), 0), (("--max-loss", 0.3), 0)]
 )

@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from bounds import DESCRIPTOR
+from bounds import COSINE, DESCRIPTOR
 from writable_hub import small_model
 
 from dolg_zoo import DOLG
 from dolg_zoo.exporting import ExportError, export
+from dolg_zoo.preprocessing import load_image
 from dolg_zoo.runtimes import RuntimeMissingError
+from dolg_zoo.shipped_photos import shipped_photos
 
 KEPT = {
     "savedmodel": "served/assets.extra/dolg.json",
@@ -90,6 +93,26 @@ def test_litert_runs_at_the_size_of_the_converter(model, tmp_path, images, expec
     interpreter.invoke()
     np.testing.assert_allclose(interpreter.get_tensor(out["index"]), expected, atol=DESCRIPTOR)
     assert json.loads((tmp_path / "m.json").read_text())["preset"] == "small"
+
+
+def test_a_size_is_compared_with_the_resizing_of_the_model_as_well(model, tmp_path, caplog):
+    facts = model.export(tmp_path / "served", size=(20, 36))
+    small = DOLG(model.net, replace(model.image_converter, size=(20, 36), mode="squash"))
+    photos = [load_image(path) for path in shipped_photos()]
+    expected = (small.embed(photos) * model.embed(photos)).sum(axis=1)
+    measured = facts["cosine_to_own_resizing"]
+    assert measured["mean"] == pytest.approx(expected.mean(), abs=COSINE)
+    assert measured["lowest"] == pytest.approx(expected.min(), abs=COSINE)
+    told = [record for record in caplog.records if "20 x 36" in record.getMessage()]
+    assert len(told) == (expected.mean() < export.NEAR)
+    assert "cosine_to_own_resizing" not in model.export(tmp_path / "own")
+
+
+def test_a_size_at_which_descriptors_are_others_is_said(model, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(export, "NEAR", 1.1)
+    model.export(tmp_path / "served", size=(20, 36))
+    (record,) = (each for each in caplog.records if "20 x 36" in each.getMessage())
+    assert "mixed" in record.getMessage()
 
 
 def test_what_keras_takes_is_kerass_own(model, tmp_path, images):

@@ -60,8 +60,9 @@ class Approximate:
             (Jégou et al., 2011; 4 bits for each 2 dimensions).
         descriptors: (rows, dim), float32, each row of norm 1.
         faiss_index: the index of faiss.
-        numbers: (rows,), int64, ascending: the number of each row in `faiss_index`, which keeps the
-            numbers of rows that were removed.
+        numbers: (rows,), int64: the number of each row in `faiss_index`, which keeps the numbers of
+            rows that were removed. Equal rows have one number: in faiss' graph they would be each
+            other's only neighbours, and cut off what lies beyond them.
         asked: the recall that was asked for.
         parameters: the search effort: "efSearch", or "nprobe" and "shortlist".
         recall: the share of the ten nearest others that is found, measured on some of the rows
@@ -76,18 +77,24 @@ class Approximate:
     parameters: dict[str, int]
     recall: float | None = None
 
+    def __post_init__(self) -> None:
+        self._order = np.argsort(self.numbers, kind="stable")
+        self._sorted = self.numbers[self._order]
+        starts = np.flatnonzero(np.diff(self._sorted, prepend=-1))
+        self._different: np.ndarray = np.sort(self._order[starts])  # the first of equal rows each
+
     @classmethod
-    def build(cls, kind: str, descriptors: np.ndarray, asked: float) -> Approximate:
-        """Has faiss take in the descriptors, then searches as far as the recall asks for."""
-        built = cls(
-            kind,
-            descriptors,
-            _trained(kind, descriptors),
-            np.arange(len(descriptors)),
-            asked,
-            dict(_FIRST[kind]),
-        )
-        _add(built.faiss_index, descriptors)
+    def build(cls, kind: str, descriptors: np.ndarray, asked: float) -> Exact | Approximate:
+        """Has faiss take in the descriptors, then searches as far as the recall asks for.
+
+        The search is exact if too few descriptors are different.
+        """
+        different, numbers = np.unique(first_equal(descriptors), return_inverse=True)
+        if len(different) < LEAST:
+            return Exact(descriptors)
+        index = _trained(kind, descriptors, different)
+        _add(index, descriptors, different)
+        built = cls(kind, descriptors, index, numbers, asked, dict(_FIRST[kind]))
         built.tune()
         return built
 
@@ -101,32 +108,60 @@ class Approximate:
             kept: the indices, ascending, of the rows that stay.
             descriptors: (rows, dim): those that stay, and after them the new ones.
         """
-        if len(descriptors) < LEAST:
+        first = first_equal(descriptors)
+        different = np.unique(first)
+        if len(different) < LEAST:
             return Exact(descriptors)
-        total = self.faiss_index.ntotal + len(descriptors) - len(kept)
-        if len(descriptors) < total * 2 / 3:
+        new = different[different >= len(kept)]
+        total = self.faiss_index.ntotal + len(new)
+        if len(different) < total * 2 / 3:
             return Approximate.build(self.kind, descriptors, self.asked)
-        numbers = np.concatenate([self.numbers[kept], np.arange(self.faiss_index.ntotal, total)])
-        _add(self.faiss_index, descriptors[len(kept) :])
-        first = dict(_FIRST[self.kind])
-        changed = replace(self, descriptors=descriptors, numbers=numbers, parameters=first)
+        numbers = np.empty(len(descriptors), np.int64)
+        numbers[: len(kept)] = self.numbers[kept]
+        numbers[new] = np.arange(self.faiss_index.ntotal, total)
+        numbers[len(kept) :] = numbers[first[len(kept) :]]
+        _add(self.faiss_index, descriptors, new)
+        parameters = dict(_FIRST[self.kind])
+        changed = replace(self, descriptors=descriptors, numbers=numbers, parameters=parameters)
         changed.tune()
         return changed
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Like `Exact.search`, but for an index of -1, and a score of -1, where none was found."""
+    @property
+    def different(self) -> np.ndarray:
+        """Indices, ascending, of the rows without those that equal an earlier one."""
+        return self._different
+
+    @property
+    def equal_to(self) -> np.ndarray:
+        """For each row the index of the first one that equals it."""
+        return self._order[np.searchsorted(self._sorted, self.numbers)]
+
+    def search(
+        self, queries: np.ndarray, k: int, once: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Like `Exact.search`, but for an index of -1, and a score of -1, where none was found.
+
+        With `once`, of equal rows the first one alone is found.
+        """
         k = min(k, len(self.descriptors))
         scores = np.full((len(queries), k), -1, np.float32)
         indices = np.full((len(queries), k), -1, np.int64)
         if not k:
             return scores, indices
         for row, numbers in enumerate(self._shortlists(queries, k)):
-            found = np.minimum(np.searchsorted(self.numbers, numbers), len(self.numbers) - 1)
-            found = np.sort(found[self.numbers[found] == numbers])  # the others were removed
+            found = self._rows_of(numbers, 1 if once else k)
             cosines = self.descriptors[found] @ queries[row]
             best = np.argsort(-cosines, kind="stable")[:k]
             scores[row, : len(best)], indices[row, : len(best)] = cosines[best], found[best]
         return scores, indices
+
+    def _rows_of(self, numbers: np.ndarray, most: int) -> np.ndarray:
+        """Return the indices, ascending, of rows by their numbers: of equal rows `most` of them."""
+        starts = np.searchsorted(self._sorted, numbers)
+        counts = np.searchsorted(self._sorted, numbers, "right") - starts  # 0: it was removed
+        counts = np.minimum(counts, most)
+        ends = np.cumsum(counts)
+        return np.sort(self._order[np.repeat(starts - ends + counts, counts) + np.arange(ends[-1])])
 
     def within(
         self, queries: np.ndarray, threshold: float
@@ -140,7 +175,7 @@ class Approximate:
         It lets its own images miss but half of what may be missed: queries from elsewhere, which
         the index was not made of, miss more.
         """
-        queries, wanted = _sample(self.descriptors)
+        queries, wanted = _sample(self.descriptors, self.different)
         aim = (1 + self.asked) / 2
         shares = self._measured(queries, wanted)
         while _at_least(shares) < aim:
@@ -157,16 +192,11 @@ class Approximate:
             )
         self.recall = float(shares.mean())
         if self.recall < self.asked:
-            repeated = len(self.descriptors) - _different(self.descriptors)
             logger.warning(
                 "The search finds %.3f of the ten nearest images, and %.3f were asked for. An"
-                ' index of the kind "exact" finds all of them.%s',
+                ' index of the kind "exact" finds all of them.',
                 self.recall,
                 self.asked,
-                f" {repeated} images are copies of others, which hide the rest: `dolg dedupe` lists"
-                " them."
-                if repeated > len(self.descriptors) / 100
-                else "",
             )
 
     def _measured(self, queries: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -179,7 +209,7 @@ class Approximate:
     def _shortlists(self, queries: np.ndarray, k: int) -> np.ndarray:
         import faiss
 
-        removed = self.faiss_index.ntotal - len(self.numbers)
+        removed = self.faiss_index.ntotal - len(self.different)
         if self.kind == "hnsw":
             length = max(self.parameters["efSearch"], k)
             options = faiss.SearchParametersHNSW(efSearch=length + min(removed, length))
@@ -189,12 +219,6 @@ class Approximate:
         length = min(length + min(removed, length), self.faiss_index.ntotal)
         _, numbers = self.faiss_index.search(queries, length, params=options)
         return numbers
-
-
-def _different(descriptors: np.ndarray) -> int:
-    """Return how many rows differ from each other; equal in two dimensions is equal in all."""
-    pairs = np.ascontiguousarray(descriptors[:, :2]).view(np.int64)
-    return len(np.unique(pairs))
 
 
 def _at_least(shares: np.ndarray) -> float:
@@ -211,9 +235,7 @@ def check(index: Any, kind: str, dim: int, numbers: np.ndarray) -> None:
         raise ValueError(f"it holds a {type(index).__name__} of {index.d} dimensions")
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError("it does not compare by inner product")
-    if len(numbers) and not (
-        numbers[0] >= 0 and numbers[-1] < index.ntotal and (np.diff(numbers) > 0).all()
-    ):
+    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < index.ntotal):
         raise ValueError("its rows are not those of the items")
     if kind == "hnsw":
         neighbours = faiss.vector_to_array(index.hnsw.neighbors)
@@ -252,10 +274,29 @@ def read(path: Path) -> Any:
         raise ValueError(f"faiss cannot read it: {str(error)[:300]}") from error
 
 
-def _trained(kind: str, descriptors: np.ndarray) -> Any:
+def first_equal(descriptors: np.ndarray) -> np.ndarray:
+    """For each row, return the index of the first one that equals it."""
+    random = np.random.default_rng(0)
+    factors = random.integers(2**63, size=descriptors.shape[1], dtype=np.uint64) | np.uint64(1)
+    hashes = np.empty(len(descriptors), np.uint64)
+    for start in range(0, len(descriptors), 8192):
+        words = np.ascontiguousarray(descriptors[start : start + 8192], np.float32).view(np.uint32)
+        hashes[start : start + 8192] = words.astype(np.uint64) @ factors
+    _, firsts, groups = np.unique(hashes, return_index=True, return_inverse=True)
+    first = firsts[groups]
+    own = np.arange(len(descriptors))
+    copies = np.flatnonzero(first != own)
+    for start in range(0, len(copies), 8192):  # the same hash is no proof
+        some = copies[start : start + 8192]
+        other = some[(descriptors[some] != descriptors[first[some]]).any(axis=1)]
+        first[other] = other
+    return first
+
+
+def _trained(kind: str, descriptors: np.ndarray, different: np.ndarray) -> Any:
     import faiss
 
-    rows, dim = descriptors.shape
+    rows, dim = len(different), descriptors.shape[1]
     if kind == "hnsw":
         index = faiss.index_factory(dim, "HNSW32_SQ8", faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = 80
@@ -267,20 +308,20 @@ def _trained(kind: str, descriptors: np.ndarray) -> Any:
         cells = max(cells, 64)
     some = rows if kind == "hnsw" else 64 * cells
     some = min(rows, some, 500_000)
-    indices = np.sort(np.random.default_rng(0).choice(rows, some, replace=False))
+    indices = different[np.sort(np.random.default_rng(0).choice(rows, some, replace=False))]
     index.train(np.ascontiguousarray(descriptors[indices]))
     return index
 
 
-def _add(index: Any, descriptors: np.ndarray) -> None:
-    for start in range(0, len(descriptors), 2**16):
-        index.add(np.ascontiguousarray(descriptors[start : start + 2**16]))
+def _add(index: Any, descriptors: np.ndarray, rows: np.ndarray) -> None:
+    for start in range(0, len(rows), 2**16):
+        index.add(np.ascontiguousarray(descriptors[rows[start : start + 2**16]]))
 
 
-def _sample(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return some indices, and the cosine of each one's tenth nearest other."""
-    rows = len(descriptors)
-    indices = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
+def _sample(descriptors: np.ndarray, different: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return some indices of different rows, and the cosine of each one's tenth nearest other."""
+    rows = len(different)
+    indices = different[np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))]
     scores, found = Exact(descriptors).search(descriptors[indices], RECALL_AT + 1)
     others = np.where(found == indices[:, None], -np.inf, scores)
     return indices, -np.sort(-others, axis=1)[:, RECALL_AT - 1]

@@ -33,19 +33,28 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
     rows = nearest.descriptors
     group = np.arange(len(rows))
     pairs, held = [], 0
-    starts = range(0, len(rows), QUERIES)
+    compared = group
+    if isinstance(nearest, Approximate):
+        # a row's equals would be all its neighbours
+        compared, first = nearest.different, nearest.equal_to
+        copies = np.flatnonzero(first != group)
+        for some in np.array_split(copies, len(copies) // QUERIES + 1):
+            scores = np.einsum("ij,ij->i", rows[some], rows[first[some]])
+            some = some[scores >= threshold]
+            pairs.append((some, first[some]))
+    starts = range(0, len(compared), QUERIES)
     for start in track(starts, len(starts), "Comparing"):
-        block = rows[start : start + QUERIES]
+        chosen = compared[start : start + QUERIES]
         if isinstance(nearest, Exact):  # each pair once: with the rows from this block on
             found: Iterable[tuple[np.ndarray, np.ndarray]] = (
-                (q, r + start) for _, q, r in pairs_within(block, rows[start:], threshold)
+                (q, r + start) for _, q, r in pairs_within(rows[chosen], rows[start:], threshold)
             )
         else:
-            scores, indices = nearest.search(block, NEIGHBOURS)
+            scores, indices = nearest.search(rows[chosen], NEIGHBOURS, once=True)
             query, rank = np.nonzero((scores >= threshold) & (indices >= 0))
             found = [(query, indices[query, rank])]
         for query, row in found:
-            pairs.append((query + start, row))
+            pairs.append((chosen[query], row))
             held += len(query)
             if held > MAX_PAIRS:
                 group, pairs, held = _joined(group, pairs), [], 0

@@ -6,7 +6,6 @@ from bounds import COSINE
 
 from dolg_zoo.retrieval.search import approximate
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
-from dolg_zoo.retrieval.search.duplicates import duplicates
 from dolg_zoo.retrieval.search.exact import Exact
 
 KINDS = ["hnsw", "ivfpq"]
@@ -157,15 +156,54 @@ def test_a_kind_that_does_not_exist_is_refused():
         kind_for(10, "lsh")
 
 
+def with_copies(rng, copies, groups=1, others=600):
+    """Rows, and which of them are not copies of one another."""
+    rows = rng.standard_normal((others + groups, 16))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    which = np.concatenate([np.arange(others), np.repeat(np.arange(others, len(rows)), copies)])
+    which = rng.permutation(which)
+    return rows[which].astype(np.float32), which < others
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_hundreds_of_copies_are_one_group_and_what_they_hide_is_said(rng, caplog, kind):
-    others = clustered(rng, 800)
-    copies = np.repeat(clustered(rng, 1), 700, axis=0)
-    order = rng.permutation(1500)
-    found = Approximate.build(kind, np.concatenate([copies, others])[order], asked=0.99)
-    (group,) = duplicates(found, threshold=1 - 1e-6)
-    assert set(group) == set(np.flatnonzero(order < 700))
-    if found.recall < 0.99:
-        assert "699 images are copies of others" in caplog.text
-    else:
-        assert not caplog.text
+@pytest.mark.parametrize(("copies", "groups"), [(2000, 1), (100, 20)])
+def test_copies_of_an_image_do_not_hide_the_others(rng, kind, copies, groups):
+    rows, is_other = with_copies(rng, copies, groups)
+    search = Approximate.build(kind, rows, 0.95)
+    others = np.flatnonzero(is_other)
+    assert (search.search(rows[others], 1)[1][:, 0] == others).mean() > 0.98
+    tenth = np.sort(rows[others[:200]] @ rows.T, axis=1)[:, -11]  # with the query itself
+    scores = search.search(rows[others[:200]], 11)[0]
+    assert (scores >= tenth[:, None] - COSINE).mean() > 0.9
+    assert search.recall >= 0.95
+    # and of the copies, those with the lowest indices are found, as by the exact search
+    copy = np.flatnonzero(~is_other)[:5]
+    expected = Exact(rows).search(rows[copy], 12)
+    found = search.search(rows[copy], 12)
+    np.testing.assert_allclose(found[0], expected[0], atol=COSINE)
+    assert np.array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_that_are_added_and_removed_are_found_as_often_as_they_are_there(rng, kind):
+    rows, is_other = with_copies(rng, 400)
+    search = Approximate.build(kind, rows, 0.95)
+    copy = np.flatnonzero(~is_other)
+    kept = np.delete(np.arange(len(rows)), copy[:390])
+    more = np.concatenate([rows[kept], np.repeat(rows[copy[:1]], 7, 0), rows[is_other][:3]])
+    search = search.changed(kept, more)
+    scores, indices = search.search(rows[copy[:1]], 30)
+    same = np.flatnonzero((more == rows[copy[0]]).all(axis=1))
+    assert len(same) == 17 and set(same) == set(indices[0][scores[0] > 1 - 1e-6])
+    others = np.flatnonzero(is_other)[:3]
+    assert [
+        len(set(found[scores > 1 - 1e-6]))
+        for scores, found in zip(*search.search(rows[others], 5), strict=True)
+    ] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_all_the_same_are_searched(rng, kind):
+    rows = np.repeat(with_copies(rng, 0)[0][:1], 1000, 0)
+    scores, indices = Approximate.build(kind, rows, 0.95).search(rows[:2], 5)
+    assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2 and scores.min() > 1 - COSINE

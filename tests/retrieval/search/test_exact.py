@@ -106,3 +106,12 @@ def test_an_approximate_search_finds_copies_too(rng):
     rows[300] = rows[5]
     groups = duplicates(Approximate.build("hnsw", rows, 0.95), 0.999)
     assert [group.tolist() for group in groups] == [[5, 300]]
+
+
+def test_many_copies_do_not_hide_what_is_nearly_the_same(rng):
+    rows = unit_rows(rng, 1000, 16)
+    rows[200:600] = rows[5]
+    near = rows[5] + 0.01 * unit_rows(rng, 1, 16)[0]
+    rows[700] = near / np.linalg.norm(near)
+    groups = duplicates(Approximate.build("hnsw", rows, 0.95), 0.999)
+    assert [group.tolist() for group in groups] == [[5, *range(200, 600), 700]]
