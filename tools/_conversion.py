@@ -43,7 +43,15 @@ def main(description, *, format, framework, reference, by_arrays=False):
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path, help="the upstream's file")
-    parser.add_argument("--out", type=Path, required=True, help="the preset folder to write")
+    parser.add_argument(
+        "--output",
+        "--out",
+        "-o",
+        dest="out",
+        type=Path,
+        required=True,
+        help="the preset folder to write",
+    )
     parser.add_argument("--name", help="the preset's name; that of the folder if not given")
     parser.add_argument("--license", default="not stated", help="of the weights, for `dolg info`")
     parser.add_argument(

@@ -31,7 +31,15 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, help="a file ending in .weights.h5")
+    parser.add_argument(
+        "--output",
+        "--out",
+        "-o",
+        dest="out",
+        type=Path,
+        required=True,
+        help="a file ending in .weights.h5",
+    )
     arguments = parser.parse_args()
     if not arguments.out.name.endswith(".weights.h5"):
         parser.error(f"--out must end in .weights.h5, got {arguments.out}")

@@ -64,7 +64,12 @@ def main():
     parser.add_argument("--backbone", type=Path, required=True, help="the converted weights")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of varied photographs")
     parser.add_argument(
-        "--out", type=Path, default=ROOT / "dolg_zoo" / "presets" / "embedded" / DEFAULT_PRESET
+        "--output",
+        "--out",
+        "-o",
+        dest="out",
+        type=Path,
+        default=ROOT / "dolg_zoo" / "presets" / "embedded" / DEFAULT_PRESET,
     )
     parser.add_argument("--manifest", type=Path, default=ROOT / "weights_manifest.json")
     arguments = parser.parse_args()

@@ -39,7 +39,14 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default=DEFAULT_PRESET, help="an embedded preset, or a folder")
-    parser.add_argument("--out", type=Path, help="the template; by default in the embedded preset")
+    parser.add_argument(
+        "--output",
+        "--out",
+        "-o",
+        dest="out",
+        type=Path,
+        help="the template; by default in the embedded preset",
+    )
     parser.add_argument("--manifest", type=Path, default=ROOT / "weights_manifest.json")
     arguments = parser.parse_args()
 

@@ -58,7 +58,15 @@ def main():
     )
     parser.add_argument("--backbone", type=Path, required=True, help="the converted weights")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of varied photographs")
-    parser.add_argument("--out", type=Path, required=True, help="the preset folder to write")
+    parser.add_argument(
+        "--output",
+        "--out",
+        "-o",
+        dest="out",
+        type=Path,
+        required=True,
+        help="the preset folder to write",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 

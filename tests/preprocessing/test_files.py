@@ -41,6 +41,11 @@ def test_every_suffix_that_pillow_knows_for_a_format_that_is_read_counts():
     assert set(FORMATS.values()) <= IMAGE_SUFFIXES
 
 
+def test_a_photograph_that_an_earlier_version_kept_under_another_ending_is_listed(tmp_path):
+    expected = touch(tmp_path, "added/0.jpeg2000")
+    assert list_images(tmp_path) == expected
+
+
 def test_other_files_do_not_count(tmp_path):
     expected = touch(tmp_path, "a.jpg")
     touch(tmp_path, "a.txt", "jpg", "a.jpg.part", "a.svg")
