@@ -137,7 +137,8 @@ def build_optimizer(
 def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Return the learning rate of the step before: behind the last step of a run it is 0."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return float(optimizer._learning_rate(max(0, int(optimizer._iterations) - 1)))
+    steps = int(np.asarray(optimizer._iterations))  # of several workers it is mirrored
+    return float(optimizer._learning_rate(max(0, steps - 1)))
 
 
 def layer_rates(
@@ -206,4 +207,4 @@ class WeightAverage:
 
 
 def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [np.asarray(variable).copy() for variable in variables]

@@ -357,6 +357,8 @@ def test_memory_does_not_grow_with_the_images(model, photos, out):
     image = np.asarray(Image.open(photos / "rocket.png"))
 
     class Source:
+        folder, names = photos, ()
+
         def __init__(self, count):
             self.count, self.faults = count, {}
 

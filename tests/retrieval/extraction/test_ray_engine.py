@@ -129,7 +129,9 @@ def test_a_worker_killed_in_mid_run_costs_nothing(cluster, images, model, tmp_pa
             yield result
 
     monkeypatch.setattr("dolg_zoo.retrieval.extraction.extract.embed_on_ray", take_in)
-    report = extract(model, images, tmp_path / "ray", engine="ray", workers=2, batch_size=4)
+    report = extract(
+        model, images, tmp_path / "ray", engine="ray", workers=2, batch_size=4, moved=True
+    )
     assert killed
     assert (report.known, report.embedded) == (10, IMAGES - 10)
     assert list(report.skipped) == ["025-bad.png"]
