@@ -372,7 +372,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         """
         if input_signature is not None or kwargs or format == "torch":
             with no_telemetry():
-                super().export(user_path(filepath), format, verbose, input_signature, **kwargs)
+                super().export(str(user_path(filepath)), format, verbose, input_signature, **kwargs)
             return None
         facts = export_model(
             self,
