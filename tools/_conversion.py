@@ -20,6 +20,7 @@ import numpy as np
 from dolg_zoo import __version__
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.cli.model import import_tensorflow
+from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.weights import WeightsError, read_state_dict
 
 TOLERANCE = 2e-5
@@ -44,9 +45,7 @@ def main(description, *, format, framework, reference, by_arrays=False):
     )
     parser.add_argument("checkpoint", type=Path, help="the upstream's file")
     parser.add_argument(
-        "--output",
-        "--out",
-        "-o",
+        *OUTPUT,
         dest="out",
         type=Path,
         required=True,

@@ -19,6 +19,7 @@ import numpy as np
 
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.checkpoints.porting import port_efficientnet_lite
+from dolg_zoo.cli.options import OUTPUT
 
 ARCHITECTURE = "efficientnet_lite_b0"
 # multiples of 32: at other sizes a network built for unknown sizes pads otherwise than upstream
@@ -32,9 +33,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--output",
-        "--out",
-        "-o",
+        *OUTPUT,
         dest="out",
         type=Path,
         required=True,

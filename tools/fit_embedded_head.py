@@ -29,6 +29,7 @@ import numpy as np
 
 import dolg_zoo
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, list_images, load_image
@@ -64,9 +65,7 @@ def main():
     parser.add_argument("--backbone", type=Path, required=True, help="the converted weights")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of varied photographs")
     parser.add_argument(
-        "--output",
-        "--out",
-        "-o",
+        *OUTPUT,
         dest="out",
         type=Path,
         default=ROOT / "dolg_zoo" / "presets" / "embedded" / DEFAULT_PRESET,

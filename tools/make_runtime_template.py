@@ -20,6 +20,7 @@ from _pinning import write_entry
 from tensorflow.lite.python import schema_py_generated as schema
 
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
 from dolg_zoo.runtimes import litert_runtime
@@ -40,9 +41,7 @@ def main():
     )
     parser.add_argument("--preset", default=DEFAULT_PRESET, help="an embedded preset, or a folder")
     parser.add_argument(
-        "--output",
-        "--out",
-        "-o",
+        *OUTPUT,
         dest="out",
         type=Path,
         help="the template; by default in the embedded preset",

@@ -41,6 +41,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 import dolg_zoo
 from dolg_zoo._util.progress import track
+from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.preprocessing import ImageConverter, list_images, load_image
 
 SIDE = 256
@@ -59,9 +60,7 @@ def main():
     parser.add_argument("--backbone", type=Path, required=True, help="the converted weights")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of varied photographs")
     parser.add_argument(
-        "--output",
-        "--out",
-        "-o",
+        *OUTPUT,
         dest="out",
         type=Path,
         required=True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_embedder, load_model
-from dolg_zoo.cli.options import Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_output, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
@@ -35,9 +35,7 @@ def embed(
     output: Annotated[
         Path,
         typer.Option(
-            "--output",
-            "--out",
-            "-o",
+            *OUTPUT,
             metavar="OUT",
             help="The folder to write to, or a file OUT.npz.",
         ),

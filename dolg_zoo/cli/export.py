@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json
+from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import note, print_json
 from dolg_zoo.cli.tables import print_comparisons
@@ -44,9 +44,7 @@ def export(
     *,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "--out", "-o", metavar="PATH", help="The file or folder to write."
-        ),
+        typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write."),
     ],
     format: Annotated[
         str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")
@@ -70,20 +68,13 @@ def export(
             show_default=False,
         ),
     ] = None,
-    check: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Compare with the preset on these images: mAP if each class has a subfolder.",
-            show_default=False,
-        ),
-    ] = None,
+    check: Check = None,
     max_loss: Annotated[
         float,
         typer.Option(
             metavar="MAP", min=0, help="With --check: write nothing if mAP falls by more than this."
         ),
-    ] = 0.01,
+    ] = MAX_LOSS,
     force: Annotated[
         bool, typer.Option("--force", help="Write the file even if it fails --check.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.model import load_embedder
-from dolg_zoo.cli.options import Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import open_index
@@ -39,7 +39,7 @@ def index(
     *,
     output: Annotated[
         Path,
-        typer.Option("--output", "--out", "-o", metavar="INDEX", help="The folder to write to."),
+        typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to."),
     ],
     kind: Annotated[
         str,

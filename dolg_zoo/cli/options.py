@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+OUTPUT = ("--output", "--out", "-o")
+"""The spellings of the option that names what is written."""
+
+MAX_LOSS = 0.01
+"""How much mAP may be lost on the images of --check, unless another bound is given."""
+
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -78,14 +84,19 @@ Montage = Annotated[
         help="Write a picture of the results: .png, .svg, .jpg or .webp.",
     ),
 ]
+Check = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR",
+        help="Compare with the preset on these images: mAP if each class has a subfolder.",
+        show_default=False,
+    ),
+]
+
 Drawing = Annotated[
     Path,
     typer.Option(
-        "--output",
-        "--out",
-        "-o",
-        metavar="OUT.png",
-        help="The picture to write: .png, .svg, .jpg or .webp.",
+        *OUTPUT, metavar="OUT.png", help="The picture to write: .png, .svg, .jpg or .webp."
     ),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.model import check_preset_name, import_tensorflow
-from dolg_zoo.cli.options import Json, Preset
+from dolg_zoo.cli.options import OUTPUT, Json, Preset
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.tables import print_table
 
@@ -52,9 +52,7 @@ def train(
     out: Annotated[
         Path,
         typer.Option(
-            "--output",
-            "--out",
-            "-o",
+            *OUTPUT,
             metavar="DIR",
             help="The folder for the preset, the curves and the checkpoints.",
         ),

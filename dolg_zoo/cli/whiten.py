@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import Json, Preset, Strict
+from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, Preset, Strict
 from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.tables import print_comparisons
-
-MAX_LOSS = 0.01  # of mAP, as for `dolg export --check`
 
 
 def whiten(
@@ -22,7 +20,7 @@ def whiten(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "--out", "-o", metavar="DIR", help="The preset folder to write."),
+        typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write."),
     ],
     preset: Preset = None,
     dim: Annotated[
@@ -39,14 +37,7 @@ def whiten(
             min=0.0, max=1.0, help="0.5: full whitening; 0: only PCA; values between are safer."
         ),
     ] = 0.25,
-    check: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="Compare with the preset on these images: mAP if each class has a subfolder.",
-            show_default=False,
-        ),
-    ] = None,
+    check: Check = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
