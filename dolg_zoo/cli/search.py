@@ -126,19 +126,21 @@ def search(
     good = [number for number in range(len(sources)) if number not in unread]
     found: list[Sequence[Match]]
     if threshold is None:
+        k = k or 10
         # one more, since the query may be left out
-        most = (k or 10) + exclude_self
-        results_of = index.search_each([sources[number] for number in good], most, ranking)
+        results_of = index.search_each(
+            [sources[number] for number in good], k + exclude_self, ranking
+        )
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        most = None
         found = [index.within(sources[number], threshold) for number in good]
     if exclude_self:
+        names = [_name_in(index, queries[number]) for number in good]
         found = [
-            [match for match in matches if match.name != _name_in(index, queries[number])]
-            for number, matches in zip(good, found, strict=True)
+            [match for match in matches if match.name != name]
+            for name, matches in zip(names, found, strict=True)
         ]
-    found = [matches[: k or (most and 10)] for matches in found]
+    found = [matches[:k] for matches in found]
     if montage:
         from dolg_zoo.retrieval import montage as draw_montage
 
