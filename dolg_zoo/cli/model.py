@@ -41,12 +41,15 @@ def check_preset_name(preset: str | None) -> None:
     """
     from dolg_zoo.presets.files import CONFIG, read_json
     from dolg_zoo.presets.registry import find_preset, resolve_preset
+    from dolg_zoo.weights.kept import state_of
 
     found = find_preset(preset)
     if isinstance(found, Path):
         read_json(found / CONFIG)
-    elif not _fetched_for_conversion(found):
+    elif isinstance(found, str):
         resolve_preset(preset)
+    elif not _fetched_for_conversion(found) and state_of(found) == "not cached":
+        resolve_preset(preset)  # what is here is verified as it is loaded
 
 
 def resolve(preset: str | None) -> ResolvedPreset:

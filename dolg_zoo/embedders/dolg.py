@@ -304,15 +304,17 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         it saves.
         """
         precision = precision or "float32"
-        if runtime is None and precision == "float32":
+        if runtime == "keras" and precision == "float32":
+            return self
+        by_default = runtime is None and precision == "float32"
+        if by_default:
             is_plain = "preset" in self.metadata and self.dtype_policy.name == "float32"
             if not is_plain or default_runtime() == "keras":
                 return self
-            if default_runtime(model_id=self.model_id) == "keras":  # it was the fastest here
-                return self
-        if runtime == "keras" and precision == "float32":
+        model_id = self.model_id  # a hash of all weights
+        if by_default and default_runtime(model_id=model_id) == "keras":  # the fastest here
             return self
-        key = (self.model_id, runtime or default_runtime(precision), precision)
+        key = (model_id, runtime or default_runtime(precision), precision)
         if key not in self._compiled:
             self._compiled.clear()
             self._compiled[key] = self.compile_for_inference(

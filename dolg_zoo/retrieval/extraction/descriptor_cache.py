@@ -1,8 +1,8 @@
 """The cache of a folder's descriptors: a store that search, evaluation and all others share.
 
 An image is known by its path, its size in bytes and the time of its last change; a folder that was
-renamed keeps its cache. Nothing here can
-make a search fail: a damaged cache is rebuilt, and one that cannot be written costs a warning.
+renamed keeps its cache. Nothing here can make a search fail: a damaged cache is rebuilt, and one
+that cannot be written costs a warning.
 """
 
 from __future__ import annotations
