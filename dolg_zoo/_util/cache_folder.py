@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dolg_zoo._util.files import expanded
+
 
 def cache_folder() -> Path | None:
     """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`.
@@ -12,10 +14,6 @@ def cache_folder() -> Path | None:
     None where none of them is known.
     """
     if own := os.environ.get("DOLG_ZOO_CACHE"):
-        return _expanded(own)
-    everyones = _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        return expanded(own)
+    everyones = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return None if str(everyones).startswith("~") else everyones / "dolg-zoo"
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser fails without a home

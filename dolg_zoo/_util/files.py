@@ -43,6 +43,11 @@ def user_path(path: str | Path) -> Path:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{str(path)[:60]}…")
     if isinstance(path, Path) and (not str(path).startswith("~") or os.path.lexists(path)):
         return path
+    return expanded(path)
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with `~` and `~name` at its beginning as a shell reads them."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser fails without a home
 
 
@@ -63,18 +68,17 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         return
     given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link
     unfinished = _unfinished(path.parent)
-    try:
-        with _naming(given), unfinished.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        if isinstance(error, OSError) and str(error.filename) == str(unfinished):
-            raise OSError(error.errno, error.strerror, str(given)) from None
-        raise
+    with _naming(given, unfinished):
+        try:
+            with unfinished.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
 
 
 @contextmanager
@@ -105,17 +109,22 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
-    """Put the path into an error that says only that nothing can be written, as of a full disk."""
+def _naming(path: str | Path, unfinished: Path | None = None) -> Iterator[None]:
+    """Put the path into an error that names the unfinished file.
+
+    And into one that says only that nothing can be written, as of a full disk.
+    """
     try:
         yield
     except OSError as error:
         number = error.errno
         if number is None and (said := re.search(r"\berrno = (\d+)", str(error))):
             number = int(said[1])  # HDF5 has a line of its own
-        if number not in _CANNOT_WRITE or error.filename is not None:
+        names_nothing = error.filename is None and number in _CANNOT_WRITE
+        names_unfinished = unfinished is not None and str(error.filename) == str(unfinished)
+        if number is None or not (names_nothing or names_unfinished):
             raise
-        raise OSError(number, os.strerror(number), str(path)) from error
+        raise OSError(number, os.strerror(number), str(path)) from None
 
 
 @contextmanager
