@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dolg_zoo.errors import ExtraMissingError
 from dolg_zoo.training.data import Batches, DataError, from_tfds, load_examples
 
 pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
@@ -85,6 +86,21 @@ def test_a_name_that_does_not_do_is_refused(mock_data, name, message):
 def test_a_data_set_too_large_for_memory_is_refused(mock_data, monkeypatch):
     monkeypatch.setattr("dolg_zoo.training.data.tfds.MAX_BYTES", 2000)
     with pytest.raises(DataError, match=r'more than 2000 bytes of memory; take .*"train\[:10%\]"'):
+        from_tfds("mnist")
+
+
+def test_what_it_lacks_to_prepare_a_data_set_is_named_with_the_extra(mock_data, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def prepare(*_, **__):
+        import importlib_resources  # noqa: F401
+
+    with (
+        monkeypatch.context() as patch,  # undone before `mock_data` is
+        pytest.raises(ExtraMissingError, match=r"'mnist' needs .*dolg-zoo\[recipes\]"),
+    ):
+        patch.setitem(sys.modules, "importlib_resources", None)
+        patch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
         from_tfds("mnist")
 
 

@@ -35,13 +35,14 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
     """
     try:
         import tensorflow_datasets as tfds
-    except ImportError as error:
+
+        builder = _builder(tfds, name, data_dir)
+        image, label = _keys(tfds, name, builder.info)
+        builder.download_and_prepare()
+    except ImportError as error:  # some of what it needs is imported where it is used first
         raise ExtraMissingError(
             f"The data set {name!r} needs tensorflow-datasets: pip install 'dolg-zoo[recipes]'."
         ) from error
-    builder = _builder(tfds, name, data_dir)
-    image, label = _keys(tfds, name, builder.info)
-    builder.download_and_prepare()
     decoders = tfds.decode.PartialDecoding(
         {image: True, label: True}, decoders={image: tfds.decode.SkipDecoding()}
     )
