@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _options import OUTPUT
 
 from dolg_zoo import __version__
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.cli.model import import_tensorflow
-from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.weights import WeightsError, read_state_dict
 
 TOLERANCE = 2e-5

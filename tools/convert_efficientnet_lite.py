@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from _options import OUTPUT
 
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.checkpoints.porting import port_efficientnet_lite
-from dolg_zoo.cli.options import OUTPUT
 
 ARCHITECTURE = "efficientnet_lite_b0"
 # multiples of 32: at other sizes a network built for unknown sizes pads otherwise than upstream

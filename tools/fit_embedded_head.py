@@ -26,10 +26,10 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+from _options import OUTPUT
 
 import dolg_zoo
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, list_images, load_image

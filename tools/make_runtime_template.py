@@ -16,11 +16,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from _options import OUTPUT
 from _pinning import write_entry
 from tensorflow.lite.python import schema_py_generated as schema
 
 from dolg_zoo._util.hashing import sha256_of
-from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
 from dolg_zoo.runtimes import litert_runtime

@@ -24,6 +24,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from _options import OUTPUT
 from fit_embedded_head import (
     ARCHITECTURE,
     DIM,
@@ -41,7 +42,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 import dolg_zoo
 from dolg_zoo._util.progress import track
-from dolg_zoo.cli.options import OUTPUT
 from dolg_zoo.preprocessing import ImageConverter, list_images, load_image
 
 SIDE = 256
