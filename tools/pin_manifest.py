@@ -91,7 +91,9 @@ def entry_for(arguments):
             f"{arguments.manifest} has no {name}; say where it is: hf://user/repo or --entry FILE."
         )
     if known.source is None:
-        raise ValueError(f"{name} ships in the package; tools/fit_embedded_head.py pins it.")
+        raise ValueError(
+            f"{name} ships in the package; tools/train_embedded_preset.py --pin pins it."
+        )
     if isinstance(known, PresetEntry):
         return preset_entry(name, known.source.repo, arguments.revision)
     snapshot = fetch_repo(known.source.repo, [known.file.path], revision=arguments.revision)

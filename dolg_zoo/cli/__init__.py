@@ -58,6 +58,7 @@ COMMANDS = {  # in the order of the help, with the function that each is
     "serve": "serve",
     "dedupe": "dedupe",
     "explain": "explain",
+    "fit": "fit",
     "train": "train",
     "whiten": "whiten",
     "export": "export",

@@ -31,8 +31,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Without CONFIG: a folder of images with one subfolder per class, or a CSV list"
-            " with the columns image and label.",
+            help="A folder of images with one subfolder per class, or a CSV list with the columns"
+            " image and label. In place of [data] in CONFIG.",
             show_default=False,
         ),
     ] = None,
@@ -45,7 +45,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With CONFIG: another backbone, such as efficientnet_b0.",
+            help="With CONFIG: another backbone, such as efficientnet_b0, under a new head.",
             show_default=False,
         ),
     ] = None,
@@ -73,12 +73,13 @@ def train(
     \b
     Examples:
       dolg train --data photos/ -o my-places
+      dolg train small_network --data photos/ -o my-places
       dolg train config.toml -o my-places --dry-run
       dolg train oxford_flowers102_efficientnet -o flowers
       dolg train gldv2 --architecture efficientnet_b0 -o dolg_efficientnet_b0_gldv2
 
     \b
-    Recipes: gldv2, gldv2_subcenter, malaria_densenet, mnist,
+    Recipes: small_network, gldv2, gldv2_subcenter, malaria_densenet, mnist,
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
     from dolg_zoo._util.files import check_folder_name
@@ -139,31 +140,37 @@ def _config(
 ) -> tuple[TrainingConfig, Path]:
     """Return the configuration, and the folder that its paths are relative to."""
     from dolg_zoo.presets import DEFAULT_PRESET
-    from dolg_zoo.training.config import TrainingConfig
+    from dolg_zoo.training.config import ModelPlan, TrainingConfig
     from dolg_zoo.training.recipes import recipe_names, recipe_path
 
-    if (path is None) == (data is None):
-        raise typer.BadParameter("Give either CONFIG or --data DIR.")
-    if path is not None:
-        if preset is not None or epochs is not None:
-            raise typer.BadParameter("With CONFIG, preset and epochs stand in it.")
+    if path is None and data is None:
+        raise typer.BadParameter("Give CONFIG, --data DIR, or both.")
+    if path is None and architecture is not None:
+        raise typer.BadParameter("--architecture goes with CONFIG; --data trains a --preset on.")
+    if preset is not None and architecture is not None:
+        raise typer.BadParameter("Give --preset or --architecture, not both.")
+    relative_to = Path()
+    if path is None:
+        config = TrainingConfig.from_dict(
+            {"data": _source(data), "model": {"preset": preset or DEFAULT_PRESET}}
+        )
+    else:
         is_recipe = not path.exists() and str(path) in recipe_names()
         config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
-        if architecture is not None:
-            config = config.with_architecture(architecture)
-        if anywhere:
-            config = dataclasses.replace(config, data={**config.data, "anywhere": True})
-        return config, Path() if is_recipe else path.parent
+        if data is not None:
+            config = dataclasses.replace(config, data=_source(data))
+        elif not is_recipe:
+            relative_to = path.parent
+        if preset is not None:
+            config = dataclasses.replace(config, model=ModelPlan(preset=preset))
     if architecture is not None:
-        raise typer.BadParameter("--architecture goes with CONFIG; --data trains a --preset on.")
-    config = TrainingConfig.from_dict(
-        {
-            "data": {
-                "csv" if str(data).lower().endswith(".csv") else "folder": str(data),
-                **({"anywhere": True} if anywhere else {}),
-            },
-            "model": {"preset": preset or DEFAULT_PRESET},
-            "run": {} if epochs is None else {"epochs": epochs},
-        }
-    )
-    return config, Path()
+        config = config.with_architecture(architecture)
+    if anywhere:
+        config = dataclasses.replace(config, data={**config.data, "anywhere": True})
+    if epochs is not None:
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, epochs=epochs))
+    return config, relative_to
+
+
+def _source(data: Path | None) -> dict[str, str]:
+    return {"csv" if str(data).lower().endswith(".csv") else "folder": str(data)}

@@ -119,7 +119,7 @@ class ImageEmbedder:
             BadImagesError: at the end, if some images could not be read; it has the descriptors of
                 the others.
         """
-        sources = _sources(images)
+        sources = image_sources(images)
         descriptors = np.zeros((len(sources), self.descriptor_dim), np.float32)
         skipped: dict[int, BadImageError] = {}
         found = self.embed_each(
@@ -226,7 +226,13 @@ class ImageEmbedder:
         )
 
 
-def _sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
+def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
+    """Return images one by one: those of a folder, an array, one image, or any number of them.
+
+    Raises:
+        TypeError: if something is not an image; names its index.
+        OSError: if a folder cannot be listed.
+    """
     if isinstance(images, (str, Path)):
         with suppress(OSError):  # which is then told of the image
             folder = user_path(images)

@@ -1,3 +1,4 @@
+from .closed_form import fit_head
 from .config import TrainingConfig, TrainingConfigError
 from .data import DataError
 from .distribution import WorkerLostError
@@ -13,6 +14,7 @@ __all__ = [
     "TrainingResult",
     "WorkerLostError",
     "draw_curves",
+    "fit_head",
     "plan",
     "train",
 ]

@@ -90,9 +90,8 @@ def test_a_dry_run_writes_nothing_and_tells_all_settings_and_what_it_takes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give either CONFIG or --data DIR"),
-        (["run.toml", "--data", "photos"], "Give either CONFIG or --data DIR"),
-        (["run.toml", "--epochs", "3"], "stand in it"),
+        ([], "Give CONFIG, --data DIR, or both"),
+        (["run.toml", "-p", "preset", "--architecture", "resnet18_v1"], "not both"),
     ],
 )
 def test_wrong_usage_is_told(run, place, monkeypatch, arguments, message):
@@ -100,6 +99,18 @@ def test_wrong_usage_is_told(run, place, monkeypatch, arguments, message):
     code, _, err = run(*arguments)
     assert code == 2
     assert message in " ".join(err.replace("│", " ").split())
+
+
+def test_options_come_before_the_file_and_the_rest_of_it_stays(run, place, tmp_path):
+    (place / "photos").rename(tmp_path / "others")
+    options = ["--data", tmp_path / "others", "-p", place / "preset", "--epochs", 3]
+    code, out, err = run(place / "run.toml", *options, "--dry-run", "--json")
+    assert code == 0, err
+    config = json.loads(out)["config"]
+    assert config["data"] == {"folder": str(tmp_path / "others")}
+    assert config["model"]["preset"] == str(place / "preset")
+    assert config["run"]["epochs"] == 3
+    assert config["split"]["classes"] == ["c", "d"]  # of the file
 
 
 def test_an_error_in_the_file_names_file_table_and_key(run, place):

@@ -260,7 +260,7 @@ def test_a_hostile_figure_leaves_the_tables_whole():
 
 
 def test_words_with_underscores_and_addresses_stay_as_they_are():
-    text = "By tools/fit_embedded_head.py, see https://example.org/a_b?c=d"
+    text = "By tools/train_embedded_preset.py, see https://example.org/a_b?c=d"
     assert text in card(provenance=text)
 
 
