@@ -144,6 +144,10 @@ def test_the_default_preset_is_described_and_searched_with_without_a_framework(p
         done, said, modules = modules_of_dolg(*command, **environment)
         assert done.returncode in (0, 1) and "unexpected" not in said and "INFO" not in said
         assert not modules & WITHOUT_FRAMEWORK, command
+    search = ["search", photos, "--query", photos / "rocket.png"]
+    _, _, modules = modules_of_dolg(*search, **environment)
+    # each takes a tenth of a second or so, and a search of a known folder a second in all
+    assert not modules & {"pydantic", "pyarrow.compute", "PIL.PdfImagePlugin", "scipy", "sklearn"}
 
 
 def test_a_warning_shows_while_the_default_preset_is_compiled(photos, tmp_path):
