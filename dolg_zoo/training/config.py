@@ -139,6 +139,8 @@ class OptimizerPlan:
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.
         head_rate: factor of the learning rate in the margin head.
+        local_rate: factor of the learning rate in the local branch. Above 1, the branch keeps up
+            with a global vector that grows while the backbone is trained.
         clip_norm: maximum global gradient norm; 0 for none.
         accumulate: number of batches whose gradients are averaged for one step.
         ema: momentum of the exponential moving average of the weights, such as 0.999. The average
@@ -156,6 +158,7 @@ class OptimizerPlan:
     backbone_rate: float = 0.1
     layer_decay: float = 1.0
     head_rate: float = 1.0
+    local_rate: float = 1.0
     clip_norm: float = 5.0
     accumulate: int = 1
     ema: float = 0.0
@@ -166,7 +169,7 @@ class OptimizerPlan:
         one_of("[optimizer] name", self.name, ("sgd", "adamw"))
         number("[optimizer] learning_rate", self.learning_rate, 0, open_ends=True)
         number("[optimizer] momentum", self.momentum, 0, 1)
-        for name in ("weight_decay", "warmup_epochs", "head_rate", "clip_norm"):
+        for name in ("weight_decay", "warmup_epochs", "head_rate", "local_rate", "clip_norm"):
             number(f"[optimizer] {name}", getattr(self, name), 0)
         for name in ("backbone_rate", "layer_decay"):
             number(f"[optimizer] {name}", getattr(self, name), 0, 1)

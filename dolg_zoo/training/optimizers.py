@@ -144,14 +144,19 @@ def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
 def layer_rates(
     plan: OptimizerPlan, classifier: MarginClassifier
 ) -> Callable[[keras.Variable], float]:
-    """Return the factor of each variable's rate: 1 outside the backbone and the margin head."""
-    layers = [layer for layer in classifier.model.net.backbone.layers if layer.trainable_variables]
+    """Return the factor of each variable's rate: that of its part of the network, else 1."""
+    net = classifier.model.net
+    layers = [layer for layer in net.backbone.layers if layer.trainable_variables]
     factors = {
         id(variable): plan.backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
         for depth, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
-    factors |= {id(variable): plan.head_rate for variable in classifier.head.trainable_variables}
+    for layer, rate in (
+        (classifier.head, plan.head_rate),
+        (net.get_layer("local_branch"), plan.local_rate),
+    ):
+        factors |= {id(variable): rate for variable in layer.trainable_variables}
     return lambda variable: factors.get(id(variable), 1.0)
 
 

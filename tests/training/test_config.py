@@ -49,6 +49,7 @@ def test_what_it_resolves_to_is_read_back_as_the_same():
         ({"optimizer": {"ema": 1.5}}, "ema must be a number from 0 to 1, got 1.5"),
         ({"optimizer": {"average_with_start": 1}}, "average_with_start must be below 1"),
         ({"optimizer": {"head_rate": -1}}, "head_rate must be a number of at least 0"),
+        ({"optimizer": {"local_rate": -1}}, "local_rate must be a number of at least 0"),
         ({"head": {"label_smoothing": 1.0}}, "label_smoothing must be below 1"),
         ({"run": {"images_per_class": 2}}, "images_per_class needs balanced = true"),
         (

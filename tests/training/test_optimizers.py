@@ -107,8 +107,9 @@ def test_adamw_decays_weights_apart_from_the_gradient(classifier):
     )
 
 
-def test_rates_grow_through_the_backbone_and_are_whole_behind_it(classifier):
-    optimizer = built(classifier, backbone_rate=0.4, layer_decay=0.25, head_rate=10)
+def test_rates_grow_through_the_backbone_and_each_part_of_the_head_has_its_own(classifier):
+    rates = {"head_rate": 10, "local_rate": 3}
+    optimizer = built(classifier, backbone_rate=0.4, layer_decay=0.25, **rates)
     factors = {
         variable.path.split("/")[-2]: factor
         for variable, factor in zip(classifier.trainable_variables, optimizer.factors, strict=True)
@@ -116,7 +117,9 @@ def test_rates_grow_through_the_backbone_and_are_whole_behind_it(classifier):
     assert factors["first"] == pytest.approx(0.1)
     assert factors["second"] == pytest.approx(0.2)
     assert factors["third"] == pytest.approx(0.4)
-    assert factors["descriptor"] == 1 and factors["margin_head"] == 10
+    assert factors["descriptor"] == factors["global_projection"] == 1
+    assert factors["margin_head"] == 10
+    assert factors["conv"] == factors["bn"] == factors["attention_conv"] == 3  # local branch
 
 
 def test_within_moving_average_the_weights_are_the_average(classifier):
