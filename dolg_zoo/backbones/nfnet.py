@@ -13,13 +13,23 @@ the layer `stages_0_0_conv2b`. The output of a block is that of the layer `stage
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
 from keras import layers, ops
 
 from dolg_zoo.backbones.convolution import GroupedConv2D, call_new
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+def gelu(x):
+    """Return the Gaussian error linear unit, without Keras' Erfc, which ONNX does not have.
+
+    Written like this, LiteRT's converter takes it for the operation it is.
+    """
+    return 0.5 * x * (1.0 + ops.erf(x * 2**-0.5))
+
 
 _ALPHA = 0.2  # how much of a branch is added
 _ATTENTION_GAIN = 2.0  # a sigmoid of about zero halves
@@ -30,21 +40,21 @@ class _Family:
     """How the two families differ.
 
     Attributes:
-        activation: Its name in Keras.
+        activation: Its name in Keras, or the function.
         gamma: The reciprocal of the standard deviation of the activation's output for a normally
             distributed input.
         bottleneck: The width of a block's inner convolutions over that of its output.
         eca: Whether the attention is ECA, and padding and gains are timm's own.
     """
 
-    activation: str
+    activation: str | Callable
     gamma: float
     bottleneck: float
     eca: bool
 
 
 _FAMILIES = {
-    "nfnet": _Family("gelu", 1.7015043497085571, 0.5, eca=False),
+    "nfnet": _Family(gelu, 1.7015043497085571, 0.5, eca=False),
     "eca_nfnet": _Family("silu", 1.7881293296813965, 0.25, eca=True),
 }
 
