@@ -1,8 +1,8 @@
 from .build import build_backbone
+from .convolution import to_be_filled
 from .imagenet import load_imagenet_weights
 from .imagenet_sources import imagenet_normalization, list_backbones
 from .registry import BACKBONES, BackboneSpec
-from .resnet import to_be_filled
 from .taps import two_taps
 
 __all__ = [

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 import keras
 
 from dolg_zoo.backbones.keras_cv import build_keras_cv
+from dolg_zoo.backbones.nfnet import nfnet
 from dolg_zoo.backbones.registry import BACKBONES, BackboneSpec
+from dolg_zoo.backbones.resnest import resnest
 from dolg_zoo.backbones.resnet import resnet
 from dolg_zoo.backbones.taps import check_taps, tap_layers
+
+_BUILDERS: dict[str, Callable[..., tuple[keras.Model, dict[str, str]]]] = {
+    "resnet": resnet,
+    "resnest": resnest,
+    "nfnet": nfnet,
+}
 
 
 def check_keras() -> None:
@@ -67,10 +76,10 @@ def build_backbone(
     input_shape = _checked_shape(name, spec, input_shape)
     taps = taps or ("P4", "P5")
     check_taps(taps)  # before the work of building
-    if spec.keras_cv_class is None:
-        network, levels = resnet(**spec.arguments, input_shape=input_shape)
-    else:
+    if spec.builder is None:
         network, levels = build_keras_cv(spec, input_shape)
+    else:
+        network, levels = _BUILDERS[spec.builder](**spec.arguments, input_shape=input_shape)
     return tap_layers(network, taps, levels, name=name)
 
 

@@ -19,15 +19,18 @@ class BackboneSpec:
 
     Attributes:
         arguments: Keyword arguments of the builder.
-        keras_cv_class: Name of the class in `keras_cv.models`; None for `backbones.resnet`.
+        keras_cv_class: Name of the class in `keras_cv.models`; None for a network of our own.
         keras_cv_preset: keras-cv's name for the same architecture, which its metadata goes by.
         input_shape: The default (height, width, channels); None where any size will do.
+        builder: Name of the function of ours that builds it: "resnet", "resnest" or "nfnet"; None
+            for a network of keras-cv.
     """
 
     arguments: Mapping[str, Any]
     keras_cv_class: str | None = None
     keras_cv_preset: str | None = None
     input_shape: tuple[int | None, int | None, int] = (None, None, 3)
+    builder: str | None = None
 
     @property
     def square(self) -> bool:
@@ -109,7 +112,30 @@ def _resnet() -> Iterator[tuple[str, BackboneSpec]]:
         yield f"resnet{depth}_v1", BackboneSpec(arguments, "ResNetBackbone", f"resnet{depth}")
         yield f"resnet{depth}_v2", BackboneSpec(arguments, "ResNetV2Backbone", f"resnet{depth}_v2")
         if block == "block":
-            yield f"resnet{depth}", BackboneSpec({"depth": depth})
+            yield f"resnet{depth}", BackboneSpec({"depth": depth}, builder="resnet")
+
+
+def _resnest() -> Iterator[tuple[str, BackboneSpec]]:
+    # Table 1 of arXiv 2004.08955
+    sizes = {
+        50: ((3, 4, 6, 3), 32),
+        101: ((3, 4, 23, 3), 64),
+        200: ((3, 24, 36, 3), 64),
+        269: ((3, 30, 48, 8), 64),
+    }
+    for depth, (blocks, stem_width) in sizes.items():
+        arguments = {"blocks": blocks, "stem_width": stem_width}
+        yield f"resnest{depth}", BackboneSpec(arguments, builder="resnest")
+
+
+def _nfnet() -> Iterator[tuple[str, BackboneSpec]]:
+    # Table 1 of arXiv 2102.06171; timm's ECA-NFNets have as many blocks
+    for i in range(4):
+        arguments = {"blocks": tuple(blocks * (i + 1) for blocks in (1, 2, 6, 3))}
+        yield f"nfnet_f{i}", BackboneSpec(arguments, builder="nfnet")
+        if i < 3:
+            eca = {"family": "eca_nfnet", "features": 2304 if i == 0 else 3072}
+            yield f"eca_nfnet_l{i}", BackboneSpec({**arguments, **eca}, builder="nfnet")
 
 
 def _densenet() -> Iterator[tuple[str, BackboneSpec]]:
@@ -180,6 +206,8 @@ BACKBONES: dict[str, BackboneSpec] = dict(
             *_efficientnet_v1(),
             *_efficientnet_v2(),
             *_resnet(),
+            *_resnest(),
+            *_nfnet(),
             *_densenet(),
             *_mobilenet_v3(),
             *_csp_darknet(),

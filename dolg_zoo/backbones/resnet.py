@@ -11,30 +11,13 @@ layer `s1_b1_a`, `globalmodel.s1.b1.f.a_bn.*` are the variables of `s1_b1_a_bn`,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import keras
 from keras import layers
 
-_to_be_filled = ContextVar("to_be_filled", default=False)
+from dolg_zoo.backbones.convolution import conv_bn
 
 # Blocks in each of the four stages.
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-
-
-@contextmanager
-def to_be_filled() -> Iterator[None]:
-    """Networks built within this start at zero, because their weights are read from a file next.
-
-    Drawing 42 million random numbers that nobody uses takes longer than reading them.
-    """
-    token = _to_be_filled.set(True)
-    try:
-        yield
-    finally:
-        _to_be_filled.reset(token)
 
 
 def resnet(
@@ -56,7 +39,7 @@ def resnet(
     if depth not in _BLOCKS:
         raise ValueError(f"No ResNet of depth {depth}; there are {sorted(_BLOCKS)}.")
     image = keras.Input(input_shape)
-    x = _conv_bn(image, 64, 7, 2, "stem_conv", "stem_bn")
+    x = conv_bn(image, 64, 7, 2, "stem_conv", "stem_bn")
     x = layers.ReLU(name="stem_relu")(x)
     # PyTorch pads the maximum with -inf. After a ReLU nothing is below zero, so zeros do the same.
     x = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
@@ -73,26 +56,11 @@ def resnet(
 def _bottleneck(x, width: int, stride: int, name: str):
     shortcut = x
     if stride != 1 or x.shape[-1] != 4 * width:
-        shortcut = _conv_bn(x, 4 * width, 1, stride, f"{name}_proj", f"{name}_bn")
-    x = layers.ReLU(name=f"{name}_a_relu")(_conv_bn(x, width, 1, 1, f"{name}_a"))
-    x = layers.ReLU(name=f"{name}_b_relu")(_conv_bn(x, width, 3, stride, f"{name}_b"))
-    x = _conv_bn(x, 4 * width, 1, 1, f"{name}_c")
+        shortcut = conv_bn(x, 4 * width, 1, stride, f"{name}_proj", f"{name}_bn")
+    x = conv_bn(x, width, 1, 1, f"{name}_a", f"{name}_a_bn")
+    x = layers.ReLU(name=f"{name}_a_relu")(x)
+    x = conv_bn(x, width, 3, stride, f"{name}_b", f"{name}_b_bn")
+    x = layers.ReLU(name=f"{name}_b_relu")(x)
+    x = conv_bn(x, 4 * width, 1, 1, f"{name}_c", f"{name}_c_bn")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.ReLU(name=f"{name}_out")(x)
-
-
-def _conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str | None = None):
-    if kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-    conv = layers.Conv2D(
-        filters,
-        kernel,
-        stride,
-        use_bias=False,
-        kernel_initializer="zeros" if _to_be_filled.get() else "he_normal",
-        name=name,
-    )
-    x = conv(x)
-    conv.kernel_initializer = keras.initializers.HeNormal()  # of a layer cloned from this one
-    # PyTorch's momentum of 0.1 is the share of the new value, Keras' that of the old.
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=bn_name or f"{name}_bn")(x)

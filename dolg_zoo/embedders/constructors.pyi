@@ -24,6 +24,9 @@ dolg_csp_darknet_xl: Constructor
 dolg_densenet121: Constructor
 dolg_densenet169: Constructor
 dolg_densenet201: Constructor
+dolg_eca_nfnet_l0: Constructor
+dolg_eca_nfnet_l1: Constructor
+dolg_eca_nfnet_l2: Constructor
 dolg_efficientnet_b0: Constructor
 dolg_efficientnet_b1: Constructor
 dolg_efficientnet_b2: Constructor
@@ -52,6 +55,14 @@ dolg_mit_b4: Constructor
 dolg_mit_b5: Constructor
 dolg_mobilenet_v3_large: Constructor
 dolg_mobilenet_v3_small: Constructor
+dolg_nfnet_f0: Constructor
+dolg_nfnet_f1: Constructor
+dolg_nfnet_f2: Constructor
+dolg_nfnet_f3: Constructor
+dolg_resnest101: Constructor
+dolg_resnest200: Constructor
+dolg_resnest269: Constructor
+dolg_resnest50: Constructor
 dolg_resnet101: Constructor
 dolg_resnet101_v1: Constructor
 dolg_resnet101_v2: Constructor

@@ -32,6 +32,16 @@ COUNTS = {
     "resnet50": 25557032 - 2049000 + 53120,
     "resnet101": 44549160 - 2049000 + 105344,
     "resnet152": 60192808 - 2049000 + 151424,
+    # timm's model cards: the count, less the classifier, plus the moving averages of batch
+    # normalisation. The networks without it have none.
+    "resnest50": 27483240 - 2049000 + 64576,
+    "resnest101": 48275016 - 2049000 + 130112,
+    "resnest200": 70201544 - 2049000 + 218432,
+    "resnest269": 110929480 - 2049000 + 314432,
+    **{"nfnet_f0": 71489284 - 3073000, "nfnet_f1": 132634256 - 3073000},
+    **{"nfnet_f2": 193779228 - 3073000, "nfnet_f3": 254924200 - 3073000},
+    **{"eca_nfnet_l0": 24143924 - 2305000, "eca_nfnet_l1": 41407728 - 3073000},
+    **{"eca_nfnet_l2": 56722348 - 3073000},
 }
 
 
@@ -48,7 +58,7 @@ def expected_count(name):
 # The quickest of each way to build and to count; the others have the same code, other numbers.
 QUICK = {
     *("efficientnet_lite_b0", "efficientnet_b0", "mobilenet_v3_small", "resnet50"),
-    *("resnet18_v2", "mit_b0"),
+    *("resnet18_v2", "mit_b0", "resnest50", "nfnet_f0", "eca_nfnet_l0"),
 }
 TABLE = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in BACKBONES]
 

@@ -6,6 +6,7 @@ from dolg_zoo.checkpoints.porting.layouts import LAYOUTS, Layout
 from dolg_zoo.checkpoints.porting.margin_head import MarginHead
 from dolg_zoo.checkpoints.porting.official_paddle import port_official_paddle
 from dolg_zoo.checkpoints.porting.official_pytorch import port_official_pytorch
+from dolg_zoo.checkpoints.porting.timm import port_timm
 from dolg_zoo.errors import PortingError
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "port_efficientnet_lite",
     "port_official_paddle",
     "port_official_pytorch",
+    "port_timm",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from dolg_zoo.checkpoints.porting.margin_head import MarginHead, centers_in
 from dolg_zoo.checkpoints.porting.resnet_depth import resnet_of, width_of
+from dolg_zoo.checkpoints.porting.timm import resnet_layer
 from dolg_zoo.checkpoints.porting.torch_layout import holds_floats, port
 from dolg_zoo.errors import PortingError
 
@@ -25,18 +25,6 @@ HEAD = {
     "local_branch.multi_atrous.dilated_convs.1": "local_branch/multi_atrous/dilated_conv_6",
     "local_branch.multi_atrous.dilated_convs.2": "local_branch/multi_atrous/dilated_conv_9",
     "local_branch.multi_atrous.dilated_convs.3.1": "local_branch/multi_atrous/average_conv",
-    "cnn.conv1": "stem_conv",
-    "cnn.bn1": "stem_bn",
-}
-PARTS = {
-    "conv1": "a",
-    "bn1": "a_bn",
-    "conv2": "b",
-    "bn2": "b_bn",
-    "conv3": "c",
-    "bn3": "c_bn",
-    "downsample.0": "proj",
-    "downsample.1": "bn",
 }
 UNUSED = (
     "criterion.weight",  # of the training head: `dongkyuk_margin_head` has it
@@ -98,9 +86,6 @@ def dongkyuk_margin_head(state: Mapping[str, np.ndarray]) -> MarginHead | None:
 
 
 def _layer_of(module: str) -> str | None:
-    if module in HEAD:
-        return HEAD[module]
-    block = re.fullmatch(r"cnn\.layer(\d)\.(\d+)\.(.+)", module)
-    if not block or block[3] not in PARTS:
-        return None
-    return f"s{block[1]}_b{int(block[2]) + 1}_{PARTS[block[3]]}"
+    if module.startswith("cnn."):
+        return resnet_layer(module.removeprefix("cnn."))
+    return HEAD.get(module)

@@ -104,7 +104,7 @@ def _keras_layout(array: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
     if array.ndim == len(target) == 4:  # (out, in, height, width); a depthwise kernel has in = 1
         depthwise = array.shape[1] == 1 and target[2] == array.shape[0]
         return array.transpose(2, 3, 0, 1) if depthwise else array.transpose(2, 3, 1, 0)
-    if array.ndim == 2:
+    if array.ndim in (2, 3):  # (out, in) and (out, in, size)
         return array.T
     if array.shape == (1,) and tuple(target) == ():
         return array.reshape(())

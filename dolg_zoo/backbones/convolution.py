@@ -1,0 +1,80 @@
+"""What the backbones of our own are made of: convolutions that compute as PyTorch's do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import keras
+from keras import layers, ops
+
+_to_be_filled = ContextVar("to_be_filled", default=False)
+
+
+@contextmanager
+def to_be_filled() -> Iterator[None]:
+    """Networks built within this start at zero, because their weights are read from a file next.
+
+    Drawing 42 million random numbers that nobody uses takes longer than reading them.
+    """
+    token = _to_be_filled.set(True)
+    try:
+        yield
+    finally:
+        _to_be_filled.reset(token)
+
+
+def call_new(conv: keras.layers.Layer, x):
+    """Call a new convolution; within `to_be_filled` its kernel starts at zero."""
+    initializer = conv.kernel_initializer
+    if _to_be_filled.get():
+        conv.kernel_initializer = keras.initializers.Zeros()
+    x = conv(x)
+    conv.kernel_initializer = initializer  # of a layer cloned from this one
+    return x
+
+
+def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1):
+    """Convolve, with PyTorch's padding, which is the same on all sides, and normalise."""
+    if kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    convolution = GroupedConv2D if groups > 1 else layers.Conv2D
+    conv = convolution(
+        filters,
+        kernel,
+        stride,
+        groups=groups,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )
+    return batch_norm(call_new(conv, x), bn_name)
+
+
+def batch_norm(x, name: str):
+    """Normalise with PyTorch's defaults.
+
+    Its momentum of 0.1 is the share of the new value, Keras' that of the old.
+    """
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+@keras.saving.register_keras_serializable(package="dolg_zoo")
+class GroupedConv2D(layers.Conv2D):
+    """`keras.layers.Conv2D`, whose groups are convolutions of their own.
+
+    Keras hands a convolution with groups to XLA, which compiles it anew for each size of image, and
+    which not every format of an export has. These are plain ones.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        if self.groups == 1:
+            return super().convolution_op(inputs, kernel)
+        parts = zip(
+            ops.split(inputs, self.groups, axis=-1),
+            ops.split(kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        convolve = super().convolution_op
+        return ops.concatenate([convolve(part, taps) for part, taps in parts], axis=-1)
