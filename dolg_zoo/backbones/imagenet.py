@@ -9,7 +9,8 @@ Two sources, by backbone:
   with the MD5 sum that the server states, if it states one: that finds a broken transfer, but no
   hash is published to hold the file against. Only arrays are read from it.
 
-The rest have no source here: `load_imagenet_weights` says so.
+Those of ResNet v1.5, ResNeSt, NFNet and EfficientNet-Lite come from the Hugging Face Hub, by
+`dolg_<backbone>(backbone_weights="imagenet")`. The rest have no source.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
     """
     check_imagenet_source(name)
     source = SOURCES[name]
+    if source.timm:
+        raise ValueError(
+            f"ImageNet weights of {name!r} come from the Hugging Face Hub: call"
+            f' dolg_zoo.dolg_{name}(backbone_weights="imagenet").'
+        )
     if source.application:
         trained = getattr(keras.applications, source.application)(include_top=False)
         port_keras_applications(trained, backbone)

@@ -19,11 +19,24 @@ _UNIT_RANGE = ((0.0,) * 3, (1.0,) * 3)
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights of a backbone are and what input they were trained with."""
+    """Where the weights of a backbone are and what input they were trained with.
+
+    Attributes:
+        application: a class of keras.applications.
+        kaggle_preset: a preset of keras-cv on Kaggle.
+        timm: a repository of timm's on the Hugging Face Hub.
+        normalization: mean and standard deviation.
+    """
 
     application: str | None = None
     kaggle_preset: str | None = None
+    timm: str | None = None
     normalization: tuple[_RGB, _RGB] = _IMAGENET
+
+    @property
+    def timm_architecture(self) -> str | None:
+        """What timm calls the architecture."""
+        return self.timm and self.timm.partition("/")[2].partition(".")[0]
 
 
 def _scaled(scale: float) -> tuple[_RGB, _RGB]:
@@ -57,11 +70,23 @@ SOURCES = {
             "mit_b0": "mit_b0_imagenet",
         }.items()
     },
+    **{f"resnet{depth}": Source(timm=f"timm/resnet{depth}.tv_in1k") for depth in (50, 101, 152)},
+    "resnest50": Source(timm="timm/resnest50d.in1k"),
+    **{f"resnest{depth}": Source(timm=f"timm/resnest{depth}e.in1k") for depth in (101, 200, 269)},
+    **{f"nfnet_f{i}": Source(timm=f"timm/dm_nfnet_f{i}.dm_in1k") for i in range(4)},
+    **{f"eca_nfnet_l{i}": Source(timm=f"timm/eca_nfnet_l{i}.ra2_in1k") for i in range(2)},
+    "eca_nfnet_l2": Source(timm="timm/eca_nfnet_l2.ra3_in1k"),
+    **{
+        f"efficientnet_lite_b{i}": Source(
+            timm=f"timm/tf_efficientnet_lite{i}.in1k", normalization=_scaled(127.5)
+        )
+        for i in range(5)
+    },
 }
 
 
 SHIPPED = frozenset({"efficientnet_lite_b0"})
-"""Backbones whose ImageNet weights are those of a preset in the package."""
+"""Backbones whose ImageNet weights are those of a preset in the package, and come from there."""
 
 
 def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
@@ -80,13 +105,13 @@ def imagenet_normalization(name: str) -> tuple[_RGB, _RGB]:
     """
     if name not in BACKBONES:
         raise ValueError(f"No backbone {name!r}. There are: {', '.join(BACKBONES)}.")
-    if name.startswith("efficientnet_lite"):
-        return _LITE  # their weights do not come from here, but from the embedded preset's source
+    if name in SHIPPED:
+        return _LITE
     return SOURCES.get(name, Source()).normalization
 
 
 def check_imagenet_source(name: str) -> None:
-    """Raise ValueError if `load_imagenet_weights` has no source of weights for a backbone."""
+    """Raise ValueError if there is no source of ImageNet weights for a backbone."""
     if name not in SOURCES:
         raise ValueError(
             f"There is no source of ImageNet weights for backbone {name!r}. "

@@ -32,6 +32,12 @@ def fit(
         Path,
         typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write."),
     ],
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE", help="imagenet, or other weights, such as hf://timm/resnet50.a1_in1k."
+        ),
+    ] = "imagenet",
     dim: Annotated[int, typer.Option(min=1, help="Dimension of the descriptors.")] = 512,
     max_images: Annotated[
         int, typer.Option(min=2, help="Of more images, that many are drawn at random.")
@@ -79,16 +85,16 @@ def fit(
     from dolg_zoo.training.closed_form import fit_head
 
     model = constructor(backbone)(
-        backbone_weights="imagenet", dilation_rates=(), hidden_dim=dim, descriptor_dim=dim
+        backbone_weights=weights, dilation_rates=(), hidden_dim=dim, descriptor_dim=dim
     )
     skipped = fit_head(model, found, max_images=max_images)
     used = min(len(found), max_images) - len(skipped)
+    source = model.metadata.get("provenance", f"Backbone: {backbone} trained on ImageNet.")
     metadata = {
         "name": f"dolg_{backbone}",
         "provenance": (
-            f"Backbone: {backbone} trained on ImageNet. Head: fitted in closed form to {used:,}"
-            f" images without labels by dolg-zoo {dolg_zoo.__version__}; it has seen no label and"
-            " no gradient."
+            f"{source} Head: fitted in closed form to {used:,} images without labels by dolg-zoo"
+            f" {dolg_zoo.__version__}; it has seen no label and no gradient."
         ),
     }
     dolg_zoo.DOLG(model.net, model.image_converter, metadata).save_to_preset(output)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dolg_zoo.backbones import BACKBONES, imagenet_normalization, load_imagenet_weights
-from dolg_zoo.backbones.imagenet_sources import SHIPPED, check_imagenet_source
+from dolg_zoo.backbones import (
+    BACKBONES,
+    build_backbone,
+    imagenet_normalization,
+    load_imagenet_weights,
+)
+from dolg_zoo.backbones.imagenet_sources import SHIPPED, SOURCES, check_imagenet_source
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import preset_names, preset_tags, read_preset, resolve_preset
+from dolg_zoo.presets.timm_weights import TimmWeights, fetch_timm_weights, load_timm_weights
 
 
 def __getattr__(name: str) -> Callable[..., DOLG]:
@@ -37,7 +43,8 @@ def constructor(architecture: str) -> Callable[..., DOLG]:
     Args:
         pretrained: the tag of a preset, which names what it was trained on; None for a new head.
         backbone_weights: "imagenet" for a backbone trained on ImageNet under a new head, to
-            fine-tune from; None for random weights.
+            fine-tune from; the address of other weights of timm's for the same architecture, such
+            as hf://timm/resnet50.a1_in1k, with @revision to pin them; None for random weights.
         **overrides: values of `DOLGConfig`, such as descriptor_dim=256 or taps=("P3", "P4"); and
             image_converter, an `ImageConverter`.
 
@@ -45,8 +52,9 @@ def constructor(architecture: str) -> Callable[..., DOLG]:
         A `DOLG` model.
 
     Raises:
-        ValueError: if there is no such tag or source of weights, listing those that there are; or
-            if an override is out of its range.
+        ValueError: if there is no such tag or source of weights, listing those that there are; if
+            an override is out of its range; or if weights are of another architecture.
+        WeightsError: if a file cannot be downloaded, or its hash differs.
     """
     return construct
 
@@ -89,18 +97,14 @@ def _what_there_is(architecture: str, tag: str) -> str:
 
 
 def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, Any]) -> DOLG:
-    if backbone_weights not in (None, "imagenet"):
-        raise ValueError(f'backbone_weights must be "imagenet" or None, got {backbone_weights!r}.')
     if "backbone" in overrides:
         raise ValueError(
             f"dolg_{architecture} has the backbone {architecture}; for {overrides['backbone']!r}"
             f" call dolg_{overrides['backbone']}."
         )
-    ships = backbone_weights and architecture in SHIPPED
-    if backbone_weights and not ships:
-        check_imagenet_source(architecture)  # before the network is built
+    fetched = _fetched(architecture, backbone_weights)  # before the network is built
     converter = overrides.pop("image_converter", None)
-    mean, std = imagenet_normalization(architecture)
+    mean, std = (fetched.mean, fetched.std) if fetched else imagenet_normalization(architecture)
     values = {
         "input_shape": BACKBONES[architecture].input_shape,
         "mean": mean,
@@ -109,11 +113,35 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
     }
     config = DOLGConfig.from_dict({**values, "backbone": architecture})
     net = DOLGNet(config=config)
-    if ships:
+    if fetched:
+        whole = None if "P5" in config.taps else build_backbone(architecture)
+        load_timm_weights(fetched, net.backbone, whole)
+    elif backbone_weights and architecture in SHIPPED:
         _copy_embedded(architecture, net.backbone)
     elif backbone_weights:
         load_imagenet_weights(architecture, net.backbone)
-    return DOLG(net, converter or _converter_for(config), {"name": f"dolg_{architecture}"})
+    metadata = {"name": f"dolg_{architecture}"}
+    if fetched:
+        metadata["provenance"] = f"Backbone: {fetched.address}."
+    return DOLG(net, converter or _converter_for(config), metadata)
+
+
+def _fetched(architecture: str, backbone_weights: str | None) -> TimmWeights | None:
+    """Return the weights that come from the Hub, if those that are asked for do."""
+    if backbone_weights is None:
+        return None
+    if backbone_weights.startswith("hf://"):
+        return fetch_timm_weights(architecture, backbone_weights)
+    if backbone_weights != "imagenet":
+        raise ValueError(
+            'backbone_weights must be "imagenet", an address of the Hub such as'
+            f" hf://timm/resnet50.a1_in1k, or None, got {backbone_weights!r}."
+        )
+    if architecture in SHIPPED:
+        return None
+    check_imagenet_source(architecture)
+    repo = SOURCES[architecture].timm
+    return fetch_timm_weights(architecture, f"hf://{repo}") if repo else None
 
 
 def _copy_embedded(architecture: str, backbone) -> None:

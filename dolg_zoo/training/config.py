@@ -49,7 +49,8 @@ class ModelPlan:
     Attributes:
         preset: a name, hf://user/repo, or a folder; None with an architecture.
         architecture: a name of `dolg_zoo.BACKBONES`; None with a preset.
-        backbone_weights: "imagenet" or "random"; only with an architecture.
+        backbone_weights: "imagenet", "random", or the address of weights of timm's, such as
+            hf://timm/resnet50.a1_in1k; only with an architecture.
         settings: only with an architecture: fields of `DOLGConfig`, such as descriptor_dim, and
             image_converter, a table with the attributes of `ImageConverter`.
     """
@@ -68,7 +69,8 @@ class ModelPlan:
             )
         if self.architecture is not None:
             one_of("[model] architecture", self.architecture, tuple(BACKBONES))
-        one_of("[model] backbone_weights", self.backbone_weights, ("imagenet", "random"))
+        if not self.backbone_weights.startswith("hf://"):
+            one_of("[model] backbone_weights", self.backbone_weights, ("imagenet", "random"))
         if self.preset and self.settings:
             raise TrainingConfigError(
                 f"[model.settings] is for a new model; the preset {self.preset!r} has its own."

@@ -162,7 +162,9 @@ def build_model(config: TrainingConfig) -> DOLG:
         converter = settings.pop("image_converter", {"size": size})
         try:
             model = constructor(str(plan.architecture))(
-                backbone_weights=None if plan.backbone_weights == "random" else "imagenet",
+                backbone_weights=None
+                if plan.backbone_weights == "random"
+                else plan.backbone_weights,
                 image_converter=ImageConverter.from_config(converter),
                 **settings,
             )

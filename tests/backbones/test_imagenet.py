@@ -164,8 +164,8 @@ def test_keras_cv_preset_is_read_as_keras_cv_saves_it(
 
 
 def test_backbone_without_a_source_is_answered_with_those_that_have_one():
-    with pytest.raises(ValueError, match=r"'resnet50'.*densenet121.*resnet50_v1"):
-        load_imagenet_weights("resnet50", keras.Sequential())
+    with pytest.raises(ValueError, match=r"'resnet18_v1'.*densenet121.*resnet50_v1"):
+        load_imagenet_weights("resnet18_v1", keras.Sequential())
 
 
 def test_failed_download_names_the_file(refuse_network, our_mobilenet):
@@ -183,7 +183,11 @@ def test_our_resnet_is_normalised_as_the_official_dolg():
 
 
 def test_lite_is_normalised_as_it_was_trained():
-    mean, std = imagenet_normalization("efficientnet_lite_b2")
+    """What ships comes from efficientnet-lite-pytorch, the others from timm."""
     values = np.array([0.0, 127.0, 255.0])
-
-    assert np.allclose((values / 255 - mean[0]) / std[0], [-127 / 128, 0, 1])
+    for name, expected in (
+        ("efficientnet_lite_b0", [-127 / 128, 0, 1]),
+        ("efficientnet_lite_b2", [-1, -0.5 / 127.5, 1]),
+    ):
+        mean, std = imagenet_normalization(name)
+        assert np.allclose((values / 255 - mean[0]) / std[0], expected)

@@ -36,7 +36,7 @@ def test_it_writes_a_preset_that_searches_and_describes_itself(dolg, noise, tmp_
 @pytest.mark.parametrize(
     ("backbone", "dim", "message"),
     [
-        ("efficientnet_lite_b1", 6, "no backbone 'efficientnet_lite_b1' with ImageNet weights"),
+        ("mit_b5", 6, "no backbone 'mit_b5' with ImageNet weights"),
         ("efficentnet_b0", 6, "Did you mean 'efficientnet_b0'?"),
         ("efficientnet_b0", 10, "10 images"),
     ],

@@ -375,8 +375,8 @@ def test_backbone_weights_without_a_source_list_those_that_have_one(monkeypatch)
     # before the network is built, which takes seconds
     monkeypatch.setattr("dolg_zoo.embedders.constructors.DOLGNet", None)
     with pytest.raises(ValueError, match=r"There is one for: .*efficientnet_b0"):
-        dolg_zoo.dolg_efficientnet_lite_b3(backbone_weights="imagenet")
-    with pytest.raises(ValueError, match="\"imagenet\" or None, got 'places'"):
+        dolg_zoo.dolg_mit_b3(backbone_weights="imagenet")
+    with pytest.raises(ValueError, match="or None, got 'places'"):
         dolg_zoo.dolg_efficientnet_b0(backbone_weights="places")
 
 

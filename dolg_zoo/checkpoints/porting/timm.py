@@ -1,16 +1,18 @@
-"""timm: weights of ResNet, ResNeSt, NFNet and ECA-NFNet, such as those trained on ImageNet."""
+"""timm: weights of ResNet, ResNeSt, NFNet, ECA-NFNet and EfficientNet-Lite, trained on ImageNet."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from dolg_zoo.checkpoints.porting.torch_layout import port
 
 # ImageNet's classes are no descriptor
-UNUSED = ("fc.weight", "fc.bias", "head.fc.weight", "head.fc.bias")
+UNUSED = tuple(
+    f"{module}.{leaf}" for module in ("fc", "head.fc", "classifier") for leaf in ("weight", "bias")
+)
 
 STEM = {"conv1": "stem_conv", "bn1": "stem_bn"}
 PARTS = {
@@ -24,6 +26,23 @@ PARTS = {
     "downsample.1": "bn",
 }
 
+LITE_STEM_AND_TOP = {
+    "conv_stem": "stem_conv",
+    "bn1": "stem_bn",
+    "conv_head": "top_conv",
+    "bn2": "top_bn",
+}
+# the first stage does not expand
+LITE_FIRST = {"conv_dw": "dwconv", "bn1": "bn", "conv_pw": "project_conv", "bn2": "project_bn"}
+LITE_PARTS = {
+    "conv_pw": "expand_conv",
+    "bn1": "expand_bn",
+    "conv_dw": "dwconv",
+    "bn2": "bn",
+    "conv_pwl": "project_conv",
+    "bn3": "project_bn",
+}
+
 
 def port_timm(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
@@ -31,8 +50,8 @@ def port_timm(
     """Return the weights of a timm model as variables of the same backbone of ours.
 
     The backbone is resnet50, 101 or 152, whose weights have torchvision's names too, or a ResNeSt,
-    NFNet (timm's dm_nfnet) or ECA-NFNet. Kernels stay as they are in the file: those of an NFNet
-    are standardised when they are used.
+    NFNet (timm's dm_nfnet), ECA-NFNet or EfficientNet-Lite (timm's tf_efficientnet_lite). Kernels
+    stay as they are in the file: those of an NFNet are standardised when they are used.
 
     Args:
         state: key to array.
@@ -44,8 +63,12 @@ def port_timm(
     Raises:
         PortingError: if the two do not fit; lists the difference.
     """
-    is_resnet = "s1_b1_a/kernel" in targets
-    return port(state, targets, resnet_layer if is_resnet else _renamed, unused=UNUSED)
+    layer_of: Callable[[str], str | None] = _renamed
+    if "s1_b1_a/kernel" in targets:
+        layer_of = resnet_layer
+    elif "block1a_dwconv/kernel" in targets:
+        layer_of = _lite_layer
+    return port(state, targets, layer_of, unused=UNUSED)
 
 
 def resnet_layer(module: str) -> str | None:
@@ -58,3 +81,11 @@ def resnet_layer(module: str) -> str | None:
 
 def _renamed(module: str) -> str:
     return module.replace(".", "_")
+
+
+def _lite_layer(module: str) -> str | None:
+    block = re.fullmatch(r"blocks\.(\d)\.(\d+)\.(\w+)", module)
+    if not block:
+        return LITE_STEM_AND_TOP.get(module)
+    part = (LITE_FIRST if block[1] == "0" else LITE_PARTS).get(block[3])
+    return part and f"block{int(block[1]) + 1}{chr(ord('a') + int(block[2]))}_{part}"

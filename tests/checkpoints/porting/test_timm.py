@@ -50,8 +50,27 @@ NFNET = {
 ECA = {
     "stages.1.0.attn_last.conv.weight": ((1, 1, 5), "stages_1_0_attn_last_conv/kernel", (5, 1, 1))
 }
-CLASSIFIERS = {"resnet": "fc", "resnest": "fc", "nfnet": "head.fc", "eca_nfnet": "head.fc"}
-NAMES = {"resnet": RESNET, "resnest": RESNEST, "nfnet": NFNET, "eca_nfnet": ECA}
+LITE = {
+    "conv_stem.weight": ((4, 3, 3, 3), "stem_conv/kernel", (3, 3, 3, 4)),
+    **norm("bn1", "stem_bn", 4),
+    "blocks.0.0.conv_dw.weight": ((4, 1, 3, 3), "block1a_dwconv/kernel", (3, 3, 4, 1)),
+    **norm("blocks.0.0.bn1", "block1a_bn", 4),
+    "blocks.0.0.conv_pw.weight": ((2, 4, 1, 1), "block1a_project_conv/kernel", (1, 1, 4, 2)),
+    **norm("blocks.0.0.bn2", "block1a_project_bn", 2),
+    "blocks.5.3.conv_pw.weight": ((12, 2, 1, 1), "block6d_expand_conv/kernel", (1, 1, 2, 12)),
+    **norm("blocks.5.3.bn1", "block6d_expand_bn", 12),
+    "blocks.5.3.conv_dw.weight": ((12, 1, 5, 5), "block6d_dwconv/kernel", (5, 5, 12, 1)),
+    **norm("blocks.5.3.bn2", "block6d_bn", 12),
+    "blocks.5.3.conv_pwl.weight": ((2, 12, 1, 1), "block6d_project_conv/kernel", (1, 1, 12, 2)),
+    **norm("blocks.5.3.bn3", "block6d_project_bn", 2),
+    "conv_head.weight": ((8, 2, 1, 1), "top_conv/kernel", (1, 1, 2, 8)),
+    **norm("bn2", "top_bn", 8),
+}
+CLASSIFIERS = {
+    **{"resnet": "fc", "resnest": "fc", "nfnet": "head.fc", "eca_nfnet": "head.fc"},
+    "lite": "classifier",
+}
+NAMES = {"resnet": RESNET, "resnest": RESNEST, "nfnet": NFNET, "eca_nfnet": ECA, "lite": LITE}
 
 
 @pytest.fixture(params=NAMES)
@@ -85,6 +104,8 @@ def test_each_tensor_fills_the_variable_of_its_name(names, state, targets):
     for key, (_, path, shape) in names.items():
         assert ported[path].shape == shape
         order = {3: (2, 1, 0), 4: (2, 3, 1, 0)}.get(state[key].ndim)
+        if "conv_dw" in key:
+            order = (2, 3, 0, 1)
         assert np.array_equal(
             ported[path], np.transpose(state[key], order) if order else state[key]
         )

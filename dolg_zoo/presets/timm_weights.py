@@ -1,0 +1,119 @@
+"""A backbone's ImageNet weights from one of timm's repositories on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dolg_zoo.backbones.imagenet_sources import SOURCES
+from dolg_zoo.checkpoints.porting import port_timm
+from dolg_zoo.errors import PortingError, PresetError
+from dolg_zoo.presets.files import CONFIG, read_json
+from dolg_zoo.weights import fetch_repo, parse_hub_url, read_state_dict
+
+if TYPE_CHECKING:
+    import keras
+
+FILE = "model.safetensors"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TimmWeights:
+    """A verified file of weights.
+
+    Attributes:
+        address: hf://user/repo@commit.
+        file: where the file is.
+        mean: mean of red, green and blue that the weights were trained with; see
+            `imagenet_normalization`.
+        std: the standard deviation.
+    """
+
+    address: str
+    file: Path
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
+    """Download the weights of a backbone, each file checked against the hash the Hub states.
+
+    Args:
+        architecture: a key of `BACKBONES`.
+        address: hf://user/repo or hf://user/repo@revision, in the form of timm's: config.json and
+            model.safetensors.
+
+    Raises:
+        ValueError: if the address is malformed, or no weights of timm fit the backbone.
+        PresetError: if the repository is of another architecture, or its config.json is not timm's.
+        WeightsError: if a file cannot be downloaded, or its hash differs.
+    """
+    source = SOURCES.get(architecture)
+    if source is None or source.timm is None:
+        fitting = ", ".join(name for name, source in SOURCES.items() if source.timm)
+        raise ValueError(
+            f"Weights of {address} cannot be put into {architecture}. Weights from the Hub fit"
+            f" {fitting}."
+        )
+    repo, revision = parse_hub_url(address)
+    snapshot = fetch_repo(repo, (CONFIG, FILE), revision=revision)
+    address = f"hf://{repo}@{snapshot.commit}"
+    config = read_json(snapshot.folder / CONFIG)
+    wanted = source.timm_architecture
+    if config.get("architecture") != wanted:
+        raise PresetError(
+            f"{address} is of the architecture {config.get('architecture')!r:.80}, and"
+            f" {architecture} takes {wanted!r}."
+        )
+    mean, std = _normalization(config, address)
+    logger.info("Weights of %s: %s", architecture, address)
+    return TimmWeights(address, snapshot.folder / FILE, mean, std)
+
+
+def load_timm_weights(
+    weights: TimmWeights, backbone: keras.Model, whole: keras.Model | None = None
+) -> None:
+    """Put weights into a backbone.
+
+    Args:
+        weights: what `fetch_timm_weights` returned.
+        backbone: the backbone; its weights change.
+        whole: the same one up to its last level, if the taps of `backbone` leave out its end:
+            every tensor of the file has to belong somewhere.
+
+    Raises:
+        PresetError: if the file does not fit; names the repository and what differs.
+        CheckpointError: if it is damaged.
+    """
+    variables = (backbone if whole is None else whole).variables
+    state = read_state_dict(weights.file)
+    try:
+        arrays = port_timm(state, {v.path: tuple(v.shape) for v in variables})
+    except PortingError as error:
+        raise PresetError(f"{weights.address}: {error}") from error
+    for variable in backbone.variables:
+        variable.assign(arrays[variable.path])
+
+
+def _normalization(
+    config: Mapping[str, Any], address: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    told = config.get("pretrained_cfg")
+    values = [told.get(key) if isinstance(told, Mapping) else None for key in ("mean", "std")]
+    for value, least in zip(values, (0, 1e-3), strict=True):
+        if not (
+            isinstance(value, list)
+            and len(value) == 3
+            and all(type(part) in (int, float) and least <= part <= 1 for part in value)
+        ):
+            raise PresetError(
+                f"{CONFIG} of {address} does not say what its weights were trained with:"
+                " pretrained_cfg must have mean and std, three numbers from 0 to 1 each."
+            )
+    mean, std = (tuple(map(float, value)) for value in values)
+    return mean, std
