@@ -58,7 +58,9 @@ def compact(source, target):
 
 def pin_folder(manifest, name, folder):
     """Put the hashes of an embedded preset's files, and its provenance, into its entry."""
-    entry = json.loads(manifest.read_text(encoding="utf-8"))["presets"][name]
+    entry = json.loads(manifest.read_text(encoding="utf-8"))["presets"].get(name)
+    if entry is None:
+        raise SystemExit(f"{manifest} has no preset {name}; write its entry, with files = {{}}.")
     entry["files"] = {
         path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.iterdir())

@@ -59,9 +59,9 @@ def main():
         make(arguments)
     if arguments.pin:
         into = ROOT / "dolg_zoo" / "presets" / "embedded" / NAME
+        pin_folder(ROOT / "weights_manifest.json", NAME, packed)
         shutil.rmtree(into, ignore_errors=True)
         shutil.copytree(packed, into)
-        pin_folder(ROOT / "weights_manifest.json", NAME, into)
         print(f"Put it into {into}.")
 
 
