@@ -104,8 +104,9 @@ def _normalization(
     config: Mapping[str, Any], address: str
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     told = config.get("pretrained_cfg")
-    values = [told.get(key) if isinstance(told, Mapping) else None for key in ("mean", "std")]
-    for value, least in zip(values, (0, 1e-3), strict=True):
+    found = []
+    for key, least in (("mean", 0.0), ("std", 1e-3)):
+        value = told.get(key) if isinstance(told, Mapping) else None
         if not (
             isinstance(value, list)
             and len(value) == 3
@@ -115,5 +116,6 @@ def _normalization(
                 f"{CONFIG} of {address} does not say what its weights were trained with:"
                 " pretrained_cfg must have mean and std, three numbers from 0 to 1 each."
             )
-    mean, std = (tuple(map(float, value)) for value in values)
+        found.append(tuple(map(float, value)))
+    mean, std = found
     return mean, std
