@@ -37,6 +37,8 @@ def _narrow():
 def model(request):
     """A model in which no gain is what it is in a new one."""
     rng = np.random.default_rng(0)
+    # some random networks blow rounding up: their descriptors come from a nearly zero vector
+    keras.utils.set_random_seed(0)
     construct = getattr(dolg_zoo, f"dolg_{request.param}")
     model = construct(descriptor_dim=8, hidden_dim=8, dilation_rates=())
     for weight in model.net.backbone.weights:

@@ -55,7 +55,9 @@ def test_what_is_held_out_is_what_the_run_validates_on(tool, photos, tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_of_it(tool, measure, photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, "ARCHITECTURE", tool.ARCHITECTURE | {"hidden_dim": 8})
+    monkeypatch.setattr(
+        tool, "ARCHITECTURE", tool.ARCHITECTURE | {"hidden_dim": 8, "descriptor_dim": 8}
+    )
     out = tmp_path / "out"
     monkeypatch.setattr("sys.argv", ["train", str(photos), "-o", str(out), "--epochs", "1"])
     tool.main()
