@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from reprlib import Repr
 
 _INVISIBLE = "\ufeff\u200b\u2060 "
@@ -29,6 +30,14 @@ def plain_label(text: str) -> str:
     letters with accents have Unicode's composed form (NFC), which macOS does not use in file names.
     """
     return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the most similar of the known names, or an empty text."""
+    import difflib  # only where something is wrong
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def short_repr(value: object) -> str:

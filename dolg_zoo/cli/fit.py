@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import OUTPUT, Json, Strict
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import check_preset_folder, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 
@@ -56,33 +55,26 @@ def fit(
       dolg fit --backbone efficientnet_b0 --images photos/ -o my-dolg
       dolg search photos/ --query query.jpg --preset my-dolg
     """
-    from dolg_zoo._util.files import check_folder_name
+    from dolg_zoo._util.text import did_you_mean
     from dolg_zoo.backbones.imagenet_sources import list_backbones
-    from dolg_zoo.errors import DataError
     from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.training.closed_form import check_count, fit_head
 
     # to fail before TensorFlow is imported
     trained = list_backbones(weights="imagenet")
     if backbone not in trained:
-        near = difflib.get_close_matches(backbone, trained, n=1)
         raise ValueError(
             f"There is no backbone {backbone!r} with ImageNet weights."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-            + f" There are {', '.join(trained)}."
+            f"{did_you_mean(backbone, trained)} There are {', '.join(trained)}."
         )
-    check_folder_name(output, "Leave the ending out; a preset is a folder of several files.")
+    check_preset_folder(output)
     found = list_images(images)
-    if len(found) <= dim:
-        raise DataError(
-            f"{len(found)} images in {str(images)!r} are too few for {dim} dimensions; give at"
-            f" least {dim + 1}, better {2 * dim}, or a smaller --dim."
-        )
+    check_count(len(found), dim)
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
     import_tensorflow()
     import dolg_zoo
     from dolg_zoo.embedders.constructors import constructor
-    from dolg_zoo.training.closed_form import fit_head
 
     model = constructor(backbone)(
         backbone_weights=weights, dilation_rates=(), hidden_dim=dim, descriptor_dim=dim

@@ -21,6 +21,15 @@ def check_output(path: Path) -> None:
         raise PermissionError(f"Nothing may be written into the folder {str(parent)!r}.")
 
 
+def check_preset_folder(path: Path) -> None:
+    """Raise OSError or ValueError if no preset folder can be written under that name."""
+    from dolg_zoo._util.files import check_folder_name
+
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{str(path)!r} is a file; give the name of a folder to write.")
+    check_folder_name(path, "Leave the ending out; a preset is a folder of several files.")
+
+
 def check_picture(path: Path) -> None:
     """`check_output`, and raises ValueError if no picture can be written under that name."""
     from dolg_zoo.drawing.montage import picture_format

@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, Preset, Strict
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import check_preset_folder, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.tables import print_comparisons
 
@@ -53,15 +53,12 @@ def whiten(
     """
     from dataclasses import asdict
 
-    from dolg_zoo._util.files import check_folder_name
     from dolg_zoo.preprocessing import list_images
 
     # to fail before the model is loaded
     for each in (folder, *(check or ())):
         list_images(each)
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{str(output)!r} is a file; give the name of a folder to write.")
-    check_folder_name(output, "Leave the ending out; a preset is a folder of several files.")
+    check_preset_folder(output)
     from dolg_zoo.evaluation.comparison import compare
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from dolg_zoo.backbones import (
@@ -10,6 +11,7 @@ from dolg_zoo.backbones import (
     build_backbone,
     imagenet_normalization,
     load_imagenet_weights,
+    to_be_filled,
 )
 from dolg_zoo.backbones.imagenet_sources import SHIPPED, SOURCES, check_imagenet_source
 from dolg_zoo.embedders.dolg import DOLG
@@ -112,17 +114,17 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
         **overrides,
     }
     config = DOLGConfig.from_dict({**values, "backbone": architecture})
-    net = DOLGNet(config=config)
+    metadata = {"name": f"dolg_{architecture}"}
+    with to_be_filled() if fetched else nullcontext():
+        net = DOLGNet(config=config)
+        whole = build_backbone(architecture) if fetched and "P5" not in config.taps else None
     if fetched:
-        whole = None if "P5" in config.taps else build_backbone(architecture)
         load_timm_weights(fetched, net.backbone, whole)
+        metadata["provenance"] = f"Backbone: {fetched.address}."
     elif backbone_weights and architecture in SHIPPED:
         _copy_embedded(architecture, net.backbone)
     elif backbone_weights:
         load_imagenet_weights(architecture, net.backbone)
-    metadata = {"name": f"dolg_{architecture}"}
-    if fetched:
-        metadata["provenance"] = f"Backbone: {fetched.address}."
     return DOLG(net, converter or _converter_for(config), metadata)
 
 

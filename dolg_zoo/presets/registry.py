@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.text import did_you_mean
 from dolg_zoo.errors import PresetError
 from dolg_zoo.presets.files import (
     CONFIG,
@@ -113,11 +113,9 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
             f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
             " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
         )
-    near = difflib.get_close_matches(str(preset), presets, n=1)
     raise PresetError(
-        f"There is no preset and no folder {str(preset)!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Presets: {', '.join(presets)}. A preset of the Hugging Face Hub is hf://user/repo."
+        f"There is no preset and no folder {str(preset)!r}.{did_you_mean(str(preset), presets)}"
+        f" Presets: {', '.join(presets)}. A preset of the Hugging Face Hub is hf://user/repo."
     )
 
 

@@ -24,6 +24,7 @@ from dolg_zoo.embedders.base import BATCH_PIXELS, image_sources
 from dolg_zoo.errors import BadImageError, DataError
 from dolg_zoo.preprocessing import ImageSource, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
@@ -85,10 +86,10 @@ def fit_head(
     if len(sources) > max_images:
         chosen = np.random.default_rng(seed).choice(len(sources), max_images, replace=False)
         sources = [sources[index] for index in np.sort(chosen)]
-    _check_count(len(sources), model.net.config.hidden_dim)
+    check_count(len(sources), model.net.config.hidden_dim)
     pooled, maps, skipped = _features(model, sources, progress)
     dim = model.net.config.hidden_dim
-    _check_count(len(maps), dim)
+    check_count(len(maps), dim)
     _set_weights(model, pooled, maps, half_whitening(pooled, dim), local_share, seed)
     return skipped
 
@@ -123,11 +124,12 @@ def check_can_fit(model: DOLG) -> None:
             )
 
 
-def _check_count(images: int, dim: int) -> None:
+def check_count(images: int, dim: int) -> None:
+    """Raise DataError if there are too few images for a head of that hidden_dim."""
     if images <= dim:
         raise DataError(
             f"{images} images are too few for a head with hidden_dim = {dim}; give at least"
-            f" {dim + 1}, better {2 * dim}, or build the model with a smaller hidden_dim."
+            f" {dim + 1}, better {2 * dim}, or a smaller hidden_dim (--dim)."
         )
 
 
@@ -186,7 +188,7 @@ def _set_weights(
         for positions in maps
     ]
     x = np.concatenate(samples).astype(np.float64)
-    target = np.repeat(unit(global_vectors), [len(sample) for sample in samples], axis=0)
+    target = np.repeat(unit(global_vectors, dim), [len(sample) for sample in samples], axis=0)
     kernel, _ = ridge(x, target)
     predicted = x @ kernel
     mean, variance = predicted.mean(axis=0), predicted.var(axis=0)
@@ -252,8 +254,3 @@ def ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     kernel = np.linalg.solve(gram + penalty, x.T @ y / len(x))
     return kernel, y_mean - x_mean @ kernel
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Return x with the norm 1 along the last axis."""
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)

@@ -33,6 +33,15 @@ def test_it_writes_a_preset_that_searches_and_describes_itself(dolg, noise, tmp_
     assert json.loads(found.out)["matches"][0]["name"] == "3.png"
 
 
+def test_a_file_as_output_is_refused_before_the_work(dolg, noise, tmp_path, monkeypatch):
+    monkeypatch.setattr("dolg_zoo.cli.fit.import_tensorflow", None)
+    (tmp_path / "out").write_text("mine")
+    arguments = ("--backbone", "efficientnet_b0", "--images", noise, "-o", tmp_path / "out")
+    done = dolg("fit", *arguments, "--dim", 6)
+    assert done.code == 1 and "is a file" in done.err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("backbone", "dim", "message"),
     [
