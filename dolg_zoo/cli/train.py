@@ -139,6 +139,7 @@ def _config(
     epochs: int | None,
 ) -> tuple[TrainingConfig, Path]:
     """Return the configuration, and the folder that its paths are relative to."""
+    from dolg_zoo._util.text import did_you_mean
     from dolg_zoo.presets import DEFAULT_PRESET
     from dolg_zoo.training.config import ModelPlan, TrainingConfig
     from dolg_zoo.training.recipes import recipe_names, recipe_path
@@ -156,6 +157,12 @@ def _config(
         )
     else:
         is_recipe = not path.exists() and str(path) in recipe_names()
+        if not (is_recipe or path.exists()):
+            names = recipe_names()
+            raise FileNotFoundError(
+                f"There is no file and no recipe {str(path)!r}.{did_you_mean(str(path), names)}"
+                f" Recipes: {', '.join(names)}."
+            )
         config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
         if data is not None:
             config = dataclasses.replace(config, data=_source(data))

@@ -140,6 +140,12 @@ def test_a_recipe_is_found_by_its_name(run, tmp_path, monkeypatch):
     assert "gldv2/train_clean.csv" in err
 
 
+def test_a_misspelt_recipe_is_named_with_the_nearest(run, tmp_path):
+    code, _, err = run("small_networ", "--data", tmp_path)
+    assert code == 1
+    assert "no file and no recipe 'small_networ'. Did you mean 'small_network'?" in err
+
+
 @pytest.mark.slow
 def test_a_configuration_may_be_run_with_another_backbone(run, place):
     arguments = [place / "run.toml", "--architecture", "resnet18_v1", "--dry-run", "--json"]
