@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from types import MappingProxyType
@@ -23,7 +24,10 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
     """Make a model with two outputs, the local and the global map, from one that has other outputs.
 
     A tap is the name of a layer, or an integer: the stride of its map, which is the size of the
-    input over that of the map. Of the layers with that stride the last one is taken that all later
+    input over that of the map. A model may offer maps of its own: the `pyramid_outputs` of
+    keras-hub's backbones, or outputs with names. The one of the stride is taken, the last if there
+    are several; "P4" stands for stride 16, "P5" for 32 and so on, by the maps' sizes, whatever the
+    model calls them. In a model without one, the last layer of that stride is taken that all later
     layers are computed from: the end of a block, and not a place on one of its branches.
 
     Args:
@@ -40,22 +44,40 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
         ValueError: If the model is not such a model, or a tap is neither a name nor a stride, or
             there is no such layer; the message then lists layers that could be tapped.
     """
+    offered = _offered(model)
     if not hasattr(model, "operations") or len(getattr(model.input, "shape", ())) != 4:
         raise ValueError(
             f"Model {getattr(model, 'name', model)!r} cannot be tapped: it has to be a "
             "functional Keras model with one input of shape (batch, height, width, channels)."
         )
+    for layer in (model, *model.operations):
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise ValueError(
+                f"Model {model.name!r} cannot be tapped: {layer.name!r} takes images with their "
+                "channels first. Build the model with data_format='channels_last'."
+            )
     for tap in (local, global_):
         is_stride = isinstance(tap, Integral) and not isinstance(tap, bool) and tap >= 1
         if not isinstance(tap, str) and not is_stride:
             raise ValueError(
                 f"A tap has to be the name of a layer or a stride of 1 or more; got {tap!r}."
             )
-    if isinstance(local, str) and isinstance(global_, str):
-        return tap_layers(model, [local, global_])
-    maps = _stage_ends(model)
-    names = [t if isinstance(t, str) else _by_stride(model, maps, t) for t in (local, global_)]
-    return tap_layers(model, names)
+    levels = _measured(model, offered)
+    ends: list[_Map] | None = None
+    outputs = []
+    for tap in (local, global_):
+        stride = _stride_of_level(tap) if levels and isinstance(tap, str) else tap
+        if isinstance(stride, str):
+            outputs.append(_output_of(model, stride, stride, levels=[*map(str, levels)]))
+            continue
+        level = _of_stride(levels, stride)
+        if level is None and not isinstance(tap, str):
+            ends = _stage_ends(model) if ends is None else ends
+            level = _of_stride(ends, stride)
+        if level is None:
+            raise ValueError(_no_stride(model, tap, stride, [*levels, *(ends or ())]))
+        outputs.append(level.tensor)
+    return keras.Model(model.input, outputs, name=f"{model.name}_two_taps")
 
 
 def check_taps(taps: Sequence[str]) -> None:
@@ -84,32 +106,65 @@ def tap_layers(
             map.
     """
     check_taps(taps)
-    operations = {operation.name: operation for operation in model.operations}
-    outputs = []
-    for tap in taps:
-        layer = levels.get(tap, tap)
-        if layer not in operations:
-            near = difflib.get_close_matches(tap, operations, n=5)
-            raise ValueError(
-                f"Model {name or model.name!r} has no tap {tap!r}. There are "
-                + (f"the levels {', '.join(levels)} and " if levels else "")
-                + f"{len(operations)} layers, "
-                + ("among them " if near else "at the end ")
-                + f"{', '.join(near or list(operations)[-10:])}."
-            )
-        output = operations[layer].output
-        if len(getattr(output, "shape", ())) != 4:
-            raise ValueError(
-                f"Layer {layer!r} cannot be tapped: its output is not one map of shape "
-                "(batch, height, width, channels)."
-            )
-        outputs.append(output)
+    outputs = [
+        _output_of(model, tap, levels.get(tap, tap), name=name, levels=levels) for tap in taps
+    ]
     return keras.Model(model.input, outputs, name=name or f"{model.name}_two_taps")
+
+
+def _output_of(
+    model: keras.Model, tap: str, layer: str, *, levels: Iterable[str], name: str | None = None
+) -> keras.KerasTensor:
+    """Return the map that a layer gives, which the user knows as `tap`."""
+    operations = {operation.name: operation for operation in model.operations}
+    if layer not in operations:
+        near = difflib.get_close_matches(tap, operations, n=5)
+        raise ValueError(
+            f"Model {name or model.name!r} has no tap {tap!r}. There are "
+            + (f"the levels {', '.join(levels)} and " if levels else "")
+            + f"{len(operations)} layers, "
+            + ("among them " if near else "at the end ")
+            + f"{', '.join(near or list(operations)[-10:])}."
+        )
+    output = operations[layer].output
+    if len(getattr(output, "shape", ())) != 4:
+        raise ValueError(
+            f"Layer {layer!r} cannot be tapped: its output is not one map of shape "
+            "(batch, height, width, channels)."
+        )
+    return output
+
+
+def _offered(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Return the maps that a model offers by itself.
+
+    Raises:
+        ValueError: If keras-hub's `pyramid_outputs` are no maps, as those of vision transformers.
+    """
+    pyramid = getattr(model, "pyramid_outputs", None)
+    outputs = pyramid or getattr(model, "output", None)
+    if not isinstance(outputs, dict):
+        return {}
+    maps = {name: tensor for name, tensor in outputs.items() if len(tensor.shape) == 4}
+    if pyramid and not maps:
+        shape = tuple(next(iter(pyramid.values())).shape)
+        raise ValueError(
+            f"Model {model.name!r} cannot be tapped: its pyramid_outputs, {', '.join(pyramid)}, "
+            f"have the shape {shape}, and are not maps of shape (batch, height, width, channels)."
+        )
+    return maps
+
+
+def _stride_of_level(tap: str) -> str | int:
+    """Return the stride of a level such as "P4"; the name of a layer as it is."""
+    level = re.fullmatch(r"P(\d)", tap)
+    return 2 ** int(level[1]) if level else tap
 
 
 @dataclass(frozen=True)
 class _Map:
-    layer: str
+    name: str
+    tensor: keras.KerasTensor
     sizes: tuple[tuple[int, int], ...]  # (input size, map size) for height and width
     channels: int
 
@@ -124,18 +179,24 @@ class _Map:
         return nearest if any(self.has_stride(nearest, r) for r in _ROUNDINGS) else None
 
     def __str__(self) -> str:
-        return f"{self.layer} (stride {self.stride}, {self.channels} channels)"
+        return f"{self.name} (stride {self.stride}, {self.channels} channels)"
 
 
-def _by_stride(model: keras.Model, maps: list[_Map], stride: int) -> str:
+def _of_stride(maps: list[_Map], stride: int) -> _Map | None:
     for rounded in _ROUNDINGS:
         for candidate in reversed(maps):
             if candidate.has_stride(stride, rounded):
-                return candidate.layer
+                return candidate
+    return None
+
+
+def _no_stride(model: keras.Model, tap: str | int, stride: int, maps: list[_Map]) -> str:
     # One line a stride is enough to choose from, and a deep network has hundreds of layers.
     last = {m.sizes: m for m in maps if m.stride}
-    raise ValueError(
-        f"Model {model.name!r} has no layer of stride {stride} to tap. The last of each stride: "
+    return (
+        f"Model {model.name!r} has no layer of stride {stride} to tap"
+        + (f" for {tap!r}" if isinstance(tap, str) else "")
+        + ". The last of each stride: "
         + (", ".join(map(str, last.values())) or "none")
         + ". Name a layer instead."
     )
@@ -143,10 +204,14 @@ def _by_stride(model: keras.Model, maps: list[_Map], stride: int) -> str:
 
 def _stage_ends(model: keras.Model) -> list[_Map]:
     """Return the 4-D maps that everything after them is computed from, in order."""
-    tensors = _cuts(model)
-    if not tensors:
+    return _measured(model, {operation.name: operation.output for operation in _cuts(model)})
+
+
+def _measured(model: keras.Model, maps: Mapping[str, keras.KerasTensor]) -> list[_Map]:
+    """Return the maps with their sizes; those of unknown size are left out."""
+    if not maps:
         return []
-    outputs = [operation.output for operation in tensors]
+    outputs = list(maps.values())
     height, width, channels = model.input.shape[1:]
     height, width = height or _PROBE_SIZE, width or _PROBE_SIZE
     if None in model.input.shape[1:3]:
@@ -155,8 +220,8 @@ def _stage_ends(model: keras.Model) -> list[_Map]:
     else:
         shapes = [output.shape for output in outputs]
     return [
-        _Map(operation.name, ((height, shape[1]), (width, shape[2])), shape[3])
-        for operation, shape in zip(tensors, shapes, strict=True)
+        _Map(name, tensor, ((height, shape[1]), (width, shape[2])), shape[3])
+        for (name, tensor), shape in zip(maps.items(), shapes, strict=True)
         if None not in shape[1:]
     ]
 

@@ -5,6 +5,7 @@ from dolg_zoo.preprocessing.converter import ImageConverter
 from dolg_zoo.preprocessing.crop import Crop
 from dolg_zoo.preprocessing.decode import ImageSource, load_image
 from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, list_images
+from dolg_zoo.preprocessing.keras_hub import keras_hub_preprocessing
 from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ImageSource",
     "batch_by_shape",
     "decode_ahead",
+    "keras_hub_preprocessing",
     "list_images",
     "load_image",
 ]
