@@ -25,10 +25,10 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
 
     A tap is the name of a layer, or an integer: the stride of its map, which is the size of the
     input over that of the map. A model may offer maps of its own: the `pyramid_outputs` of
-    keras-hub's backbones, or outputs with names. The one of the stride is taken, the last if there
-    are several; "P4" stands for stride 16, "P5" for 32 and so on, by the maps' sizes, whatever the
-    model calls them. In a model without one, the last layer of that stride is taken that all later
-    layers are computed from: the end of a block, and not a place on one of its branches.
+    keras-hub's backbones, or outputs with names. Of these the last of that stride is taken; "P4"
+    then stands for stride 16, "P5" for 32 and so on, whatever the model calls them, unless a layer
+    has that name. In a model that offers none, the last layer of that stride is taken that all
+    later layers are computed from: the end of a block, and not a place on one of its branches.
 
     Args:
         model: A functional model with one image input (batch, H, W, channels), channels last; H and
@@ -63,21 +63,23 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
                 f"A tap has to be the name of a layer or a stride of 1 or more; got {tap!r}."
             )
     levels = _measured(model, offered)
-    ends: list[_Map] | None = None
-    outputs = []
-    for tap in (local, global_):
-        stride = _stride_of_level(tap) if levels and isinstance(tap, str) else tap
-        if isinstance(stride, str):
-            outputs.append(_output_of(model, stride, stride, levels=[*map(str, levels)]))
-            continue
-        level = _of_stride(levels, stride)
-        if level is None and not isinstance(tap, str):
-            ends = _stage_ends(model) if ends is None else ends
-            level = _of_stride(ends, stride)
-        if level is None:
-            raise ValueError(_no_stride(model, tap, stride, [*levels, *(ends or ())]))
-        outputs.append(level.tensor)
+    outputs = [_tapped(model, tap, levels) for tap in (local, global_)]
     return keras.Model(model.input, outputs, name=f"{model.name}_two_taps")
+
+
+def _tapped(model: keras.Model, tap: str | int, levels: list[_Map]) -> keras.KerasTensor:
+    stride = _stride_of_level(tap) if levels and isinstance(tap, str) else tap
+    is_layer = any(operation.name == tap for operation in model.operations)
+    if is_layer or isinstance(stride, str):
+        return _output_of(model, str(tap), str(tap), levels=[*map(str, levels)])
+    found = _of_stride(levels, stride)
+    if found is None and not isinstance(tap, str):
+        ends = _stage_ends(model)
+        found = _of_stride(ends, stride)
+        levels = [*levels, *ends]
+    if found is None:
+        raise ValueError(_no_stride(model, tap, stride, levels))
+    return found.tensor
 
 
 def check_taps(taps: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ PYRAMIDS = {
     "DenseNetBackbone": ("P4", "P5"),
     "CSPNetBackbone": ("P5", "P6"),
     "EfficientNetBackbone": ("P4", "P5"),
-    "MiTBackbone": ("P3", "P4"),
+    "MiTBackbone": ("P2", "P3"),
     "RetinaNetBackbone": ("P4", "P5"),
 }
 
@@ -97,7 +97,7 @@ def test_a_transformer_without_maps_is_refused(kind):
 
 def test_a_level_that_there_is_not_is_answered_with_those_that_there_are():
     backbone = small_backbone("MiTBackbone")
-    with pytest.raises(ValueError, match=r"stride 2 to tap for 'P1'.*P1 \(stride 4, 8 channels\)"):
+    with pytest.raises(ValueError, match=r"stride 2 to tap for 'P1'.*P1 \(stride 8, 8 channels\)"):
         two_taps(backbone, "P1", "P5")
 
 

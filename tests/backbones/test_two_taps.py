@@ -149,3 +149,58 @@ def test_model_that_is_not_functional_is_refused():
 
     with pytest.raises(ValueError, match="functional"):
         two_taps(Subclassed())
+
+
+def net_with_outputs(names, size=None):
+    """Its outputs lie behind those layers that their strides alone would lead to."""
+    image = x = keras.Input((size, size, 3))
+    outputs = {}
+    for i, name in enumerate(names):
+        x = layers.Conv2D(4, 3, 2, "same", name=f"conv{i + 1}")(x)
+        outputs[name] = layers.ReLU(name=f"relu{i + 1}")(x)
+    return keras.Model(image, outputs, name="named")
+
+
+@pytest.mark.parametrize("size", [None, 96])
+@pytest.mark.parametrize("taps", [(16, 32), ("P4", "P5"), ("relu4", "P5")])
+def test_outputs_with_names_are_taken_by_their_strides_not_by_their_names(taps, size):
+    model = net_with_outputs(["P0", "P1", "P2", "P3", "P4"], size)
+
+    outputs = two_taps(model, *taps).outputs
+
+    assert outputs[0] is model.output["P3"]
+    assert outputs[1] is model.output["P4"]
+
+
+def test_a_stride_that_no_output_has_is_that_of_a_layer():
+    image = x = keras.Input((64, 64, 3))
+    for name in ("half", "quarter"):
+        x = layers.Conv2D(4, 3, 2, "same", name=name)(x)
+    model = keras.Model(image, {"out": x})
+
+    assert two_taps(model, 2, 4).outputs[0] is model.get_layer("half").output
+
+
+def test_the_pyramid_of_a_backbone_goes_before_its_output():
+    model = plain_net(64)
+    model.pyramid_outputs = {"low": model.get_layer("conv4").output}
+
+    assert two_taps(model, "P4", 32).output_names == ["conv4", "conv5"]
+    with pytest.raises(ValueError, match=r"stride 32 to tap for 'P5'.*low .stride 16, 32 chan"):
+        two_taps(model, "P4", "P5")
+
+
+def test_a_pyramid_that_has_no_maps_is_refused():
+    model = plain_net(64)
+    model.pyramid_outputs = {"tokens": layers.Reshape((-1, 32))(model.get_layer("conv4").output)}
+
+    with pytest.raises(ValueError, match=r"tokens, have the shape \(None, 16, 32\)"):
+        two_taps(model)
+
+
+def test_channels_first_is_refused():
+    image = keras.Input((3, 64, 64))
+    x = layers.Conv2D(4, 3, 2, "same", data_format="channels_first", name="conv")(image)
+
+    with pytest.raises(ValueError, match=r"'conv'.*channels first.*channels_last"):
+        two_taps(keras.Model(image, x))
