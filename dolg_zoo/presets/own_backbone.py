@@ -1,8 +1,11 @@
-"""A backbone that is not in our table, as data: a graph of Keras's own layers and no others."""
+"""A backbone that the user brings, as data: a graph of known layers and no others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
@@ -23,6 +26,7 @@ LAYERS = {
     "BatchNormalization",
     "CenterCrop",
     "Concatenate",
+    "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
     "Cropping2D",
@@ -62,7 +66,31 @@ LAYERS = {
     "UpSampling2D",
     "ZeroPadding2D",
 }
+# Those of keras-hub 0.32, in the modules that its layers say they are from.
+KERAS_HUB = {
+    "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
+    "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
+    "keras_hub.src.models.efficientnet.mbconv": {"MBConvBlock"},
+    "keras_hub.src.models.hgnetv2.hgnetv2_encoder": {"HGNetV2Encoder"},
+    "keras_hub.src.models.hgnetv2.hgnetv2_layers": {"HGNetV2Embeddings"},
+    "keras_hub.src.models.mit.mit_layers": {
+        "HierarchicalTransformerEncoder",
+        "OverlappingPatchingAndEmbedding",
+    },
+    "keras_hub.src.models.mobilenet.mobilenet_backbone": {
+        "ConvBnActBlock",
+        "DepthwiseConvBlock",
+        "InvertedResidualBlock",
+    },
+    "keras_hub.src.models.retinanet.feature_pyramid": {"FeaturePyramid"},
+}
+OURS = {
+    "dolg_zoo.backbones.convolution": {"GroupedConv2D"},
+    "dolg_zoo.backbones.nfnet": {"Residual", "ScaledActivation", "ScaledStdConv2D"},
+}
 ALLOWED_IN = {
+    **KERAS_HUB,
+    **OURS,
     "keras.layers": LAYERS,
     "keras": {"DTypePolicy", "Sequential", "Functional", "Model"},
     "keras.src.models.functional": {"Functional"},
@@ -77,22 +105,60 @@ ALLOWED_MODULES = (
     "keras.regularizers",
     "keras.constraints",
 )
+# named by what they are registered as
+FUNCTIONS = ("dolg_zoo>gelu",)
 # What makes a layer's variables large; a stranger must not ask for more memory than there is.
 WIDTHS = {
     "depth_multiplier",
+    "expand_ratio",
+    "expansion",
+    "filter",
     "filters",
+    "infilters",
     "input_dim",
+    "input_filters",
     "key_dim",
+    "num_filters",
     "num_heads",
     "output_dim",
+    "output_filters",
     "output_shape",
+    "project_dim",
+    "se_ratio",
+    "squeeze_excite_ratio",
+    "stage_in_channels",
+    "stage_mid_channels",
+    "stage_out_channels",
+    "stem_channels",
     "units",
     "value_dim",
 }
 MAX_WEIGHTS = 2**29
+# What a layer of keras-hub makes as many layers of as it is told.
+DEPTHS = {"max_level", "stage_num_blocks", "stage_num_of_layers"}
+MAX_DEPTH = 64
 NORMALIZING = ("Rescaling", "Normalization", "InputLayer")
 # Keras's way to write a tensor of the graph, or a tuple, into JSON
 MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
+# and ours to write what JSON has no number for, such as the padding of ResNet V2's pooling
+INFINITE = "__infinite__"
+
+
+def _arguments_of_mit(layer: Any) -> dict[str, Any]:
+    return {
+        "project_dim": layer.project_dim,
+        "num_heads": layer.num_heads,
+        "sr_ratio": layer.attn.sr_ratio,
+        "drop_prob": layer.drop_prop,
+        "layer_norm_epsilon": layer.norm1.epsilon,
+    }
+
+
+# keras-hub describes a backbone by its own arguments, and never reads what these layers say
+CORRECTED: dict[str, tuple[set[str], Callable[[Any], dict[str, Any]]]] = {
+    "HierarchicalTransformerEncoder": ({"mlp", "drop_prop"}, _arguments_of_mit),
+    "DepthwiseConvBlock": (set(), lambda layer: {"name": layer.name.removesuffix("_0")}),
+}
 
 
 def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
@@ -102,9 +168,10 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
         PresetError: if it holds layers that a preset does not carry, or wider ones.
     """
     config = keras.saving.serialize_keras_object(backbone)
+    _correct(config, backbone)
     _refuse_strangers(config)
     _refuse_giants(config)
-    return config
+    return _changed(config, _marked)
 
 
 def deserialize_backbone(
@@ -118,10 +185,13 @@ def deserialize_backbone(
 
     Raises:
         PresetError: if the description names anything but the layers a preset carries, or more or
-            wider ones than any needs.
+            wider ones than any needs; if it names one of keras-hub, and that is not installed, or
+            another release of it.
     """
+    config = _changed(config, _unmarked)
     _refuse_strangers(config)
     _refuse_giants(config)
+    _import_keras_hub(config)
     # Keras keeps a list for each thread of the variables that are still to be filled, and fills
     # those when next it computes a shape: what is sketched is to be on no list but one that ends.
     with ThreadPoolExecutor(1, "sketch") as pool:
@@ -140,7 +210,8 @@ def deserialize_backbone(
 def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
     """Change the dtype policy of all layers but those that normalise images."""
     for item in _dictionaries(config):
-        is_layer = str(item.get("module")).startswith("keras.layers")
+        module = item.get("module")
+        is_layer = str(module).startswith("keras.layers") or module in {*KERAS_HUB, *OURS}
         settings = item.get("config")
         if is_layer and item["class_name"] not in NORMALIZING and isinstance(settings, dict):
             dtype = settings.get("dtype")
@@ -156,17 +227,84 @@ def _count_weights(config: dict[str, Any]) -> int:
         ).count_params()
 
 
+def _correct(config: dict[str, Any], model: keras.Model) -> None:
+    """Put down for layers what their constructors take, where `get_config` says another thing."""
+    layers = {layer.name: layer for layer in model.layers}
+    for item in config["config"]["layers"]:
+        layer = layers.get(item.get("name"))
+        if isinstance(layer, keras.Model) and "layers" in item["config"]:
+            _correct(item, layer)
+        elif item["module"] in KERAS_HUB:
+            item.pop("build_config", None)  # the graph builds them; several have no build()
+            wrong, arguments = CORRECTED.get(item["class_name"], (set(), lambda layer: {}))
+            kept = {key: value for key, value in item["config"].items() if key not in wrong}
+            item["config"] = {**kept, **arguments(layer)}
+
+
+def _changed(item: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a copy in which each value, from the outside in, is what `change` makes of it."""
+    item = change(item)
+    if isinstance(item, dict):
+        return {key: _changed(value, change) for key, value in item.items()}
+    if isinstance(item, (list, tuple)):
+        return [_changed(value, change) for value in item]
+    return item
+
+
+def _marked(item: Any) -> Any:
+    if isinstance(item, float) and math.isinf(item):
+        return {"class_name": INFINITE, "config": "+" if item > 0 else "-"}
+    return item
+
+
+def _unmarked(item: Any) -> Any:
+    if isinstance(item, dict) and item.get("class_name") == INFINITE:
+        return -math.inf if item.get("config") == "-" else math.inf
+    return item
+
+
+def _import_keras_hub(config: object) -> None:
+    """Import what the description names of keras-hub, so that Keras finds it there."""
+    for item in _named_classes(config):
+        module, name = item.get("module"), item["class_name"]
+        if module not in KERAS_HUB:
+            continue
+        if importlib.util.find_spec("keras_hub") is None:
+            raise PresetError(
+                f"the backbone holds {name} of keras-hub, which is not installed: pip install"
+                ' "dolg-zoo[keras-hub]".'
+            )
+        try:
+            known = hasattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if not module.startswith(str(error.name)):  # it is something that keras-hub needs
+                raise
+            known = False
+        if not known:
+            raise PresetError(
+                f"the backbone holds {name} of {module!r}, which the keras-hub that is installed"
+                ' does not have. pip install "dolg-zoo[keras-hub]" installs a release that has it.'
+            )
+
+
 def _refuse_strangers(config: object) -> None:
-    for module, name, registered_name in _named_classes(config):
+    for item in _named_classes(config):
+        module: Any = item.get("module")
+        name, registered_name = item["class_name"], item.get("registered_name")
         known = name in ALLOWED_IN.get(module, ()) or (
             module in ALLOWED_MODULES and str(name).isidentifier()
         )
         # Keras looks a registered name up first, among whatever the process has registered
-        if not known or registered_name not in (None, name):
+        names = {None, name}
+        if module in KERAS_HUB or module in OURS:
+            names.add(f"{module.partition('.')[0]}>{name}")
+        if (module, name) == ("builtins", "function"):
+            known = item.get("config") in FUNCTIONS
+        if not known or registered_name not in names:
             raise PresetError(
                 f"the backbone holds {registered_name or name!r} of {module!r}, and a preset"
-                " carries only Keras's own layers that compute on their input alone, so that"
-                " loading one runs no foreign code. Use a backbone of"
+                " carries only layers of Keras, keras-hub and dolg-zoo that compute on their input"
+                " alone, so that loading one runs no foreign code. Use a backbone of"
                 " dolg_zoo.backbones.BACKBONES, or save the model with model.save('….keras')."
             )
 
@@ -174,19 +312,29 @@ def _refuse_strangers(config: object) -> None:
 def _refuse_giants(config: object) -> None:
     for item in _dictionaries(config):
         for key in WIDTHS & item.keys():
-            sizes = [size for size in keras.tree.flatten(item[key]) if isinstance(size, int)]
-            if any(size > MAX_SIZE for size in sizes):
+            if any(size > MAX_SIZE for size in _numbers(item[key])):
                 raise PresetError(
                     f"a layer of the backbone has {key}={item[key]!r}, and {MAX_SIZE} is the most."
                 )
+        for key in DEPTHS & item.keys():
+            if sum(map(abs, _numbers(item[key]))) > MAX_DEPTH:
+                raise PresetError(
+                    f"a layer of the backbone has {key}={item[key]!r}, and {MAX_DEPTH} is the most"
+                    " in sum."
+                )
 
 
-def _named_classes(config: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Every (module, class, registered name) that the description would have Keras look up."""
+def _numbers(value: object) -> list[int | float]:
+    return [each for each in keras.tree.flatten(value) if isinstance(each, (int, float))]
+
+
+def _named_classes(config: Any) -> Iterator[dict[str, Any]]:
+    """Every description of something that Keras would look up."""
     for item in _dictionaries(config):
-        name = item.get("class_name")
-        if "class_name" in item and not (item.get("module") is None and name in MARKERS):
-            yield item.get("module"), name, item.get("registered_name")
+        if "class_name" in item and not (
+            item.get("module") is None and item["class_name"] in MARKERS
+        ):
+            yield item
 
 
 def _dictionaries(config: Any) -> Iterator[dict[str, Any]]:

@@ -123,6 +123,19 @@ def test_a_preset_is_read_as_it_was_saved(model, images, tmp_path):
     np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", NARROW)
+def test_a_preset_carries_it_as_a_backbone_of_the_users_own(name, images, tmp_path):
+    keras.utils.set_random_seed(0)
+    config = dolg_zoo.DOLGConfig(hidden_dim=8, descriptor_dim=8, dilation_rates=())
+    net = dolg_zoo.DOLGNet(build_backbone(name), config=config)
+    dolg_zoo.DOLG(net, dolg_zoo.ImageConverter()).save_to_preset(tmp_path / "preset")
+
+    loaded = dolg_zoo.DOLG.from_preset(tmp_path / "preset").net
+
+    assert loaded.config.backbone is None
+    np.testing.assert_allclose(loaded(images), net(images), atol=1e-6)
+
+
 def test_keras_saves_the_network_whole(model, rng, tmp_path):
     backbone, image = model.net.backbone, rng.normal(size=(1, 40, 56, 3)).astype(np.float32)
     backbone.save(tmp_path / "backbone.keras")

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import shutil
@@ -299,12 +300,21 @@ def poison(folder, class_name, module, config=None, registered_name=None):
         ("load_model", "keras.saving"),
         ("__lambda__", None),
         ("Evil", "evil"),
+        ("SwinTransformerStage", "keras_hub.src.models.swin_transformer.swin_transformer_layers"),
+        ("to_be_filled", "dolg_zoo.backbones.convolution"),
         ("Conv2D", "evil"),
     ],
 )
 def test_refuses_a_backbone_that_names_foreign_code(folder, class_name, module):
     poison(folder, class_name, module)
     with pytest.raises(PresetError, match=f"'{class_name}' of"):
+        read_preset(folder)
+
+
+@pytest.mark.parametrize("named", ["os>system", "gelu", "dolg_zoo>Residual", {"a": 1}, None])
+def test_refuses_a_function_that_is_not_ours(folder, named):
+    poison(folder, "function", "builtins", named)
+    with pytest.raises(PresetError, match="'function' of"):
         read_preset(folder)
 
 
@@ -321,6 +331,19 @@ def test_refuses_a_class_of_the_process_under_an_allowed_name(folder):
     with pytest.raises(PresetError, match="'mine>Evil'"):
         read_preset(folder)
     assert not ran
+
+
+def test_says_what_to_install_for_layers_of_keras_hub(folder, monkeypatch):
+    find_spec = importlib.util.find_spec
+
+    def found(name, *arguments):
+        return None if name == "keras_hub" else find_spec(name, *arguments)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+    poison(folder, "MBConvBlock", "keras_hub.src.models.efficientnet.mbconv")
+    message = r"MBConvBlock of keras-hub, .* pip install \"dolg-zoo\[keras-hub\]\""
+    with pytest.raises(PresetError, match=message):
+        read_preset(folder)
 
 
 def small_convnext(**options):
