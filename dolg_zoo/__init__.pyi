@@ -89,7 +89,7 @@ from .errors import (
     RuntimeMissingError,
 )
 from .models import DOLGConfig, DOLGNet
-from .preprocessing import Crop, ImageConverter
+from .preprocessing import Crop, ImageConverter, keras_hub_preprocessing
 from .presets import list_presets
 from .publishing import push_to_hub
 
@@ -173,6 +173,7 @@ __all__ = [
     "embedder",
     "errors",
     "evaluation",
+    "keras_hub_preprocessing",
     "layers",
     "list_backbones",
     "list_presets",
