@@ -18,6 +18,7 @@ from mkdocs.structure.files import File
 
 import dolg_zoo
 from dolg_zoo._util.markdown import code, inline, table
+from dolg_zoo.embedders.constructor_table import SIZE, list_constructors
 from dolg_zoo.presets.conversion import IMAGENET
 from dolg_zoo.weights import load_manifest
 
@@ -175,4 +176,31 @@ def constructors() -> str:
     return ", ".join(code(name) for name in CONSTRUCTORS)
 
 
-MAKERS = {made.__name__: made for made in (presets_table, presets_figures, reference, constructors)}
+def constructors_table() -> str:
+    """A row for each constructor: its size, its cost, and its weights."""
+    rows = (
+        (
+            code(entry.name),
+            " + ".join(map(str, entry.channels)),
+            f"{entry.parameters / 1e6:.1f} M",
+            f"{entry.bytes / 2**20:.0f} MiB",
+            f"{entry.multiply_adds / 1e9:.2f} G",
+            inline(entry.imagenet or ""),
+            ", ".join(map(code, entry.pretrained)),
+        )
+        for entry in list_constructors()
+    )
+    header = (
+        "constructor",
+        "channels of P4 + P5",
+        "parameters",
+        "size",
+        f"multiply-adds at {SIZE}",
+    )
+    return table((*header, "ImageNet weights", "presets"), rows)
+
+
+MAKERS = {
+    made.__name__: made
+    for made in (presets_table, presets_figures, reference, constructors, constructors_table)
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.reporting import print_json
@@ -15,16 +17,30 @@ if TYPE_CHECKING:
 WIDTH = 34  # of the first column, so that the table fits a terminal of 80
 
 
-def presets(as_json: Json = False) -> None:
+def presets(
+    constructors: Annotated[
+        bool,
+        typer.Option(
+            "--constructors",
+            help="List instead the functions of dolg_zoo that make a model over a backbone: their"
+            " size, and where ImageNet weights for them come from.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the presets that can be asked for by name.
 
     Those of GLDv2 are the official weights: their file is downloaded, verified, read without
     PyTorch and converted when one is first used. `dolg info` shows all that is known of one.
 
     \b
-    Example:
+    Examples:
       dolg presets
+      dolg presets --constructors
     """
+    if constructors:
+        _print_constructors(as_json)
+        return
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.kept import state_of
 
@@ -44,6 +60,39 @@ def presets(as_json: Json = False) -> None:
         ),
         header=("Preset\n  Figures", "Size\nDimension", "Trained on\nLicence", "State"),
         apart=True,
+    )
+
+
+def _print_constructors(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from dolg_zoo.embedders.constructor_table import SIZE, list_constructors
+
+    entries = list_constructors()
+    if as_json:
+        print_json([{**asdict(entry), "bytes": entry.bytes} for entry in entries])
+        return
+    print_table(
+        (
+            (
+                [entry.name, f"  {entry.imagenet or 'random weights only'}"],
+                [f"{entry.parameters / 1e6:.1f} M", f"{entry.bytes / 2**20:.0f} MiB"],
+                [f"{entry.multiply_adds / 1e9:.2f} G", " + ".join(map(str, entry.channels))],
+                ", ".join(entry.pretrained) or "-",
+            )
+            for entry in entries
+        ),
+        header=(
+            "Constructor\n  ImageNet weights",
+            "Parameters\nSize",
+            "Multiply-adds\nChannels",
+            "Presets",
+        ),
+        apart=True,
+    )
+    print(
+        f"Multiply-adds are for an image of {SIZE}×{SIZE} pixels. Channels are those of the two"
+        " taps, P4 and P5."
     )
 
 

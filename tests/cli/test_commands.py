@@ -57,6 +57,18 @@ def nothing_cached(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
+def test_the_constructors_are_listed_with_their_size_and_weights(dolg, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = json.loads(dolg("presets", "--constructors", "--json").out)
+    assert [row["name"] for row in listed] == [f"dolg_{name}" for name in dolg_zoo.BACKBONES]
+    row = next(row for row in listed if row["name"] == "dolg_resnet50")
+    assert row["bytes"] == 4 * row["parameters"] > 90e6
+
+    table = dolg("presets", "--constructors").out
+    assert all(len(line) <= 80 for line in table.splitlines()[:-1])
+    assert "hf://timm/resnet50.tv_in1k" in table
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_the_table_of_presets_has_a_line_for_each_fact(dolg, nothing_cached, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

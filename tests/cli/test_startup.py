@@ -88,7 +88,7 @@ def modules_of_dolg(*arguments, **environment):
 WITHOUT_FRAMEWORK = {"tensorflow", "keras", "keras_cv", "torch"}
 
 
-@pytest.mark.parametrize("how", [[], ["--json"]])
+@pytest.mark.parametrize("how", [[], ["--json"], ["--constructors"]])
 def test_a_list_of_presets_needs_no_framework(how):
     done, _, modules = modules_of_dolg("presets", *how)
     assert done.returncode == 0 and not modules & WITHOUT_FRAMEWORK

@@ -1,0 +1,73 @@
+"""What each `dolg_<backbone>()` costs, and which weights there are for it, as plain data.
+
+Reading it imports no framework. `tools/measure_constructors.py` writes the file of figures.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dolg_zoo.backbones.imagenet_sources import SHIPPED, SOURCES, Source
+from dolg_zoo.backbones.registry import BACKBONES
+from dolg_zoo.presets import preset_tags
+
+SIZE = 256
+"""Multiply-adds are counted for an image of so many pixels in height and width."""
+SIZES_FILE = Path(__file__).with_name("constructor_sizes.json")
+
+
+@dataclass(frozen=True)
+class ConstructorEntry:
+    """One constructor, called without arguments.
+
+    Attributes:
+        name: its name in `dolg_zoo`, such as "dolg_resnet50".
+        taps: the levels of its two taps.
+        channels: the channels of the local and the global feature map.
+        parameters: the number of parameters of backbone and head, with those that are not trained.
+        multiply_adds: of convolutions and matrix products, for one image of 256×256 pixels.
+        imagenet: where the ImageNet weights of the backbone come from; None if there are none.
+        pretrained: the tags of the presets over the backbone.
+    """
+
+    name: str
+    taps: tuple[str, str]
+    channels: tuple[int, int]
+    parameters: int
+    multiply_adds: int
+    imagenet: str | None
+    pretrained: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of the weights in float32."""
+        return 4 * self.parameters
+
+
+def list_constructors() -> list[ConstructorEntry]:
+    """Return an entry for each backbone, in the order of `BACKBONES`."""
+    sizes = json.loads(SIZES_FILE.read_text(encoding="utf-8"))
+    return [
+        ConstructorEntry(
+            name=f"dolg_{name}",
+            taps=("P4", "P5"),
+            channels=tuple(sizes[name]["channels"]),
+            parameters=sizes[name]["parameters"],
+            multiply_adds=sizes[name]["multiply_adds"],
+            imagenet="in the package" if name in SHIPPED else _origin(SOURCES.get(name)),
+            pretrained=tuple(preset_tags(name)),
+        )
+        for name in BACKBONES
+    ]
+
+
+def _origin(source: Source | None) -> str | None:
+    if source is None:
+        return None
+    if source.timm:
+        return f"hf://{source.timm}"
+    if source.kaggle_preset:
+        return f"Kaggle: {source.kaggle_preset}"
+    return f"keras.applications.{source.application}"
