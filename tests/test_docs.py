@@ -252,7 +252,7 @@ def test_every_public_name_is_in_the_reference(site):
 
 @pytest.mark.slow
 def test_the_built_pages_have_the_pictures_of_the_networks(site):
-    for name in ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_imagenet"):
+    for name in ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_places_products"):
         assert name in load_manifest().entries
         picture = site / "images" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")

@@ -56,11 +56,22 @@ def compact(source, target):
         small.attrs.update(whole.attrs)
 
 
-def pin_folder(manifest, name, folder):
-    """Put the hashes of an embedded preset's files, and its provenance, into its entry."""
+def pin_folder(manifest, name, folder, stated):
+    """Put an embedded preset into the manifest: the hashes of its files, and its provenance.
+
+    Args:
+        manifest: the file.
+        name: of the preset.
+        folder: its folder.
+        stated: what its entry says if there is none yet: `description`, `dataset` and so on.
+            Figures are written into the manifest by hand, once they are measured.
+    """
     entry = json.loads(manifest.read_text(encoding="utf-8"))["presets"].get(name)
     if entry is None:
-        raise SystemExit(f"{manifest} has no preset {name}; write its entry, with files = {{}}.")
+        config = json.loads((folder / "config.json").read_text())["dolg"]
+        architecture = {"architecture": config["backbone"]}
+        entry = {**stated, **architecture, "descriptor_dim": config["descriptor_dim"]}
+        entry |= {"source": "embedded", "figures": [], "figures_note": ""}
     entry["files"] = {
         path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.iterdir())

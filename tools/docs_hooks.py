@@ -26,7 +26,7 @@ MARK = re.compile(r"^<!-- made by (\w+) -->$", re.MULTILINE)
 DOCUMENTED = ("layers", "retrieval", "evaluation", "training", "runtimes")
 STATED = ("description", "dataset", "license", "license_note", "provenance", "figures_note")
 CONSTRUCTORS = [f"dolg_{name}" for name in dolg_zoo.BACKBONES]
-DRAWN = ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_imagenet")
+DRAWN = ("dolg_resnet50_gldv2", "dolg_efficientnet_lite_b0_places_products")
 
 
 def on_files(files, config):

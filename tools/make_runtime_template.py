@@ -5,7 +5,7 @@ the preset's weights times a factor a channel; the template keeps the factors an
 see dolg_zoo/runtimes/templates.py. The file that the template makes is compared with Keras.
 
     python tools/make_runtime_template.py
-    python tools/make_runtime_template.py --preset dolg_efficientnet_lite_b0_imagenet
+    python tools/make_runtime_template.py --preset dolg_efficientnet_lite_b0_places_products
 """
 
 import argparse

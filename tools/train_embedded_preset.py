@@ -34,6 +34,19 @@ from dolg_zoo.training.recipes import recipe_path
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "dolg_efficientnet_lite_b0_places_products"
+STATED = {
+    "description": (
+        "EfficientNet-Lite0 as a DOLG, trained on labelled photographs of places and products;"
+        " small, ships with the package, needs no network."
+    ),
+    "dataset": "6,581 labelled photos",
+    "license": "Apache-2.0",
+    "license_note": (
+        "The photographs for training come from public repositories, most of which state no"
+        " licence for them; none is in the package."
+    ),
+}
+"""What its entry in the manifest says, unless it has one."""
 HELD_OUT = 5
 """Of so many classes one is for validation."""
 ARCHITECTURE = {
@@ -59,7 +72,7 @@ def main():
         make(arguments)
     if arguments.pin:
         into = ROOT / "dolg_zoo" / "presets" / "embedded" / NAME
-        pin_folder(ROOT / "weights_manifest.json", NAME, packed)
+        pin_folder(ROOT / "weights_manifest.json", NAME, packed, STATED)
         shutil.rmtree(into, ignore_errors=True)
         shutil.copytree(packed, into)
         print(f"Put it into {into}.")
@@ -85,7 +98,7 @@ def make(arguments):
     round_kernels(trained.net)
     metadata = {
         "name": NAME,
-        "license": "Apache-2.0",
+        "license": STATED["license"],
         "provenance": provenance(training, result, config),
         "limits": (
             "Image sides are brought to multiples of 32: at others the backbone, built for images"

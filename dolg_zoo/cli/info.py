@@ -50,7 +50,7 @@ def info(
 
     \b
     Examples:
-      dolg info dolg_efficientnet_lite_b0_imagenet
+      dolg info dolg_efficientnet_lite_b0_places_products
       dolg info dolg_resnet50_gldv2
       dolg info --runtimes --measure
     """

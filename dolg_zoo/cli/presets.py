@@ -53,12 +53,11 @@ def presets(
             (
                 [entry.name, *_figures(entry)],
                 [f"{entry.size / 2**20:.0f} MiB", entry.descriptor_dim],
-                [entry.dataset, entry.license],
-                state_of(entry),
+                [entry.dataset, entry.license, state_of(entry)],
             )
             for entry in entries
         ),
-        header=("Preset\n  Figures", "Size\nDimension", "Trained on\nLicence", "State"),
+        header=("Preset\n  Figures", "Size\nDimension", "Trained on\nLicence\nState"),
         apart=True,
     )
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PRESET = "dolg_efficientnet_lite_b0_imagenet"
+DEFAULT_PRESET = "dolg_efficientnet_lite_b0_places_products"
 
 
 @dataclass(frozen=True)

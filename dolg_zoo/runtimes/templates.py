@@ -84,20 +84,24 @@ def find_template(
         model_id: the id of the model in float32; None for any.
 
     Raises:
-        WeightsError: if the template has been changed.
+        WeightsError: if it is not found, and a template has been changed.
     """
     file = f"{runtime}-{precision}.npz"
+    changed: WeightsError | None = None
     for name, entry in load_manifest().presets.items():
         if entry.source is not None or file not in entry.files or preset not in (None, name):
             continue
         (checked,) = verify_files(EMBEDDED / name, {file: entry.files[file]})
         if checked.fault:
-            raise WeightsError(
+            changed = WeightsError(
                 f"{checked.path}, which ships with dolg-zoo, is not the file that was released"
                 f" ({checked.fault}); reinstall the package."
             )
+            continue
         with np.load(checked.path) as arrays:
             facts = json.loads(bytes(arrays["facts"]))
         if model_id in (None, facts["record"]["model_id"]):
             return Template(checked.path, facts)
+    if changed:
+        raise changed
     return None

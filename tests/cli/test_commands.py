@@ -14,7 +14,7 @@ from dolg_zoo.cli import embed as embed_module
 from dolg_zoo.cli.reporting import print_json
 from dolg_zoo.retrieval import Index
 
-DEFAULT = "dolg_efficientnet_lite_b0_imagenet"
+DEFAULT = "dolg_efficientnet_lite_b0_places_products"
 
 
 def has_control_characters(text):
@@ -73,14 +73,14 @@ def test_the_constructors_are_listed_with_their_size_and_weights(dolg, monkeypat
 def test_the_table_of_presets_has_a_line_for_each_fact(dolg, nothing_cached, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = [" ".join(line.split()) for line in dolg("presets").out.splitlines()]
-    start = lines.index("dolg_resnet50_gldv2 265 MiB GLDv2-clean not cached")
+    start = lines.index("dolg_resnet50_gldv2 265 MiB GLDv2-clean")
     assert lines[start + 1 :][:3] == [
         "81.20 % mAP ROxford medium 512 MIT",
-        "62.55 % mAP ROxford hard",
+        "62.55 % mAP ROxford hard not cached",
         "+22 more",
     ]
-    assert "82.80 % leave-one-out mAP 265 512 Apache-2.0" in lines
-    assert any(line.endswith("ImageNet-1k in the package") for line in lines)
+    assert "85.30 % leave-one-out mAP 265 512 Apache-2.0" in lines
+    assert any(line.endswith("photographs of 5 places in the package") for line in lines)
     assert all(len(line) <= columns for line in dolg("presets").out.splitlines())
 
 
@@ -97,7 +97,7 @@ def test_presets_as_json_has_all_of_the_manifest(dolg, nothing_cached):
         }
         assert entry["files"] == files
         assert entry["bytes"] == sum(file["size"] for file in files.values())
-        if name == DEFAULT:
+        if fields.get("source") == "embedded":
             assert (entry["state"], entry["repo"]) == ("in the package", None)
         else:
             assert entry["state"] == "not cached"
@@ -115,7 +115,7 @@ def test_presets_says_what_was_converted(dolg, nothing_cached, official_stand_in
 
 def test_info_is_true_of_the_model(dolg, embedded_model):
     facts = json.loads(dolg("info", DEFAULT, "--json").out)
-    assert facts["parameters"] == 4_654_114  # the count_params() of DOLG.from_preset()
+    assert facts["parameters"] == 4_940_834  # the count_params() of DOLG.from_preset()
     assert facts["architecture"]["descriptor_dim"] == 512
     assert facts["input"] == embedded_model.image_converter.to_config()
     assert facts["license"] == "Apache-2.0"
@@ -127,7 +127,7 @@ def test_info_is_true_of_the_model(dolg, embedded_model):
 def test_info_in_words(dolg, embedded_model):
     text = dolg("info").out
     sha256 = embedded_model.metadata["sha256"]["model.weights.h5"]
-    for part in (DEFAULT, "P4, P5", "4,654,114", "Apache-2.0", sha256):
+    for part in (DEFAULT, "block6a_expand_activation, P5", "4,940,834", "Apache-2.0", sha256):
         assert part in text
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import run_in_forks
 
+from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.weights.kept import EMBEDDED
 from dolg_zoo.weights.manifest import PRESET_FILES
 
@@ -21,7 +22,7 @@ DOLG = Path(__file__).with_name("dolg_with_manifest.py")
 @pytest.fixture(scope="module")
 def files():
     """A preset whose weights are no weights: only bytes are looked at here."""
-    [folder] = EMBEDDED.iterdir()
+    folder = EMBEDDED / DEFAULT_PRESET
     files = {name: (folder / name).read_bytes() for name in PRESET_FILES}
     weights = np.random.default_rng(0).bytes(500_000)
     metadata = json.loads(files["metadata.json"])
@@ -322,7 +323,7 @@ def test_a_senseless_metadata_is_bad(dolg, converted, content):
 def test_a_changed_file_of_the_package_is_bad_and_asks_for_a_reinstall(tmp_path, monkeypatch):
     from dolg_zoo.weights import load_manifest, verification
 
-    [(name, entry)] = [item for item in load_manifest().presets.items() if not item[1].source]
+    name, entry = DEFAULT_PRESET, load_manifest().presets[DEFAULT_PRESET]
     assert not any(file.fault for file in verification.verify_entry(entry))
     shutil.copytree(EMBEDDED, tmp_path / "embedded")
     monkeypatch.setattr(verification, "EMBEDDED", tmp_path / "embedded")

@@ -46,7 +46,7 @@ def test_it_is_for_this_machine_alone_unless_told(dolg, photos, started):
     assert dolg("serve", photos).code == 0
     [how] = started
     assert (how["title"], how["host"], how["port"]) == ("photos", "127.0.0.1", 7860)
-    assert how["desk"].presets[0] == "dolg_efficientnet_lite_b0_imagenet"
+    assert how["desk"].presets[0] == "dolg_efficientnet_lite_b0_places_products"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_index_is_served_with_the_preset_that_made_it(dolg, photos, started, 
     desk = started[0]["desk"]
     found = desk.search(desk.presets[0], photos / "rocket.png")
     explanation = desk.explain(desk.presets[0], photos / "rocket.png", found[1].name)
-    assert explanation.model == "dolg_efficientnet_lite_b0_imagenet"
+    assert explanation.model == "dolg_efficientnet_lite_b0_places_products"
     assert explanation.score == pytest.approx(found[1].score, abs=DESCRIPTOR)
 
 

@@ -41,7 +41,7 @@ def test_the_embedded_backbone_is_the_ported_one(run_tool):
         file.visititems(
             lambda _, item: ported.append(item[()]) if isinstance(item, h5py.Dataset) else None
         )
-    embedded = dolg_zoo.DOLG.from_preset().net.backbone.weights
+    embedded = dolg_zoo.DOLG.from_preset("dolg_efficientnet_lite_b0_imagenet").net.backbone.weights
     rounded = [w.astype(np.float16) if w.ndim > 1 else w for w in ported]
     assert sorted(float(np.sum(np.abs(w), dtype=np.float64)) for w in rounded) == pytest.approx(
         sorted(float(np.sum(np.abs(w), dtype=np.float64)) for w in embedded), rel=1e-6

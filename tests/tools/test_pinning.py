@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from _pinning import write_entry
 
+from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.weights import ManifestError
 from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest
@@ -187,7 +188,7 @@ def test_a_link_stays_a_link_and_rights_stay(manifest, tmp_path):
 
 @pytest.mark.parametrize("field", ["license", "source"])
 def test_a_preset_of_the_package_is_not_moved_or_licensed_anew_unseen(manifest, field):
-    [name] = content_of(manifest)["presets"]
+    name = DEFAULT_PRESET
     entry = content_of(manifest)["presets"][name]
     entry[field] = {"license": "MIT", "source": {"repo": "me/a", "revision": "c" * 40}}[field]
     before = manifest.read_bytes()

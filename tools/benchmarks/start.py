@@ -25,7 +25,7 @@ COMMANDS = {  # name: what Python is started with, and the exit status
     "help": ([*DOLG, "--help"], 0),
     "presets": ([*DOLG, "presets"], 0),
     "info": ([*DOLG, "info"], 0),
-    "info of a misspelt preset": ([*DOLG, "info", "dolg_efficientnet_lite_b0_imagenett"], 1),
+    "info of a misspelt preset": ([*DOLG, "info", "dolg_efficientnet_lite_b0_places_product"], 1),
     "train on an empty folder": ([*DOLG, "train", "--data", "{empty}", "-o", "{scratch}/run"], 1),
     "publish what is no preset": ([*DOLG, "publish", "{empty}", "me/mine", "--dry-run"], 1),
     "one photograph in Python": ([*EMBED_ONE, "{query}"], 0),
