@@ -41,9 +41,24 @@ def test_the_figures_are_those_of_the_network(name):
     assert_the_figures_are_those_of(name)
 
 
+OF_EACH_FAMILY = (
+    "csp_darknet_tiny",
+    "densenet121",
+    "eca_nfnet_l0",
+    "efficientnet_b0",
+    "efficientnet_lite_b0",
+    "efficientnet_v2_b0",
+    "mit_b0",
+    "nfnet_f0",
+    "resnest50",
+    "resnet18_v1",
+    "resnet18_v2",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
-def test_the_figures_are_those_of_each_network(name):
+@pytest.mark.parametrize("name", OF_EACH_FAMILY)
+def test_the_figures_are_those_of_a_network_of_each_family(name):
     assert_the_figures_are_those_of(name)
 
 
