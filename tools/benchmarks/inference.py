@@ -7,8 +7,8 @@ float32 must agree to 1e-4 before anything is timed. Each framework has a proces
 all take turns. What a route cannot do here is listed with the reason. The share of the GEMM peak is
 that of a float32 matrix product in PyTorch in the same run.
 
-With `--photos DIR` also the embedded preset from JPEG files to descriptors, beside the same network
-in PyTorch over efficientnet-lite-pytorch, decoded, resized and batched by the same code.
+With `--photos DIR` also a preset of the package from JPEG files to descriptors, beside the same
+network in PyTorch over efficientnet-lite-pytorch, decoded, resized and batched by the same code.
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Worker, in_turn, machine, ratio, with_tools, write_json
+from benchmarks.common import WITH_ORIGINAL, Worker, in_turn, machine, ratio, with_tools, write_json
 from benchmarks.table import markdown
 
 TORCH, OURS = ("-m", "benchmarks.pytorch"), ("-m", "benchmarks.dolg")
@@ -105,11 +105,11 @@ def network(arguments, scratch, cores):
 
 
 def end_to_end(arguments, cores):
-    """The embedded preset from files to descriptors, beside its original."""
+    """A preset of the package from files to descriptors, beside its original."""
     from dolg_zoo.preprocessing import list_images
 
     compiled = set(arguments.runtimes) - {"keras"}
-    missing = prepare("embedded", "none", arguments)["missing"] if compiled else {}
+    missing = prepare(WITH_ORIGINAL, "none", arguments)["missing"] if compiled else {}
     every = list_images(arguments.photos)
     files = [str(file) for file in every[:: -(-len(every) // arguments.count)]]
     square = {"mode": "squash", "multiple_of": 32, "interpolation": "bicubic"}
@@ -123,7 +123,7 @@ def end_to_end(arguments, cores):
     with ExitStack() as stack:
         commands = [(*ORIGINAL, cores)]
         commands += [
-            (*OURS, "serve-files", "embedded", runtime, cores) for runtime in arguments.runtimes
+            (*OURS, "serve-files", WITH_ORIGINAL, runtime, cores) for runtime in arguments.runtimes
         ]
         workers = [stack.enter_context(Worker(command)) for command in commands]
         for name, work in kinds.items():
