@@ -24,7 +24,7 @@ def mean_average_precision(descriptors, labels):
     return np.mean(precisions)
 
 
-@pytest.mark.parametrize(("folder", "said"), [("vietnam", 0.853), ("instances", 0.953)])
+@pytest.mark.parametrize(("folder", "said"), [("vietnam", 0.852), ("instances", 0.953)])
 def test_is_better_than_gem_features_of_the_imagenet_backbone(shared, folder, said):
     figures = dolg_zoo.DOLG.presets[DEFAULT_PRESET]["figures"]
     images = list_images(shared / "photos" / folder)
