@@ -11,7 +11,6 @@ of backbones, or to what a constructor builds:
 import argparse
 import json
 from math import prod
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -19,6 +18,7 @@ import tensorflow as tf
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.embedders.constructor_table import SIZE, SIZES_FILE
 from dolg_zoo.embedders.constructors import constructor
+from dolg_zoo.publishing.architecture import architecture_of
 
 
 def main():
@@ -32,7 +32,7 @@ def main():
         keras.backend.clear_session()
     lines = (f"  {json.dumps(name)}: {json.dumps(size)}" for name, size in sizes.items())
     SIZES_FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(f"Wrote {Path(SIZES_FILE).name}.")
+    print(f"Wrote {SIZES_FILE.name}.")
 
 
 def measure(backbone):
@@ -40,11 +40,11 @@ def measure(backbone):
     shape = (SIZE, SIZE, 3) if BACKBONES[backbone].square else BACKBONES[backbone].input_shape
     with keras.StatelessScope(initialize_variables=False):  # nor do weights take memory
         net = constructor(backbone)(input_shape=shape).net
-    maps = net.backbone.compute_output_shape((1, SIZE, SIZE, 3))
+    known = architecture_of(net)
     return {
-        "parameters": net.count_params(),
+        "parameters": known.parameters,
         "multiply_adds": multiply_adds(net, (1, SIZE, SIZE, 3)),
-        "channels": [shape[-1] for shape in maps],
+        "channels": [known.local.channels, known.global_.channels],
     }
 
 

@@ -98,9 +98,16 @@ def test_a_name_says_architecture_and_tag():
         assert name.startswith(f"dolg_{entry.architecture}_")
 
 
-def test_the_embedded_card_says_what_it_was_trained_on():
-    metadata = json.loads((resolve_preset().folder / "metadata.json").read_text())
-    assert "6,581 labelled photographs of 499 classes" in metadata["provenance"]
+@pytest.mark.parametrize(
+    ("preset", "trained_on"),
+    [
+        (DEFAULT_PRESET, "6,581 labelled photographs of 499 classes"),
+        ("dolg_efficientnet_lite_b0_imagenet", "no label"),
+    ],
+)
+def test_the_embedded_card_says_what_it_was_trained_on(preset, trained_on):
+    metadata = json.loads((resolve_preset(preset).folder / "metadata.json").read_text())
+    assert trained_on in metadata["provenance"]
     assert "multiples of 32" in metadata["limits"]
     assert metadata["license"] == "Apache-2.0"
 
