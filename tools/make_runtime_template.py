@@ -1,8 +1,9 @@
-"""Makes the template of an embedded preset's LiteRT file, and pins it in the manifest.
+"""Makes the templates of an embedded preset's LiteRT files, and pins them in the manifest.
 
-The preset is compiled for LiteRT by TensorFlow. Each large constant of the result is one kernel of
+One file computes descriptors, the other what an explanation is computed from. TensorFlow compiles
+the preset for LiteRT. Each large constant of the result is one kernel of
 the preset's weights times a factor a channel; the template keeps the factors and not the kernels:
-see dolg_zoo/runtimes/templates.py. The file that the template makes is compared with Keras.
+see dolg_zoo/runtimes/templates.py. The files that the templates make are compared with Keras.
 
     python tools/make_runtime_template.py
     python tools/make_runtime_template.py --preset dolg_efficientnet_lite_b0_places_products
@@ -22,7 +23,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.embedders.dolg import DOLG
+from dolg_zoo.explaining.keras_maps import last_layers, maps_model
+from dolg_zoo.explaining.without_keras import FORM as MAPS
+from dolg_zoo.explaining.without_keras import LiteRTExplainer
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
+from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.runtimes import litert_runtime
 from dolg_zoo.runtimes.compile import check, load
 from dolg_zoo.runtimes.servable import servable
@@ -44,17 +49,37 @@ def main():
         *OUTPUT,
         dest="out",
         type=Path,
-        help="the template; by default in the embedded preset",
+        help="the folder of the templates; by default that of the embedded preset",
     )
     parser.add_argument("--manifest", type=Path, default=ROOT / "weights_manifest.json")
     arguments = parser.parse_args()
 
     model = DOLG.from_preset(arguments.preset)
     folder = resolve_preset(arguments.preset).folder
-    path = arguments.out or folder / f"{FORM}.npz"
+    out = arguments.out or folder
+    out.mkdir(parents=True, exist_ok=True)
+    with h5py.File(folder / WEIGHTS) as weights:
+        head = {"last_layers": datasets_of(last_layers(model.net), weights)}
+    paths = [
+        make(out / f"{FORM}.npz", model, servable(model), folder, {}, distance_of_descriptors),
+        make(
+            out / f"{MAPS}.npz",
+            model,
+            maps_model(model.net),
+            folder,
+            head,
+            distance_of_explanations,
+        ),
+    ]
+    if arguments.out is None:
+        pin(arguments.manifest, arguments.preset, paths)
+
+
+def make(path, model, network, folder, more_facts, distance):
+    """Write the template of a network's LiteRT file, and compare what it makes with Keras."""
     (name,) = litert_runtime.FILES
     with tempfile.TemporaryDirectory() as scratch:
-        litert_runtime.write(servable(model), Path(scratch))
+        litert_runtime.write(network, Path(scratch))
         content = bytearray(Path(scratch, name).read_bytes())
     with h5py.File(folder / WEIGHTS) as weights:
         filled, kernels, factors = split(content, weights)
@@ -70,18 +95,59 @@ def main():
         "file": {"name": name, "sha256": hashlib.sha256(filled).hexdigest()},
         "kernels": kernels,
         "record": record,
+        **more_facts,
     }
+    template = Template(path, facts)
     save(path, content, factors, facts)
-    with tempfile.TemporaryDirectory() as scratch:
-        Template(path, facts).write(Path(scratch), folder / WEIGHTS)
-        record["distance"] = check(load(Path(scratch), "litert", "float32"), model.infer, model)
+    record["distance"] = distance(template, model, folder)
     save(path, content, factors, facts)
-    if arguments.out is None:
-        pin(arguments.manifest, arguments.preset, path)
     print(
         f"Wrote {path}: {path.stat().st_size / 1024:.0f} KiB instead of"
         f" {len(content) / 1024:.0f}; {record['distance']:.1e} from Keras."
     )
+    return path
+
+
+def distance_of_descriptors(template, model, folder):
+    """How far descriptors by the file of the template are from those of Keras, at most."""
+    with tempfile.TemporaryDirectory() as scratch:
+        template.write(Path(scratch), folder / WEIGHTS)
+        return check(load(Path(scratch), "litert", "float32"), model.infer, model)
+
+
+def distance_of_explanations(template, model, folder):
+    """How far descriptors put together from their parts are from those of Keras, at most."""
+    explainer = LiteRTExplainer(template, ResolvedPreset(model.metadata["preset"], folder))
+
+    def infer(images):
+        return np.stack([explainer.decompose(image).descriptor for image in images])
+
+    return check(infer, model.infer, model)
+
+
+def datasets_of(layers, weights):
+    """Return the names of the datasets with the kernel and the bias of each layer."""
+    names = []
+    for layer in layers.values():
+        found = [
+            name
+            for array in (layer.kernel, layer.bias)
+            for name in all_datasets(weights)
+            if np.array_equal(weights[name], array)
+        ]
+        if len(found) != 2:
+            raise SystemExit(f"There is no one dataset for each of a layer's weights: {found}.")
+        names.append(found)
+    return names
+
+
+def all_datasets(weights):
+    """Return the names of the datasets in an h5py file."""
+    names = []
+    weights.visititems(
+        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
+    )
+    return names
 
 
 def split(content, weights):
@@ -95,13 +161,7 @@ def split(content, weights):
         The bytes of the file with the products of kernels and factors; the facts about each
         kernel; and the factors of each.
     """
-    datasets = {}
-
-    def add(name, item):
-        if isinstance(item, h5py.Dataset) and item.ndim > 1:
-            datasets[name] = item[()]
-
-    weights.visititems(add)
+    datasets = {name: weights[name][()] for name in all_datasets(weights) if weights[name].ndim > 1}
     filled, kernels, factors = bytearray(content), [], []
     for begin, constant in _constants(bytes(content)):
         found = _product(constant, datasets)
@@ -162,9 +222,10 @@ def save(path, content, factors, facts):
     np.savez_compressed(path, content=np.frombuffer(content, np.uint8), facts=text, **arrays)
 
 
-def pin(manifest, preset, path):
+def pin(manifest, preset, paths):
     entry = json.loads(manifest.read_text(encoding="utf-8"))["presets"][preset]
-    entry["files"][path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    for path in paths:
+        entry["files"][path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     write_entry(manifest, preset, entry, accept_change=True)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Box, Drawing, Json, Preset
 from dolg_zoo.cli.outputs import check_figure, shown
 from dolg_zoo.cli.reporting import print_json
@@ -51,7 +51,7 @@ def explain(
     load_image(query)
     if other:
         load_image(other)
-    explanation = load_model(preset).explain(query, other, scale=scale)
+    explanation = load_explainer(preset).explain(query, other, scale=scale)
     explanation.save(output)
     if as_json:
         print_json(_as_dict(explanation, output))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.explaining import Explains
     from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.presets.registry import ResolvedPreset
 
@@ -30,6 +31,24 @@ def load_model(preset: str | None) -> DOLG:
     from dolg_zoo.embedders.dolg import DOLG
 
     return DOLG.from_preset(preset)
+
+
+def load_explainer(preset: str | None) -> Explains:
+    """Return what explains the scores of a preset; one that ships with us needs no TensorFlow."""
+    from dolg_zoo.explaining.without_keras import LiteRTExplainer
+    from dolg_zoo.presets.registry import find_preset, resolve_preset
+    from dolg_zoo.runtimes.choice import RUNTIME_VARIABLE
+    from dolg_zoo.runtimes.registry import fault_of
+    from dolg_zoo.weights import PresetEntry
+
+    found = find_preset(preset)
+    if isinstance(found, PresetEntry) and found.source is None:
+        is_usable = os.environ.get(RUNTIME_VARIABLE, "litert") in ("", "litert")
+        if is_usable and fault_of("litert") is None:
+            explainer = LiteRTExplainer.of_embedded(resolve_preset(preset))
+            if explainer is not None:
+                return explainer
+    return load_model(preset)
 
 
 def check_preset_name(preset: str | None) -> None:

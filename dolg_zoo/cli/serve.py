@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Images, Preset, Runtime
 from dolg_zoo.cli.reporting import note
 from dolg_zoo.cli.where import check_where, open_where
@@ -63,7 +63,7 @@ def serve(
     note(f"Opening {where} …")
     desk = SearchDesk(
         lambda chosen: open_where(where, chosen, None, images, runtime),
-        load_model,
+        load_explainer,
         _presets(where, preset),
     )
     may_add = host in LOOPBACK if add is None else add

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -174,6 +174,11 @@ def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
 def _write(figure: Figure, file, kind: str) -> None:
     from matplotlib import rc_context
 
+    options: dict[str, dict[str, Any]] = {
+        "svg": {"metadata": {"Date": None}},
+        # photographs get hardly smaller by Pillow's usual level, which takes a second
+        "png": {"pil_kwargs": {"compress_level": 3}},
+    }
     # letters stay letters: they can be searched, read aloud and copied
     with (
         rc_context({"svg.fonttype": "none", "svg.hashsalt": "dolg-zoo"}),
@@ -185,5 +190,5 @@ def _write(figure: Figure, file, kind: str) -> None:
             dpi=DOTS_PER_INCH,
             facecolor=PAGE,
             bbox_inches="tight",
-            metadata={"Date": None} if kind == "svg" else None,
+            **options.get(kind, {}),
         )

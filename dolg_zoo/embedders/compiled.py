@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,11 +144,26 @@ class CompiledDOLG(ImageEmbedder):
         return self
 
 
+class _Loaded:
+    """Images to descriptors, by files that are loaded when the first image comes."""
+
+    def __init__(self, load_files: Callable[[], Infer]) -> None:
+        self._load = load_files
+        self._infer: Infer | None = None
+        self._once = threading.Lock()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        with self._once:
+            if self._infer is None:
+                self._infer = self._load()
+        return self._infer(images)
+
+
 def known_model_id(resolved: ResolvedPreset) -> str | None:
     """Return the `model_id` of a preset without Keras; None if it was not compiled before."""
     if found := remembered_model(hashes_of(resolved)):
         return found
-    template = find_template("litert", "float32", resolved.name)
+    template = find_template("litert-float32", resolved.name)
     return template.record["model_id"] if template else None
 
 
@@ -160,8 +177,9 @@ def load_compiled(
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
     if folder is not None and record is not None:
-        return CompiledDOLG(load(folder, runtime, precision, threads), record)
-    template = find_template(runtime, precision, model_id=model_id)
+        # where all descriptors are cached, `dolg map` and `dolg dedupe` need the record alone
+        return CompiledDOLG(_Loaded(partial(load, folder, runtime, precision, threads)), record)
+    template = find_template(f"{runtime}-{precision}", model_id=model_id)
     return None if template is None else _made(template.record, template.write, threads)
 
 

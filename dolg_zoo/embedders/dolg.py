@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -410,8 +410,11 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         Raises:
             BadImageError: if an image cannot be read.
         """
+        from dolg_zoo.explaining.keras_maps import decompose_by_keras
+
         check_not_forked()
-        return explain(self, image, other, name=name_of_model(self), scale=scale)
+        taken_apart = partial(decompose_by_keras, self.net)
+        return explain(taken_apart, self.image_converter, image, other, name_of_model(self), scale)
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """See `ImageEmbedder.infer`."""

@@ -9,10 +9,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
-from dolg_zoo.models import DOLGNet
+
+@dataclass(frozen=True)
+class Maps:
+    """What a network computes of one image, before its last layers.
+
+    Attributes:
+        features: (height, width, channels), the features of the local branch, not normalised.
+        weights: (height, width, 1 or channels), attention / ‖features‖. The local map is the
+            product of the two.
+        vector: (channels,), the projected global vector.
+    """
+
+    features: np.ndarray
+    weights: np.ndarray
+    vector: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer: `x @ kernel + bias`.
+
+    Attributes:
+        kernel: (inputs, outputs).
+        bias: (outputs,).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,50 +62,32 @@ class Decomposition:
         return self.base + self.places.sum(axis=(0, 1))
 
 
-def decompose(net: DOLGNet, image: np.ndarray) -> Decomposition:
+def decompose(maps: Maps, descriptor: Dense, whitening: Dense | None = None) -> Decomposition:
     """Take a descriptor apart.
 
     Args:
-        net: gives descriptors.
-        image: (height, width, 3), as it enters the network.
+        maps: of the image.
+        descriptor: the last layer of the head, over the global and the local half.
+        whitening: the layer after that, where there is one.
 
     Returns:
         The parts, whose sum is the L2-normalised descriptor.
     """
-    x = keras.ops.convert_to_tensor(image[None], "float32")
-    if net.config.mean is not None:
-        x = net.get_layer("normalization")(x)
-    local_map, global_map = net.backbone(x, training=False)
-    features, weights = net.get_layer("local_branch").attend(local_map, training=False)
-    features, weights = _float64(features), _float64(weights)
+    features, weights = maps.features.astype(np.float64), maps.weights.astype(np.float64)
     attention = weights * np.linalg.norm(features, axis=-1, keepdims=True)
     local = features * weights / (features.shape[0] * features.shape[1])
 
-    vector = _float64(net.get_layer("global_projection")(net.get_layer("gem")(global_map)))
+    vector = maps.vector.astype(np.float64)
     square = vector @ vector
     direction = vector / np.sqrt(square) if square else vector
     orthogonal = local - (local @ direction)[..., None] * direction
 
-    kernel, bias = map(_variable, _weights(net, "descriptor"))
-    base = vector @ kernel[: len(vector)] + bias
+    kernel = descriptor.kernel.astype(np.float64)
+    base = vector @ kernel[: len(vector)] + descriptor.bias
     places = orthogonal @ kernel[len(vector) :]
-    if net.config.whitened_dim is not None:
-        kernel, bias = map(_variable, _weights(net, "whitening"))
+    if whitening is not None:
+        kernel = whitening.kernel.astype(np.float64)
         norm = np.linalg.norm(base + places.sum(axis=(0, 1)))
-        base, places = base @ kernel / norm + bias, places @ kernel / norm
+        base, places = base @ kernel / norm + whitening.bias, places @ kernel / norm
     norm = np.linalg.norm(base + places.sum(axis=(0, 1)))
     return Decomposition(attention.mean(axis=-1), base / norm, places / norm)
-
-
-def _weights(net: DOLGNet, layer: str) -> tuple[keras.Variable, keras.Variable]:
-    dense = net.get_layer(layer)
-    return dense.kernel, dense.bias
-
-
-def _variable(variable: keras.Variable) -> np.ndarray:
-    return keras.ops.convert_to_numpy(variable).astype(np.float64)
-
-
-def _float64(batch) -> np.ndarray:
-    """Return the one element of a batch."""
-    return keras.ops.convert_to_numpy(keras.ops.cast(batch, "float32"))[0].astype(np.float64)

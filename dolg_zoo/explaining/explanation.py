@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.preprocessing.decode import name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     from matplotlib.figure import Figure
 
-    from dolg_zoo.preprocessing import ImageSource
-    from dolg_zoo.runtimes.embedding_model import EmbeddingModel
+    from dolg_zoo.explaining.decomposition import Decomposition
+    from dolg_zoo.preprocessing import ImageConverter, ImageSource
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,24 +66,41 @@ class Explanation:
         return figure_html(self.figure(), text)
 
 
-def explain(
-    model: EmbeddingModel,
-    image: ImageSource,
-    other: ImageSource | None = None,
-    *,
-    name: str,
-    scale: float = 1.0,
-) -> Explanation:
-    """See `DOLG.explain`; `name` is that of the model."""
-    from dolg_zoo.explaining.decomposition import decompose
+class Explains(Protocol):
+    """A model that explains what it finds."""
 
+    def explain(
+        self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0
+    ) -> Explanation:
+        """See `DOLG.explain`."""
+
+
+def explain(
+    decompose: Callable[[np.ndarray], Decomposition],
+    converter: ImageConverter,
+    image: ImageSource,
+    other: ImageSource | None,
+    model: str,
+    scale: float,
+) -> Explanation:
+    """Explain an image or a pair: see `DOLG.explain`.
+
+    Args:
+        decompose: takes apart the descriptor of an image (height, width, 3), uint8, as the
+            converter gives it.
+        converter: prepares images.
+        image: the image.
+        other: another one; None for the attention alone.
+        model: the name of the model.
+        scale: multiple of the size that the converter gives.
+    """
     sources = [image] if other is None else [image, other]
     photos = [load_image(source) for source in sources]
-    parts = [decompose(model.net, model.image_converter(photo, scale)) for photo in photos]
+    parts = [decompose(converter(photo, scale)) for photo in photos]
     names = [name_of(source) for source in sources]
     if other is None:
         sides = [Side(names[0], photos[0], parts[0].attention)]
-        return Explanation(tuple(sides), None, name)
+        return Explanation(tuple(sides), None, model)
     sides = [
         Side(name, photo, mine.attention, float(mine.base @ theirs), mine.places @ theirs)
         for name, photo, mine, theirs in zip(
@@ -88,4 +108,4 @@ def explain(
         )
     ]
     score = float(parts[0].descriptor @ parts[1].descriptor)
-    return Explanation(tuple(sides), score, name)
+    return Explanation(tuple(sides), score, model)

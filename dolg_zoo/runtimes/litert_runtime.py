@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dolg_zoo.runtimes.servable import export
 
 if TYPE_CHECKING:
     import keras
+    from ai_edge_litert.interpreter import Interpreter
 
 FILES = ("model.tflite",)
 ANY_SIZE = 224  # pixels, that each network can compute
@@ -26,15 +27,8 @@ def write(model: keras.Model, folder: Path) -> None:
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from images to descriptors, for one call at a time; needs no TensorFlow."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(folder / FILES[0]), num_threads=threads)
+    interpreter = interpreter_of(threads, model_path=str(folder / FILES[0]))
     (images_in,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
-    _, height, width, _ = images_in["shape_signature"]
-    size = (1, ANY_SIZE if height < 0 else height, ANY_SIZE if width < 0 else width, 3)
-    interpreter.resize_tensor_input(images_in["index"], size)
-    with held_back_stderr():  # when it first knows a size, it says by what it computes
-        interpreter.allocate_tensors()
     one_at_a_time = threading.Lock()
 
     def infer(images: np.ndarray) -> np.ndarray:
@@ -47,3 +41,22 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
             return interpreter.get_tensor(out["index"])
 
     return infer
+
+
+def interpreter_of(threads: int, **source: Any) -> Interpreter:
+    """Return an interpreter of a network that takes images.
+
+    Args:
+        threads: the number of threads.
+        source: `model_path`, or `model_content`, its bytes.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(num_threads=threads, **source)
+    (images_in,) = interpreter.get_input_details()
+    _, height, width, _ = images_in["shape_signature"]
+    size = (1, ANY_SIZE if height < 0 else height, ANY_SIZE if width < 0 else width, 3)
+    interpreter.resize_tensor_input(images_in["index"], size)
+    with held_back_stderr():  # when it first knows a size, it says by what it computes
+        interpreter.allocate_tensors()
+    return interpreter

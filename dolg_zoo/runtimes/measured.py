@@ -8,10 +8,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dolg_zoo import __version__
 from dolg_zoo._util.cache_folder import cache_folder
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.json_files import read_json_object
@@ -125,7 +125,7 @@ def _path(model_id: str) -> Path | None:
 
 def _maker() -> dict[str, Any]:
     return {
-        "dolg_zoo": version("dolg-zoo"),
+        "dolg_zoo": __version__,
         **{name: runtime.version for name, runtime in RUNTIMES.items()},
         "processor": cpu_id(),
         "cores": cores(),

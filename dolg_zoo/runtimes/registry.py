@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -35,7 +36,7 @@ class Runtime:
     quantizers: tuple[str, ...] = ()
     is_extra: bool = True
 
-    @property
+    @cached_property  # it is asked for some ten times a command
     def version(self) -> str | None:
         """The version that is installed; None if none is."""
         try:

@@ -33,7 +33,8 @@ class Template:
         path: the file of the template, in the folder of the preset.
         facts: its JSON: `file` (name and sha256 of the compiled file), `kernels` (dataset in the
             preset's weights, order of its axes and byte at which it begins, for each), and `record`
-            (facts about the compiled form, as `CompiledDOLG.record` has them).
+            (facts about the compiled form, as `CompiledDOLG.record` has them). That of the maps has
+            `last_layers` as well: the datasets of kernel and bias of each layer after the maps.
     """
 
     path: Path
@@ -45,15 +46,22 @@ class Template:
         return dict(self.facts["record"])
 
     def write(self, folder: Path, weights: Path | None = None) -> None:
-        """Write the compiled file.
+        """Write the compiled file into a folder; see `content`.
+
+        Raises:
+            WeightsError: as `content`.
+            OSError: if it cannot be written.
+        """
+        (folder / self.facts["file"]["name"]).write_bytes(self.content(weights))
+
+    def content(self, weights: Path | None = None) -> bytes:
+        """Return the bytes of the compiled file.
 
         Args:
-            folder: where to.
             weights: the weights of the preset; by default the file beside the template.
 
         Raises:
             WeightsError: if the result is not the file that was compared with Keras.
-            OSError: if it cannot be written.
         """
         import h5py
 
@@ -69,24 +77,24 @@ class Template:
             raise WeightsError(
                 f"{name}, made of {self.path}, has the sha256 {found} instead of {expected}."
             )
-        (folder / name).write_bytes(content)
+        return bytes(content)
 
 
 def find_template(
-    runtime: str, precision: str, preset: str | None = None, model_id: str | None = None
+    form: str, preset: str | None = None, model_id: str | None = None
 ) -> Template | None:
     """Return the template of a compiled form, if it ships with dolg-zoo.
 
     Args:
-        runtime: the runtime of the compiled form.
-        precision: its precision.
+        form: runtime and precision of the compiled form, "litert-float32" say; with "maps-" before
+            it for what an explanation is computed from.
         preset: the name of the preset; None for any.
         model_id: the id of the model in float32; None for any.
 
     Raises:
         WeightsError: if it is not found, and a template has been changed.
     """
-    file = f"{runtime}-{precision}.npz"
+    file = f"{form}.npz"
     changed: WeightsError | None = None
     for name, entry in load_manifest().presets.items():
         if entry.source is not None or file not in entry.files or preset not in (None, name):

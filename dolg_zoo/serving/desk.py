@@ -17,8 +17,8 @@ from dolg_zoo.preprocessing.decode import ending_of
 from dolg_zoo.retrieval import Ranking
 
 if TYPE_CHECKING:
-    from dolg_zoo.embedders.dolg import DOLG
-    from dolg_zoo.explaining import Explanation
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.explaining import Explains, Explanation
     from dolg_zoo.preprocessing import ImageSource
     from dolg_zoo.retrieval import Index, Matches
 
@@ -53,21 +53,21 @@ class SearchDesk:
 
     Args:
         open_index: opens the index for a preset.
-        load_model: loads a preset as a Keras model, to explain what a compiled one finds.
+        load_explainer: loads what explains the scores of a preset.
         presets: the presets to choose from; the first is opened at once.
     """
 
     def __init__(
         self,
         open_index: Callable[[str | None], Index],
-        load_model: Callable[[str], DOLG],
+        load_explainer: Callable[[str], Explains],
         presets: Sequence[str | None],
     ) -> None:
         self.presets = list(presets)
-        self._open_index, self._load_model = open_index, load_model
+        self._open_index, self._load_explainer = open_index, load_explainer
         # for each preset; they are few and stay
         self._indexes: dict[str | None, Index] = {}
-        self._models: dict[str, DOLG] = {}
+        self._explainers: dict[str, Explains] = {}
         # the cores are few as well: requests wait for one another
         self._lock = threading.Lock()
         self.index(self.presets[0])
@@ -131,12 +131,15 @@ class SearchDesk:
         """
         path, model = self.photo(preset, name), self.index(preset).model
         with self._lock:
-            if not hasattr(model, "explain"):  # it is compiled, and tells a score only
-                of = model.metadata["preset"]
-                if of not in self._models:
-                    self._models[of] = self._load_model(of)
-                model = self._models[of]
-            return model.explain(part_of(image, box), path)
+            # a compiled model tells a score only
+            explain = getattr(model, "explain", None) or self._explainer(model).explain
+            return explain(part_of(image, box), path)
+
+    def _explainer(self, model: ImageEmbedder) -> Explains:
+        of = model.metadata["preset"]
+        if of not in self._explainers:
+            self._explainers[of] = self._load_explainer(of)
+        return self._explainers[of]
 
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
         """Add images to the indexed folder and to the index; what is no image is refused.

@@ -140,6 +140,7 @@ def test_the_default_preset_is_described_and_searched_with_without_a_framework(p
         ["embed", photos, "-o", tmp_path / "made.npz"],
         ["evaluate", "folder", photos],
         ["map", photos, "-o", tmp_path / "map.png"],
+        ["explain", photos / "rocket.png", photos / "coffee.png", "-o", tmp_path / "why.png"],
     ):
         done, said, modules = modules_of_dolg(*command, **environment)
         assert done.returncode in (0, 1) and "unexpected" not in said and "INFO" not in said
@@ -148,6 +149,9 @@ def test_the_default_preset_is_described_and_searched_with_without_a_framework(p
     _, _, modules = modules_of_dolg(*search, **environment)
     # each takes a tenth of a second or so, and a search of a known folder a second in all
     assert not modules & {"pydantic", "pyarrow.compute", "PIL.PdfImagePlugin", "scipy", "sklearn"}
+    # where the cache has all descriptors, no network is loaded
+    _, _, modules = modules_of_dolg("dedupe", photos, **environment)
+    assert not any(name.startswith("ai_edge_litert.") for name in modules)
 
 
 def test_a_warning_shows_while_the_default_preset_is_compiled(photos, tmp_path):

@@ -10,9 +10,9 @@ from PIL import Image
 from writable_hub import small_model
 
 from dolg_zoo import DOLG, BadImageError, Crop
-from dolg_zoo.explaining.decomposition import decompose
 from dolg_zoo.explaining.explanation import Explanation
 from dolg_zoo.explaining.figure import draw
+from dolg_zoo.explaining.keras_maps import decompose_by_keras
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.models import DOLGConfig, DOLGNet, whitened_net
 
@@ -45,7 +45,7 @@ def model(request, rng):
 
 def test_the_places_and_the_whole_sum_to_the_descriptor(model, rng):
     image = rng.integers(0, 256, (40, 56, 3), dtype="uint8")
-    parts = decompose(model.net, image)
+    parts = decompose_by_keras(model.net, image)
     assert parts.places.shape == (10, 14, model.descriptor_dim)
     np.testing.assert_allclose(parts.descriptor, model(image[None])[0], atol=2e-6)
 
@@ -59,7 +59,7 @@ def test_what_the_places_add_is_orthogonal_to_the_global_vector(rng):
         if layer.weights and layer.name not in ("descriptor", net.backbone.name):
             layer.set_weights(net.get_layer(layer.name).get_weights())
     wide.get_layer("descriptor").set_weights([np.eye(16), np.zeros(16)])
-    parts = decompose(wide, rng.integers(0, 256, (32, 32, 3), dtype="uint8"))
+    parts = decompose_by_keras(wide, rng.integers(0, 256, (32, 32, 3), dtype="uint8"))
     vector = parts.base[:8]
     assert np.allclose(parts.base[8:], 0) and np.linalg.norm(vector) > 0.1
     np.testing.assert_allclose(parts.places[..., :8], 0, atol=FLOAT64)

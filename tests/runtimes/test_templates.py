@@ -12,8 +12,10 @@ import pytest
 from bounds import DESCRIPTOR
 from writable_hub import small_model
 
-from dolg_zoo import CompiledDOLG
+from dolg_zoo import DOLG, CompiledDOLG
 from dolg_zoo.errors import WeightsError
+from dolg_zoo.explaining.without_keras import LiteRTExplainer
+from dolg_zoo.models import whitened_net
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
 from dolg_zoo.runtimes import templates
 from dolg_zoo.runtimes.compile import load, pattern
@@ -86,9 +88,9 @@ def test_without_a_cache_folder_it_is_made_each_time(cache, caplog):
 
 
 def test_other_weights_have_no_template():
-    assert templates.find_template("litert", "float32", model_id="0" * 32) is None
-    assert templates.find_template("litert", "int8") is None
-    assert templates.find_template("litert", "float32", "dolg_resnet50_gldv2") is None
+    assert templates.find_template("litert-float32", model_id="0" * 32) is None
+    assert templates.find_template("litert-int8") is None
+    assert templates.find_template("litert-float32", "dolg_resnet50_gldv2") is None
 
 
 def test_a_template_that_was_changed_is_not_used(changeable):
@@ -114,22 +116,30 @@ def test_the_template_is_small_and_pinned():
 
 
 @pytest.mark.slow
-def test_the_tool_takes_kernels_apart_and_the_template_puts_them_together(
-    load_tool, monkeypatch, tmp_path
+def test_the_tool_takes_kernels_apart_and_the_templates_put_them_together(
+    load_tool, monkeypatch, tmp_path, rng
 ):
     tool = load_tool("make_runtime_template")
     monkeypatch.setattr(tool, "SMALL", 100)
-    model = small_model()
+    small = small_model()
+    whitened = whitened_net(small.net, rng.normal(size=(6, 4)), rng.normal(size=4) / 9)
+    model = DOLG(whitened, small.image_converter)
     model.save_to_preset(tmp_path / "preset")
-    arguments = ["make", "--preset", str(tmp_path / "preset"), "--out", str(tmp_path / "made.npz")]
+    arguments = ["make", "--preset", str(tmp_path / "preset"), "--out", str(tmp_path / "made")]
     monkeypatch.setattr("sys.argv", arguments)
     tool.main()
-    with np.load(tmp_path / "made.npz") as arrays:
-        facts = json.loads(bytes(arrays["facts"]))
-    assert len(facts["kernels"]) >= 3 and facts["record"]["distance"] <= 1e-5
-    template = templates.Template(tmp_path / "made.npz", facts)
+    found = {}
+    for path in (tmp_path / "made").iterdir():
+        with np.load(path) as arrays:
+            found[path.name] = templates.Template(path, json.loads(bytes(arrays["facts"])))
+    template, maps = found[FILE], found["maps-litert-float32.npz"]
+    assert len(template.facts["kernels"]) >= 3 and template.record["distance"] <= 1e-5
+    assert len(maps.facts["last_layers"]) == 2 and maps.record["distance"] <= 1e-5
     template.write(tmp_path, tmp_path / "preset" / "model.weights.h5")
     images = pattern(64, 96)
-    found = load(tmp_path, "litert", "float32")(images)
-    assert np.linalg.norm(found - model.infer(images), axis=1).max() <= DESCRIPTOR
-    assert Path(facts["file"]["name"]) == Path("model.tflite")
+    described = load(tmp_path, "litert", "float32")(images)
+    assert np.linalg.norm(described - model.infer(images), axis=1).max() <= DESCRIPTOR
+    explainer = LiteRTExplainer(maps, resolve_preset(tmp_path / "preset"))
+    for image, theirs in zip(images, model.infer(images), strict=True):
+        assert np.linalg.norm(explainer.decompose(image).descriptor - theirs) <= DESCRIPTOR
+    assert Path(template.facts["file"]["name"]) == Path("model.tflite")

@@ -8,7 +8,7 @@ from PIL import Image
 from small_run import tiny_model
 
 from dolg_zoo import DOLG
-from dolg_zoo.explaining.decomposition import decompose
+from dolg_zoo.explaining.keras_maps import decompose_by_keras
 from dolg_zoo.training.data import load_split
 
 
@@ -84,7 +84,7 @@ def test_the_local_part_is_what_explain_says(measure, rng):
     images = rng.uniform(0, 255, (4, 32, 32, 3)).astype("uint8")
     labels = np.array([0, 0, 1, 1])
     (score, part), (other_score, other_part) = measure.local_parts(model, list(images), labels)
-    taken = [decompose(model.net, image) for image in images]
+    taken = [decompose_by_keras(model.net, image) for image in images]
     whole = np.stack([each.descriptor for each in taken])
     local = np.stack([each.places.sum(axis=(0, 1)) for each in taken])
     scores, parts = whole @ whole.T, (local @ whole.T + whole @ local.T) / 2

@@ -34,6 +34,7 @@ COMMANDS = {  # name: what Python is started with, and the exit status
     "second search": ([*DOLG, "search", "{photos}", "--query", "{query}"], 0),
     "dedupe": ([*DOLG, "dedupe", "{photos}"], 0),
     "evaluate": ([*DOLG, "evaluate", "folder", "{photos}"], 0),
+    "explain": ([*DOLG, "explain", "{query}", "{other}", "-o", "{scratch}/why.png"], 0),
     "map": ([*DOLG, "map", "{photos}", "-o", "{scratch}/map.png"], 0),
 }
 
@@ -53,6 +54,7 @@ def run(arguments):
         values = {
             "photos": arguments.photos,
             "query": images[0],
+            "other": images[1],
             "empty": empty,
             "scratch": scratch,
         }
