@@ -202,19 +202,9 @@ class _Training:
     def _say_whether_it_helped(self) -> None:
         if self.best is None or self.history[0]["epoch"] != 0:
             return
-        before, best, count = self.history[0]["map"], self.best["map"], len(self.run.validation)
-        if best > before:
-            return
-        values = f"mAP was {percent(before)} before it and is {percent(best)} at best"
-        chance = 1 / math.sqrt(count)  # twice the standard error of a share, at most
-        if before - best > chance:
-            self.say(f"Training did not help: {values}. Try a lower learning_rate, or more images.")
-        else:
-            self.say(
-                f"Whether training helped cannot be seen from so few: {values}, on {count} images"
-                f" of {self.run.validation.num_classes} classes, where {percent(chance)} may be"
-                " chance. Validate on more images."
-            )
+        images, classes = len(self.run.validation), self.run.validation.num_classes
+        if said := why_no_better(self.history[0]["map"], self.best["map"], images, classes):
+            self.say(said)
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
         """Training goes on if the disk is full: there may be room again by the next time."""
@@ -251,3 +241,24 @@ class _Training:
 def _in_words(name: str, value: float) -> str:
     is_share = name in ("map", "recall_at_1", "accuracy")
     return f"{NAMES.get(name, name)} {percent(value) if is_share else f'{value:.4g}'}"
+
+
+def why_no_better(before: float, best: float, images: int, classes: int) -> str | None:
+    """Say what it means that training brought no better mAP; None if it did.
+
+    Args:
+        before: mAP before training, from 0 to 1.
+        best: the best mAP since.
+        images: images for validation.
+        classes: their classes.
+    """
+    if best > before:
+        return None
+    values = f"mAP was {percent(before)} before it and is {percent(best)} at best"
+    chance = 1 / math.sqrt(images)  # twice the standard error of a share, at most
+    if before - best > chance:
+        return f"Training did not help: {values}. Try a lower learning_rate, or more images."
+    return (
+        f"Whether training helped cannot be seen from so few: {values}, on {images} images of"
+        f" {classes} classes, where {percent(chance)} may be chance. Validate on more images."
+    )

@@ -33,7 +33,10 @@ def _narrow():
         yield
 
 
-@pytest.fixture(params=NARROW, scope="module")
+SOME = ["resnest50", "nfnet_f0", pytest.param("eca_nfnet_l0", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=SOME, scope="module")
 def model(request):
     """A model in which no gain is what it is in a new one."""
     rng = np.random.default_rng(0)
@@ -123,7 +126,7 @@ def test_a_preset_is_read_as_it_was_saved(model, images, tmp_path):
     np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("name", SOME)
 def test_a_preset_carries_it_as_a_backbone_of_the_users_own(name, images, tmp_path):
     keras.utils.set_random_seed(0)
     config = dolg_zoo.DOLGConfig(hidden_dim=8, descriptor_dim=8, dilation_rates=())

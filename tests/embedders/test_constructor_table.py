@@ -36,7 +36,9 @@ def assert_the_figures_are_those_of(name):
     }
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_small", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_the_figures_are_those_of_the_network(name):
     assert_the_figures_are_those_of(name)
 

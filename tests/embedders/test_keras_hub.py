@@ -10,12 +10,13 @@ from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter, two_taps
 
 pytest.importorskip("keras_hub", reason="keras-hub is not installed")
 
-QUICK = ("DenseNetBackbone", "MiTBackbone")
+QUICK = ("DenseNetBackbone",)
 FAMILIES = (
     *QUICK,
     "CSPNetBackbone",
     "EfficientNetBackbone",
     "HGNetV2Backbone",
+    "MiTBackbone",
     "MobileNetBackbone",
     "ResNetBackbone",
     "RetinaNetBackbone",

@@ -29,6 +29,7 @@ def run_tool(load_tool, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_the_embedded_backbone_is_the_ported_one(run_tool):
     out = run_tool(SIZES=[(224, 224), (96, 160)])
     report = json.loads((out.parent / "report.json").read_text())

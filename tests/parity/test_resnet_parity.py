@@ -43,7 +43,11 @@ class Reference:
 
 @pytest.mark.parametrize(
     ("depth", "blocks", "size"),
-    [(50, (3, 4, 6, 3), (64, 64)), (50, (3, 4, 6, 3), (75, 101)), (101, (3, 4, 23, 3), (75, 101))],
+    [
+        (50, (3, 4, 6, 3), (75, 101)),
+        pytest.param(*(50, (3, 4, 6, 3), (64, 64)), marks=pytest.mark.slow),
+        pytest.param(*(101, (3, 4, 23, 3), (75, 101)), marks=pytest.mark.slow),
+    ],
 )
 def test_resnet_equals_pytorch_at_every_stage(depth, blocks, size, rng):
     network, levels = resnet(depth)

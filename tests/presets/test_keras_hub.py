@@ -66,16 +66,21 @@ def changed(written, tmp_path):
     [
         "ResNetBackbone V2",
         "DenseNetBackbone",
-        "CSPNetBackbone",
-        "EfficientNetBackbone",
-        "MiTBackbone",
-        "MobileNetBackbone",
-        "HGNetV2Backbone",
         "RetinaNetBackbone",
-        pytest.param("ResNetBackbone", marks=pytest.mark.slow),
-        pytest.param("ResNetBackbone bottleneck_vd", marks=pytest.mark.slow),
-        pytest.param("VGGBackbone", marks=pytest.mark.slow),
-        pytest.param("XceptionBackbone", marks=pytest.mark.slow),
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (
+                "CSPNetBackbone",
+                "EfficientNetBackbone",
+                "HGNetV2Backbone",
+                "MiTBackbone",
+                "MobileNetBackbone",
+                "ResNetBackbone",
+                "ResNetBackbone bottleneck_vd",
+                "VGGBackbone",
+                "XceptionBackbone",
+            )
+        ),
     ],
 )
 def test_a_preset_is_read_as_it_was_saved(kind, tmp_path, rng):

@@ -26,6 +26,7 @@ from dolg_zoo.training import (
 )
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.data import load_split
+from dolg_zoo.training.run import why_no_better
 from dolg_zoo.training.setup import Run
 
 ALL = {
@@ -330,14 +331,16 @@ def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypat
         ([0.5, 0.9], None),
     ],
 )
-def test_it_says_whether_training_helped_if_that_can_be_seen(
-    folder, tmp_path, monkeypatch, maps, expected
-):
-    module, values, said = importlib.import_module("dolg_zoo.training.run"), iter(maps), []
-    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(values), 0.0, 1), {}))
+def test_whether_training_helped_is_said_if_that_can_be_seen(maps, expected):
+    said = why_no_better(*maps, images=12, classes=2)
+    assert said is None if expected is None else expected in said
+
+
+def test_at_the_end_it_says_that_training_did_not_help(folder, tmp_path, monkeypatch):
+    module, maps, said = importlib.import_module("dolg_zoo.training.run"), iter([0.9, 0.5]), []
+    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(maps), 0.0, 1), {}))
     train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=said.append)
-    told = [line for line in said if "raining" in line]
-    assert len(told) == (expected is not None) and all(expected in line for line in told)
+    assert said[-1].startswith("Training did not help: mAP was 90.00 % before it and is 50.00 %")
 
 
 def changed_by_steps(run, first, last):
