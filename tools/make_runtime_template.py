@@ -1,9 +1,9 @@
 """Makes the templates of an embedded preset's LiteRT files, and pins them in the manifest.
 
 One file computes descriptors, the other what an explanation is computed from. TensorFlow compiles
-the preset for LiteRT. Each large constant of the result is one kernel of
-the preset's weights times a factor a channel; the template keeps the factors and not the kernels:
-see dolg_zoo/runtimes/templates.py. The files that the templates make are compared with Keras.
+the preset for LiteRT. Each large constant of the result is one kernel of the preset's weights times
+a factor a channel; the template keeps the factors and not the kernels: see
+dolg_zoo/runtimes/templates.py. The files that the templates make are compared with Keras.
 
     python tools/make_runtime_template.py
     python tools/make_runtime_template.py --preset dolg_efficientnet_lite_b0_places_products

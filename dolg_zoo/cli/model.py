@@ -42,13 +42,12 @@ def load_explainer(preset: str | None) -> Explains:
     from dolg_zoo.weights import PresetEntry
 
     found = find_preset(preset)
-    if isinstance(found, PresetEntry) and found.source is None:
-        is_usable = os.environ.get(RUNTIME_VARIABLE, "litert") in ("", "litert")
-        if is_usable and fault_of("litert") is None:
-            explainer = LiteRTExplainer.of_embedded(resolve_preset(preset))
-            if explainer is not None:
-                return explainer
-    return load_model(preset)
+    is_embedded = isinstance(found, PresetEntry) and found.source is None
+    is_wanted = os.environ.get(RUNTIME_VARIABLE, "litert") in ("", "litert")
+    explainer = None
+    if is_embedded and is_wanted and fault_of("litert") is None:
+        explainer = LiteRTExplainer.of_embedded(resolve_preset(preset))
+    return explainer or load_model(preset)
 
 
 def check_preset_name(preset: str | None) -> None:
