@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo.runtimes.registry import has_bfloat16
 from dolg_zoo.runtimes.servable import export
 from dolg_zoo.runtimes.telemetry import import_openvino, no_telemetry
 
@@ -40,7 +41,9 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
     """Return a function from images to descriptors; needs no TensorFlow."""
     openvino = import_openvino()
     core = openvino.Core()
-    hint = openvino.Type.bf16 if precision == "bfloat16" else openvino.Type.f32
+    # the part of an int8 network that is not in int8 is faster in bfloat16, and no less exact
+    in_bfloat16 = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
+    hint = openvino.Type.bf16 if in_bfloat16 else openvino.Type.f32
     compiled = core.compile_model(
         folder / FILES[0],
         "CPU",

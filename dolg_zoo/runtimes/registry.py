@@ -75,7 +75,7 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
     if precision not in known.precisions:
         able = [name for name, other in RUNTIMES.items() if precision in other.precisions]
         return f"it does not compute in {precision}; {' or '.join(able)} would"
-    if precision == "bfloat16" and not _has_bfloat16():
+    if precision == "bfloat16" and not has_bfloat16():
         return (
             f"this processor ({cpu_name()}) does not compute in bfloat16: it has neither"
             " avx512_bf16 nor amx_bf16"
@@ -97,5 +97,6 @@ def describe_runtimes() -> list[dict[str, Any]]:
     ]
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -55,9 +55,33 @@ def test_int8_is_near_and_the_record_says_how_near(
 
 def test_bfloat16_names_what_the_processor_lacks(monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(registry, "has_bfloat16", lambda: False)
     with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor amx_bf16"):
         small_model().compile_for_inference("openvino", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("precision", "able", "hint"),
+    [
+        ("float32", True, "f32"),
+        ("bfloat16", True, "bf16"),
+        ("int8", True, "bf16"),
+        ("int8", False, "f32"),
+    ],
+)
+def test_openvino_computes_the_rest_of_an_int8_network_in_bfloat16_where_it_can(
+    precision, able, hint, monkeypatch, tmp_path
+):
+    openvino = pytest.importorskip("openvino")
+    from dolg_zoo.runtimes import openvino_runtime
+
+    told = []
+    monkeypatch.setattr(openvino_runtime, "has_bfloat16", lambda: able)
+    monkeypatch.setattr(
+        openvino.Core, "compile_model", lambda core, file, device, options: told.append(options)
+    )
+    openvino_runtime.load(tmp_path, precision, threads=1)
+    assert told[0]["INFERENCE_PRECISION_HINT"] == getattr(openvino.Type, hint)
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_a_precision_that_a_runtime_has_not_is_named_with_who_has():
 
 def test_a_processor_without_bfloat16_is_told_what_it_lacks(monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(registry, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(registry, "has_bfloat16", lambda: False)
     with pytest.raises(RuntimeMissingError, match="neither avx512_bf16 nor"):
         check_route("openvino", "bfloat16")
 
