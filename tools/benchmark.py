@@ -1,11 +1,11 @@
 """How fast is dolg-zoo, how much memory does it take, and beside what?
 
-    python tools/benchmark.py inference --json docs/benchmarks/inference.json --photos PHOTOS
+    python tools/benchmark.py inference --json figures.json --photos PHOTOS
     python tools/benchmark.py training --rounds 9
     python tools/benchmark.py load --rounds 5
     python tools/benchmark.py start PHOTOS
     python tools/benchmark.py retrieval --json retrieval.json
-    python tools/benchmark.py table docs/benchmarks/inference.json
+    python tools/benchmark.py table docs/benchmarks/inference_avx512.json
 
 Whatever is compared is timed turn by turn in one run, and what other processes took of the cores
 meanwhile is written down beside it. Each part's --help says what it does; `table` prints the

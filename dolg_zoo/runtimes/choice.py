@@ -17,7 +17,7 @@ ORDER = {
     "int8": ("openvino", "onnx", "litert"),
 }
 """Where nothing was measured, the first that can be used is taken: the fastest of DOLG-R50 and of
-the embedded preset in docs/benchmarks/inference.json."""
+the embedded preset in docs/benchmarks/inference_avx2.json."""
 
 
 def check_route(runtime: str | None = None, precision: str = "float32") -> str:

@@ -20,10 +20,14 @@ def cpu_name() -> str:
     return _fields().get("model name") or platform.processor() or platform.machine()
 
 
+def cpu_flags() -> list[str]:
+    """Return the flags of the processor as Linux gives them; none on other systems."""
+    return _fields().get("flags", "").split()
+
+
 def cpu_id() -> str:
     """Return an id that is the same on processors of one kind with the same instruction sets."""
-    fields = _fields()
-    stated = "\n".join((platform.machine(), cpu_name(), fields.get("flags", "")))
+    stated = "\n".join((platform.machine(), cpu_name(), " ".join(cpu_flags())))
     return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
 

@@ -1,5 +1,4 @@
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "docs" / "benchmarks" / "inference.json"
+KEPT = ROOT / "docs" / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +105,19 @@ def test_multiply_adds_are_those_of_the_formulas(load_tool):
     assert counts["32"] == 16 * 16 * 8 * 27 + 16 * 16 * 8 * 25 + 8 * 7
 
 
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ("sse2", ""),
+        ("sse2 avx2", "AVX2"),
+        ("avx2 avx512f", "AVX-512"),
+        ("avx2 avx512f avx512_vnni avx512_bf16", "AVX-512, VNNI and bfloat16"),
+    ],
+)
+def test_the_processor_is_named_with_what_makes_it_fast(common, flags, names):
+    assert common.instruction_sets(flags.split()) == names
+
+
 def test_the_table_has_a_row_for_each_route_and_names_what_is_missing(load_tool):
     seconds = {"median": 0.5, "min": 0.4, "max": 0.6}
     setting = {
@@ -125,22 +137,40 @@ def test_the_table_has_a_row_for_each_route_and_names_what_is_missing(load_tool)
     assert "not installed" not in "".join(lines)
 
 
-@pytest.mark.skipif(not KEPT.is_file(), reason="no figures are kept")
-def test_the_tables_of_the_documents_are_those_of_the_figures(load_tool):
-    tool, found = load_tool("benchmarks/table"), json.loads(KEPT.read_text())
-    page = (ROOT / "docs" / "runtimes.md").read_text()
-    (shown,) = re.findall(f"{tool.BEGIN}\n(.*?)\n{tool.END}", page, re.DOTALL)
-    assert shown == tool.markdown(found)
+@pytest.mark.parametrize("processor", ["avx512", "avx2"])
+def test_the_tables_of_the_documents_are_those_of_the_figures(load_tool, processor):
+    shown = load_tool("benchmarks/table").marked(KEPT / f"inference_{processor}.json")
+    assert shown in (ROOT / "docs" / "runtimes.md").read_text()
+
+
+def test_the_table_of_the_readme_is_of_the_figures():
+    found = json.loads((KEPT / "inference_avx512.json").read_text())
     network = found["network"]["settings"]["224×224, batch 8"]["times as fast"]
     files = found["end to end"]["settings"]["short side 256, batch 16"]["times as fast"]
+    readme = (ROOT / "README.md").read_text()
     for row, route in (
         ("Keras", "Keras, tf.function"),
         ("LiteRT float32", "LiteRT float32"),
         ("OpenVINO float32", "OpenVINO float32"),
+        ("OpenVINO bfloat16", "OpenVINO bfloat16"),
         ("OpenVINO int8", "OpenVINO int8"),
     ):
-        told = f"| {row} | {network[route]:.2f}× | {files[route]:.2f}× |"
-        assert told in (ROOT / "README.md").read_text()
+        assert f"| {row} | {network[route]:.2f}× | {files[route]:.2f}× |" in readme
+    assert f"an {found['processor']}, {found['cores']} cores" in readme
+
+
+def test_the_first_answers_of_the_document_are_of_the_figures():
+    page = (ROOT / "docs" / "runtimes.md").read_text()
+    found = json.loads((KEPT / "start_avx512.json").read_text())["seconds"]
+    for row, name in (
+        ("`dolg demo`", "demo"),
+        ("first `dolg search`", "first search"),
+        ("second `dolg search`", "second search"),
+        ("one photograph with `dolg_zoo.embedder()`", "one photograph in Python"),
+        ("`dolg explain`", "explain"),
+        ("`dolg map`", "map"),
+    ):
+        assert f"| {row} | {found[name]['median']:.2f} |" in page
 
 
 @pytest.mark.slow

@@ -16,6 +16,12 @@ import psutil
 
 WITH_ORIGINAL = "dolg_efficientnet_lite_b0_imagenet"
 """The preset of the package whose backbone has the weights of a PyTorch package."""
+INSTRUCTION_SETS = {
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI",
+    "avx512_bf16": "bfloat16",
+    "amx_tile": "AMX",
+}
 NOISY = 0.25  # cores that other processes used, from where on a round is marked
 
 
@@ -87,9 +93,19 @@ def peak():
 
 def machine():
     """What the figures depend on besides the code."""
-    from dolg_zoo.runtimes.cpu import cores, cpu_name
+    from dolg_zoo.runtimes.cpu import cores, cpu_flags, cpu_name
 
-    return {"processor": cpu_name(), "cores": cores()}
+    sets = instruction_sets(cpu_flags())
+    return {"processor": f"{cpu_name()} with {sets}" if sets else cpu_name(), "cores": cores()}
+
+
+def instruction_sets(flags):
+    """The names of those that decide how fast a network is computed, from Linux' flags."""
+    names = [name for flag, name in INSTRUCTION_SETS.items() if flag in flags]
+    if not names and "avx2" in flags:
+        return "AVX2"
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def write_json(path, found):

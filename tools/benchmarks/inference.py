@@ -1,6 +1,6 @@
 """How fast is a descriptor computed, beside PyTorch?
 
-    python tools/benchmark.py inference --photos PHOTOS --json docs/benchmarks/inference.json
+    python tools/benchmark.py inference --photos PHOTOS --json figures.json
 
 DOLG-R50 of the official architecture, with the same random weights in every route: descriptors in
 float32 must agree to 1e-4 before anything is timed. Each framework has a process of its own and

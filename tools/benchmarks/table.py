@@ -1,12 +1,10 @@
 """The tables of docs/runtimes.md, from the JSON file that `inference --json` wrote.
 
-python tools/benchmark.py table docs/benchmarks/inference.json
+python tools/benchmark.py table docs/benchmarks/inference_avx512.json
 """
 
 import json
 from pathlib import Path
-
-BEGIN, END = "<!-- benchmark inference: begin -->", "<!-- benchmark inference: end -->"
 
 
 def add_arguments(parser):
@@ -14,7 +12,13 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    print(BEGIN, markdown(json.loads(arguments.json.read_text())), END, sep="\n")
+    print(marked(arguments.json))
+
+
+def marked(file):
+    """The tables between two comments, by which a document's copy is found."""
+    tables = markdown(json.loads(file.read_text()))
+    return f"<!-- {file.stem}: begin -->\n{tables}\n<!-- {file.stem}: end -->"
 
 
 def markdown(found):
