@@ -169,22 +169,3 @@ def test_an_architecture_without_a_closed_form_is_refused(images, changes, messa
     model = DOLG(DOLGNet(small.net.backbone, config=config), small.image_converter)
     with pytest.raises(ValueError, match=message):
         fit_head(model, images)
-
-
-@pytest.mark.slow
-def test_the_head_that_ships_is_made_again(shared):
-    """Of the photographs that it was made of, up to the signs of dimensions, which may turn.
-
-    Its kernels are stored as float16, which keeps eleven bits.
-    """
-    import dolg_zoo
-
-    ships = DOLG.from_preset("dolg_efficientnet_lite_b0_imagenet")
-    model = dolg_zoo.dolg_efficientnet_lite_b0(
-        backbone_weights="imagenet", dilation_rates=(), hidden_dim=512
-    )
-    assert fit_head(model, shared / "photos" / "unlabelled") == {}
-    photographs = sorted((shared / "photos" / "vietnam").rglob("*.jpg"))[::5]
-    np.testing.assert_allclose(
-        model.similarity(photographs), ships.similarity(photographs), atol=5e-4
-    )
