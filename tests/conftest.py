@@ -50,6 +50,23 @@ class SkipsWhatNeedsTensorFlow:
 LONGEST = ("tools", "training", "backbones", "retrieval", "weights")
 
 
+# TensorFlow asks the processor whether it computes in bfloat16, and oneDNN asks this variable too:
+# where the two differ, a convolution ends in an error or takes the process with it.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
+
+
+def pytest_runtest_setup(item):
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if most in WITHOUT_BFLOAT16 and item.get_closest_marker("bfloat16") and has_avx512():
+        pytest.skip(f"ONEDNN_MAX_CPU_ISA={most}: TensorFlow cannot convolve in bfloat16")
+
+
+def has_avx512():
+    from dolg_zoo.runtimes.cpu import cpu_flags
+
+    return "avx512f" in cpu_flags()
+
+
 def pytest_collection_modifyitems(config, items):
     if config.option.markexpr == "slow":
         items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in LONGEST)

@@ -148,6 +148,7 @@ def test_keras_saves_the_network_whole(model, rng, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.bfloat16
 def test_with_half_the_bits_descriptors_stay_alike(model, images, tmp_path):
     model.save_to_preset(tmp_path / "preset")
     half = dolg_zoo.DOLG.from_preset(tmp_path / "preset", dtype="mixed_bfloat16")

@@ -353,7 +353,9 @@ def test_a_full_disk_is_no_fault_of_the_runtime(monkeypatch, tmp_path):
     assert not list(tmp_path.glob("compiled/*/*-fault.json"))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16)]
+)
 def test_a_model_of_mixed_precision_is_computed_by_keras_at_once(
     policy, monkeypatch, tmp_path, rng
 ):

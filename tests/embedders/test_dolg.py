@@ -238,7 +238,10 @@ def test_a_preset_is_loaded_without_its_weights(model, tmp_path):
 
 @pytest.mark.parametrize(
     ("dtype", "variables", "compute"),
-    [("mixed_bfloat16", "float32", "bfloat16"), ("float16", "float16", "float16")],
+    [
+        pytest.param("mixed_bfloat16", "float32", "bfloat16", marks=pytest.mark.bfloat16),
+        ("float16", "float16", "float16"),
+    ],
 )
 def test_a_preset_is_loaded_in_another_dtype(model, photos, tmp_path, dtype, variables, compute):
     model.save_to_preset(tmp_path)

@@ -58,6 +58,7 @@ def test_its_gradients_are_those_of_the_convolution(size):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.bfloat16
 def test_computes_in_the_dtype_of_its_policy():
     ours, theirs = pair(2, dtype="mixed_bfloat16")
     x = images(9, 7)

@@ -77,7 +77,15 @@ def test_large_attention_does_not_overflow(rng):
     assert np.isfinite(attention).all() and (attention > 490).all()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float16",
+        "mixed_float16",
+        pytest.param("bfloat16", marks=pytest.mark.bfloat16),
+        pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16),
+    ],
+)
 @pytest.mark.parametrize("pool", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_half_precision_stays_near_single(rng, dtype, pool):
     arguments = {"filters": 64, "dilation_rates": (1, 2), "atrous_filters": 8, "pool": pool}

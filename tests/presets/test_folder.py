@@ -385,6 +385,7 @@ def test_normalises_by_what_the_backbone_was_adapted_to(tmp_path, rng):
     assert np.array_equal(read_preset(tmp_path).net(image), net(image))
 
 
+@pytest.mark.bfloat16
 def test_reloads_a_network_of_bfloat16(tmp_path, rng):
     images = keras.Input((None, None, 3), dtype="bfloat16")
     local = keras.layers.Conv2D(4, 3, dtype="bfloat16")(images)

@@ -380,7 +380,11 @@ def test_batch_norms_of_the_backbone_are_trained_where_that_is_asked_for(folder)
 
 
 @pytest.mark.parametrize(
-    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+    "precision",
+    [
+        pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16),
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
 )
 def test_trained_in_mixed_precision_it_is_saved_in_float32(folder, tmp_path, precision):
     result = train(
