@@ -6,7 +6,6 @@ a process of its own. Above the tolerance nothing is written.
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from _options import OUTPUT
 
 from dolg_zoo import __version__
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.weights import WeightsError, read_state_dict
 
@@ -63,7 +63,7 @@ def main(description, *, format, framework, reference, by_arrays=False):
         help="the largest difference allowed, as a share of the largest value (%(default)g)",
     )
     arguments = parser.parse_args()
-    if importlib.util.find_spec(framework) is None:
+    if not is_installed(framework):
         parser.error(
             f"the parity check needs {framework}, which is not installed;"
             ' pip install ".[convert]" brings it'

@@ -8,7 +8,6 @@ those of efficientnet-lite-pytorch on random images of several sizes.
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from _options import OUTPUT
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.checkpoints.porting import port_efficientnet_lite
 
@@ -42,7 +42,7 @@ def main():
     arguments = parser.parse_args()
     if not arguments.out.name.endswith(".weights.h5"):
         parser.error(f"--out must end in .weights.h5, got {arguments.out}")
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if not is_installed(name)]
     if missing:
         parser.error(f'{", ".join(missing)} missing; pip install ".[convert]"')
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Images, Preset, Runtime
 from dolg_zoo.cli.reporting import note
@@ -54,7 +54,7 @@ def serve(
     Example:
       dolg serve photos/
     """
-    if find_spec("gradio") is None:
+    if not is_installed("gradio"):
         raise ExtraMissingError("gradio is not installed: pip install 'dolg-zoo[demo]'")
     check_where(where, None, images)
     from dolg_zoo.serving import SearchDesk

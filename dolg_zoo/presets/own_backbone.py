@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models.dolg_config import MAX_SIZE
 
@@ -269,7 +269,7 @@ def _import_keras_hub(config: object) -> None:
         module, name = item.get("module"), item["class_name"]
         if module not in KERAS_HUB:
             continue
-        if importlib.util.find_spec("keras_hub") is None:
+        if not is_installed("keras_hub"):
             raise PresetError(
                 f"the backbone holds {name} of keras-hub, which is not installed: pip install"
                 ' "dolg-zoo[keras-hub]".'

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.runtimes.cpu import cpu_name
 from dolg_zoo.runtimes.telemetry import import_openvino
 
@@ -69,7 +69,7 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
     known = RUNTIMES[runtime]
     needed = (known.module, *known.converters)
     for module in needed + (known.quantizers if precision == "int8" else ()):
-        if find_spec(module) is None:
+        if not is_installed(module):
             package = f"'dolg-zoo[{runtime}]'" if known.is_extra else known.package
             return f"{module} is not installed: pip install {package}"
     if precision not in known.precisions:

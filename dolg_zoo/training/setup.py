@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.embedders.constructors import constructor
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import TrainingConfigError
@@ -46,7 +46,7 @@ class Run:
 
     def __init__(self, config: TrainingConfig, relative_to: str | Path = "."):
         self.config = config
-        if config.run.tensorboard and find_spec("tensorboard") is None:
+        if config.run.tensorboard and not is_installed("tensorboard"):
             raise TrainingConfigError(
                 "[run] tensorboard needs the package of that name: pip install tensorboard."
             )

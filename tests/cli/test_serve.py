@@ -31,7 +31,7 @@ def started(monkeypatch):
 
 
 def test_what_is_missing_is_named_with_its_extra(dolg, photos, monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "is_installed", lambda name: False)
     done = dolg("serve", photos)
     assert done.code == 1 and "pip install 'dolg-zoo[demo]'" in done.err
     assert "unexpected" not in done.err

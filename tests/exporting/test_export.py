@@ -177,6 +177,6 @@ def test_litert_asks_for_a_size_where_images_have_many(model, tmp_path):
 def test_a_missing_package_is_named_with_its_extra(model, tmp_path, monkeypatch):
     from dolg_zoo.runtimes import registry
 
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "is_installed", lambda name: False)
     with pytest.raises(RuntimeMissingError, match=r"dolg-zoo\[openvino\]"):
         model.export(tmp_path / "m.xml", "openvino")

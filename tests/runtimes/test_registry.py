@@ -1,7 +1,6 @@
-import importlib.util
-
 import pytest
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.runtimes import (
     RuntimeMissingError,
     check_route,
@@ -23,9 +22,8 @@ def nothing_said_nor_measured(monkeypatch, tmp_path):
 @pytest.fixture
 def without(monkeypatch):
     def hide(*modules):
-        find = importlib.util.find_spec
         monkeypatch.setattr(
-            registry, "find_spec", lambda name: None if name in modules else find(name)
+            registry, "is_installed", lambda name: name not in modules and is_installed(name)
         )
 
     return hide

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.errors import RayError
 
 KNOCK_S = 30
@@ -16,7 +16,7 @@ KNOCK_S = 30
 
 def check_ray() -> None:
     """Raise RayError if Ray Data is not installed: to be asked before the long work begins."""
-    if not (importlib.util.find_spec("ray") and importlib.util.find_spec("pyarrow")):
+    if not (is_installed("ray") and is_installed("pyarrow")):
         raise RayError(
             'The engine "ray" needs Ray Data, which is not installed: pip install "dolg-zoo[ray]"'
         )
