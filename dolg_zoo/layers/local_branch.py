@@ -27,8 +27,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         attention_channels: 1 for one weight per position, or `filters` for one per position and
             channel.
         bn_epsilon: the batch norm's epsilon.
-        pool: return the mean over all positions instead of the map. The normalised map is then not
-            built: with one weight per position, the mean is a matrix–vector product.
+        pool: return the mean over all positions instead of the map.
 
     Input: (batch, height, width, channels), height and width may be unknown.
     Output: (batch, height, width, filters), or (batch, filters) with `pool`.
@@ -119,18 +118,10 @@ class DOLGLocalBranch(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         features, weights = self.attend(inputs, training=training)
-        wide = ops.cast(features, weights.dtype)
-        if not self.pool:
-            local = wide * weights
-        elif self.attention_channels == 1:
-            # a product of matrices and no einsum, which not every runtime has
-            batch, height, width, _ = ops.shape(wide)
-            positions = height * width
-            flat = ops.reshape(wide, (batch, positions, self.filters))
-            each = ops.reshape(weights, (batch, 1, positions))
-            local = ops.squeeze(ops.matmul(each, flat), axis=1) / ops.cast(positions, weights.dtype)
-        else:
-            local = ops.mean(wide * weights, axis=(1, 2))
+        local = ops.cast(features, weights.dtype) * weights
+        if self.pool:
+            # not a product of matrices: for its reshapes OpenVINO transposes the map three times
+            local = ops.mean(local, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
