@@ -95,12 +95,10 @@ def publish(
     check_stated(folder, said)
     if not dry_run:
         check_repo(repo)
-    if sys.stderr.isatty():
-        note("Loading the preset …")
-    import_tensorflow()
     if dry_run:
         _show(folder, repo, said, as_json)
         return
+    _prepare_to_load()
     from dolg_zoo.publishing import push_to_hub
 
     published = push_to_hub(folder, repo, metadata=said, private=private, message=message)
@@ -125,12 +123,21 @@ def publish(
     )
 
 
+def _prepare_to_load() -> None:
+    if sys.stderr.isatty():
+        note("Loading the preset …")
+    import_tensorflow()
+
+
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
     """Show what would be published; the page and the picture stay in a temporary folder."""
-    from dolg_zoo.publishing.staging import CARD, FIGURE, stage
+    from dolg_zoo.publishing.staging import CARD, FIGURE, stage, stated_facts
 
+    facts = stated_facts(folder)
+    if facts is None:
+        _prepare_to_load()
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as temporary:
-        staged = stage(folder, repo, Path(temporary), metadata=said)
+        staged = stage(folder, repo, Path(temporary), metadata=said, facts=facts)
         kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
         for name in (CARD, FIGURE):
             shutil.copyfile(staged.folder / name, kept / name)

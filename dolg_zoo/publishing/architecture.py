@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dolg_zoo.embedders.constructor_table import list_constructors
+
 if TYPE_CHECKING:
     from dolg_zoo.models import DOLGConfig, DOLGNet
 
@@ -44,6 +46,25 @@ class Architecture:
     local: Tap
     global_: Tap
     parameters: int
+
+
+def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:
+    """Return the parts of a network that is not built; None if it must be built to know them.
+
+    Args:
+        config: the network's configuration.
+        parameters: its number of parameters.
+    """
+    entries = {entry.name: entry for entry in list_constructors()}
+    entry = entries.get(f"dolg_{config.backbone}")
+    if entry is None or tuple(config.taps) != entry.taps:
+        return None
+    # the map of level P4 has 2⁴ pixels of the image from one position to the next
+    local, global_ = (
+        Tap(level, 2 ** int(level[1:]), channels)
+        for level, channels in zip(entry.taps, entry.channels, strict=True)
+    )
+    return Architecture(config, entry.name.removeprefix("dolg_"), local, global_, parameters)
 
 
 def architecture_of(net: DOLGNet) -> Architecture:

@@ -7,19 +7,24 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
+from dolg_zoo.presets.description import describe_preset
 from dolg_zoo.presets.files import (
     CONFIG,
     METADATA,
+    PREPROCESSOR,
     REPORT,
+    WEIGHTS,
     check_preset,
+    has_margin_head,
     preset_folder,
     read_json,
 )
-from dolg_zoo.publishing.architecture import architecture_of
+from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.publishing.metadata import merged_metadata
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     import keras
 
     from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.preprocessing import ImageConverter
 
 CARD = "README.md"
 
@@ -66,6 +72,31 @@ class Staged:
         )
 
 
+class Facts(NamedTuple):
+    """What the page says of a preset's network: its parts, and what resizes its images."""
+
+    architecture: Architecture
+    converter: ImageConverter
+
+
+def stated_facts(preset: Path) -> Facts | None:
+    """Return what the files of a preset folder say of its network, which is not loaded.
+
+    Returns:
+        None unless its metadata.json states the sha256 of the files, as `save_to_preset` writes it,
+        and its backbone is one of `BACKBONES` with the default taps.
+
+    Raises:
+        PresetError: if a file is missing, has another sha256, or is malformed.
+    """
+    stated = check_preset(preset)
+    if not {CONFIG, PREPROCESSOR, WEIGHTS} <= stated.keys():
+        return None
+    described = describe_preset(ResolvedPreset(preset.name, preset))
+    architecture = stated_architecture(described.config, described.parameters)
+    return None if architecture is None else Facts(architecture, described.image_converter)
+
+
 def stage(
     preset: str | Path | DOLG,
     repo: str,
@@ -73,6 +104,7 @@ def stage(
     *,
     metadata: Mapping[str, Any] | None = None,
     margin_head: keras.layers.Layer | None = None,
+    facts: Facts | None = None,
 ) -> Staged:
     """Write what will be published into a folder: the preset, its page and a picture.
 
@@ -82,47 +114,36 @@ def stage(
         folder: an empty folder.
         metadata: see `push_to_hub`.
         margin_head: see `push_to_hub`.
+        facts: what `stated_facts` says of a preset folder, which then is not loaded.
 
     Raises:
         PresetError: if the preset does not load.
         PublishError: if something is wrong with the metadata, or missing from it.
     """
     if isinstance(preset, str | Path):
-        preset = preset_folder(preset)
-        check_stated(preset, metadata)
-    from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
-    from dolg_zoo.presets import read_margin_head
-
-    if isinstance(preset, DOLG):
-        preset.save_to_preset(folder, margin_head)
-        model = DOLG.from_preset(folder)
-    else:
+        source = preset_folder(preset)
+        check_stated(source, metadata)
         if margin_head is not None:
             raise PublishError(
                 "A preset folder keeps its margin head itself: give one with a model only, or save"
                 " it with model.save_to_preset(folder, margin_head)."
             )
-        source = preset
         _copy(source, folder)
-        try:
-            model = DOLG.from_preset(folder)
-        except PresetError as error:
-            raise PresetError(str(error).replace(str(folder), str(source))) from error
+    else:
+        source = folder
+        preset.save_to_preset(folder, margin_head)
+    architecture, converter = facts or _loaded(folder, source)
     check_preset(folder)
-    config = read_json(folder / CONFIG)
-    if "margin_head" in config:
-        read_margin_head(folder)
     merged = _state(folder / METADATA, metadata)
-    architecture = architecture_of(model.net)
     architecture_figure(architecture).save(folder / FIGURE)
     files = _hashes(folder)
     card = model_card(
         f"hf://{repo}",
         merged,
         architecture,
-        model.image_converter,
+        converter,
         files,
-        margin_head=config.get("margin_head"),
+        margin_head=read_json(folder / CONFIG).get("margin_head"),
         report=read_json(folder / REPORT) if REPORT in files else None,
     )
     (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
@@ -132,9 +153,23 @@ def stage(
         folder,
         _hashes(folder),
         merged,
-        model.net.config.backbone or "custom",
-        model.descriptor_dim,
+        architecture.config.backbone or "custom",
+        architecture.config.output_dim,
     )
+
+
+def _loaded(folder: Path, source: Path) -> Facts:
+    """Load the copy of a preset; an error names the folder that it was copied from."""
+    from dolg_zoo.embedders.dolg import DOLG  # and with it TensorFlow
+    from dolg_zoo.presets import read_margin_head
+
+    try:
+        model = DOLG.from_preset(folder)
+        if has_margin_head(folder):
+            read_margin_head(folder)
+    except PresetError as error:
+        raise PresetError(str(error).replace(str(folder), str(source))) from error
+    return Facts(architecture_of(model.net), model.image_converter)
 
 
 def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from writable_hub import STATED
 
 import dolg_zoo
 from dolg_zoo.cli.model import _held_back_stderr
@@ -86,6 +87,16 @@ def modules_of_dolg(*arguments, **environment):
 
 
 WITHOUT_FRAMEWORK = {"tensorflow", "keras", "keras_cv", "torch"}
+
+
+def test_what_would_be_published_is_shown_without_a_framework(tmp_path):
+    small = {"hidden_dim": 8, "descriptor_dim": 4, "dilation_rates": ()}
+    dolg_zoo.dolg_resnet18_v1(input_shape=(64, 64, 3), **small).save_to_preset(tmp_path / "mine")
+    words = ["publish", str(tmp_path / "mine"), "me/mine", "--dry-run"]
+    words += [part for key, value in STATED.items() for part in (f"--{key}", value)]
+    done, said, modules = modules_of_dolg(*words, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, said
+    assert "Nothing was sent" in done.stdout and not modules & WITHOUT_FRAMEWORK
 
 
 @pytest.mark.parametrize("how", [[], ["--json"], ["--constructors"]])

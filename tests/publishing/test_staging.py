@@ -1,0 +1,56 @@
+import json
+
+import pytest
+from writable_hub import STATED, small_model
+
+import dolg_zoo
+from dolg_zoo import DOLG
+from dolg_zoo.presets import PresetError
+from dolg_zoo.publishing.architecture import architecture_of
+from dolg_zoo.publishing.staging import stage, stated_facts
+
+
+def small_resnet(**config):
+    return dolg_zoo.dolg_resnet18_v1(
+        input_shape=(64, 64, 3), hidden_dim=8, descriptor_dim=4, dilation_rates=(), **config
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small_resnet().save_to_preset(tmp_path / "preset")
+    return tmp_path / "preset"
+
+
+def test_what_the_files_say_is_what_the_loaded_network_says(folder, tmp_path):
+    facts, loaded = stated_facts(folder), DOLG.from_preset(folder)
+    assert facts.architecture == architecture_of(loaded.net)
+    assert facts.converter == loaded.image_converter
+    staged = []
+    for name, known in (("one", None), ("other", facts)):
+        (tmp_path / name).mkdir()
+        staged.append(stage(folder, "me/mine", tmp_path / name, metadata=STATED, facts=known))
+    one, other = staged
+    assert one.files == other.files and one.entry("0" * 40) == other.entry("0" * 40)
+
+
+def test_other_taps_and_other_backbones_must_be_loaded(tmp_path):
+    for name, model in (("taps", small_resnet(taps=("P3", "P5"))), ("own", small_model())):
+        model.save_to_preset(tmp_path / name)
+        assert stated_facts(tmp_path / name) is None
+
+
+def test_files_whose_sha256_is_not_stated_must_be_loaded(folder):
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text())
+    (hashes,) = [key for key, value in metadata.items() if "model.weights.h5" in value]
+    del metadata[hashes]["model.weights.h5"]
+    path.write_text(json.dumps(metadata))
+    assert stated_facts(folder) is None
+
+
+def test_changed_weights_are_refused_though_they_are_not_loaded(folder):
+    path = folder / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(PresetError, match=r"model\.weights\.h5"):
+        stated_facts(folder)
