@@ -10,6 +10,10 @@ from dolg_zoo.embedders.constructor_table import list_constructors
 if TYPE_CHECKING:
     from dolg_zoo.models import DOLGConfig, DOLGNet
 
+# Taps that are no level of their backbone: those of the presets in the package, and so of all that
+# is fine-tuned from them. (backbone, layer): (stride, channels)
+TAPS_BY_LAYER = {("efficientnet_lite_b0", "block6a_expand_activation"): (16, 672)}
+
 # The strides of a backbone for images of any size are worked out for this size.
 PROBE_SIZE = 256
 
@@ -55,16 +59,22 @@ def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | N
         config: the network's configuration.
         parameters: its number of parameters.
     """
-    entries = {entry.name: entry for entry in list_constructors()}
-    entry = entries.get(f"dolg_{config.backbone}")
-    if entry is None or tuple(config.taps) != entry.taps:
+    entries = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
+    backbone = config.backbone
+    if backbone not in entries:
         return None
     # the map of level P4 has 2⁴ pixels of the image from one position to the next
-    local, global_ = (
-        Tap(level, 2 ** int(level[1:]), channels)
-        for level, channels in zip(entry.taps, entry.channels, strict=True)
-    )
-    return Architecture(config, entry.name.removeprefix("dolg_"), local, global_, parameters)
+    known = {
+        level: Tap(level, 2 ** int(level[1:]), channels)
+        for level, channels in zip(entries[backbone].taps, entries[backbone].channels, strict=True)
+    }
+    for (owner, layer), (stride, channels) in TAPS_BY_LAYER.items():
+        if owner == backbone:
+            known[layer] = Tap(layer, stride, channels)
+    if not {*config.taps} <= known.keys():
+        return None
+    local, global_ = (known[name] for name in config.taps)
+    return Architecture(config, backbone, local, global_, parameters)
 
 
 def architecture_of(net: DOLGNet) -> Architecture:

@@ -84,7 +84,8 @@ def stated_facts(preset: Path) -> Facts | None:
 
     Returns:
         None unless its metadata.json states the sha256 of the files, as `save_to_preset` writes it,
-        and its backbone is one of `BACKBONES` with the default taps.
+        and its backbone is one of `BACKBONES` with the default taps or those of the presets in the
+        package.
 
     Raises:
         PresetError: if a file is missing, has another sha256, or is malformed.

@@ -22,7 +22,15 @@ def folder(tmp_path):
     return tmp_path / "preset"
 
 
-def test_what_the_files_say_is_what_the_loaded_network_says(folder, tmp_path):
+@pytest.fixture
+def of_the_embedded(embedded_model, tmp_path):
+    embedded_model.save_to_preset(tmp_path / "tuned")
+    return tmp_path / "tuned"
+
+
+@pytest.mark.parametrize("saved", ["folder", "of_the_embedded"])
+def test_what_the_files_say_is_what_the_loaded_network_says(saved, request, tmp_path):
+    folder = request.getfixturevalue(saved)
     facts, loaded = stated_facts(folder), DOLG.from_preset(folder)
     assert facts.architecture == architecture_of(loaded.net)
     assert facts.converter == loaded.image_converter
