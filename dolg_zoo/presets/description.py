@@ -11,7 +11,15 @@ from typing import Any
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.files import CONFIG, METADATA, PREPROCESSOR, WEIGHTS, check_preset, read_json
+from dolg_zoo.presets.files import (
+    CONFIG,
+    METADATA,
+    PREPROCESSOR,
+    WEIGHTS,
+    check_format,
+    check_preset,
+    read_json,
+)
 from dolg_zoo.presets.registry import ResolvedPreset
 
 
@@ -44,6 +52,7 @@ def describe_preset(resolved: ResolvedPreset) -> PresetDescription:
     config, converter = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
     if not resolved.sha256:
         check_preset(folder)
+    check_format(folder, config)
     try:
         dolg = DOLGConfig.from_dict(config["dolg"])
         layers = None if dolg.backbone else len(config["backbone"]["config"]["layers"])

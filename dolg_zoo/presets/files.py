@@ -15,6 +15,7 @@ from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSO
 from dolg_zoo.weights.verification import stated_hashes
 
 REPORT = "report.json"  # of the conversion tools
+FORMAT_VERSION = 1
 TRAINED = "preset"  # in the folder that `dolg train` writes
 
 
@@ -38,6 +39,15 @@ def check_preset(folder: Path) -> dict[str, str]:
 def has_margin_head(folder: Path) -> bool:
     """Whether a preset says that it keeps the head it was trained under."""
     return "margin_head" in read_json(folder / CONFIG)
+
+
+def check_format(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise PresetError if the config.json of a preset is not in the format of this version."""
+    if config.get("format_version") != FORMAT_VERSION:
+        raise PresetError(
+            f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
+            f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
+        )
 
 
 def check_hashes(

@@ -26,10 +26,12 @@ from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
     CONFIG,
+    FORMAT_VERSION,
     METADATA,
     PREPROCESSOR,
     REPORT,
     WEIGHTS,
+    check_format,
     check_hashes,
     has_margin_head,
     read_json,
@@ -43,8 +45,6 @@ from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbo
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights
 from dolg_zoo.weights.manifest import MARGIN_HEAD
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,7 @@ def read_preset(
         read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
     )
     check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
-    if config.get("format_version") != FORMAT_VERSION:
-        raise PresetError(
-            f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
-            f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
-        )
+    check_format(folder, config)
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
         names = (WEIGHTS,) if load_weights else ()
         weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})

@@ -90,8 +90,8 @@ def stated_facts(preset: Path) -> Facts | None:
     Raises:
         PresetError: if a file is missing, has another sha256, or is malformed.
     """
-    stated = check_preset(preset)
-    if not {CONFIG, PREPROCESSOR, WEIGHTS} <= stated.keys():
+    needed = {CONFIG, PREPROCESSOR, WEIGHTS} | ({MARGIN_HEAD} if has_margin_head(preset) else set())
+    if not needed <= check_preset(preset).keys():
         return None
     described = describe_preset(ResolvedPreset(preset.name, preset))
     architecture = stated_architecture(described.config, described.parameters)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -51,8 +52,31 @@ def test_other_taps_and_other_backbones_must_be_loaded(tmp_path):
 def test_files_whose_sha256_is_not_stated_must_be_loaded(folder):
     path = folder / "metadata.json"
     metadata = json.loads(path.read_text())
-    (hashes,) = [key for key, value in metadata.items() if "model.weights.h5" in value]
-    del metadata[hashes]["model.weights.h5"]
+    del metadata["sha256"]["model.weights.h5"]
+    path.write_text(json.dumps(metadata))
+    assert stated_facts(folder) is None
+
+
+def test_a_newer_format_is_refused_though_it_is_not_loaded(folder):
+    config = {**json.loads((folder / "config.json").read_text()), "format_version": 2}
+    content = json.dumps(config).encode()
+    (folder / "config.json").write_bytes(content)
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["sha256"]["config.json"] = hashlib.sha256(content).hexdigest()
+    path.write_text(json.dumps(metadata))
+    with pytest.raises(PresetError, match="format_version 2"):
+        stated_facts(folder)
+
+
+def test_a_margin_head_whose_sha256_is_not_stated_must_be_loaded(folder):
+    model, path = DOLG.from_preset(folder), folder / "metadata.json"
+    head = dolg_zoo.layers.ArcFace(3)
+    head.build([(None, model.descriptor_dim), (None,)])
+    model.save_to_preset(folder, head)
+    assert stated_facts(folder) is not None
+    metadata = json.loads(path.read_text())
+    del metadata["sha256"]["margin_head.npz"]
     path.write_text(json.dumps(metadata))
     assert stated_facts(folder) is None
 
