@@ -120,7 +120,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         features, weights = self.attend(inputs, training=training)
         local = ops.cast(features, weights.dtype) * weights
         if self.pool:
-            # not a product of matrices: for its reshapes OpenVINO transposes the map three times
+            # not a product of matrices: for its reshapes OpenVINO transposes the map, and back
             local = ops.mean(local, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)
 

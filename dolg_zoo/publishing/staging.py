@@ -91,9 +91,10 @@ def stated_facts(preset: Path) -> Facts | None:
         PresetError: if a file is missing, has another sha256, or is malformed.
     """
     needed = {CONFIG, PREPROCESSOR, WEIGHTS} | ({MARGIN_HEAD} if has_margin_head(preset) else set())
-    if not needed <= check_preset(preset).keys():
+    hashes = check_preset(preset)
+    if not needed <= hashes.keys():
         return None
-    described = describe_preset(ResolvedPreset(preset.name, preset))
+    described = describe_preset(ResolvedPreset(preset.name, preset, hashes))
     architecture = stated_architecture(described.config, described.parameters)
     return None if architecture is None else Facts(architecture, described.image_converter)
 
