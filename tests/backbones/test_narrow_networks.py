@@ -92,7 +92,7 @@ def test_a_kernel_is_used_with_the_variance_of_its_gain(groups, rng):
         used = np.zeros(4)
         filters = slice(group * 4 // groups, (group + 1) * 4 // groups)
         used[filters] = expected[1, 2, within, filters]
-        np.testing.assert_allclose(out, used, atol=1e-6)
+        np.testing.assert_allclose(out, used, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["nfnet_f0", "eca_nfnet_l0"])
@@ -154,7 +154,7 @@ def test_with_half_the_bits_descriptors_stay_alike(model, images, tmp_path):
     half = dolg_zoo.DOLG.from_preset(tmp_path / "preset", dtype="mixed_bfloat16")
 
     cosines = np.sum(np.asarray(half(images)) * np.asarray(model(images)), axis=1)
-    assert cosines.min() > 0.99
+    np.testing.assert_allclose(cosines, 1, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("name", NARROW)

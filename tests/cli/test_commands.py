@@ -173,7 +173,7 @@ def test_search_at_other_scales(dolg, photos, embedded_model):
         photos / "rocket.png", photos / one["matches"][1]["name"], scales=(0.5, 1.0)
     )
     scores = {match["name"]: match["score"] for match in json.loads(two.out)["matches"]}
-    assert abs(scores[one["matches"][1]["name"]] - expected[0, 0]) < 1e-5
+    assert scores[one["matches"][1]["name"]] == pytest.approx(expected[0, 0], abs=1e-5)
     assert abs(one["matches"][1]["score"] - expected[0, 0]) > 1e-3
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from bounds import DESCRIPTOR
+from bounds import DESCRIPTOR, relative_error
 from writable_hub import small_model
 
 import dolg_zoo
@@ -81,8 +81,8 @@ def test_descriptors_are_those_of_keras_at_any_size(kept, model, rng, runtime):
     whole = dolg_zoo.DOLG(model.net, dolg_zoo.ImageConverter(size=None, mode="original"))
     expected = whole.embed(images, runtime="keras")
     found = whole.embed(images, runtime=runtime)
-    assert np.linalg.norm(found - expected, axis=1).max() < 1e-4
-    assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
+    np.testing.assert_allclose(relative_error(found, expected), 0, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", PACKAGES)
@@ -96,7 +96,7 @@ def test_a_map_that_is_smaller_than_a_dilation_is_computed_too(kept, model, rng,
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((20, 64), (96, 60))]
     expected = dilated.embed(images, runtime="keras")
     found = dilated.embed(images, runtime=runtime)
-    assert np.linalg.norm(found - expected, axis=1).max() < 1e-4
+    np.testing.assert_allclose(relative_error(found, expected), 0, atol=1e-4)
 
 
 @pytest.mark.parametrize("runtime", [*PACKAGES, "keras"])
@@ -372,7 +372,8 @@ def test_a_model_of_mixed_precision_is_computed_by_keras_at_once(
     np.testing.assert_array_equal(model.embed(images), expected)
     fast = model.compile_for_inference()
     assert fast.runtime == "keras"
-    np.testing.assert_allclose(fast.embed(images), expected, atol=1e-2)
+    # bfloat16 has 8 bits: each of some ten layers is off by 1/256 of its values
+    np.testing.assert_allclose(relative_error(fast.embed(images), expected), 0, atol=0.1)
 
 
 FORKED = """

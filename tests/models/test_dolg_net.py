@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from bounds import relative_error
 from keras import layers
 
 from dolg_zoo.layers import (
@@ -45,7 +46,8 @@ def test_equals_its_layers_composed_by_hand_over_the_whole_map(net, rng):
     global_ = net.get_layer("global_projection")(net.get_layer("gem")(global_map))
     fused = OrthogonalFusion()([branch(local_map), global_])
     expected = net.get_layer("descriptor")(np.mean(fused, axis=(1, 2)))
-    assert np.allclose(net(images), expected, rtol=1e-4, atol=1e-4)
+    # ten layers of random weights, whose values cancel: float32's 6e-8 becomes some 3e-5
+    np.testing.assert_allclose(relative_error(net(images), expected), 0, atol=1e-3)
 
 
 def test_one_network_takes_images_of_any_size(net, rng):
@@ -123,7 +125,8 @@ def test_mixed_precision_stays_near_single(rng, policy):
     images = rng.integers(0, 256, (2, 64, 64, 3), dtype="uint8")
     expected, got = np.asarray(single(images)), np.asarray(half(images))
     assert got.dtype == np.float32
-    assert np.linalg.norm(got - expected) < 0.05 * np.linalg.norm(expected)
+    # bfloat16 has 8 bits: each of some ten layers is off by 1/256 of its values
+    np.testing.assert_allclose(relative_error(got, expected), 0, atol=0.1)
 
 
 def test_says_what_a_backbone_must_be():
@@ -196,4 +199,4 @@ def test_seed_option_2(rng, capsys):
     assert fused.shape == (1, 31, 31, 2048)
     dots = np.einsum("bhwc,bhwc->bhw", fused[..., :1024], fused[..., 1024:])
     norms = np.linalg.norm(fused[..., :1024], axis=-1) * np.linalg.norm(fused[..., 1024:], axis=-1)
-    assert np.abs(dots / norms).max() < 1e-4
+    np.testing.assert_allclose(dots / norms, 0, atol=1e-4)

@@ -155,8 +155,8 @@ def test_descriptor_is_upstreams(model, name, reference, upstream):
     descriptor = reference(model)[f"descriptor/{name}"]
     expected = np.array(upstream(model, name)["descriptor"])
     assert descriptor.shape == expected.shape
-    assert np.abs(descriptor - expected).max() <= 2e-5 * np.abs(expected).max()
-    assert cosines(descriptor, expected) >= 1 - 1e-7
+    np.testing.assert_allclose(descriptor, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(cosines(descriptor, expected), 1, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", SIZES)

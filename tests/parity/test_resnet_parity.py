@@ -67,4 +67,4 @@ def test_resnet_equals_pytorch_at_every_stage(depth, blocks, size, rng):
     for our, their in zip(ours, theirs, strict=True):
         their = their.permute(0, 2, 3, 1).numpy()
         assert our.shape == their.shape
-        assert np.abs(our - their).max() < 1e-4 * np.abs(their).max()
+        np.testing.assert_allclose(our, their, rtol=0, atol=1e-4 * np.abs(their).max())

@@ -74,7 +74,8 @@ def test_a_whitened_model_gives_the_whitened_descriptors(model, pictures):
     expected = before @ kernel + bias
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert whitened.descriptor_dim == 5
-    np.testing.assert_allclose(whitened.embed(pictures), expected, atol=DESCRIPTOR)
+    # whitening divides by standard deviations of 0.1 and less, and multiplies errors by as much
+    np.testing.assert_allclose(whitened.embed(pictures), expected, atol=10 * DESCRIPTOR)
 
 
 def test_the_model_that_it_was_made_of_stays_as_it_was(model, pictures):

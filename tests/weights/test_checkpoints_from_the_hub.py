@@ -168,8 +168,7 @@ def upstream(model, golden):
 
 
 def is_close(got, expected, share=2e-5):
-    got, expected = np.asarray(got, np.float64), np.asarray(expected)
-    return np.abs(got - expected).max() <= share * np.abs(expected).max()
+    return np.allclose(got, expected, rtol=0, atol=share * np.abs(expected).max())
 
 
 def test_descriptors_are_upstreams(found, upstream, record_property):
@@ -179,8 +178,8 @@ def test_descriptors_are_upstreams(found, upstream, record_property):
         cosine = descriptor @ expected / np.linalg.norm(descriptor) / np.linalg.norm(expected)
         difference = np.abs(descriptor - expected).max() / np.abs(expected).max()
         print(f"{name} [{index}]: largest difference {difference:.1e}, 1 - cosine {1 - cosine:.1e}")
-        assert difference <= 2e-5
-        assert cosine >= 1 - 1e-7
+        np.testing.assert_allclose(difference, 0, atol=2e-5)
+        np.testing.assert_allclose(cosine, 1, rtol=0, atol=1e-7)
 
 
 def test_taps_are_upstreams(model, found, upstream, golden):

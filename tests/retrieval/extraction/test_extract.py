@@ -204,7 +204,7 @@ def test_several_scales_are_the_mean_of_unit_descriptors(model, photos, out):
 def test_float16_keeps_the_nearest(model, photos, out, expected):
     extract(model, photos, out, dtype="float16")
     for name, row in by_id(out).items():
-        # the half of the last of eleven binary digits, of numbers below 1/2
+        # margin: the half of the last of eleven binary digits, of numbers below 1/2
         np.testing.assert_allclose(row, expected[name], atol=2**-13)
         np.testing.assert_array_equal(row, row.astype(np.float16))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bounds import DESCRIPTOR
 from PIL import Image
 
 from dolg_zoo.retrieval import DescriptorStore, extract
@@ -143,7 +144,7 @@ def assert_same(model, source, store, tmp_path):
     expected = dict(zip(*extract(model, source, tmp_path / "local").store.read(), strict=True))
     ids, rows = store.read()
     assert sorted(ids) == sorted(expected)
-    np.testing.assert_allclose(rows, [expected[name] for name in ids], atol=2e-6)
+    np.testing.assert_allclose(rows, [expected[name] for name in ids], atol=DESCRIPTOR)
 
 
 @pytest.mark.slow
@@ -205,7 +206,7 @@ def test_without_a_cluster_it_starts_one_and_ends_it(images, model, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert len(DescriptorStore.open(tmp_path / "store")) == 10
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120  # a busy machine takes its time to end them
     while (left := processes("environ", bytes(tmp_path))) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left

@@ -176,12 +176,13 @@ def test_copies_of_an_image_do_not_hide_the_others(rng, kind, copies, groups):
     scores = search.search(rows[others[:200]], 11)[0]
     assert (scores >= tenth[:, None] - COSINE).mean() > 0.9
     assert search.recall >= 0.95
-    # and of the copies, those with the lowest indices are found, as by the exact search
+    # and of the copies, those with the lowest indices are found
     copy = np.flatnonzero(~is_other)[:5]
     expected = Exact(rows).search(rows[copy], 12)
     found = search.search(rows[copy], 12)
     np.testing.assert_allclose(found[0], expected[0], atol=COSINE)
-    assert np.array_equal(found[1], expected[1])
+    first = [np.flatnonzero((rows == row).all(axis=1))[:12] for row in rows[copy]]
+    assert np.array_equal(found[1], first)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,4 +207,5 @@ def test_copies_that_are_added_and_removed_are_found_as_often_as_they_are_there(
 def test_rows_that_are_all_the_same_are_searched(rng, kind):
     rows = np.repeat(with_copies(rng, 0)[0][:1], 1000, 0)
     scores, indices = Approximate.build(kind, rows, 0.95).search(rows[:2], 5)
-    assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2 and scores.min() > 1 - COSINE
+    assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2
+    np.testing.assert_allclose(scores, 1, rtol=0, atol=COSINE)
