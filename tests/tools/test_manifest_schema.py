@@ -8,68 +8,16 @@ import pytest
 from _manifest_schema import SCHEMA, read_checked
 from jsonschema import Draft202012Validator
 from packaging.licenses import canonicalize_license_expression
+from small_manifest import COMMIT, FILE, REMOVED, SHA256, WELL_FORMED, altered, write
 
 from dolg_zoo.checkpoints.porting import LAYOUTS
-from dolg_zoo.weights import ManifestError
+from dolg_zoo.weights import ManifestError, load_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMIT, SHA256 = "c" * 40, "5" * 64
-FILE = {"size": 7, "sha256": SHA256}
-FIGURE = {"value": 81.2, "metric": "mAP %", "dataset": "ROxford medium", "source": "a paper"}
-ORIGIN = {
-    "descriptor_dim": 512,
-    "dataset": "GLDv2-clean",
-    "license": "MIT",
-    "license_note": "",
-    "provenance": "trained",
-    "figures": [FIGURE],
-    "figures_note": "",
-}
-PRESET_FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
-WELL_FORMED = {
-    "format_version": 1,
-    "presets": {
-        "small_imagenet": {
-            "description": "a small one",
-            "architecture": "small",
-            "source": {"repo": "user/repo", "revision": COMMIT},
-            "files": dict.fromkeys(PRESET_FILES, FILE),
-            **ORIGIN,
-        }
-    },
-    "checkpoints": {
-        "big_gldv2": {
-            "description": "a big one",
-            "architecture": "big",
-            "repo": "user/repo",
-            "revision": COMMIT,
-            "file": "big.pt",
-            "format": "official_pytorch",
-            **FILE,
-            **ORIGIN,
-        }
-    },
-}
-REMOVED = object()
 
 
 def load(tmp_path, content):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return read_checked(path)
-
-
-def altered(place, value):
-    content = copy.deepcopy(WELL_FORMED)
-    *parents, last = place.split("/")
-    record = content
-    for key in parents:
-        record = record[int(key) if key.isdigit() else key]
-    if value is REMOVED:
-        del record[last]
-    else:
-        record[last] = value
-    return content
+    return read_checked(write(tmp_path, content))
 
 
 def test_a_name_is_not_given_twice(tmp_path):
@@ -161,29 +109,27 @@ def test_a_malformed_field_is_refused_by_entry_field_and_value(tmp_path, place, 
 
 
 def test_a_field_that_stands_twice_is_refused(tmp_path):
-    path = tmp_path / "manifest.json"
-    path.write_text('{"format_version": 1, "format_version": 1}', encoding="utf-8")
     with pytest.raises(ManifestError, match="'format_version' stands twice"):
-        read_checked(path)
+        load(tmp_path, b'{"format_version": 1, "format_version": 1}')
 
 
+readers = pytest.mark.parametrize("read", [read_checked, load_manifest])
+
+
+@readers
 @pytest.mark.parametrize(
     "content", [b"{", b"\xff", b"[]", b"", b"[" * 10**5, b" " * 2**25, b"9" * 9999]
 )
-def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, content):
-    path = tmp_path / "manifest.json"
-    path.write_bytes(content)
+def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, read, content):
     with pytest.raises(ManifestError, match=r"manifest\.json"):
-        read_checked(path)
+        read(write(tmp_path, content))
 
 
 @pytest.mark.parametrize("depth", [100, 400, 800])
 def test_a_deep_value_is_refused_by_the_manifests_path(tmp_path, depth):
-    path = tmp_path / "manifest.json"
-    value = "[" * depth + "]" * depth
-    path.write_text(f'{{"format_version": 1, "presets": {{"a": {value}}}, "checkpoints": {{}}}}')
+    value = b"[" * depth + b"]" * depth
     with pytest.raises(ManifestError, match=r"manifest\.json") as caught:
-        read_checked(path)
+        load(tmp_path, b'{"format_version": 1, "presets": {"a": %b}, "checkpoints": {}}' % value)
     assert len(str(caught.value)) < 600
 
 
@@ -193,9 +139,10 @@ def test_a_long_value_is_not_said_in_full(tmp_path):
     assert len(str(caught.value)) < 600
 
 
-def test_a_missing_manifest_is_refused_by_its_path(tmp_path):
+@readers
+def test_a_missing_manifest_is_refused_by_its_path(tmp_path, read):
     with pytest.raises(ManifestError, match=r"absent\.json"):
-        read_checked(tmp_path / "absent.json")
+        read(tmp_path / "absent.json")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import copy
 import json
 import re
 import shutil
@@ -7,68 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_manifest import COMMIT, FILE, PRESET_FILES, REMOVED, SHA256, WELL_FORMED, altered, write
 
 import dolg_zoo
 from dolg_zoo import BACKBONES
 from dolg_zoo.weights import ManifestError, RemoteFile, load_manifest
 
-COMMIT, SHA256 = "c" * 40, "5" * 64
-FILE = {"size": 7, "sha256": SHA256}
-FIGURE = {"value": 81.2, "metric": "mAP %", "dataset": "ROxford medium", "source": "a paper"}
-ORIGIN = {
-    "descriptor_dim": 512,
-    "dataset": "GLDv2-clean",
-    "license": "MIT",
-    "license_note": "",
-    "provenance": "trained",
-    "figures": [FIGURE],
-    "figures_note": "",
-}
-PRESET_FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
-WELL_FORMED = {
-    "format_version": 1,
-    "presets": {
-        "small_imagenet": {
-            "description": "a small one",
-            "architecture": "small",
-            "source": {"repo": "user/repo", "revision": COMMIT},
-            "files": dict.fromkeys(PRESET_FILES, FILE),
-            **ORIGIN,
-        }
-    },
-    "checkpoints": {
-        "big_gldv2": {
-            "description": "a big one",
-            "architecture": "big",
-            "repo": "user/repo",
-            "revision": COMMIT,
-            "file": "big.pt",
-            "format": "official_pytorch",
-            **FILE,
-            **ORIGIN,
-        }
-    },
-}
-REMOVED = object()
-
 
 def load(tmp_path, content):
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return load_manifest(path)
-
-
-def altered(place, value):
-    content = copy.deepcopy(WELL_FORMED)
-    *parents, last = place.split("/")
-    record = content
-    for key in parents:
-        record = record[int(key) if key.isdigit() else key]
-    if value is REMOVED:
-        del record[last]
-    else:
-        record[last] = value
-    return content
+    return load_manifest(write(tmp_path, content))
 
 
 def test_a_preset_lists_its_files_with_their_pins(tmp_path):
@@ -131,21 +77,6 @@ def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
 def test_other_fields_are_refused_by_the_entry(tmp_path, place, value, words):
     with pytest.raises(ManifestError, match=rf"manifest\.json.*{words}"):
         load(tmp_path, altered(place, value))
-
-
-@pytest.mark.parametrize(
-    "content", [b"{", b"\xff", b"[]", b"", b"[" * 10**5, b" " * 2**25, b"9" * 9999]
-)
-def test_what_is_no_manifest_is_refused_by_its_path(tmp_path, content):
-    path = tmp_path / "manifest.json"
-    path.write_bytes(content)
-    with pytest.raises(ManifestError, match=r"manifest\.json"):
-        load_manifest(path)
-
-
-def test_a_missing_manifest_is_refused_by_its_path(tmp_path):
-    with pytest.raises(ManifestError, match=r"absent\.json"):
-        load_manifest(tmp_path / "absent.json")
 
 
 def test_the_shipped_manifest_pins_the_upstream_checkpoints():
