@@ -43,8 +43,9 @@ def open_source(
     """
     path = user_path(source)
     if path.is_dir():
-        names = [found.relative_to(path).as_posix() for found in list_images(path)]
-        return Files(path, names, names)
+        images_there = list_images(path)
+        names = images_there.names
+        return Files(path, names, names, passed_over=images_there.passed_over)
     if path.suffix.lower() in LIST_SUFFIXES:
         return read_list(path, user_path(images) if images is not None else None, anywhere)
     if images is not None or anywhere:
