@@ -93,6 +93,12 @@ class PassedOver:
     files: Counter[str] = field(default_factory=Counter)
     folders: dict[str, str] = field(default_factory=dict)
 
+    def add(self, name: str) -> None:
+        """Count a file that is no image, unless nobody takes it for one."""
+        ending = Path(name).suffix.lower()
+        if ending and not _is_untold(name, ending):
+            self.files[ending] += 1
+
     def __bool__(self) -> bool:
         return bool(self.files or self.folders)
 
@@ -198,11 +204,10 @@ def list_images(folder: str | Path) -> Listing:
             try:
                 if entry.is_dir():
                     (links if entry.is_symlink() else folders).append(path)
-                elif ending in IMAGE_SUFFIXES or (entry.is_file() and _is_picture(path, ending)):
+                elif is_image(path):
                     images.append(path)
                 elif entry.is_file():
-                    if ending and not _is_untold(entry.name, ending):
-                        passed_over.files[ending] += 1
+                    passed_over.add(entry.name)
                 elif not path.exists():
                     passed_over.folders[path.relative_to(folder).as_posix()] = (
                         "the link leads nowhere"
@@ -226,11 +231,16 @@ def _is_untold(name: str, ending: str) -> bool:
     return ending in _UNTOLD or name.lower().endswith(_UNTOLD_ENDS)
 
 
-def _is_picture(path: Path, ending: str) -> bool:
-    """Whether a file whose ending says nothing begins as a picture does."""
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image, by its ending or, if that is unknown, its content."""
+    ending = path.suffix.lower()
+    if ending in IMAGE_SUFFIXES:
+        return True
     if _is_untold(path.name, ending):
         return False
     try:
+        if not path.is_file():  # a pipe would hang
+            return False
         with path.open("rb") as file:
             beginning = file.read(16)
     except OSError:

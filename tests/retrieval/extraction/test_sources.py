@@ -98,6 +98,13 @@ def test_a_shard_passes_over_the_folders_of_systems(shard, aside):
     assert read(open_source(path)) == [("a.tar/a.jpg", b"1")]
 
 
+def test_a_pattern_takes_what_a_folder_takes_and_says_what_it_passes_over(tmp_path):
+    for name, content in {"download": b"\xff\xd8\xff", "a.nef": b"II*\0", "a.txt": b"text"}.items():
+        (tmp_path / name).write_bytes(content)
+    for source in (open_source(tmp_path), open_source(f"{tmp_path}/*")):
+        assert source.ids == ["download"] and source.passed_over.files == {".nef": 1}
+
+
 def test_a_name_with_wildcards_is_taken_as_it_is_if_it_is_there(tmp_path):
     (tmp_path / "[1].jpg").write_bytes(b"x")
     assert read(open_source(tmp_path / "[1].jpg")) == [("[1].jpg", b"x")]

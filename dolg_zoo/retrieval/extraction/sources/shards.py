@@ -29,7 +29,7 @@ class Shards:
     Attributes:
         folder: the folder that the names are relative to.
         names: the tar files.
-        passed_over: see `Files`; of tar files, what `items` came past.
+        passed_over: see `Files`; nothing, since what is beside the images says something of them.
         faults: shard to what is wrong with it, for those that `items` could not read to their
             end; what came before it was yielded.
     """
