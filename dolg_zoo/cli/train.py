@@ -99,14 +99,15 @@ def train(
 
     if dry_run:
         planned = plan(settings, relative_to=relative_to)
+        tables = settings.to_dict()
         if as_json:
             over = {"passed_over": passed_over.to_dict()}
-            print_json({"config": settings.to_dict(), "plan": planned, **over})
-            return
-        for name, table in settings.to_dict().items():
-            print(f"[{name}]")
-            print_table((key, str(value)) for key, value in table.items())
-        print_table(planned.items())
+            print_json({"config": tables, "plan": planned, **over})
+        else:
+            for name, table in tables.items():
+                print(f"[{name}]")
+                print_table((key, str(value)) for key, value in table.items())
+            print_table(planned.items())
         finish({}, False, passed_over)
         return
     result = run(settings, out, relative_to=relative_to, say=note)
