@@ -24,6 +24,7 @@ __all__ = [
     "ExtraMissingError",
     "ForkedProcessError",
     "GroundTruthError",
+    "ImagesAwayError",
     "ManifestError",
     "PortingError",
     "PresetError",
@@ -176,6 +177,10 @@ class RayError(DOLGZooError, RuntimeError):
 
 class StoreError(DOLGZooError, ValueError):
     """A descriptor store is damaged, or does not accept the given descriptors."""
+
+
+class ImagesAwayError(DOLGZooError, OSError):
+    """Images are not found any more, and may be away rather than deleted; nothing was removed."""
 
 
 class GroundTruthError(DOLGZooError, ValueError):

@@ -13,6 +13,11 @@ def sha256_of(path: Path) -> str:
     return _digest(path, hashlib.sha256())
 
 
+def blake2b_of(path: Path) -> str:
+    """Return the BLAKE2b hash of a file's bytes, as 32 lower-case hexadecimal digits."""
+    return _digest(path, hashlib.blake2b(digest_size=16))
+
+
 def git_blob_sha1_of(path: Path) -> str:
     """Return the name git gives to a file's bytes, as 40 lower-case hexadecimal digits.
 
@@ -53,7 +58,7 @@ def absence_of(path: Path) -> str | None:
     return "it is no file" if path.exists() else "it is missing"
 
 
-def _digest(path: Path, digest: hashlib._Hash) -> str:
+def _digest(path: Path, digest: hashlib._Hash | hashlib.blake2b) -> str:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)

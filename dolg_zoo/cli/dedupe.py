@@ -11,7 +11,7 @@ import typer
 
 from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_output
-from dolg_zoo.cli.reporting import as_list, fail_if, finish, note, print_json
+from dolg_zoo.cli.reporting import fail_if, finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, line_of, open_where, tell_missing
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def dedupe(
                     ]
                     for group in groups
                 ],
-                "skipped": as_list(index.skipped),
+                **left_out(index.skipped, index.passed_over),
             }
         )
     else:
@@ -135,7 +135,7 @@ def dedupe(
         note(f"{len(others) - len(failed)} images were {done} {str(aside)!r}.")
         for name, reason in failed.items():
             note(f"  {name!r} was not: {reason}")
-    finish(index.skipped, strict and not failed)
+    finish(index.skipped, strict and not failed, index.passed_over)
     fail_if(len(failed), len(others), "images could not be put aside")
 
 

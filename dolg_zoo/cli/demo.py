@@ -11,7 +11,7 @@ import typer
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
 from dolg_zoo.cli.outputs import check_picture, shown
-from dolg_zoo.cli.reporting import as_list, finish, print_json
+from dolg_zoo.cli.reporting import finish, left_out, print_json
 
 
 def demo(
@@ -35,10 +35,11 @@ def demo(
     Example:
       dolg demo --montage found.png
     """
+    passed_over = None
     if folder:
         from dolg_zoo.preprocessing import list_images
 
-        list_images(folder)  # to fail before the model is loaded
+        passed_over = list_images(folder).passed_over  # to fail before the model is loaded
     if montage:
         check_picture(montage)
     model = load_embedder(preset)
@@ -57,7 +58,7 @@ def demo(
                 "queries": result.queries,
                 "gallery": result.gallery,
                 "montage": montage and str(montage),
-                "skipped": as_list(result.skipped),
+                **left_out(result.skipped, passed_over),
             }
         )
     else:
@@ -69,4 +70,4 @@ def demo(
         print(f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)")
         if montage:
             print(f"picture   {shown(montage)}")
-    finish(result.skipped, strict)
+    finish(result.skipped, strict, passed_over)

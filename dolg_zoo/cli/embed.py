@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_embedder, load_model
-from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.options import (
+    OUTPUT,
+    Json,
+    Precision,
+    Preset,
+    RemoveMissing,
+    Runtime,
+    Scales,
+    Strict,
+)
 from dolg_zoo.cli.outputs import check_output, shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.preprocessing import ImageSource, PassedOver
     from dolg_zoo.retrieval.extraction.sources import Source
 
 CALIBRATION = 128  # images
@@ -82,14 +93,15 @@ def embed(
         bool,
         typer.Option("--moved", help="The images of OUT are the same, moved to another folder."),
     ] = False,
+    remove_missing: RemoveMissing = False,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Write the descriptors of images to a folder or a file.
 
-    Images whose descriptors are in the folder OUT are skipped. So you can add images, and an
-    interrupted run continues when you start it again. Two folders whose images have the same names
-    need an OUT each. The number of images is not limited.
+    The folder OUT is brought up to date: new and changed images are embedded, deleted ones go, and
+    the others are kept. So an interrupted run continues when you start it again. Two folders whose
+    images have the same names need an OUT each. The number of images is not limited.
 
     If OUT ends in .npz, or is a pipe such as /dev/stdout, one file is written at the end, and
     SOURCE must be a folder. With a pipe, messages go to standard error.
@@ -117,15 +129,15 @@ def embed(
 
     route = (runtime, precision)
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
-        for_folders = (dtype, images, anywhere, repair, engine, workers, moved)
-        if for_folders != ("float32", None, False, False, "local", None, False):
+        for_folders = (dtype, images, anywhere, repair, engine, workers, moved, remove_missing)
+        if for_folders != ("float32", None, False, False, "local", None, False, False):
             raise typer.BadParameter(
-                "--dtype, --images, --anywhere, --repair, --engine, --workers and --moved are for a"
-                " folder; leave out .npz."
+                "--dtype, --images, --anywhere, --repair, --engine, --workers, --moved and"
+                " --remove-missing are for a folder; leave out .npz."
             )
-        skipped = _to_file(source, output, preset, scales, batch_size, as_json, route)
+        skipped, passed_over = _to_file(source, output, preset, scales, batch_size, as_json, route)
     else:
-        skipped = _to_store(
+        skipped, passed_over = _to_store(
             source,
             output,
             preset,
@@ -140,9 +152,10 @@ def embed(
                 "engine": engine,
                 "workers": workers,
                 "moved": moved,
+                "remove_missing": remove_missing,
             },
         )
-    finish(skipped, strict)
+    finish(skipped, strict, passed_over)
 
 
 def _to_file(
@@ -153,7 +166,7 @@ def _to_file(
     batch_size: int,
     as_json: bool,
     route: tuple[str | None, str],
-) -> dict[str, str]:
+) -> tuple[dict[str, str], PassedOver]:
     from dolg_zoo.preprocessing import list_images
 
     paths = list_images(source)  # to fail before the model is loaded
@@ -177,7 +190,7 @@ def _to_file(
                 "from_cache": index.reused,
                 "dim": model.descriptor_dim,
                 "scales": index.scales,
-                "skipped": as_list(index.skipped),
+                **left_out(index.skipped, index.passed_over),
             },
             out,
         )
@@ -187,7 +200,7 @@ def _to_file(
             f" dimensions: {shown(output)}",
             file=out,
         )
-    return index.skipped
+    return index.skipped, index.passed_over
 
 
 def _to_store(
@@ -198,7 +211,7 @@ def _to_store(
     route: tuple[str | None, str],
     listing: dict[str, Any],
     options: dict[str, Any],
-) -> dict[str, str]:
+) -> tuple[dict[str, str], PassedOver]:
     from dolg_zoo.retrieval.extraction.extract import (
         check_engine,
         check_folder_of_images,
@@ -235,29 +248,25 @@ def _to_store(
                 "preset": store.model_name,
                 "model_id": store.model_id,
                 "images": len(store),
-                "embedded": report.embedded,
-                "from_before": report.known,
+                **asdict(report.changes),
                 "forgotten": report.forgotten,
                 "dim": store.dim,
                 "dtype": store.dtype,
                 "scales": store.scales,
                 "seconds": round(report.seconds, 3),
-                "skipped": as_list({**report.skipped, **report.faults}),
+                **left_out({**report.skipped, **report.faults}, report.passed_over),
             }
         )
     else:
         for name, count in report.forgotten.items():
             note(f"{name} was damaged; its {count} images are embedded again")
-        print(
-            f"{len(store)} images ({report.known} known from before), {store.dim} dimensions:"
-            f" {shown(output)}"
-        )
-    return {**report.skipped, **report.faults}
+        print(f"{len(store)} images ({report.changes}), {store.dim} dimensions: {shown(output)}")
+    return {**report.skipped, **report.faults}, report.passed_over
 
 
-def _some_of(source: Source) -> list[Path | bytes]:
+def _some_of(source: Source) -> list[ImageSource]:
     """Return the first images of a source, to calibrate with."""
     from dolg_zoo.errors import BadImageError
 
-    contents = (content for _, content in source.items(()))
+    contents = (content for _, _, content in source.items(()))
     return list(islice((c for c in contents if not isinstance(c, BadImageError)), CALIBRATION))

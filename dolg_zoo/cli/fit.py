@@ -11,7 +11,7 @@ import typer
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import OUTPUT, Json, Strict
 from dolg_zoo.cli.outputs import check_preset_folder, shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 
 
 def fit(
@@ -97,9 +97,9 @@ def fit(
                 "backbone": backbone,
                 "images": used,
                 "dim": dim,
-                "skipped": as_list(skipped),
+                **left_out(skipped, found.passed_over),
             }
         )
     else:
         print(f"{backbone}, {used} images, {dim} dimensions: {shown(output)}")
-    finish(skipped, strict)
+    finish(skipped, strict, found.passed_over)

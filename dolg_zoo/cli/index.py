@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.model import load_embedder
-from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
+from dolg_zoo.cli.options import (
+    OUTPUT,
+    Json,
+    Precision,
+    Preset,
+    RemoveMissing,
+    Runtime,
+    Scales,
+    Strict,
+)
 from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
@@ -67,6 +77,7 @@ def index(
             metavar="DIR", help="The folder of the images of a store.", show_default=False
         ),
     ] = None,
+    remove_missing: RemoveMissing = False,
     preset: Preset = None,
     scales: Scales = None,
     runtime: Runtime = None,
@@ -90,9 +101,12 @@ def index(
     """
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.extraction.identity import Changes
 
     if (source is None) != bool(remove):
         raise typer.BadParameter("give either a SOURCE to index or --remove NAME")
+    if remove_missing and not update:
+        raise typer.BadParameter("--remove-missing is for --update")
     is_store = source is not None and (source / "store.json").is_file()
     if (update or remove or is_store) and scales is not None:
         raise typer.BadParameter("what is there has its own scales; leave out --scales")
@@ -103,26 +117,24 @@ def index(
     def made_of_source(model: ImageEmbedder, kind: str, scales: Sequence[float] | None) -> Index:
         assert source is not None  # else there is something to remove
         if is_store:
-            return Index.from_store(source, model, images or ".", kind=kind, recall=recall)
+            folder = images or (made.folder if update else ".")
+            return Index.from_store(source, model, folder, kind=kind, recall=recall)
         return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
 
-    added = removed = 0
     if remove:
         made = open_index(output, preset, None, runtime, precision)
-        removed = len(set(remove))
         made.remove(remove)
+        changes = Changes(removed=len(set(remove)), kept=len(made))
     elif update:
         made = open_index(output, preset, None, runtime, precision)
         fresh = made_of_source(made.model, "exact", made.scales)
-        added, removed = made.update(fresh)
-        made.skipped, made.reused = fresh.skipped, fresh.reused
-        if images or not is_store:
-            made.folder = fresh.folder
+        changes = made.update(fresh, remove_missing=remove_missing)
+        made.folder = fresh.folder
     else:
         sample = None if is_store or source is None else partial(list_images, source)
         model = load_embedder(preset, runtime, precision, sample)
         made = made_of_source(model, kind, scales)
-        added = len(made)
+        changes = Changes(added=len(made))
     made.save(output)
     if as_json:
         print_json(
@@ -132,22 +144,21 @@ def index(
                 "preset": made.model.metadata["preset"],
                 "model_id": made.model_id,
                 "images": len(made),
-                "added": added,
-                "removed": removed,
+                **asdict(changes),
                 "from_cache": made.reused,
                 "kind": made.kind,
                 "recall": made.recall,
                 "scales": made.scales,
-                "skipped": as_list(made.skipped),
+                **left_out(made.skipped, made.passed_over),
             }
         )
     else:
         found = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
-        changes = f" ({added} added, {removed} removed)" if update or remove else ""
-        print(f"{len(made)} images{changes}, {made.kind}{found}: {shown(output)}")
+        changed = f" ({changes})" if update or remove else ""
+        print(f"{len(made)} images{changed}, {made.kind}{found}: {shown(output)}")
     if made.kind != "exact" and made.recall < made.asked_recall:
         note(f"{made.asked_recall:.1%} were asked for; --kind exact finds all.")
-    finish(made.skipped, strict)
+    finish(made.skipped, strict, made.passed_over)
 
 
 def _check(images: Path | None, output: Path, there: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
 from dolg_zoo.cli.outputs import check_figure, shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, open_where
 
 
@@ -46,7 +46,9 @@ def draw_map(
     save_figure(draw_map(index, layout=layout), output)
     if as_json:
         found = dict(zip(index.names, layout.round(4).tolist(), strict=True))
-        print_json({"picture": str(output), "places": found, "skipped": as_list(index.skipped)})
+        print_json(
+            {"picture": str(output), "places": found, **left_out(index.skipped, index.passed_over)}
+        )
     else:
         print(f"written to {shown(output)}")
-    finish(index.skipped, strict)
+    finish(index.skipped, strict, index.passed_over)

@@ -76,6 +76,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")
 ]
+RemoveMissing = Annotated[
+    bool,
+    typer.Option(
+        "--remove-missing",
+        help="Remove images even if a link or a folder of theirs cannot be read, or they are more"
+        " than half of all.",
+    ),
+]
 Montage = Annotated[
     Path | None,
     typer.Option(

@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from dolg_zoo._util.files import user_path
+
+if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import PassedOver
 
 DEBUG_VARIABLE = "DOLG_DEBUG"
 ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
@@ -72,13 +75,16 @@ def print_json(document: object, file: TextIO | None = None) -> None:
     print(json.dumps(document, indent=2, allow_nan=False), file=file)
 
 
-def finish(skipped: Mapping[str, str], strict: bool) -> None:
-    """Names the images that could not be read, at the end of the work.
+def finish(skipped: Mapping[str, str], strict: bool, passed_over: PassedOver | None = None) -> None:
+    """Say at the end of the work what was passed over, and which images could not be read.
 
     Args:
         skipped: name to reason.
         strict: whether to exit with status 3 if there are any.
+        passed_over: what of the folder was not taken for images.
     """
+    if passed_over:
+        note(str(passed_over))
     if not skipped:
         return
     note(f"{len(skipped)} could not be read:")
@@ -95,9 +101,13 @@ def fail_if(failed: int, total: int, what: str) -> None:
         raise typer.Exit(ERROR)
 
 
-def as_list(skipped: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return the images that could not be read, for JSON."""
-    return [{"name": name, "reason": reason} for name, reason in skipped.items()]
+def left_out(skipped: Mapping[str, str], passed_over: PassedOver | None = None) -> dict[str, Any]:
+    """Return the images that could not be read, and what was passed over, for JSON."""
+    listed = [{"name": name, "reason": reason} for name, reason in skipped.items()]
+    return {
+        "skipped": listed,
+        **({} if passed_over is None else {"passed_over": passed_over.to_dict()}),
+    }
 
 
 def in_words(error: Exception) -> str:

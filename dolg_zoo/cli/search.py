@@ -25,7 +25,7 @@ from dolg_zoo.cli.options import (
     Strict,
 )
 from dolg_zoo.cli.outputs import check_picture, shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, line_of, open_where, tell_missing
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def search(
                 "kind": index.kind,
                 "recall": index.recall,
                 "montage": montage and str(montage),
-                "skipped": as_list(skipped),
+                **left_out(skipped, index.passed_over),
             }
         )
     else:
@@ -173,7 +173,7 @@ def search(
             for rank, match in enumerate(matches, 1):
                 print(f"{rank:3}  {line_of(match)}")
     tell_missing([match for matches in found for match in matches], where)
-    finish(skipped, strict)
+    finish(skipped, strict, index.passed_over)
 
 
 def _relevant(

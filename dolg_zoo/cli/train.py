@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dolg_zoo._util.files import user_path
 from dolg_zoo.cli.model import check_preset_name, import_tensorflow
 from dolg_zoo.cli.options import OUTPUT, Json, Preset
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import PassedOver
     from dolg_zoo.training.config import TrainingConfig
 
 
@@ -88,7 +90,7 @@ def train(
         out, "Leave the ending out; the preset, the curves and the checkpoints are several files."
     )
     settings, relative_to = _config(config, data, anywhere, preset, architecture, epochs)
-    _check(settings, relative_to)
+    passed_over = _check(settings, relative_to)
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
     import_tensorflow()
@@ -97,13 +99,16 @@ def train(
 
     if dry_run:
         planned = plan(settings, relative_to=relative_to)
+        tables = settings.to_dict()
         if as_json:
-            print_json({"config": settings.to_dict(), "plan": planned})
-            return
-        for name, table in settings.to_dict().items():
-            print(f"[{name}]")
-            print_table((key, str(value)) for key, value in table.items())
-        print_table(planned.items())
+            over = {"passed_over": passed_over.to_dict()}
+            print_json({"config": tables, "plan": planned, **over})
+        else:
+            for name, table in tables.items():
+                print(f"[{name}]")
+                print_table((key, str(value)) for key, value in table.items())
+            print_table(planned.items())
+        finish({}, False, passed_over)
         return
     result = run(settings, out, relative_to=relative_to, say=note)
     if as_json:
@@ -112,22 +117,31 @@ def train(
                 "preset": str(result.preset),
                 "best_epoch": result.best_epoch,
                 "history": result.history,
-                "skipped": as_list(result.skipped),
+                **left_out(result.skipped, passed_over),
             }
         )
     else:
         print(result.preset)
-    finish(result.skipped, strict=False)
+    finish(result.skipped, False, passed_over)
 
 
-def _check(settings: TrainingConfig, relative_to: Path) -> None:
-    """To fail before TensorFlow is imported: raises PresetError or DataError."""
+def _check(settings: TrainingConfig, relative_to: Path) -> PassedOver:
+    """To fail before TensorFlow is imported: raises PresetError or DataError.
+
+    Returns:
+        What of a folder of images is passed over.
+    """
+    from dolg_zoo.preprocessing import PassedOver, list_images
     from dolg_zoo.training.data import load_split
 
     if settings.model.preset is not None:
         check_preset_name(settings.model.preset)
     if settings.data.keys() & {"folder", "csv"}:  # others take long to read twice
         load_split(settings, relative_to)
+    folder = settings.data.get("folder")
+    return (
+        PassedOver() if folder is None else list_images(relative_to / user_path(folder)).passed_over
+    )
 
 
 def _config(

@@ -10,7 +10,7 @@ import typer
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, Preset, Strict
 from dolg_zoo.cli.outputs import check_preset_folder, shown
-from dolg_zoo.cli.reporting import as_list, finish, note, print_json
+from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.tables import print_comparisons
 
 
@@ -81,7 +81,7 @@ def whiten(
                 "dim": whitened.descriptor_dim,
                 "power": power,
                 "checks": [asdict(one) for one in comparisons],
-                "skipped": as_list(index.skipped),
+                **left_out(index.skipped, index.passed_over),
             }
         )
     else:
@@ -93,4 +93,4 @@ def whiten(
     worse = [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]
     if worse:
         note(f"The new descriptors find less: {'; '.join(worse)}.")
-    finish(index.skipped, strict)
+    finish(index.skipped, strict, index.passed_over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ from dolg_zoo.preprocessing.decode import is_image_source, name_of
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
+
+_log = logging.getLogger(__name__)
 
 BATCH_PIXELS = 16 * 512 * 512
 """The most pixels that go through the network at once, unless one image alone has more: in
@@ -236,7 +239,12 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
     if isinstance(images, (str, Path)):
         with suppress(OSError):  # which is then told of the image
             folder = user_path(images)
-            return list_images(folder) if folder.is_dir() else [images]
+            if not folder.is_dir():
+                return [images]
+            listed = list_images(folder)
+            if listed.passed_over:
+                _log.warning("%r: %s", str(folder), listed.passed_over)
+            return listed
     if isinstance(images, np.ndarray) and images.ndim > 3:
         return cast("Sequence[ImageSource]", images)
     if is_image_source(images):

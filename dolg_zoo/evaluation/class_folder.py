@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.search import improved
-from dolg_zoo.preprocessing import list_images
+from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class ClassFolder:
         folder: their folder.
         paths: the image's name, its path below the folder, to its file.
         left_out: the number of images that are in no subfolder.
+        passed_over: files of the folder that are no images, and what of it cannot be read.
     """
 
     folder: Path
     paths: Mapping[str, Path]
     left_out: int
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @classmethod
     def find(cls, folder: str | Path) -> ClassFolder:
@@ -48,14 +50,15 @@ class ClassFolder:
             OSError: if there is no such folder, or it cannot be read.
         """
         folder = user_path(folder)
-        found = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
+        listed = list_images(folder)
+        found = dict(zip(listed.names, listed, strict=True))
         paths = {name: path for name, path in found.items() if "/" in name}
         if max(Counter(map(_class, paths)).values(), default=0) < 2:
             raise ValueError(
                 f"No subfolder of {str(folder)!r} has two images: there is nothing to find. Each"
                 " class needs a subfolder of its own."
             )
-        return cls(folder, paths, len(found) - len(paths))
+        return cls(folder, paths, len(found) - len(paths), listed.passed_over)
 
     def evaluate(
         self,
@@ -119,7 +122,7 @@ class ClassFolder:
             **settings_of_ranking(ranking),
         }
         header = ("", "images", "mAP", "recall@1")
-        return Report("leave-one-out", header, rows, settings, notes, skipped)
+        return Report("leave-one-out", header, rows, settings, notes, skipped, self.passed_over)
 
 
 def _class(name: str) -> str:

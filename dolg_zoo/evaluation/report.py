@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dolg_zoo import __version__
 from dolg_zoo._util.text import percent
 from dolg_zoo.embedders.fingerprint import name_of_model
+from dolg_zoo.preprocessing import PassedOver
 from dolg_zoo.retrieval import DescriptorStore
 from dolg_zoo.retrieval.search.ranking import Ranking
 
@@ -27,6 +28,7 @@ class Report:
         settings: all that matters, in a form that JSON can hold.
         notes: sentences that must accompany the figures.
         skipped: name to reason, for images that could not be read.
+        passed_over: files of the folder that are no images, and what of it cannot be read.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Report:
     settings: Mapping[str, Any]
     notes: Sequence[str] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:

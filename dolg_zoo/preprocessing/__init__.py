@@ -4,7 +4,7 @@ from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.converter import ImageConverter
 from dolg_zoo.preprocessing.crop import Crop
 from dolg_zoo.preprocessing.decode import ImageSource, load_image
-from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, list_images
+from dolg_zoo.preprocessing.files import IMAGE_SUFFIXES, PassedOver, list_images
 from dolg_zoo.preprocessing.keras_hub import keras_hub_preprocessing
 from dolg_zoo.preprocessing.stream import batch_by_shape, decode_ahead
 
@@ -14,6 +14,7 @@ __all__ = [
     "Crop",
     "ImageConverter",
     "ImageSource",
+    "PassedOver",
     "batch_by_shape",
     "decode_ahead",
     "keras_hub_preprocessing",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
@@ -27,7 +32,117 @@ SET_ASIDE = frozenset(
 )
 """Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
-_log = logging.getLogger(__name__)
+_UNTOLD = frozenset(
+    {
+        ".txt",
+        ".md",
+        ".rst",
+        ".pdf",
+        ".rtf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".xlsx",
+        ".ods",
+        ".html",
+        ".htm",
+    }
+    | {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log"}
+    | {".py", ".ipynb", ".sh", ".js", ".css", ".url", ".lnk", ".webloc", ".md5", ".sha1", ".sha256"}
+    | {".npy", ".npz", ".parquet", ".pkl", ".h5", ".keras", ".mat", ".db", ".sqlite", ".lock"}
+    # what programs keep beside a photograph: settings, a small copy of it, where it was taken
+    | {".xmp", ".aae", ".thm", ".lrv", ".dop", ".pp3", ".pp2", ".arp", ".cos", ".cop", ".on1"}
+    | {".lrcat", ".lrprev", ".gpx", ".kml", ".srt", ".vrd", ".pto", ".nksc", ".rpp", ".spd"}
+    # and what a browser or an editor has not finished, or keeps of the time before
+    | {".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak", ".swp"}
+)
+"""Endings, in lower case, of files that nobody takes for a photograph or a video."""
+
+_UNTOLD_ENDS = ("~", "_original")
+"""How the names of copies end that editors, and exiftool, keep of the time before."""
+
+_PICTURE = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|\0\0\0\x0cjP  \r\n\x87\n"
+    rb"|....ftyp(avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)",
+    re.DOTALL,
+)
+_TIFF = re.compile(rb"II\*\0|MM\0\*")
+"""How files of the formats that are read begin. Raw photographs begin as TIFF does, so that one
+counts where there is no ending to say otherwise."""
+
+_RECORDS = {
+    "index.json": {"format_version", "model_id"},
+    "store.json": {"format_version", "model_id"},
+    "config.json": {"format_version"},
+    "history.json": {"config", "history"},
+}
+"""The record in a folder that dolg-zoo made (an index, a store, a preset, a run of training), and
+keys in it."""
+
+
+@dataclass
+class PassedOver:
+    """What of a folder was not taken for images.
+
+    Attributes:
+        files: ending to the number of such files, for files that a person could take for a
+            photograph or a video.
+        folders: what cannot be read, and why: a link that leads nowhere, a closed folder.
+    """
+
+    files: Counter[str] = field(default_factory=Counter)
+    folders: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str) -> None:
+        """Count a file that is no image, unless nobody takes it for one."""
+        ending = Path(name).suffix.lower()
+        if ending and not _is_untold(name, ending):
+            self.files[ending] += 1
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.folders)
+
+    def __str__(self) -> str:
+        """Return it in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
+        parts = []
+        if (
+            count := self.files.total()
+            if hasattr(self.files, "total")
+            else sum(self.files.values())
+        ):
+            most = [f"{number} {ending}" for ending, number in self.files.most_common(_SHOWN)]
+            more = ", …" if len(self.files) > _SHOWN else ""
+            parts.append(f"{count} other files passed over: {', '.join(most)}{more}")
+        if self.folders:
+            first = [f"{name!r} ({why})" for name, why in [*self.folders.items()][:_SHOWN]]
+            more = ", …" if len(self.folders) > _SHOWN else ""
+            parts.append(f"left out, with any image in it: {', '.join(first)}{more}")
+        return "; ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {"files": dict(self.files.most_common()), "folders": self.folders}
+
+
+class Listing(list[Path]):
+    """The image files of a folder, sorted by path.
+
+    Attributes:
+        folder: the folder.
+        passed_over: what of it was not taken for images.
+    """
+
+    def __init__(self, folder: Path, images: Sequence[Path], passed_over: PassedOver) -> None:
+        super().__init__(sorted(images))
+        self.folder, self.passed_over = folder, passed_over
+
+    @property
+    def names(self) -> list[str]:
+        """The paths below the folder, with `/` between the parts."""
+        return [path.relative_to(self.folder).as_posix() for path in self]
+
+
+_SHOWN = 6
 
 
 def is_set_aside(name: str) -> bool:
@@ -35,16 +150,20 @@ def is_set_aside(name: str) -> bool:
     return name.startswith(".") or name.lower() in SET_ASIDE
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: str | Path) -> Listing:
     """Return the image files of `folder` and the folders below it, sorted by path.
 
-    A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever
-    it is: a link to nowhere is listed too, for `load_image` to refuse it in words. Files and
-    folders whose name starts with a dot are skipped, and so are those in `SET_ASIDE`, such as
-    `@eaDir` or `$RECYCLE.BIN`: they are thumbnails, metadata and rubbish bins. Links are followed,
-    but each folder is listed once, under its own name where it has one here, so links that lead in
-    a circle do no harm. A folder below that cannot be read is left out, with a warning in the log
-    of this module that names it.
+    A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever it
+    is: a link to nowhere is listed too, for `load_image` to refuse it in words. A file of another
+    or no ending counts if it begins as a picture does. Files and folders whose name starts with a
+    dot are skipped, and so are those in `SET_ASIDE`, such as `@eaDir` or `$RECYCLE.BIN`: they are
+    thumbnails, metadata and rubbish bins. A folder below that dolg-zoo made (an index, a store, a
+    preset) is skipped too. Links are followed, but each folder is listed once, under its own name
+    where it has one here, so links that lead in a circle do no harm.
+
+    Returns:
+        A list, whose attribute `passed_over` says which other files there are, and which folders
+        below cannot be read.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -58,6 +177,7 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{str(folder)!r} is a file; give the folder that holds images")
     images: list[Path] = []
+    passed_over = PassedOver()
     folders, links = [folder], list[Path]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
@@ -72,25 +192,70 @@ def list_images(folder: str | Path) -> list[Path]:
         except OSError as error:
             if here is folder:
                 raise
-            _log.warning("left out, with any image in it: %r (%s)", str(here), error.strerror)
+            passed_over.folders[here.relative_to(folder).as_posix()] = error.strerror or str(error)
+            continue
+        if here is not folder and _is_made_here(here, entries):
             continue
         for entry in entries:
             if is_set_aside(entry.name):
                 continue
             path = here / entry.name
-            is_image = path.suffix.lower() in IMAGE_SUFFIXES
+            ending = path.suffix.lower()
             try:
-                is_folder = entry.is_dir()
-            except OSError:  # a link that cannot be followed; the name has to tell
-                is_folder = not is_image
-            if is_folder:
-                (links if entry.is_symlink() else folders).append(path)
-            elif is_image:
-                images.append(path)
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(path)
+                elif is_image(path):
+                    images.append(path)
+                elif entry.is_file():
+                    passed_over.add(entry.name)
+                elif not path.exists():
+                    passed_over.folders[path.relative_to(folder).as_posix()] = (
+                        "the link leads nowhere"
+                    )
+            except OSError as error:  # a link that cannot be followed; the name has to tell
+                if ending in IMAGE_SUFFIXES:
+                    images.append(path)
+                else:
+                    name = path.relative_to(folder).as_posix()
+                    passed_over.folders[name] = error.strerror or str(error)
     if not images:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"no image in {str(folder)!r}: no visible file there ends in {endings}")
-    return sorted(images)
+        others = f" ({passed_over})" if passed_over else ""
+        raise ValueError(
+            f"no image in {str(folder)!r}{others}: no visible file there ends in {endings}"
+        )
+    return Listing(folder, images, passed_over)
+
+
+def _is_untold(name: str, ending: str) -> bool:
+    return ending in _UNTOLD or name.lower().endswith(_UNTOLD_ENDS)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image, by its ending or, if that is unknown, its content."""
+    ending = path.suffix.lower()
+    if ending in IMAGE_SUFFIXES:
+        return True
+    if _is_untold(path.name, ending):
+        return False
+    try:
+        if not path.is_file():  # a pipe would hang
+            return False
+        with path.open("rb") as file:
+            beginning = file.read(16)
+    except OSError:
+        return False
+    return bool(_PICTURE.match(beginning) or (not ending and _TIFF.match(beginning)))
+
+
+def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
+    """Whether dolg-zoo made a folder, by the record in it."""
+    for entry in entries:
+        if (keys := _RECORDS.get(entry.name)) is not None:
+            with suppress(ValueError):
+                if keys <= read_json_object(folder / entry.name).keys():
+                    return True
+    return False
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:

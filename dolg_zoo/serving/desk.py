@@ -144,6 +144,8 @@ class SearchDesk:
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
         """Add images to the indexed folder and to the index; what is no image is refused.
 
+        An index that was loaded is saved with them, with what others have written to it meanwhile.
+
         Args:
             preset: the preset of the index; indexes of other presets are opened again.
             files: at most `MAX_ADDED`. They are kept under their sha256 in the subfolder `added`,
@@ -164,8 +166,16 @@ class SearchDesk:
         new = list(dict.fromkeys(name for name in added.names if name not in index.names))
         if new:
             with self._lock:
+                if index.path is not None:
+                    index = type(index).load(index.path, index.model, index.folder)
                 index.add(new)
                 self._indexes = {preset: index}  # others are opened anew, with what is new
+                if index.path is not None:
+                    try:
+                        index.save(index.path)
+                    except OSError as error:  # they are found until then
+                        why = f"it cannot be written, and forgets them at the next start: {error}"
+                        added.refused[str(index.path)] = why
         return added
 
 

@@ -220,13 +220,13 @@ def test_embed_does_not_take_images_of_another_folder_for_known_ones(
         (tmp_path / folder).mkdir()
         Image.open(photos / name).save(tmp_path / folder / "1.png")
     assert dolg("embed", tmp_path / "a", "-o", tmp_path / "out").code == 0
-    assert "1 known from before" in dolg("embed", f"{tmp_path}/a/", "-o", tmp_path / "out").out
+    assert "1 kept" in dolg("embed", f"{tmp_path}/a/", "-o", tmp_path / "out").out
     del embedded_images[:]
     done = dolg("embed", f"{tmp_path}/b/*.png", "-o", tmp_path / "out")
     assert done.code == 1 and done.out == "" and not embedded_images
     assert f"'{tmp_path}/a'" in done.err and f"'{tmp_path}/b'" in done.err
     done = dolg("embed", tmp_path / "b", "-o", tmp_path / "out", "--moved")
-    assert done.code == 0 and "1 known from before" in done.out
+    assert done.code == 0 and "1 changed" in done.out
 
 
 def test_what_embed_wrote_can_be_searched(dolg, photos, tmp_path, embedded_model):

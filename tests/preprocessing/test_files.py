@@ -150,11 +150,13 @@ def test_what_is_named_like_an_image_is_left_to_the_decoder_to_refuse(tmp_path):
     assert names == ["circle.jpg", "nowhere.jpg", "pipe.jpg", "too_long.jpg"]
 
 
-def test_a_link_that_cannot_be_followed_is_made_known_and_costs_nothing_else(tmp_path, caplog):
+@pytest.mark.parametrize("target", [TOO_LONG, "nowhere"])
+def test_a_link_that_cannot_be_followed_is_said_and_costs_nothing_else(tmp_path, target):
     expected = touch(tmp_path, "a.jpg")
-    (tmp_path / "album").symlink_to(TOO_LONG)
-    assert list_images(tmp_path) == expected
-    assert str(tmp_path / "album") in caplog.text
+    (tmp_path / "album").symlink_to(target)
+    listed = list_images(tmp_path)
+    assert listed == expected
+    assert [*listed.passed_over.folders] == ["album"] and "'album'" in str(listed.passed_over)
 
 
 @pytest.fixture
@@ -172,15 +174,13 @@ def closed(monkeypatch):
     return close
 
 
-def test_an_unreadable_subfolder_is_made_known_and_costs_nothing_else(tmp_path, caplog, closed):
+def test_an_unreadable_subfolder_is_said_and_costs_nothing_else(tmp_path, closed):
     expected = touch(tmp_path, "a.jpg", "z/b.jpg")
     touch(tmp_path, "lost+found/c.jpg")
     closed(tmp_path / "lost+found")
-    assert list_images(tmp_path) == expected
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert str(tmp_path / "lost+found") in record.getMessage()
-    assert "Permission denied" in record.getMessage()
+    listed = list_images(tmp_path)
+    assert listed == expected
+    assert listed.passed_over.folders == {"lost+found": "Permission denied"}
 
 
 def test_an_unreadable_folder_is_an_error_where_it_is_the_one_asked_for(tmp_path, closed):
@@ -203,6 +203,48 @@ def test_a_folder_without_images_is_an_error(tmp_path):
     touch(tmp_path, "a.txt", ".hidden.jpg")
     with pytest.raises(ValueError, match=r"no visible file there ends in .*\.jpg"):
         list_images(tmp_path)
+
+
+OTHERS = {"a.NEF": b"II*\0", "b.nef": b"II*\0", "c.psd": b"8BPS", "d.mov": b"\0\0\0\x14ftypqt  "}
+UNTOLD = ["a.xmp", "b.jpg_original", "c.jpg~", "Thumbs.db", "d.THM", "desktop.ini", "LICENSE"]
+
+
+def test_what_could_be_a_photograph_is_counted_and_what_programs_keep_is_not(tmp_path):
+    expected = touch(tmp_path, "a.jpg")
+    for name, content in OTHERS.items():
+        (tmp_path / name).write_bytes(content + bytes(100))
+    for name in UNTOLD:
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff" if name != "LICENSE" else b"a text")
+    listed = list_images(tmp_path)
+    assert listed == expected
+    assert listed.passed_over.files == {".nef": 2, ".psd": 1, ".mov": 1}
+    assert str(listed.passed_over) == "4 other files passed over: 2 .nef, 1 .psd, 1 .mov"
+
+
+@pytest.mark.parametrize("name", ["download", "photo.jpg_large", "IMG.JPG-1", "a.unknown"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_picture_without_an_ending_that_says_so_is_an_image(tmp_path, name, kind):
+    Image.new("RGB", (8, 8)).save(tmp_path / name, kind)
+    assert list_images(tmp_path) == [tmp_path / name]
+    assert load_image(tmp_path / name).size == (8, 8)
+
+
+RECORDS = {
+    "index.json": '{"format_version": 1, "model_id": "0"}',
+    "store.json": '{"format_version": 2, "model_id": "0"}',
+    "config.json": '{"format_version": 1, "dolg": {}}',
+    "history.json": '{"config": {}, "history": []}',
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_folder_that_the_package_made_is_no_folder_of_photographs(tmp_path, name):
+    expected = touch(tmp_path, "a.jpg", "of another/b.jpg")
+    (tmp_path / "of another" / name).write_text("{}")
+    touch(tmp_path, "made/curves.png")
+    (tmp_path / "made" / name).write_text(RECORDS[name])
+    assert list_images(tmp_path) == expected
+    assert list_images(tmp_path / "made") == [tmp_path / "made/curves.png"]
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"hevc", b"mif1"])

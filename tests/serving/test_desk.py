@@ -10,6 +10,7 @@ from dolg_zoo import BadImageError
 from dolg_zoo.preprocessing import list_images, load_image
 from dolg_zoo.retrieval import Index
 from dolg_zoo.serving import desk as desk_module
+from dolg_zoo.serving.desk import SearchDesk
 
 PRESET = "a-preset"
 
@@ -90,6 +91,38 @@ def test_what_is_added_is_found_under_a_name_of_its_own(desk, photos, tmp_path):
     assert (added.names, added.refused) == ([name], {})
     assert desk.search(PRESET, new, k=1)[0].name == name
     assert (photos / name).read_bytes() == new.read_bytes()
+
+
+def test_what_is_added_to_an_index_is_there_after_a_restart(model, photos, tmp_path):
+    Index.build(model, photos).save(tmp_path / "index")
+
+    def start():
+        return SearchDesk(lambda _: Index.load(tmp_path / "index", model), lambda _: None, [PRESET])
+
+    first, second = start(), start()
+    for number, desk in enumerate((first, second)):
+        with Image.open(photos / "rocket.png") as image:
+            image.rotate(7 + number).save(tmp_path / f"{number}.png")
+        (name,) = desk.add(PRESET, [tmp_path / f"{number}.png"]).names
+        assert start().search(PRESET, tmp_path / f"{number}.png", k=1)[0].name == name
+    assert len(start().index(PRESET)) == 6  # neither has undone what the other added
+
+
+def test_an_index_that_cannot_be_written_says_so_and_finds_what_was_added(
+    model, photos, tmp_path, monkeypatch
+):
+    Index.build(model, photos).save(tmp_path / "index")
+    desk = SearchDesk(lambda _: Index.load(tmp_path / "index", model), lambda _: None, [PRESET])
+
+    def full(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Index, "save", full)
+    with Image.open(photos / "rocket.png") as image:
+        image.rotate(7).save(tmp_path / "new.png")
+    added = desk.add(PRESET, [tmp_path / "new.png"])
+    assert "No space left" in added.refused[str(tmp_path / "index")]
+    assert [desk.search(PRESET, tmp_path / "new.png", k=1)[0].name] == added.names
 
 
 def test_what_is_added_is_found_with_the_other_presets_too(desk, photos, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import as_list, finish, print_json
+from dolg_zoo.cli.reporting import finish, left_out, print_json
 from dolg_zoo.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def print_report(report: Report, markdown: bool, as_json: bool, strict: bool = F
                 "scores": report.scores,
                 "settings": report.settings,
                 "notes": report.notes,
-                "skipped": as_list(report.skipped),
+                **left_out(report.skipped, report.passed_over),
             }
         )
     elif markdown:
@@ -36,4 +36,4 @@ def print_report(report: Report, markdown: bool, as_json: bool, strict: bool = F
         for text in report.notes:
             print(shown(text), end="\n\n")
         print_table(report.facts)
-    finish(report.skipped, strict)
+    finish(report.skipped, strict, report.passed_over)

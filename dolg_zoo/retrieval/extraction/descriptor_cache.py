@@ -1,8 +1,7 @@
 """The cache of a folder's descriptors: a store that search, evaluation and all others share.
 
-An image is known by its path, its size in bytes and the time of its last change; a folder that was
-renamed keeps its cache. Nothing here can make a search fail: a damaged cache is rebuilt, and one
-that cannot be written costs a warning.
+A folder that was renamed keeps its cache. Nothing here can make a search fail: a damaged cache is
+rebuilt, and one that cannot be written costs a warning.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,18 +26,23 @@ from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval.extraction.extract import fill
-from dolg_zoo.retrieval.extraction.sources import Source
-from dolg_zoo.retrieval.extraction.store import DescriptorStore
+from dolg_zoo.retrieval.extraction.identity import Identity, identity_of
+from dolg_zoo.retrieval.extraction.sources import Files
+from dolg_zoo.retrieval.extraction.sources.files import Box
+from dolg_zoo.retrieval.extraction.store import DescriptorStore, Settings
 from dolg_zoo.retrieval.extraction.store.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 ROWS = 2**16
 SPARE = 100
 """A cache is searched for outdated descriptors if more than these and half of all are not used."""
+
+TRIED = 10
+"""So many images are compared before a folder takes over the cache of another."""
 
 FILES = 64
 """A cache of more files is rewritten in fewer."""
@@ -49,12 +54,14 @@ class FolderDescriptors:
 
     Attributes:
         names: the names of the images, in the order of `parts`.
+        identities: their records, as texts.
         parts: yields the descriptors: parts (rows, dim), float32.
         skipped: the names of the images without a descriptor, each with the reason.
         reused: the number of descriptors from the cache.
     """
 
     names: list[str]
+    identities: list[str]
     parts: Callable[[], Iterator[np.ndarray]]
     skipped: dict[str, str]
     reused: int
@@ -86,24 +93,27 @@ def describe_files(
     folder = user_path(folder)
     scales = model.image_converter.scales_or_own(scales)
     names: dict[str, list[str]] = {}  # two of them may be of one image
-    by_id: dict[str, Path | Crop] = {}
+    by_id: dict[str, tuple[str, Box | None]] = {}
     for name, image in images.items():
-        id = _id_of(image, folder)
+        path, box = (image.source, image.box) if isinstance(image, Crop) else (image, None)
+        # JSON has an ASCII text for any file name, and another for any other
+        id = json.dumps([os.path.relpath(cast("Path", path), folder).replace(os.sep, "/"), box])
         names.setdefault(id, []).append(name)
-        by_id[id] = image
-    store = _Cache(_open_store(folder, model, scales, names.keys()) if cache else None)
-    reused = sum(len(names[id]) for id in names if id in store)
-    store.tidy(folder, reused)
+        by_id[id] = os.path.abspath(cast("Path", path)), box  # noqa: PTH100
+    paths, boxes = [path for path, _ in by_id.values()], [box for _, box in by_id.values()]
+    source = Files(folder, [*by_id], paths, boxes)
+    store = _open_store(folder, model, scales, source, cache)
+    store.tidy(folder, names.keys())
     report = fill(
         store,
         model,
-        # it has all that embedding in this process asks of a source
-        cast("Source", _Images(by_id)),
+        source,
         batch_size=batch_size,
         scales=scales,
         progress=progress,
         images=os.path.abspath(folder),  # noqa: PTH100
     )
+    skipped = {name: reason for id, reason in report.skipped.items() for name in names.pop(id)}
 
     def parts() -> Iterator[np.ndarray]:
         for ids, rows in store.parts():
@@ -111,118 +121,118 @@ def describe_files(
             if wanted:
                 yield rows[wanted]
 
+    known = store.identities()
+    found = [(id, name) for id in store.ids() for name in names.get(id, ())]
     return FolderDescriptors(
-        [name for id in store.ids() for name in names.get(id, ())],
+        [name for _, name in found],
+        [str(known[id]) for id, _ in found],
         parts,
-        {name: reason for id, reason in report.skipped.items() for name in names[id]},
-        reused,
+        skipped,
+        sum(id not in report.fresh for id, _ in found),
     )
 
 
-class _Cache:
-    """A store, and the memory for what cannot be written to it."""
+class _Cache(DescriptorStore):
+    """A store that keeps in memory what cannot be written to it."""
 
-    def __init__(self, store: DescriptorStore | None) -> None:
-        self._store = store
-        self.folder = None if store is None else store.folder
-        self._unwritten: dict[str, np.ndarray] = {}
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.unwritten: dict[str, tuple[Identity, np.ndarray]] = {}
+        self.is_writable = True
 
-    def __len__(self) -> int:
-        return len(self._unwritten) + (len(self._store) if self._store is not None else 0)
-
-    def __contains__(self, id: object) -> bool:
-        return id in self._unwritten or (self._store is not None and id in self._store)
+    def identities(self) -> dict[str, Identity]:
+        return super().identities() | {id: identity for id, (identity, _) in self.unwritten.items()}
 
     def ids(self) -> list[str]:
-        return [*(self._store.ids() if self._store is not None else ()), *self._unwritten]
+        return [*(id for id in super().ids() if id not in self.unwritten), *self.unwritten]
 
     def parts(self) -> Iterator[tuple[list[str], np.ndarray]]:
-        if self._store is not None:
-            yield from self._store.parts()
-        ids = [*self._unwritten]
+        for ids, rows in super().parts():
+            kept = [row for row, id in enumerate(ids) if id not in self.unwritten]
+            yield [ids[row] for row in kept], rows[kept]
+        ids = [*self.unwritten]
         for start in range(0, len(ids), ROWS):
             some = ids[start : start + ROWS]
-            yield some, np.stack([self._unwritten[id] for id in some])
+            yield some, np.stack([self.unwritten[id][1] for id in some])
 
     def append(
-        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+        self,
+        ids: Sequence[str],
+        descriptors: np.ndarray,
+        images: str | None = None,
+        identities: Sequence[Identity] | None = None,
+        replace: Collection[str] = (),
     ) -> None:
-        rows = dict(zip(ids, descriptors, strict=True))
-        while self._store is not None and rows and not self._unwritten:
+        if self.is_writable:
             try:
-                self._store.append([*rows], np.stack([*rows.values()]), images)
+                # another process may have added some of them
+                super().append(ids, descriptors, images, identities, ids)
                 return
-            except (StoreError, OSError) as error:
-                # another process has just added some of them; or the disk is full, for instance
-                missing = {id: row for id, row in rows.items() if id not in self._store}
-                if len(missing) == len(rows):
-                    _warn(error)
-                    break
-                rows = missing
-        self._unwritten.update(rows)
+            except (StoreError, OSError) as error:  # such as of a full disk
+                _warn(error)
+                self.is_writable = False
+        assert identities is not None  # `fill` has them all
+        self.unwritten |= zip(ids, zip(identities, descriptors, strict=True), strict=True)
 
-    def tidy(self, folder: Path, used: int) -> None:
-        """Make the store smaller if most of it is of images that are gone or have changed."""
-        if self._store is None:
-            return
-        many = self._store.file_count > FILES
-        if many or len(self._store) > max(2 * used, used + SPARE):
-            outdated = {id for id in self._store.ids() if _is_outdated(id, folder)}
-            if not many and 2 * len(outdated) <= len(self._store):
-                return
-            try:
-                self._store.drop(outdated)
-            except OSError as error:
-                logger.info("%s keeps outdated descriptors: %s", self._store.folder, error)
+    def revise(self, *arguments: Any, **options: Any) -> None:
+        try:
+            if self.is_writable:
+                super().revise(*arguments, **options)
+        except (StoreError, OSError) as error:
+            _log.info("%s keeps outdated descriptors: %s", self.folder, error)
+
+    def tidy(self, folder: Path, used: Collection[str]) -> None:
+        """Make the store smaller if most of it is of images that are gone."""
+        many, rows = self.file_count > FILES, len(self)
+        unused = self.identities().keys() - used
+        if many or len(unused) > max(rows // 2, SPARE):
+            gone = {id for id in unused if not _is_there(id, folder)}
+            if many or 2 * len(gone) > rows:
+                self.revise(gone, regroup=many)
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Image files by id, as `fill` takes them."""
-
-    by_id: Mapping[str, Path | Crop]
-    faults: Mapping[str, str] = field(default_factory=dict)
-
-    def missing(self, known: Container[str]) -> int:
-        return sum(id not in known for id in self.by_id)
-
-    def items(self, known: Container[str] = ()) -> Iterator[tuple[str, Path | Crop]]:
-        return ((id, image) for id, image in self.by_id.items() if id not in known)
+def _is_there(id: str, folder: Path) -> bool:
+    try:
+        name, _ = json.loads(id)
+        return os.path.lexists(folder / name)
+    except (ValueError, TypeError):  # no id that `describe_files` made
+        return False
 
 
 def _open_store(
-    folder: Path, model: ImageEmbedder, scales: tuple[float, ...], ids: Collection[str]
-) -> DescriptorStore | None:
+    folder: Path, model: ImageEmbedder, scales: tuple[float, ...], source: Files, cache: bool
+) -> _Cache:
+    settings = Settings(
+        model.model_id, name_of_model(model), model.descriptor_dim, "float32", scales
+    )
+    in_memory = _Cache(Path(), settings, [])
+    in_memory.is_writable = False
+    if not cache:
+        return in_memory
     if (parent := cache_folder()) is None:
         _warn("there is no home folder")
-        return None
+        return in_memory
     here = os.path.abspath(folder)  # noqa: PTH100
     store_folder = parent / "descriptors" / _name_of_cache(here, model, scales)
 
-    def create() -> DescriptorStore:
-        return DescriptorStore.create(
-            store_folder,
-            model_id=model.model_id,
-            model_name=name_of_model(model),
-            dim=model.descriptor_dim,
-            scales=scales,
-        )
+    def create() -> _Cache:
+        return cast("_Cache", _Cache.create(store_folder, **asdict(settings)))
 
     try:
         try:
             if not store_folder.exists():
-                _take_over(store_folder, here, model, scales, ids)
+                _take_over(store_folder, here, model, scales, source)
             store = create()
             store.forget_damaged()
             store.ids()
         except StoreError as error:
-            logger.info("%s is rebuilt: %s", store_folder, error)
+            _log.info("%s is rebuilt: %s", store_folder, error)
             shutil.rmtree(store_folder)
             store = create()
         return store
     except OSError as error:
         _warn(error)
-        return None
+        return in_memory
 
 
 def _name_of_cache(folder: str, model: ImageEmbedder, scales: tuple[float, ...]) -> str:
@@ -236,7 +246,7 @@ def _take_over(
     here: str,
     model: ImageEmbedder,
     scales: tuple[float, ...],
-    ids: Collection[str],
+    source: Files,
 ) -> None:
     """Give a folder that was renamed or moved the cache that it had under its old name."""
     for path in store_folder.parent.glob(f"*/{MANIFEST}"):
@@ -247,41 +257,25 @@ def _take_over(
                 there is not None
                 and path.parent.name == _name_of_cache(there, model, scales)
                 and not os.path.lexists(there)
-                and any(id in store for id in ids)
+                and _knows_one_of(store, source)
             ):
                 store.move_images(there, here)
                 path.parent.rename(store_folder)
                 return
         except (StoreError, OSError, ValueError) as error:
-            logger.info("%s is not taken over: %s", path.parent, error)
+            _log.info("%s is not taken over: %s", path.parent, error)
 
 
-def _id_of(image: Path | Crop, folder: Path) -> str:
-    """Path, bytes, time of the last change and box of an image; asked for before it is read."""
-    path, box = (image.source, list(image.box)) if isinstance(image, Crop) else (image, None)
-    name = os.path.relpath(cast("Path", path), folder).replace(os.sep, "/")
-    # JSON has an ASCII text for any file name, and another for any other
-    return json.dumps([name, *_state_of(cast("Path", path)), box])
-
-
-def _state_of(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # gone meanwhile; reading it will say so
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _is_outdated(id: str, folder: Path) -> bool:
-    try:
-        name, *state, _ = json.loads(id)
-        return tuple(state) != _state_of(folder / name)
-    except (ValueError, TypeError):  # no id that `_id_of` made
-        return True
+def _knows_one_of(store: DescriptorStore, source: Files) -> bool:
+    """Whether one of the first images that a store has under the same name has its content."""
+    known = store.identities()
+    pairs = zip(source.ids, source.names, strict=True)
+    both = ((known[id], Path(name)) for id, name in pairs if id in known)
+    return any(there.is_content_of(identity_of(path)) for there, path in islice(both, TRIED))
 
 
 def _warn(reason: object) -> None:
-    logger.warning(
+    _log.warning(
         "The descriptors cannot be kept for the next time: %s. DOLG_ZOO_CACHE names the folder to"
         " keep them in.",
         reason,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,7 +20,15 @@ from dolg_zoo._util.files import check_folder_name
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
-from dolg_zoo.retrieval.extraction.pending import Pending, Result, embed_here
+from dolg_zoo.preprocessing import PassedOver
+from dolg_zoo.retrieval.extraction.identity import (
+    Changes,
+    Identity,
+    Known,
+    check_gone,
+    shard_of,
+)
+from dolg_zoo.retrieval.extraction.pending import Pending, Result, Twin, embed_here
 from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.embedders.dolg import DOLG
 
+_log = logging.getLogger(__name__)
+
 ENGINES = ("local", "ray")
 PART_ROWS = 4096
 PART_S = 60.0
@@ -36,50 +47,36 @@ PART_S = 60.0
 job that is killed has to do again."""
 
 
-class Appendable(Protocol):
-    """The part of a `DescriptorStore` that `fill` needs."""
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the files, for messages."""
-
-    def __len__(self) -> int: ...
-
-    def __contains__(self, id: object, /) -> bool: ...
-
-    def ids(self) -> list[str]:
-        """Return the ids of all images."""
-
-    def append(
-        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
-    ) -> None:
-        """Add the descriptors of images that are not there; see `DescriptorStore.append`."""
-
-
-S = TypeVar("S", bound=Appendable)
-
-
 @dataclass
-class ExtractionReport(Generic[S]):
+class ExtractionReport:
     """The result of `extract`.
 
     Attributes:
         store: the store.
-        embedded: number of images that were embedded in this run.
+        changes: how many images were added, changed, removed and kept.
+        fresh: ids of the images that were embedded in this run.
         known: number of images that were in the store before.
         skipped: ids of the images without a descriptor, each with the reason.
+        passed_over: files of the source that are no images, and what of it cannot be read.
         faults: tar files that could not be read to their end, each with the reason.
         forgotten: damaged files of the store that were dropped, each with its number of images.
         seconds: duration of the run.
     """
 
-    store: S
-    embedded: int = 0
+    store: DescriptorStore
+    changes: Changes = field(default_factory=Changes)
+    fresh: set[str] = field(default_factory=set)
     known: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver)
     faults: dict[str, str] = field(default_factory=dict)
     forgotten: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def embedded(self) -> int:
+        """The number of images that were embedded in this run."""
+        return len(self.fresh)
 
 
 def extract(
@@ -95,11 +92,14 @@ def extract(
     engine: str = "local",
     workers: int | None = None,
     moved: bool = False,
-) -> ExtractionReport[DescriptorStore]:
-    """Embeds the images of a source into a store, except those whose ids are in the store.
+    remove_missing: bool = False,
+) -> ExtractionReport:
+    """Bring a store up to date with a source: embeds new and changed images, removes deleted ones.
 
     An interrupted run continues when it is called again; at most the last minute is lost. An image
-    that has changed under the same name is not embedded again.
+    that has only got another name, or a copy of one that is there, is not embedded again. What the
+    store has of other sources stays: an image is removed if its file, or its place in its tar file,
+    is no longer there.
 
     Args:
         model: the model to embed with.
@@ -115,8 +115,11 @@ def extract(
         workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
         moved: whether images of the same ids from another folder are the same images, which have
             been moved here.
+        remove_missing: whether images are removed even if a link to them leads nowhere, their
+            folder cannot be read or is empty, or they are more than half of all.
 
     Raises:
+        ImagesAwayError: if images are not found and may be away rather than deleted.
         RayError: if Ray is not installed, or the cluster cannot be reached or fails; descriptors
             that were written stay.
         OSError: if the source cannot be read, or the store cannot be written, for instance because
@@ -153,6 +156,8 @@ def extract(
         engine=engine,
         workers=workers,
         images=_folder_of(source),
+        remove=True,
+        remove_missing=remove_missing,
     )
     report.forgotten = forgotten
     if not len(store):
@@ -161,7 +166,7 @@ def extract(
 
 
 def fill(
-    store: S,
+    store: DescriptorStore,
     model: ImageEmbedder,
     source: Source,
     *,
@@ -170,36 +175,86 @@ def fill(
     progress: bool = True,
     engine: str = "local",
     workers: int | None = None,
-    images: str | None = None,
-) -> ExtractionReport[S]:
-    """Embeds the images of a source that a store lacks; the arguments are those of `extract`.
+    images: str,
+    remove: bool = False,
+    remove_missing: bool = False,
+) -> ExtractionReport:
+    """Embeds what a store lacks of a source; the arguments are those of `extract`.
 
     Args:
-        store: a `DescriptorStore`, or anything else with these methods.
-        images: the folder that the ids are relative to, to be recorded; None if there is none.
+        images: the folder that the ids are relative to, to be recorded.
+        remove: whether images that are gone are removed, after `check_gone`.
     """
     begin = time.monotonic()
-    report = ExtractionReport(store, known=len(store))
-    pending, embed = _embedder(engine, workers, model, source, store)
-    writer = _Writer(store, images)
+    before = store.identities()
+    report = ExtractionReport(store, known=len(before), passed_over=source.passed_over)
+    if remove:
+        _say_if_old(store, before)
+    own = {id for folder, ids in store.ids_by_folder() if folder == images for id in ids}
+    known = Known(before, own)
+    pending, embed = _embedder(engine, workers, model, source, known)
+    writer = _Writer(store, images, before)
+    renewed: dict[str, Identity] = {}
+    copies: dict[str, dict[str, Identity]] = {}
+    outdated: set[str] = set()
     # closed, since it may have started a cluster
     results = cast("Generator[Result]", embed(batch_size=batch_size, scales=scales))
     with closing(results):
         try:
-            found = track(results, source.missing(store), "Embedding") if progress else results
-            for image, result in found:
-                if isinstance(result, BadImageError):
-                    report.skipped[image] = result.reason
-                elif not np.isfinite(result).all():
-                    report.skipped[image] = "the model gives it a descriptor that is not finite"
-                else:
-                    writer.add(image, result)
+            found = track(results, source.missing(known), "Embedding") if progress else results
+            for image, result, identity in found:
+                if isinstance(result, Twin):
+                    assert identity is not None  # by which it was found
+                    if result.id != image:
+                        copies.setdefault(result.id, {})[image] = identity
+                    elif identity != before[image]:
+                        renewed[image] = identity
+                    continue
+                if not isinstance(result, BadImageError):
+                    if np.isfinite(result).all():
+                        report.fresh.add(image)
+                        writer.add(image, result, identity)
+                        continue
+                    result = BadImageError(
+                        image, "the model gives it a descriptor that is not finite"
+                    )
+                report.skipped[image] = result.reason
+                if identity and image in before:
+                    outdated.add(image)
         finally:  # also after Ctrl-C: what is done is done
             writer.flush()
-    report.embedded = len(store) - report.known
+    gone = set(pending.gone if remove else ())
+    renamed = {old for old, new in copies.items() if old in gone and new.keys() - before.keys()}
+    if copies:
+        for ids, rows in store.parts():
+            for id, row in zip(ids, rows, strict=True):
+                for image, identity in copies.pop(id, {}).items():
+                    writer.add(image, row, identity)
+        writer.flush()
+    outdated |= renamed
+    gone -= renamed
+    try:
+        check_gone(gone, len(own), source.folder, remove_missing)
+        outdated |= gone
+    finally:
+        store.revise(outdated, renewed)
+    removed = len(outdated) - len(renamed)
+    report.changes = Changes(
+        writer.added - len(renamed), writer.changed, removed, len(before) - writer.changed - removed
+    )
     report.faults = pending.faults
     report.seconds = time.monotonic() - begin
     return report
+
+
+def _say_if_old(store: DescriptorStore, known: Mapping[str, Identity]) -> None:
+    if old := sum(not identity.digest for identity in known.values()):
+        _log.warning(
+            "%r does not say yet how %d of its images are known again. It is brought up to date:"
+            " those whose files are newer than it are embedded again.",
+            str(store.folder),
+            old,
+        )
 
 
 def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool = False) -> None:
@@ -214,10 +269,14 @@ def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool =
         StoreError: if the store has an id of the source from another folder.
     """
     here = _folder_of(source)
-    ids = frozenset(source.ids if isinstance(source, Files) else source.names)
+    names = frozenset(source.ids if isinstance(source, Files) else source.names)
     moved_from = set()
-    for there, id in store.ids_of_other_folders(here):
-        if there in moved_from or not (id in ids if isinstance(source, Files) else _in(id, ids)):
+    for there, ids in store.ids_by_folder():
+        is_there = (
+            names.__contains__ if isinstance(source, Files) else partial(shard_of, shards=names)
+        )
+        id = next(filter(is_there, ids), None)
+        if there in (None, here) or id is None:
             continue
         if not moved:
             raise StoreError(
@@ -226,7 +285,7 @@ def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool =
                 " images, moved, allow it with --moved (moved=True)."
             )
         moved_from.add(there)
-    for there in moved_from:
+    for there in filter(None, moved_from):
         store.move_images(there, here)
 
 
@@ -243,12 +302,6 @@ def _folder_of(source: Source) -> str:
     return os.path.realpath(source.folder)
 
 
-def _in(id: str, shards: Container[str]) -> bool:
-    """Whether an id is of an image in one of these shards."""
-    parts = id.split("/")
-    return any("/".join(parts[:end]) in shards for end in range(1, len(parts)))
-
-
 def check_engine(engine: str, workers: int | None) -> None:
     """Raise ValueError if there is no such engine, RayError if what it needs is not installed."""
     one_of("engine", engine, ENGINES)
@@ -259,30 +312,42 @@ def check_engine(engine: str, workers: int | None) -> None:
 
 
 def _embedder(
-    engine: str, workers: int | None, model: ImageEmbedder, source: Source, store: Appendable
+    engine: str, workers: int | None, model: ImageEmbedder, source: Source, known: Known
 ) -> tuple[Pending, Callable[..., Iterator[Result]]]:
     """Return the images to embed, and the function that embeds them."""
     if engine == "local":
-        pending = Pending(source, store)
+        pending = Pending(source, known)
         return pending, partial(embed_here, model, pending)
     source = copy(source)
     source.folder = source.folder.absolute()  # workers may have been started elsewhere
-    pending = Pending(source, frozenset(store.ids()))  # nor need they see the store
+    pending = Pending(source, known)
     return pending, partial(embed_on_ray, cast("DOLG", model), pending, workers=workers)
 
 
 class _Writer:
-    """Gathers descriptors and writes them part by part."""
+    """Gathers descriptors and writes them part by part.
 
-    def __init__(self, store: Appendable, images: str | None) -> None:
-        self._store, self._images = store, images
+    Attributes:
+        added: how many images were not in the store before.
+        changed: how many were, with another content.
+    """
+
+    def __init__(self, store: DescriptorStore, images: str, before: Collection[str]) -> None:
+        self._store, self._images, self._before = store, images, before
+        self.added = self.changed = 0
         self._ids: list[str] = []
         self._rows: list[np.ndarray] = []
+        self._identities: list[Identity] = []
         self._due = time.monotonic() + PART_S
 
-    def add(self, image: str, descriptor: np.ndarray) -> None:
+    def add(self, image: str, descriptor: np.ndarray, identity: Identity | None) -> None:
+        if image in self._before:
+            self.changed += 1
+        else:
+            self.added += 1
         self._ids.append(image)
         self._rows.append(descriptor)
+        self._identities.append(identity or Identity.parse(None))
         if len(self._ids) >= PART_ROWS or time.monotonic() >= self._due:
             self.flush()
 
@@ -290,7 +355,10 @@ class _Writer:
         if not self._ids:
             return
         try:
-            self._store.append(self._ids, np.stack(self._rows), self._images)
+            replaced = {id for id in self._ids if id in self._before}
+            self._store.append(
+                self._ids, np.stack(self._rows), self._images, self._identities, replaced
+            )
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -299,7 +367,7 @@ class _Writer:
                 " on from there",
                 str(self._store.folder),
             ) from error
-        self._ids, self._rows = [], []
+        self._ids, self._rows, self._identities = [], [], []
         self._due = time.monotonic() + PART_S
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.preprocessing import list_images
+from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
 if TYPE_CHECKING:
@@ -25,13 +25,17 @@ class Embedded:
     Attributes:
         names: their paths below the folder, with `/` between the parts.
         descriptors: (images, dim), in the order of `names`.
+        identities: their records, as texts, by which they are known again.
         skipped: name to reason, for those that could not be read.
+        passed_over: the other files there, and what cannot be read.
         reused: the number of descriptors from the cache.
     """
 
     names: list[str]
     descriptors: np.ndarray
+    identities: list[str]
     skipped: dict[str, str]
+    passed_over: PassedOver
     reused: int
 
 
@@ -51,7 +55,8 @@ def embed_folder(
             " images Index(model, names, model.embed(images)) makes an index."
         )
     folder = user_path(folder)
-    images = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
+    listed = list_images(folder)
+    images = dict(zip(listed.names, listed, strict=True))
     found = describe_files(
         model,
         images,
@@ -77,4 +82,6 @@ def embed_folder(
         descriptors[wanted] = rows
         start += len(rows)
     skipped = {name: found.skipped[name] for name in images if name in found.skipped}
-    return Embedded(names, descriptors, skipped, found.reused)
+    identity_of = dict(zip(found.names, found.identities, strict=True))
+    identities = [identity_of[name] for name in names]
+    return Embedded(names, descriptors, identities, skipped, listed.passed_over, found.reused)

@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import Crop
+from dolg_zoo.retrieval.extraction.identity import Identity, Known, identity_of
 from dolg_zoo.retrieval.extraction.sources import Source
 from dolg_zoo.retrieval.extraction.store import fault_in_id
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
 
-Item = tuple[str, Path | bytes | BadImageError]
-Result = tuple[str, np.ndarray | BadImageError]
+
+@dataclass(frozen=True)
+class Twin:
+    """The image of the same content whose descriptor an image takes."""
+
+    id: str
+
+
+Item = tuple[str, Path | Crop | bytes | Twin | BadImageError, Identity | None]
+Result = tuple[str, np.ndarray | Twin | BadImageError, Identity | None]
 
 
 class Pending:
-    """The new images of a source, each with its id, or an error for one that cannot be embedded.
+    """The images of a source that are new, changed, or not known by their facts alone.
+
+    Each has its id and its record. In place of an image stands the `Twin` that has its content and
+    its descriptor, or the error of one that cannot be embedded.
 
     Attributes:
         faults: those of the source, once all is iterated.
+        gone: ids of the images that were there and are no more, once all is iterated.
     """
 
-    def __init__(self, source: Source, known: Container[str]) -> None:
+    def __init__(self, source: Source, known: Known) -> None:
         self._source = source
         self._known = known
         self.faults: dict[str, str] = {}
+        self.gone: list[str] = []
 
     def __iter__(self) -> Iterator[Item]:
         seen: set[str] = set()
-        for image, content in self._source.items(self._known):
+        for image, facts, content in self._source.items(self._known):
             if image in seen:
                 content = BadImageError(image, "another image of this name came before it")
             elif fault := fault_in_id(image):
                 content = BadImageError(image, f"its name {fault}")
-            elif not isinstance(content, BadImageError):
-                seen.add(image)
-            yield image, content
+            if isinstance(content, BadImageError):
+                yield image, content, None
+                continue
+            seen.add(image)
+            try:
+                identity = identity_of(content, facts)
+            except OSError:  # decoding it will say why, in words
+                yield image, content, None
+                continue
+            twin = self._known.twin(image, identity)
+            yield image, content if twin is None else Twin(twin), identity
         self.faults = dict(self._source.faults)
+        self.gone = [id for id in self._known.unseen if self._source.lacks(id)]
 
 
 def embed_here(
@@ -55,24 +80,25 @@ def embed_here(
     """Embeds items in this process, in about their order.
 
     Yields:
-        (id, descriptor) or (id, error), one for each item.
+        (id, descriptor, record), the error or the `Twin` in place of the descriptor, for each item.
     """
-    ids: dict[int, str] = {}
-    errors: list[Result] = []
+    waiting: dict[int, tuple[str, Identity | None]] = {}
+    others: list[Result] = []
 
-    def images() -> Iterator[Path | bytes]:
+    def images() -> Iterator[Path | Crop | bytes]:
         turn = 0
-        for image, content in items:
-            if isinstance(content, BadImageError):
-                errors.append((image, content))
+        for image, content, identity in items:
+            if isinstance(content, BadImageError | Twin):
+                others.append((image, content, identity))
             else:
-                ids[turn] = image
+                waiting[turn] = image, identity
                 turn += 1
                 yield content
 
     found = model.embed_each(images(), batch_size=batch_size, scales=scales, runtime=runtime)
     for turn, result in found:
-        while errors:
-            yield errors.pop(0)
-        yield ids.pop(turn), result
-    yield from errors
+        yield from others
+        others.clear()
+        image, identity = waiting.pop(turn)
+        yield image, result, identity
+    yield from others

@@ -46,7 +46,7 @@ def embed_on_ray(
     Args:
         model: is sent to the workers as it is.
         items: the images to embed. It is iterated in a worker, so that no image passes through this
-            process; its faults come back.
+            process; its faults, and what is gone, come back.
         batch_size: images that go through the network at once.
         scales: multiples of the image size; None for those of the preset.
         workers: the number of workers; None: one per GPU, or per machine without a GPU.
@@ -77,7 +77,8 @@ def embed_on_ray(
         }
         sent = ray.put(pickle.dumps(model))  # held here, for workers that come later
         rows = _handed_out(sent, items, settings, workers, 1 if gpus else 0)
-        items.faults = yield from _taken_in(rows)
+        end = yield from _taken_in(rows)
+        items.faults, items.gone = end["faults"], end["gone"]
 
 
 def _handed_out(
@@ -93,7 +94,7 @@ def _handed_out(
         while chunk := list(islice(rest, size)):
             yield _row(number, chunk)
             number += 1
-        yield _row(number, items.faults)  # tells that this was all
+        yield _row(number, {"faults": items.faults, "gone": items.gone})  # that was all
 
     with warnings.catch_warnings():
         # Ray 2.64 is to take max_restarts and max_task_retries away
@@ -119,10 +120,10 @@ def _handed_out(
     return iter(dataset.iter_rows())
 
 
-def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, str]]:
-    """Yield the content of the rows, and return the faults in the last of them."""
+def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, Any]]:
+    """Yield the content of the rows, and return the last of them."""
     seen: set[int] = set()
-    end, faults = None, {}
+    end, last = None, {}
     while True:
         try:
             row = next(rows, None)
@@ -138,7 +139,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
         if number not in seen:
             seen.add(number)
             if isinstance(found, dict):
-                end, faults = number, found
+                end, last = number, found
             else:
                 yield from found
     if end is None or len(seen) != end + 1:
@@ -146,7 +147,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
             f"Ray brought back {len(seen)} chunks of images and lost others; run it again for"
             " what is missing."
         )
-    return faults
+    return last
 
 
 def _reason(error: BaseException) -> str:

@@ -42,7 +42,8 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
         settings |= {"asked_recall": nearest.asked, "parameters": nearest.parameters}
         writers["faiss"] = lambda file: approximate.write(nearest.faiss_index, file)
         numbers = nearest.numbers
-    items = items_as_parquet(contents["names"], contents["metadata"], numbers)
+    known_by = contents["identities"]
+    items = items_as_parquet(contents["names"], contents["metadata"], known_by, numbers)
     writers["items"] = lambda file: file.write(items)
     write_folder(folder, settings, writers)
 
@@ -61,7 +62,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
         path = paths["descriptors"]
         descriptors = _mapped(path, settings["rows"], settings["dim"])
         path = paths["items"]
-        names, metadata, numbers = items_from_parquet(path, settings["rows"])
+        names, metadata, identities, numbers = items_from_parquet(path, settings["rows"])
         nearest: Exact | Approximate = Exact(descriptors)
         if settings["kind"] != "exact":
             path = paths.get("faiss", user_path(folder) / "index.json")
@@ -76,6 +77,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
         "model_name": made_with.model_name,
         "skipped": settings["skipped"],
         "metadata": metadata,
+        "identities": identities,
         "nearest": nearest,
         "folder": settings["images"],
     }

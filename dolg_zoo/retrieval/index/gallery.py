@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import numpy as np
 from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
+from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
@@ -31,6 +33,7 @@ class Gallery:
         kind: see `Index`.
         recall: see `Index`.
         maker: the name of the model, for messages.
+        identities: the record of each image, as a text; an empty one if there is none.
 
     Raises:
         ValueError: if a descriptor is not finite or not normalised, a name is a duplicate or leads
@@ -46,6 +49,7 @@ class Gallery:
         kind: str,
         recall: float,
         maker: str,
+        identities: Sequence[str] | None = None,
     ) -> None:
         names, descriptors = list(names), np.ascontiguousarray(descriptors, np.float32)
         if descriptors.ndim != 2 or len(names) != len(descriptors):
@@ -61,6 +65,7 @@ class Gallery:
         self.metadata: list[dict[str, Any]] = checked_metadata(
             [None] * len(names) if metadata is None else metadata, len(names)
         )
+        self.identities: list[str] = [*identities] if identities else [""] * len(names)
         self.folder: Path = user_path(folder)
         kind = kind_for(len(names), kind)
         self._nearest = self._search_in(descriptors, kind, recall)
@@ -105,17 +110,23 @@ class Gallery:
         gone = {names} if isinstance(names, str) else set(names)
         if unknown := gone - set(self.names):
             raise ValueError(f"There is no image {min(unknown)!r} in the index.")
-        self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [])
+        self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [], [])
 
-    def update(self, fresh: Gallery) -> tuple[int, int]:
-        """Take over the images and descriptors of another gallery; metadata is kept by name.
+    def update(self, fresh: Gallery, *, remove_missing: bool = False) -> Changes:
+        """Take over the images and descriptors of another gallery; metadata stays with its image.
 
-        Images that are equal in both are not touched, so an approximate index is not built again.
+        An image of equal content under another name has its metadata there, and so has a changed
+        image under its old name. Images that are equal in both are not touched, so an approximate
+        index is not built again.
 
-        Returns:
-            How many images were added or replaced, and how many removed.
+        Args:
+            fresh: the gallery with the images that are there now.
+            remove_missing: whether images are removed even if a link to them leads nowhere, their
+                folder cannot be read or is empty, or they are more than half of all.
 
         Raises:
+            ImagesAwayError: if images are not found and may be away rather than deleted; the
+                gallery is unchanged then.
             ValueError: if the descriptors have another dimension.
         """
         if fresh.descriptors.shape[1] != self.descriptors.shape[1]:
@@ -124,21 +135,56 @@ class Gallery:
                 f" {self.descriptors.shape[1]}."
             )
         row_of = {name: row for row, name in enumerate(self.names)}
-        new = [
-            row
-            for row, name in enumerate(fresh.names)
-            if (old := row_of.get(name)) is None
-            or not np.allclose(fresh.descriptors[row], self.descriptors[old], atol=1e-6)
-        ]
-        names = [fresh.names[row] for row in new]
+        old, now = self._contents(), fresh._contents()
+        there, by_content = set(now), {content: row for row, content in enumerate(old)}
+        names, rows, metadata = [], [], []
+        changed, renamed = 0, set[str]()
+        for row, (name, content) in enumerate(zip(fresh.names, now, strict=True)):
+            own = row_of.get(name)
+            descriptor = fresh.descriptors[row]
+            if own is not None and (
+                old[own] == content
+                or (
+                    (_UNRECORDED in old[own] + content)
+                    and np.allclose(self.descriptors[own], descriptor, atol=1e-6)
+                )
+            ):
+                self.identities[own] = fresh.identities[row]
+                continue
+            twin = by_content.get(content, by_content.get(_hash_of(descriptor)))
+            if own is not None:
+                changed += 1
+            elif twin is not None:
+                renamed.add(self.names[twin])
+            if twin is None and own is not None and old[own] not in there:
+                twin = own
+            names.append(name)
+            rows.append(row)
+            metadata.append({} if twin is None else dict(self.metadata[twin]))
         gone = row_of.keys() - set(fresh.names)
+        renamed &= gone
+        lost = gone - renamed
+        check_gone(lost, len(self), fresh.folder, remove_missing)
+        changes = Changes(
+            len(names) - changed - len(renamed), changed, len(lost), len(self) - changed - len(lost)
+        )
         if names or gone:
-            metadata = [self.metadata[row_of[n]] if n in row_of else {} for n in names]
-            self._change(gone | set(names), names, fresh.descriptors[new], metadata)
-        return len(new), len(gone)
+            identities = [fresh.identities[row] for row in rows]
+            self._change(gone | set(names), names, fresh.descriptors[rows], metadata, identities)
+        return changes
+
+    def _contents(self) -> list[str]:
+        """Return the hash of each image's content, or of its descriptor where it has no record."""
+        digests = (Identity.parse(text).digest for text in self.identities)
+        return [digest or _hash_of(self.descriptors[row]) for row, digest in enumerate(digests)]
 
     def _change(
-        self, gone: set[str], names: list[str], new: np.ndarray, metadata: list[dict]
+        self,
+        gone: set[str],
+        names: list[str],
+        new: np.ndarray,
+        metadata: list[dict],
+        identities: list[str],
     ) -> None:
         kept = np.array([i for i, name in enumerate(self.names) if name not in gone], np.int64)
         descriptors = np.empty((len(kept) + len(new), new.shape[1]), np.float32)
@@ -148,6 +194,7 @@ class Gallery:
         self._augmented = None
         self.names = [self.names[row] for row in kept] + names
         self.metadata = [self.metadata[row] for row in kept] + metadata
+        self.identities = [self.identities[row] for row in kept] + identities
 
     def search_descriptors(
         self, descriptors: np.ndarray, k: int = 10, ranking: Ranking | None = None
@@ -236,3 +283,10 @@ class Gallery:
     def _match(self, row: int, score: float) -> Match:
         name = self.names[row]
         return Match(name, self.folder / name, float(score), self.metadata[row])
+
+
+_UNRECORDED = "descriptor "
+
+
+def _hash_of(descriptor: np.ndarray) -> str:
+    return _UNRECORDED + hashlib.blake2b(descriptor.tobytes(), digest_size=16).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,10 @@ from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo._util.files import is_special, user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
+from dolg_zoo.preprocessing import PassedOver
 from dolg_zoo.preprocessing.decode import in_memory
 from dolg_zoo.retrieval.extraction.folder import embed_folder
+from dolg_zoo.retrieval.extraction.identity import Changes, text_of
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
 from dolg_zoo.retrieval.index.contents import read_contents, write_contents
 from dolg_zoo.retrieval.index.file import read_file, write_file
@@ -24,6 +27,8 @@ from dolg_zoo.retrieval.matches import Matches
 from dolg_zoo.retrieval.search.approximate import kind_for
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database
 from dolg_zoo.retrieval.unit_rows import unit
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -50,6 +55,9 @@ class Index(Gallery):
         skipped: names of the images that could not be read, each with the reason.
         model_id: a hash of the weights and settings of the model.
         reused: number of descriptors that came from the cache.
+        passed_over: files of the folder that are no images, and what of it cannot be read, if the
+            index was built of a folder.
+        path: where the index was loaded from; None if it was not.
 
     Args:
         kind: "exact"; "hnsw" or "ivfpq", which are approximate and faster; "auto" chooses by the
@@ -75,9 +83,14 @@ class Index(Gallery):
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         kind: str = "exact",
         recall: float = 0.95,
+        identities: Sequence[str] | None = None,
+        passed_over: PassedOver | None = None,
     ) -> None:
-        super().__init__(names, descriptors, folder, metadata, kind, recall, name_of_model(model))
+        maker = name_of_model(model)
+        super().__init__(names, descriptors, folder, metadata, kind, recall, maker, identities)
         self.model = model
+        self.passed_over = passed_over or PassedOver()
+        self.path: Path | None = None
         self.scales = model.image_converter.scales_or_own(scales)
         self.skipped = dict(skipped or {})
         self.model_id = model.model_id
@@ -106,8 +119,8 @@ class Index(Gallery):
                 preset.
             progress: whether to show a progress bar on a terminal if it takes long.
             cache: whether to cache descriptors in the user's cache folder, and to use the cached
-                ones of images whose size and time have not changed. An interrupted job then loses
-                the last minute at most.
+                ones of images that have not changed. An interrupted job then loses the last minute
+                at most.
             kind: see `Index`.
             recall: see `Index`.
 
@@ -131,6 +144,8 @@ class Index(Gallery):
             reused=found.reused,
             kind=kind,
             recall=recall,
+            identities=found.identities,
+            passed_over=found.passed_over,
         )
 
     @classmethod
@@ -160,6 +175,7 @@ class Index(Gallery):
             store = DescriptorStore.open(store)
         _check_model(store.folder, store.model_id, store.model_name, store.dim, model)
         names, descriptors = store.read()
+        known = store.identities()
         for start in range(0, len(names), 65536):  # float16 keeps the length to three digits
             rows = descriptors[start : start + 65536]
             rows[...] = unit(rows, store.dim)
@@ -171,6 +187,7 @@ class Index(Gallery):
             scales=store.scales,
             kind=kind,
             recall=recall,
+            identities=[str(known[name]) for name in names],
         )
 
     def add(
@@ -199,8 +216,9 @@ class Index(Gallery):
             metadata = checked_metadata(metadata, len(names))
         if not names:
             return
+        identities = [""] * len(names)
         if descriptors is None:
-            names, descriptors, metadata = self._embedded(names, metadata)
+            names, descriptors, metadata, identities = self._embedded(names, metadata)
             if not names:
                 return
         new = unit(descriptors, self.descriptors.shape[1])
@@ -208,11 +226,11 @@ class Index(Gallery):
             raise ValueError(f"There are {len(new)} descriptors for {len(names)} names.")
         known = dict(zip(self.names, self.metadata, strict=True))
         kept = [known.get(name, {}) for name in names] if metadata is None else list(metadata)
-        self._change(set(names), names, new, [dict(each or {}) for each in kept])
+        self._change(set(names), names, new, [dict(each or {}) for each in kept], identities)
         for name in names:
             self.skipped.pop(name, None)
 
-    def update(self, fresh: Gallery) -> tuple[int, int]:
+    def update(self, fresh: Gallery, *, remove_missing: bool = False) -> Changes:
         """`Gallery.update`; raises ValueError also if the other is of another model or scales."""
         if not isinstance(fresh, Index):
             raise TypeError(f"An index is updated by an Index, not by a {type(fresh).__name__}.")
@@ -227,14 +245,21 @@ class Index(Gallery):
             raise ValueError(
                 f"Images embedded at the scales {fresh.scales} cannot join those at {self.scales}."
             )
-        return super().update(fresh)
+        if self.path and "" in self.identities:
+            _log.warning(
+                "%r does not say yet how its images are known again; it will.", str(self.path)
+            )
+        changes = super().update(fresh, remove_missing=remove_missing)
+        self.skipped, self.reused, self.passed_over = fresh.skipped, fresh.reused, fresh.passed_over
+        return changes
 
     def _embedded(
         self, names: list[str], metadata: Sequence[dict] | None
-    ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None]:
-        """Of the images that can be read: names, descriptors and metadata."""
+    ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None, list[str]]:
+        """Of the images that can be read: names, descriptors, metadata and records."""
         found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
+        identities = [text_of(path) for path in paths]
         for row, result in self._embedder.embed_each(paths, scales=self.scales):
             if isinstance(result, BadImageError):
                 self.skipped[names[row]] = result.reason
@@ -245,6 +270,7 @@ class Index(Gallery):
             [names[row] for row in rows],
             np.array([found[row] for row in rows]),
             None if metadata is None else [metadata[row] for row in rows],
+            [identities[row] for row in rows],
         )
 
     def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
@@ -274,6 +300,8 @@ class Index(Gallery):
             metadata=self.metadata,
             kind=self.kind,
             recall=self.asked_recall,
+            identities=self.identities,
+            passed_over=self.passed_over,
         )
 
     def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
@@ -355,6 +383,7 @@ class Index(Gallery):
             "model_name": name_of_model(self.model),
             "skipped": self.skipped,
             "metadata": checked_metadata(self.metadata, len(self)),
+            "identities": self.identities,
             "nearest": self._nearest,
             "folder": self.folder,
         }
@@ -394,7 +423,9 @@ class Index(Gallery):
             scales=contents["scales"],
             skipped=contents["skipped"],
             metadata=contents.get("metadata"),
+            identities=contents.get("identities"),
         )
+        index.path = path
         index._nearest = contents.get("nearest", index._nearest)
         return index
 

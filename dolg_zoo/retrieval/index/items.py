@@ -42,9 +42,12 @@ def checked_metadata(metadata: Sequence[Mapping[str, Any] | None], rows: int) ->
 
 
 def items_as_parquet(
-    names: Sequence[str], metadata: Sequence[Mapping[str, Any]], numbers: np.ndarray | None
+    names: Sequence[str],
+    metadata: Sequence[Mapping[str, Any]],
+    identities: Sequence[str],
+    numbers: np.ndarray | None,
 ) -> memoryview:
-    """Return a Parquet file with columns `id`, `metadata` (JSON or null) and `number` (or null).
+    """Return a Parquet file: `id`, `metadata` (JSON or null), `identity` and `number` (or null).
 
     `id` is a string column, or a binary one if a name is of bytes that are no text.
     """
@@ -57,14 +60,22 @@ def items_as_parquet(
         ids = pa.array([os.fsencode(name) for name in names], pa.binary())
     texts = [json.dumps(entry) if entry else None for entry in metadata]
     numbers = pa.nulls(len(names), pa.int64()) if numbers is None else pa.array(numbers)
-    table = pa.table({"id": ids, "metadata": pa.array(texts, pa.string()), "number": numbers})
+    columns = {
+        "metadata": pa.array(texts, pa.string()),
+        "identity": pa.array(identities, pa.string()),
+    }
+    table = pa.table({"id": ids, **columns, "number": numbers})
     out = pa.BufferOutputStream()
     pq.write_table(table, out)
     return memoryview(out.getvalue())
 
 
-def items_from_parquet(path: Path, rows: int) -> tuple[list[str], list[dict], np.ndarray | None]:
-    """Read what `items_as_parquet` wrote: names, metadata, and numbers if there are any.
+def items_from_parquet(
+    path: Path, rows: int
+) -> tuple[list[str], list[dict], list[str], np.ndarray | None]:
+    """Read what `items_as_parquet` wrote: names, metadata, identities, and perhaps numbers.
+
+    Versions that knew an image by its name alone wrote no identities.
 
     Raises:
         ValueError: if it is no such file, or not of so many rows.
@@ -76,7 +87,10 @@ def items_from_parquet(path: Path, rows: int) -> tuple[list[str], list[dict], np
         file = pq.ParquetFile(path)
         if file.metadata.num_rows != rows:
             raise ValueError(f"it has {file.metadata.num_rows} rows, and {rows} are promised")
-        table = file.read(["id", "metadata", "number"])
+        table = file.read(["id", "metadata", "identity", "number"])
+        identities = [""] * rows
+        if "identity" in table.column_names:
+            identities = [str(text or "") for text in table["identity"].to_pylist()]
         names = [os.fsdecode(name) for name in table["id"].to_pylist()]
         texts = table["metadata"].to_pylist()
         metadata = [json.loads(text) if text else {} for text in texts]
@@ -87,4 +101,4 @@ def items_from_parquet(path: Path, rows: int) -> tuple[list[str], list[dict], np
         metadata = checked_metadata(metadata, rows)
     except (pa.ArrowException, OSError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    return names, metadata, None if numbers.null_count else numbers.to_numpy()
+    return names, metadata, identities, None if numbers.null_count else numbers.to_numpy()

@@ -64,12 +64,11 @@ def test_a_changed_file_alone_is_embedded_anew(build, photos, embedded_images, m
     )
 
 
-def test_a_change_that_keeps_the_size_shows_in_the_time(build, photos, embedded_images):
+def test_another_time_of_the_same_content_costs_nothing(build, photos, embedded_images):
     build()
     del embedded_images[:]
     os.utime(photos / "coffee.png", ns=(0, 1_234_567_891))
-    build()
-    assert embedded_images == ["coffee.png"]
+    assert build().reused == 4 and embedded_images == []
 
 
 def test_a_renamed_folder_keeps_its_cache(build, photos, model, cache_dir, embedded_images):
@@ -99,7 +98,7 @@ def test_a_folder_of_other_images_takes_no_cache_of_one_that_is_gone(
     shutil.copytree(photos, photos.with_name("other"))
     shutil.rmtree(photos)
     for path in photos.with_name("other").rglob("*.png"):
-        os.utime(path, ns=(0, 1_234_567_891))
+        Image.open(path).rotate(90).save(path)
     del embedded_images[:]
     Index.build(model, photos.with_name("other"), cache=True)
     assert len(embedded_images) == 4 and len([*(cache_dir / "descriptors").iterdir()]) == 2
@@ -121,7 +120,7 @@ def test_outdated_descriptors_are_dropped_once_they_are_most(
     build()
     assert len(cached_names(cache_dir)) == 4  # they are half
     (photos / "rocket.png").unlink()
-    Image.open(photos / "far/chelsea.png").save(photos / "copy.png")
+    Image.open(photos / "far/chelsea.png").rotate(90).save(photos / "copy.png")
     del embedded_images[:]
     index = build()
     assert sorted(cached_names(cache_dir)) == sorted(index.names) == ["copy.png", "far/chelsea.png"]
@@ -313,7 +312,7 @@ def test_what_another_process_adds_meanwhile_is_there_once(model, photos, cache_
 
     def with_another(self, sources, **options):
         store = DescriptorStore.open(the_store(cache_dir))
-        store.append([cache_module._id_of(images["coffee"], photos)], expected["coffee"][None])
+        store.append([json.dumps(["coffee.png", None])], expected["coffee"][None])
         yield from embed_each(self, sources, **options)
 
     monkeypatch.setattr(DOLG, "embed_each", with_another)

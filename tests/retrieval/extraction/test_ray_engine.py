@@ -176,6 +176,7 @@ def test_what_kills_each_worker_ends_the_run_and_the_rest_is_kept(
 
     class Items:  # inside of the function, so that it is sent whole
         faults: dict = {}  # noqa: RUF012
+        gone: list = []  # noqa: RUF012
 
         def __iter__(self):
             yield "a", images / "000.png"

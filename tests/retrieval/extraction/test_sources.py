@@ -10,6 +10,7 @@ import pytest
 from memory import peak_bytes
 
 from dolg_zoo.preprocessing import BadImageError
+from dolg_zoo.retrieval.extraction.identity import facts_of
 from dolg_zoo.retrieval.extraction.sources import DataError, open_source
 
 FILES = ("b.jpg", "a.png", "far/c.JPG", "far/d.txt", ".hidden.jpg")
@@ -45,7 +46,7 @@ def read(source, known=()):
     """(id, what the image's bytes are) of each."""
     return [
         (image, found if isinstance(found, bytes | BadImageError) else found.read_bytes())
-        for image, found in source.items(known)
+        for image, _, found in source.items(known)
     ]
 
 
@@ -60,8 +61,9 @@ def test_a_folder_gives_what_is_below_it(folder):
 
 def test_known_images_are_passed_over(folder):
     source = open_source(str(folder))
-    assert [image for image, _ in read(source, {"a.png", "far/c.JPG"})] == ["b.jpg"]
-    assert source.missing({"a.png", "elsewhere"}) == 2
+    known = {(id, facts) for id, facts, _ in source.items() if id != "b.jpg"}
+    assert [image for image, _ in read(source, known)] == ["b.jpg"]
+    assert source.missing(known) == 1
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,13 @@ def test_a_pattern_passes_over_the_folders_of_systems_unless_it_names_them(folde
 def test_a_shard_passes_over_the_folders_of_systems(shard, aside):
     path = shard("a.tar", {"a.jpg": b"1", f"{aside}/a.jpg": b"2", f"far/{aside}/._b.jpg": b"3"})
     assert read(open_source(path)) == [("a.tar/a.jpg", b"1")]
+
+
+def test_a_pattern_takes_what_a_folder_takes_and_says_what_it_passes_over(tmp_path):
+    for name, content in {"download": b"\xff\xd8\xff", "a.nef": b"II*\0", "a.txt": b"text"}.items():
+        (tmp_path / name).write_bytes(content)
+    for source in (open_source(tmp_path), open_source(f"{tmp_path}/*")):
+        assert source.ids == ["download"] and source.passed_over.files == {".nef": 1}
 
 
 def test_a_name_with_wildcards_is_taken_as_it_is_if_it_is_there(tmp_path):
@@ -317,7 +326,8 @@ def test_known_images_of_a_shard_cut_short_are_still_passed_over(shard):
     path = three_shards(shard)[0]
     path.write_bytes(path.read_bytes()[:5000])
     source = open_source(path)
-    assert read(source, {"s-0.tar/0.jpg", "s-0.tar/1.jpg"}) == []
+    known = {(id, facts_of(path)) for id in ("s-0.tar/0.jpg", "s-0.tar/1.jpg")}
+    assert read(source, known) == []
     assert list(source.faults) == ["s-0.tar"]
 
 

@@ -110,7 +110,7 @@ def test_the_manifest_tells_what_the_files_are(filled, folder):
         data = (folder / part["file"]).read_bytes()
         assert part["bytes"] == len(data) and part["sha256"] == hashlib.sha256(data).hexdigest()
     assert document == {
-        "format_version": 1, "dtype": "float32", **SETTINGS, "scales": [0.5, 1.0]
+        "format_version": 2, "dtype": "float32", **SETTINGS, "scales": [0.5, 1.0]
     }  # fmt: skip
 
 
@@ -333,7 +333,7 @@ def first(**values):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda document: document.update(format_version=2),
+        lambda document: document.update(format_version=3),
         lambda document: document.update(dim="3"),
         lambda document: document.update(dim=10**30),
         lambda document: document.update(scales="1"),

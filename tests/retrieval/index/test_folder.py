@@ -31,6 +31,7 @@ def contents(rows=300, kind="exact", seed=0, names=None, metadata=None):
         "model_name": "a model",
         "skipped": {"bad.jpg": "why"},
         "metadata": metadata or [{}] * rows,
+        "identities": [f"digest{row} facts" for row in range(rows)],
         "nearest": nearest,
         "folder": "photos",
     }

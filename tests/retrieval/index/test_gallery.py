@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
+from dolg_zoo.retrieval.extraction.identity import Changes
 from dolg_zoo.retrieval.index.gallery import Gallery
 from dolg_zoo.retrieval.search.ranking import Ranking
 
@@ -62,13 +63,14 @@ def test_an_update_adds_replaces_and_removes(rng):
     rows = unit_rows(rng, 6)
     index = gallery(rows[:4], [{"n": i} for i in range(4)], names=["a", "b", "c", "d"])
     fresh = gallery(rows[[5, 0, 1, 4]], names=["e", "a", "b", "c"])
-    assert index.update(fresh) == (2, 1)  # e is new, c is another picture, d is gone
+    # e is new, c is another picture, d is gone
+    assert index.update(fresh) == Changes(added=1, changed=1, removed=1, kept=2)
     assert sorted(index.names) == ["a", "b", "c", "e"]
     for name, place in {"a": 0, "b": 1, "c": 4, "e": 5}.items():
         (match,) = index.search_descriptors(rows[place : place + 1], 1)[0]
         assert match.name == name and match.score == pytest.approx(1, abs=COSINE)
         assert match.metadata == ({"n": "abcd".index(name)} if name != "e" else {})
-    assert index.update(fresh) == (0, 0)
+    assert index.update(fresh) == Changes(kept=4)
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])

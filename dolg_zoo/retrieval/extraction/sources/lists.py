@@ -48,7 +48,8 @@ def read_list(path: Path, images: Path | None, anywhere: bool) -> Files:
         names.append(name)
     if not names:
         raise DataError(f"{path} lists no images.")
-    return Files(folder, list(first), names)
+    ids = list(first)
+    return Files(folder, names if ids == names else ids, names)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

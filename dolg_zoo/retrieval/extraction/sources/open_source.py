@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
-from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
-from dolg_zoo.preprocessing.files import SET_ASIDE
+from dolg_zoo.preprocessing import PassedOver, list_images
+from dolg_zoo.preprocessing.files import SET_ASIDE, is_image
 from dolg_zoo.retrieval.extraction.sources.files import Files
 from dolg_zoo.retrieval.extraction.sources.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.retrieval.extraction.sources.shards import SHARD_ENDINGS, Shards
@@ -43,8 +43,9 @@ def open_source(
     """
     path = user_path(source)
     if path.is_dir():
-        names = [found.relative_to(path).as_posix() for found in list_images(path)]
-        return Files(path, names, names)
+        images_there = list_images(path)
+        names = images_there.names
+        return Files(path, names, names, passed_over=images_there.passed_over)
     if path.suffix.lower() in LIST_SUFFIXES:
         return read_list(path, user_path(images) if images is not None else None, anywhere)
     if images is not None or anywhere:
@@ -53,7 +54,12 @@ def open_source(
     if not found:
         raise FileNotFoundError(f"there is no file or folder {str(source)!r} to take images from")
     shards = [name for name in found if name.lower().endswith(SHARD_ENDINGS)]
-    names = [name for name in found if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    names, passed_over = [], PassedOver()
+    for name in found:
+        if is_image(base / name):
+            names.append(name)
+        elif name not in shards:
+            passed_over.add(name)
     if shards and names:
         raise DataError(
             f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({names[0]!r}); name"
@@ -64,7 +70,9 @@ def open_source(
             f"{str(source)!r} names neither images, lists (.csv, .parquet) nor tar files; the first"
             f" of {len(found)} is {found[0]!r}."
         )
-    return Shards(base, shards) if shards else Files(base, names, names)
+    if shards:
+        return Shards(base, shards)
+    return Files(base, names, names, passed_over=passed_over)
 
 
 def _matches(pattern: str) -> tuple[Path, list[str]]:

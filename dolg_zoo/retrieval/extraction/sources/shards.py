@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.preprocessing import IMAGE_SUFFIXES
+from dolg_zoo.preprocessing import IMAGE_SUFFIXES, PassedOver
 from dolg_zoo.preprocessing.files import is_set_aside
+from dolg_zoo.retrieval.extraction.identity import facts_of, shard_of
 
 SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -28,6 +29,7 @@ class Shards:
     Attributes:
         folder: the folder that the names are relative to.
         names: the tar files.
+        passed_over: see `Files`; nothing, since what is beside the images says something of them.
         faults: shard to what is wrong with it, for those that `items` could not read to their
             end; what came before it was yielded.
     """
@@ -35,15 +37,19 @@ class Shards:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
+        self.passed_over = PassedOver()
         self.faults: dict[str, str] = {}
 
-    def missing(self, known: Container[str]) -> None:
+    def missing(self, known: Container[tuple[str, str]]) -> None:
         """None: how many images there are shows only when all is read."""
 
-    def items(self, known: Container[str] = ()) -> Iterator[tuple[str, bytes | BadImageError]]:
-        """Yield the id and the bytes of each image that is not known yet, shard by shard.
+    def items(
+        self, known: Container[tuple[str, str]] = ()
+    ) -> Iterator[tuple[str, str, bytes | BadImageError]]:
+        """Yield id, facts and bytes of each image whose id and facts are not known, by shards.
 
-        The error in place of the bytes says why an image cannot be had.
+        The facts are those of the shard. The error in place of the bytes says why an image cannot
+        be had.
         """
         self.faults.clear()
         for name in self.names:
@@ -51,6 +57,11 @@ class Shards:
                 yield from _items(self.folder / name, name, known)
             except _ShardError as error:
                 self.faults[name] = str(error)
+
+    def lacks(self, id: str) -> bool:
+        """Whether the shard of an image could be read to its end, so that it must have come."""
+        shard = shard_of(id, self.names)
+        return shard is not None and shard not in self.faults
 
 
 class _ShardError(Exception):
@@ -74,16 +85,16 @@ class _Header(tarfile.TarInfo):
 
 
 def _items(
-    path: Path, shard: str, known: Container[str]
-) -> Iterator[tuple[str, bytes | BadImageError]]:
-    members = _members(path)
+    path: Path, shard: str, known: Container[tuple[str, str]]
+) -> Iterator[tuple[str, str, bytes | BadImageError]]:
+    members, facts = _members(path), facts_of(path)
     while (found := _next(members)) is not None:
         archive, member = found
         name = posixpath.normpath(member.name)
         image = f"{shard}/{name}"
-        if not _is_image(PurePosixPath(name)) or image in known:
+        if not _is_image(PurePosixPath(name)) or (image, facts) in known:
             continue
-        yield image, _content(archive, member, name, image)
+        yield image, facts, _content(archive, member, name, image)
 
 
 def _is_image(name: PurePosixPath) -> bool:

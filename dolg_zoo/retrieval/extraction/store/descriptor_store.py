@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dolg_zoo._util.files import replacing, user_path
 from dolg_zoo.errors import StoreError
+from dolg_zoo.retrieval.extraction.identity import Identity
 from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
     MANIFEST,
@@ -21,6 +24,7 @@ from dolg_zoo.retrieval.extraction.store.manifest import (
     read_manifest,
     write_manifest,
 )
+from dolg_zoo.retrieval.extraction.store.part_file import Rows
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +55,8 @@ class DescriptorStore:
         self.folder = folder
         self.settings = settings
         self._parts = list(parts)
-        self._known: set[str] = set()
-        self._ids: dict[str, list[str]] = {}  # by part: those that are in _known
+        self._known: dict[str, Identity] = {}
+        self._by_part: dict[str, dict[str, Identity]] = {}  # those that are in _known
 
     model_id = property(lambda self: self.settings.model_id)
     model_name = property(lambda self: self.settings.model_name)
@@ -133,7 +137,12 @@ class DescriptorStore:
         return {part.images for part in self._parts}
 
     def append(
-        self, ids: Sequence[str], descriptors: np.ndarray, images: str | None = None
+        self,
+        ids: Sequence[str],
+        descriptors: np.ndarray,
+        images: str | None = None,
+        identities: Sequence[Identity] | None = None,
+        replace: Collection[str] = (),
     ) -> None:
         """Add descriptors in one file, which is on the disk when this returns.
 
@@ -141,6 +150,9 @@ class DescriptorStore:
             ids: ids of the images, none of which is in the store.
             descriptors: (len(ids), dim), finite.
             images: the folder that the ids are relative to; None if there is none.
+            identities: the record of each image, by which a changed one is noticed; None if there
+                is none.
+            replace: those of the ids that may be in the store, and are replaced there.
 
         Raises:
             StoreError: if an id is not a text, is empty or is in the store, or the descriptors
@@ -153,14 +165,23 @@ class DescriptorStore:
             return
         with _lock(self.folder):
             self._refresh()
-            self._check_new(ids)
-            part = self._write_part(next_name(self._parts), ids, rows, images)
-            self._write_manifest([*self._parts, part])
-        self._learn(part, ids)
+            self._check_new(ids, replace)
+            records = identities or [Identity.parse(None, time.time_ns())] * len(ids)
+            old = self._parts_with(replace)
+            self._rewrite(old, replace, {}, [(Rows(ids, records, rows), images)])
 
     def __contains__(self, image: object) -> bool:
         self._learn_ids()
         return image in self._known
+
+    def identities(self) -> dict[str, Identity]:
+        """Return the record of each image, by its id.
+
+        Raises:
+            StoreError: if a part is missing or damaged.
+        """
+        self._learn_ids()
+        return dict(self._known)
 
     def ids(self) -> list[str]:
         """Return the ids of all images, in the order they were added.
@@ -169,7 +190,7 @@ class DescriptorStore:
             StoreError: if a part is missing or damaged.
         """
         self._learn_ids()
-        ids = [name for part in self._parts for name in self._ids[part.file]]
+        ids = [name for part in self._parts for name in self._by_part[part.file]]
         self._check_unique(ids)
         return ids
 
@@ -180,9 +201,8 @@ class DescriptorStore:
             StoreError: if a part is missing or damaged.
         """
         for part in tuple(self._parts):
-            ids, descriptors = self._read_part(part)
-            assert descriptors is not None  # they were asked for
-            yield ids, descriptors
+            rows = self._read_part(part)
+            yield rows.ids, rows.descriptors
 
     def read(self) -> tuple[list[str], np.ndarray]:
         """Return the ids and descriptors of all images, (images, dim) float32.
@@ -200,18 +220,15 @@ class DescriptorStore:
         self._check_unique(ids)
         return ids, descriptors
 
-    def ids_of_other_folders(self, images: str) -> Iterator[tuple[str, str]]:
-        """Yield the folder and the id of each image that was in another folder than `images`.
-
-        Images whose folder was not recorded are left out.
+    def ids_by_folder(self) -> Iterator[tuple[str | None, list[str]]]:
+        """Yield the folder of the images of each file, None if it was not recorded, and their ids.
 
         Raises:
             StoreError: if a part is missing or damaged.
         """
+        self._learn_ids()
         for part in self._parts:
-            if part.images not in (None, images):
-                for name in self._read_part(part, with_descriptors=False)[0]:
-                    yield cast(str, part.images), name
+            yield part.images, [*self._by_part[part.file]]
 
     def move_images(self, old: str, new: str) -> None:
         """Record that the images of one folder are in another now.
@@ -234,7 +251,7 @@ class DescriptorStore:
         Raises:
             OSError: if the store cannot be written.
         """
-        self._forget_ids()
+        self._by_part, self._known = {}, {}
         if not self._damaged_parts():
             return {}
         with _lock(self.folder):
@@ -245,59 +262,88 @@ class DescriptorStore:
                 (self.folder / name).unlink(missing_ok=True)
         return damaged
 
-    def drop(self, ids: Container[str]) -> None:
-        """Drop images; the others are written to new files, `REWRITTEN_ROWS` in each.
+    def revise(
+        self,
+        drop: Collection[str] = (),
+        identities: Mapping[str, Identity] | None = None,
+        regroup: bool = False,
+    ) -> None:
+        """Drop images and renew the records of others; the files with them are written anew.
 
         What another process reads of the store meanwhile may be missing.
+
+        Args:
+            drop: ids of the images to drop.
+            identities: id to the record of its image.
+            regroup: whether all files are written anew, `REWRITTEN_ROWS` in each.
 
         Raises:
             StoreError: if a part is missing or damaged.
             OSError: if the store cannot be written; it is unchanged then.
         """
+        identities = identities or {}
         with _lock(self.folder):
             self._refresh()
-            old, new = list(self._parts), list[Part]()
-            for images in dict.fromkeys(part.images for part in old):
-                for kept, rows in self._regrouped(ids, images):
-                    name = next_name([*old, *new])
-                    new.append(self._write_part(name, kept, rows.astype(self.dtype), images))
-            self._write_manifest(new)
-            self._forget_ids()
-            for part in old:
-                (self.folder / part.file).unlink(missing_ok=True)
+            old = self._parts if regroup else self._parts_with({*drop, *identities})
+            if old:
+                self._rewrite(list(old), drop, identities)
+
+    def _parts_with(self, ids: Collection[str]) -> list[Part]:
+        self._learn_ids()
+        return [part for part in self._parts if not self._by_part[part.file].keys().isdisjoint(ids)]
+
+    def _rewrite(
+        self,
+        old: Collection[Part],
+        drop: Container[str],
+        identities: Mapping[str, Identity],
+        more: Sequence[tuple[Rows, str | None]] = (),
+    ) -> None:
+        """Put new parts in the place of old ones, and a part of further rows behind them."""
+        written: dict[Part, Rows] = {}
+        regrouped = (
+            (rows, images)
+            for images in dict.fromkeys(part.images for part in old)
+            for rows in self._regrouped([p for p in old if p.images == images], drop, identities)
+        )
+        for rows, images in chain(regrouped, more):
+            part = self._write_part(next_name([*self._parts, *written]), rows, images)
+            written[part] = rows._replace(descriptors=rows.descriptors[:0])
+        self._write_manifest([*(part for part in self._parts if part not in old), *written])
+        for part in old:
+            for id in self._by_part.pop(part.file, ()):
+                self._known.pop(id, None)
+            (self.folder / part.file).unlink(missing_ok=True)
+        for part, rows in written.items():
+            self._learn(part, rows)
 
     def _regrouped(
-        self, without: Container[str], images: str | None
-    ) -> Iterator[tuple[list[str], np.ndarray]]:
-        ids: list[str] = []
-        held: list[np.ndarray] = []
-        for part in [part for part in self._parts if part.images == images]:
-            names, rows = self._read_part(part)
-            assert rows is not None  # they were asked for
-            kept = [row for row, name in enumerate(names) if name not in without]
-            ids += [names[row] for row in kept]
-            held.append(rows[kept])
-            if len(ids) >= REWRITTEN_ROWS:
-                yield ids, np.concatenate(held)
-                ids, held = [], []
-        if ids:
-            yield ids, np.concatenate(held)
+        self, parts: Sequence[Part], drop: Container[str], identities: Mapping[str, Identity]
+    ) -> Iterator[Rows]:
+        held: list[Rows] = []
+        for part in parts:
+            held.append(self._read_part(part).changed(drop, identities))
+            if sum(len(rows.ids) for rows in held) >= REWRITTEN_ROWS:
+                yield Rows.joined(held)
+                held = []
+        if any(rows.ids for rows in held):
+            yield Rows.joined(held)
 
     def _damaged_parts(self) -> dict[str, int]:
         """Return the files of the damaged parts, and how many images were in each."""
         damaged = {}
         for part in self._parts:
             try:
-                self._learn(part, self._read_part(part)[0])
+                self._learn(part, self._read_part(part))
             except StoreError:
                 damaged[part.file] = part.rows
         return damaged
 
-    def _write_part(self, name: str, ids: list[str], rows: np.ndarray, images: str | None) -> Part:
-        data = part_file.encode(ids, rows)
+    def _write_part(self, name: str, rows: Rows, images: str | None) -> Part:
+        data = part_file.encode(rows, self.dtype)
         with replacing(self.folder / name) as file:
             file.write(data)
-        return Part(name, len(ids), len(data), hashlib.sha256(data).hexdigest(), images)
+        return Part(name, len(rows.ids), len(data), hashlib.sha256(data).hexdigest(), images)
 
     def _checked_rows(self, ids: list[str], descriptors: np.ndarray) -> np.ndarray:
         descriptors = np.asarray(descriptors)
@@ -316,13 +362,13 @@ class DescriptorStore:
             )
         return rows
 
-    def _check_new(self, ids: list[str]) -> None:
+    def _check_new(self, ids: list[str], replace: Container[str]) -> None:
         self._learn_ids()
         fresh: set[str] = set()
         for name in ids:
             if fault := part_file.fault_in_id(name):
                 raise StoreError(f"The id {name!r} {fault}.")
-            if name in self._known or name in fresh:
+            if (name in self._known and name not in replace) or name in fresh:
                 raise StoreError(
                     f"The id {name!r} is in the store {str(self.folder)!r} already; an image is"
                     " added once. Is another process adding the same images?"
@@ -339,16 +385,13 @@ class DescriptorStore:
 
     def _learn_ids(self) -> None:
         for part in self._parts:
-            if part.file not in self._ids:
-                self._learn(part, self._read_part(part, False)[0])
+            if part.file not in self._by_part:
+                self._learn(part, self._read_part(part, False))
 
-    def _learn(self, part: Part, ids: list[str]) -> None:
-        self._ids[part.file] = ids
-        self._known.update(ids)
-
-    def _forget_ids(self) -> None:
-        self._ids.clear()
-        self._known.clear()
+    def _learn(self, part: Part, rows: Rows) -> None:
+        self._check_unique(rows.ids)
+        self._by_part[part.file] = dict(zip(rows.ids, rows.identities, strict=True))
+        self._known |= self._by_part[part.file]
 
     def _check_size(self, part: Part) -> Path:
         path = self.folder / part.file
@@ -358,17 +401,18 @@ class DescriptorStore:
             raise self._damaged(part, f"{missing}, and its store.json promises {part.bytes} bytes")
         return path
 
-    def _read_part(
-        self, part: Part, with_descriptors: bool = True
-    ) -> tuple[list[str], np.ndarray | None]:
-        data = self._check_size(part).read_bytes()
+    def _read_part(self, part: Part, with_descriptors: bool = True) -> Rows:
+        path = self._check_size(part)
+        data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         if digest != part.sha256:
             raise self._damaged(
                 part, f"is damaged: its sha256 is {digest}, and store.json promises {part.sha256}"
             )
         try:
-            return part_file.decode(data, part.rows, self.dim, self.dtype, with_descriptors)
+            return part_file.decode(
+                data, part.rows, self.dim, self.dtype, path.stat().st_mtime_ns, with_descriptors
+            )
         except ValueError as error:
             raise self._damaged(part, f"is none that dolg-zoo wrote: {error}") from error
 

@@ -16,7 +16,8 @@ from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
 MANIFEST = "store.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, FORMAT_VERSION)
 
 _NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -68,8 +69,8 @@ def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
     try:
         document = read_json_object(path)
         version, listed = document.pop("format_version", None), document.pop("parts", None)
-        if version != FORMAT_VERSION:
-            raise ValueError(f"its format_version is {version!r}, and this dolg-zoo reads 1")
+        if version not in READABLE:
+            raise ValueError(f"its format_version is {version!r}, and this dolg-zoo reads 1 and 2")
         if not isinstance(listed, list):
             raise ValueError(f"parts must be a list, not {str(listed)[:80]!r}")
         if isinstance(document.get("scales"), list):

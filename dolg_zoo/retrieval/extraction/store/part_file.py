@@ -1,11 +1,17 @@
-"""The bytes of a part: a Parquet file with the columns `id` and `descriptor`."""
+"""The bytes of a part: a Parquet file with the columns `id`, `descriptor` and `identity`.
+
+Versions that knew an image by its id alone wrote no column `identity`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Container, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from dolg_zoo.retrieval.extraction.identity import Identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,15 +31,38 @@ def fault_in_id(name: object) -> str | None:
     return None if name else "is empty"
 
 
-def encode(ids: Sequence[str], descriptors: np.ndarray) -> memoryview:
-    """Return the part's bytes; descriptors are (len(ids), dim), float32 or float16."""
+class Rows(NamedTuple):
+    """The ids of images, their records, and their descriptors, (len(ids), dim)."""
+
+    ids: list[str]
+    identities: Sequence[Identity]
+    descriptors: np.ndarray
+
+    def changed(self, drop: Container[str], identities: Mapping[str, Identity]) -> Rows:
+        """Return the rows of other ids than some, the records of others renewed."""
+        kept = [row for row, id in enumerate(self.ids) if id not in drop]
+        ids = [self.ids[row] for row in kept]
+        records = [identities.get(self.ids[row], self.identities[row]) for row in kept]
+        return Rows(ids, records, self.descriptors[kept])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return the rows of some parts in one."""
+        ids, records, descriptors = zip(*parts, strict=True)
+        return cls([*chain(*ids)], [*chain(*records)], np.concatenate(descriptors))
+
+
+def encode(rows: Rows, dtype: str) -> memoryview:
+    """Return the part's bytes, the descriptors in float32 or float16."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    descriptors = rows.descriptors.astype(dtype)
     values = pa.array(np.ascontiguousarray(descriptors).reshape(-1))
     columns = [
-        pa.array(ids, pa.string()),
+        pa.array(rows.ids, pa.string()),
         pa.FixedSizeListArray.from_arrays(values, descriptors.shape[1]),
+        pa.array(map(str, rows.identities), pa.string()),
     ]
     schema = _schema(descriptors.shape[1], descriptors.dtype)
     out = pa.BufferOutputStream()
@@ -44,9 +73,17 @@ def encode(ids: Sequence[str], descriptors: np.ndarray) -> memoryview:
 
 
 def decode(
-    data: bytes, rows: int, dim: int, dtype: str, with_descriptors: bool = True
-) -> tuple[list[str], np.ndarray | None]:
-    """Return the ids, and the descriptors, (rows, dim) float32.
+    data: bytes, rows: int, dim: int, dtype: str, written_ns: int, with_descriptors: bool = True
+) -> Rows:
+    """Return the rows of a part, the descriptors as (rows, dim) float32.
+
+    Args:
+        data: its bytes.
+        rows: how many rows are promised.
+        dim: dimension of a descriptor.
+        dtype: of the descriptors in the file.
+        written_ns: when it was written, for rows without a record.
+        with_descriptors: whether the descriptors are wanted; without, they are (0, dim).
 
     Raises:
         ValueError: if the bytes are no part, or not of so many rows; says what is wrong.
@@ -57,21 +94,24 @@ def decode(
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         _check(file, rows, _schema(dim, np.dtype(dtype)))
-        table = file.read(None if with_descriptors else ["id"])
+        table = file.read(None if with_descriptors else ["id", "identity"])
         table.validate(full=True)
         ids = table["id"].to_pylist()
         for name in ids:
             if fault := fault_in_id(name):
                 raise ValueError(f"the id {name!r} {fault}")
+        is_recorded = "identity" in table.column_names
+        texts = table["identity"].to_pylist() if is_recorded else [None] * rows
+        identities = [Identity.parse(text, written_ns) for text in texts]
         if not with_descriptors:
-            return ids, None
+            return Rows(ids, identities, np.empty((0, dim), np.float32))
         column = table["descriptor"].combine_chunks()
         descriptors = _values(column, dim).reshape(rows, dim).astype(np.float32)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error
     if not np.isfinite(descriptors).all():
         raise ValueError("a descriptor in it is not finite")
-    return ids, descriptors
+    return Rows(ids, identities, descriptors)
 
 
 def _values(lists: pa.FixedSizeListArray, dim: int) -> np.ndarray:
@@ -95,12 +135,13 @@ def _schema(dim: int, dtype: np.dtype) -> pa.Schema:
         [
             pa.field("id", pa.string(), nullable=False),
             pa.field("descriptor", pa.list_(element, dim), nullable=False),
+            pa.field("identity", pa.string(), nullable=False),
         ]
     )
 
 
 def _check(file: pq.ParquetFile, rows: int, schema: pa.Schema) -> None:
-    if not file.schema_arrow.equals(schema):
+    if not any(file.schema_arrow.equals(each) for each in (schema, schema.remove(2))):
         raise ValueError(f"its columns are {file.schema_arrow.to_string()[:300]!r}")
     metadata = file.metadata
     if metadata.num_rows != rows:

@@ -1,0 +1,199 @@
+"""How a photograph is known again: by facts that are cheap to ask for, or else by its content.
+
+The descriptor cache, the store and the index keep the same record of each image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+from dolg_zoo._util.hashing import blake2b_of
+from dolg_zoo.errors import ImagesAwayError
+from dolg_zoo.preprocessing.crop import Crop
+
+RACY_NS = 3 * 10**9
+"""A file that changed so short a time ago may change again and keep its times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The record of an image.
+
+    Attributes:
+        digest: hash of the content; empty in files of versions that kept no such record.
+        facts: size, times and inode of the file; empty if they cannot tell. Without a digest: the
+            time at which the descriptor was written, in nanoseconds.
+    """
+
+    digest: str
+    facts: str
+
+    @classmethod
+    def parse(cls, text: str | None, written_ns: int = 0) -> Identity:
+        """Read what `str` gives; without a text, what is known of a descriptor written then."""
+        digest, _, facts = (text or "").partition(" ")
+        if not digest and not (facts.isdecimal() and len(facts) < 20):
+            facts = str(written_ns)
+        return cls(digest, facts)
+
+    def __str__(self) -> str:
+        """Return the text that is kept in files."""
+        return f"{self.digest} {self.facts}"
+
+    def is_content_of(self, now: Identity) -> bool:
+        """Whether an image has the same content now."""
+        if self.digest or not now.facts:
+            return self.digest == now.digest
+        return int(now.facts.split()[1]) < int(self.facts)  # when it last changed
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many images an update has added, changed and removed, and how many are as they were.
+
+    An image that has only got another name is as it was.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    kept: int = 0
+
+    def __str__(self) -> str:
+        """Return the counts as every command prints them."""
+        return ", ".join(f"{count} {what}" for what, count in asdict(self).items())
+
+
+class Known:
+    """What is known of the images of a store; contains (id, facts) of those that are unchanged.
+
+    Attributes:
+        unseen: ids that nobody has asked for yet, of those that were given as `own`.
+    """
+
+    def __init__(self, identities: Mapping[str, Identity], own: Iterable[str] = ()) -> None:
+        self.identities = identities
+        self.unseen = set(own)
+        self._ids: dict[str, str] = {}
+
+    def __contains__(self, image: object) -> bool:
+        id, facts = cast("tuple[str, str]", image)
+        self.unseen.discard(id)
+        known = self.identities.get(id)
+        return bool(facts) and known is not None and bool(known.digest) and known.facts == facts
+
+    def twin(self, id: str, now: Identity) -> str | None:
+        """Return the id of an image of the same content, its own id first; None if there is none.
+
+        Raises:
+            OSError: if the image cannot be read.
+        """
+        known = self.identities.get(id)
+        if known is not None and known.is_content_of(now):
+            return id
+        if not self._ids:
+            self._ids = {known.digest: id for id, known in self.identities.items()}
+        return self._ids.get(now.digest)
+
+
+def identity_of(content: Path | Crop | bytes, facts: str | None = None) -> Identity:
+    """Read an image and return its record.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if isinstance(content, Crop):
+        whole = identity_of(cast("Path", content.source), facts)
+        return Identity(f"{whole.digest}@{','.join(map(str, content.box))}", whole.facts)
+    if isinstance(content, bytes):
+        return Identity(hashlib.blake2b(content, digest_size=16).hexdigest(), facts or "")
+    facts = facts_of(content) if facts is None else facts  # before the content
+    if not content.is_file():  # a pipe would hang
+        raise OSError("it is not a regular file")
+    return Identity(blake2b_of(content), facts)
+
+
+def text_of(path: Path) -> str:
+    """Return the record of an image as a text; empty if it cannot be read."""
+    try:
+        return str(identity_of(path))
+    except OSError:
+        return ""
+
+
+def facts_of(path: str | Path) -> str:
+    """Return size, times and inode of a file; empty if they cannot tell whether it has changed.
+
+    The time of the last change of the inode cannot be set, so that what keeps size and time over
+    another content (`cp -p`, `rsync -t`, `touch -r`) shows. Windows has no such time.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million names takes seconds
+    except OSError:  # reading it will say why
+        return ""
+    if os.name == "nt" or status.st_ctime_ns > time.time_ns() - RACY_NS:
+        return ""
+    return f"{status.st_size} {status.st_ctime_ns} {status.st_mtime_ns} {status.st_ino}"
+
+
+def check_gone(
+    gone: Collection[str], total: int, folder: str | Path, remove_missing: bool = False
+) -> None:
+    """Check that images that are not found any more are deleted, and not away for a while.
+
+    Args:
+        gone: the names of the images, their paths below the folder.
+        total: how many images there were.
+        folder: the folder of the images.
+        remove_missing: whether they are to be removed all the same.
+
+    Raises:
+        ImagesAwayError: if a link leads nowhere, a folder cannot be read or is empty, or more than
+            half of the images are gone; nothing is changed then.
+    """
+    if remove_missing:
+        return
+    reasons: dict[str, str] = {}
+    for name in gone:
+        path = Path(folder, name)
+        for part in (*reversed(path.parents[: name.count("/") + 1]), path):
+            if str(part) in reasons or (reason := _why_away(part, part is path)):
+                reasons.setdefault(str(part), reason)
+                break
+    if not reasons and 2 * len(gone) > total:
+        reasons[str(folder)] = f"{len(gone)} of {total} images are gone at once"
+    if reasons:
+        told = "; ".join(f"{place!r}: {reason}" for place, reason in [*reasons.items()][:5])
+        raise ImagesAwayError(
+            f"Nothing was removed: {len(gone)} images are not found, and may be away for a while:"
+            f" {told}. Bring them back, or remove them with --remove-missing"
+            " (remove_missing=True)."
+        )
+
+
+def _why_away(path: Path, is_image: bool) -> str:
+    try:
+        if not os.path.lexists(path):
+            return ""
+        if not path.exists():
+            return "the link leads nowhere"
+        if is_image or path.is_file():  # of images, or a tar file of them
+            with path.open("rb"):
+                return ""
+        with os.scandir(path) as scan:
+            return "" if any(scan) else "the folder is empty"
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def shard_of(id: str, shards: Container[str]) -> str | None:
+    """Return which of these tar files an image is in, by its id."""
+    parts = id.split("/")
+    names = ("/".join(parts[:end]) for end in range(1, len(parts)))
+    return next((name for name in names if name in shards), None)
