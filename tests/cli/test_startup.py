@@ -311,3 +311,35 @@ def test_help_tells_the_exit_status():
         assert status in text
     for command in COMMANDS:
         assert f"\n  {command} " in text
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "command"),
+    [
+        ("", "--help"),
+        ("1", "--help"),
+        ("", "presets --json"),
+        ("1", "search no-such-folder -q no-such-file.jpg"),
+        ("1", "dedupe {photos} --threshold -1 --csv {photos}/groups.csv"),
+        ("", "search {photos} -q {photos}/rocket.png --montage {photos}/found.jpg"),
+        ("1", "search {photos} -q {photos}/rocket.png --json --montage {photos}/found.jpg"),
+    ],
+)
+def test_a_reader_that_goes_away_ends_the_command_in_silence(photos, unbuffered, command):
+    words = command.format(photos=photos).split()
+    reader, writer = os.pipe()
+    os.close(reader)
+    is_refused = "no-such-file.jpg" in words  # and says so on standard error
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from dolg_zoo.cli import main; main()", *words],
+        stdout=writer,
+        stderr=writer if is_refused else subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered, "DOLG_ZOO_RUNTIME": "litert"},
+    )
+    os.close(writer)
+    said = process.communicate()[1] or ""
+    assert not any(word in said for word in ("Traceback", "Exception", "Broken", "unexpected"))
+    assert process.returncode == is_refused
+    # what is to be written is written all the same
+    assert all(Path(word).stat().st_size for word in words if word.endswith((".csv", "found.jpg")))
