@@ -25,6 +25,7 @@ __all__ = [
     "ForkedProcessError",
     "GroundTruthError",
     "ManifestError",
+    "OutputError",
     "PortingError",
     "PresetError",
     "PublishError",
@@ -40,6 +41,10 @@ __all__ = [
 
 class DOLGZooError(Exception):
     """Base class of the errors of dolg-zoo."""
+
+
+class OutputError(DOLGZooError, FileExistsError):
+    """What would be written stands where an input is, or what dolg-zoo did not write."""
 
 
 # images

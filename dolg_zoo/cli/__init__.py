@@ -148,9 +148,10 @@ def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 def main() -> None:
     """Run the `dolg` command."""
     for name in ("stdout", "stderr"):
-        # None where the caller has closed it; what is printed then goes nowhere
-        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
-        if type(stream) is io.TextIOWrapper and not stream.isatty():
+        stream = getattr(sys, name)
+        if stream is None:  # the caller has closed it; what is printed then goes nowhere
+            stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        elif type(stream) is io.TextIOWrapper and not stream.isatty():
             stream = _outliving_its_reader(stream)
         # a letter that the terminal cannot show is no reason to fail
         stream.reconfigure(errors="backslashreplace")

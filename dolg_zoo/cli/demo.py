@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import check_picture, shown
+from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
 
 
@@ -40,13 +40,13 @@ def demo(
 
         list_images(folder)  # to fail before the model is loaded
     if montage:
+        from dolg_zoo.drawing.style import check_picture
+
         check_picture(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 
     result = run_demo(model, folder)
-    if montage:
-        result.draw(montage)
     if as_json:
         print_json(
             {
@@ -69,4 +69,6 @@ def demo(
         print(f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)")
         if montage:
             print(f"picture   {shown(montage)}")
+    if montage:
+        result.draw(montage)
     finish(result.skipped, strict)

@@ -12,7 +12,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder, load_model
 from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import check_output, shown
+from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 if TYPE_CHECKING:
@@ -157,9 +157,12 @@ def _to_file(
     from dolg_zoo.preprocessing import list_images
 
     paths = list_images(source)  # to fail before the model is loaded
-    check_output(output)
     from dolg_zoo._util.files import is_special
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.index.file import INDEX_FILE
+
+    check_output(output, INDEX_FILE)
 
     model = load_embedder(preset, *route, lambda: paths)
     index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
@@ -199,18 +202,19 @@ def _to_store(
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> dict[str, str]:
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval.extraction.extract import (
         check_engine,
         check_folder_of_images,
-        check_store_name,
         extract,
     )
     from dolg_zoo.retrieval.extraction.sources import open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
+    from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])
-    check_store_name(output)
+    check_output(output, STORE, [source])
     found = open_source(source, **listing)
     if (output / "store.json").is_file() and not (options["moved"] or options["repair"]):
         check_folder_of_images(DescriptorStore.open(output), found)

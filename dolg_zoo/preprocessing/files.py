@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.outputs import is_own_picture
 from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
@@ -39,7 +40,8 @@ def list_images(folder: str | Path) -> list[Path]:
     """Return the image files of `folder` and the folders below it, sorted by path.
 
     A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever
-    it is: a link to nowhere is listed too, for `load_image` to refuse it in words. Files and
+    it is: a link to nowhere is listed too, for `load_image` to refuse it in words. Pictures that
+    dolg-zoo made, such as montages and maps, are passed over. Files and
     folders whose name starts with a dot are skipped, and so are those in `SET_ASIDE`, such as
     `@eaDir` or `$RECYCLE.BIN`: they are thumbnails, metadata and rubbish bins. Links are followed,
     but each folder is listed once, under its own name where it has one here, so links that lead in
@@ -85,7 +87,7 @@ def list_images(folder: str | Path) -> list[Path]:
                 is_folder = not is_image
             if is_folder:
                 (links if entry.is_symlink() else folders).append(path)
-            elif is_image:
+            elif is_image and not is_own_picture(path):
                 images.append(path)
     if not images:
         endings = " ".join(sorted(IMAGE_SUFFIXES))

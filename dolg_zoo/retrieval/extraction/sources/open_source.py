@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.outputs import is_own_picture
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, list_images
 from dolg_zoo.preprocessing.files import SET_ASIDE
@@ -90,6 +91,7 @@ def _matches(pattern: str) -> tuple[Path, list[str]]:
                 (name, None)
                 for name in sorted(names)
                 if not (base / name).is_dir()
+                and not is_own_picture(base / name)
                 # glob leaves out hidden ones itself
                 and not any(p.lower() in SET_ASIDE and p not in asked for p in Path(name).parts)
             )
