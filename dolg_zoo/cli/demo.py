@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import as_list, finish, print_json
 
 
@@ -43,6 +43,7 @@ def demo(
         from dolg_zoo.drawing.style import check_picture
 
         check_picture(montage)
+        leave_stdout_to(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder, load_model
 from dolg_zoo.cli.options import OUTPUT, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 
 if TYPE_CHECKING:
@@ -157,18 +156,16 @@ def _to_file(
     from dolg_zoo.preprocessing import list_images
 
     paths = list_images(source)  # to fail before the model is loaded
-    from dolg_zoo._util.files import is_special
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.file import INDEX_FILE
 
     check_output(output, INDEX_FILE)
+    leave_stdout_to(output)
 
     model = load_embedder(preset, *route, lambda: paths)
     index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
     index.save(output)
-    # a pipe is most likely standard output, and is to hold nothing but the file
-    out = sys.stderr if is_special(output) else sys.stdout
     if as_json:
         print_json(
             {
@@ -181,14 +178,12 @@ def _to_file(
                 "dim": model.descriptor_dim,
                 "scales": index.scales,
                 "skipped": as_list(index.skipped),
-            },
-            out,
+            }
         )
     else:
         print(
             f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim}"
-            f" dimensions: {shown(output)}",
-            file=out,
+            f" dimensions: {shown(output)}"
         )
     return index.skipped
 

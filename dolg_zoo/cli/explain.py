@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Box, Drawing, Json, Preset
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import print_json
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def explain(
 
     query: ImageSource = Crop(image, box) if box else image
     check_picture(output, [image, other])  # to fail before the model is loaded
+    leave_stdout_to(output)
     load_image(query)
     if other:
         load_image(other)

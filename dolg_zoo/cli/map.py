@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, open_where
 
@@ -38,6 +38,7 @@ def draw_map(
     from dolg_zoo.drawing.style import check_picture
 
     check_picture(output)
+    leave_stdout_to(output)
     check_where(where, scales, images)
     index = open_where(where, preset, scales, images, runtime, precision)
     from dolg_zoo.drawing.map import draw_map, positions

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+
+def leave_stdout_to(path: Path | None) -> None:
+    """Print to standard error from now on if what is written goes to a pipe.
+
+    That is most likely standard output, and is to hold nothing else.
+    """
+    from dolg_zoo._util.files import is_special
+
+    if path is not None and is_special(path):
+        sys.stdout = sys.stderr
 
 
 def shown(path: Path | str) -> str:

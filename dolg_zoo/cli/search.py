@@ -24,7 +24,7 @@ from dolg_zoo.cli.options import (
     Scales,
     Strict,
 )
-from dolg_zoo.cli.outputs import shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import as_list, finish, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, line_of, open_where, tell_missing
 
@@ -121,6 +121,7 @@ def search(
         from dolg_zoo.drawing.style import check_picture
 
         check_picture(montage, [*sources, where])
+        leave_stdout_to(montage)
 
     index = open_where(where, preset, scales, images, runtime, precision)
     if dba and threshold is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from writable_hub import STATED
 
 import dolg_zoo
@@ -311,6 +312,19 @@ def test_help_tells_the_exit_status():
         assert status in text
     for command in COMMANDS:
         assert f"\n  {command} " in text
+
+
+def test_a_pipe_that_a_picture_goes_to_holds_nothing_else(photos):
+    words = ["search", photos, "-q", photos / "rocket.png", "--montage", "/dev/stdout"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from dolg_zoo.cli import main; main()", *map(str, words)],
+        capture_output=True,
+        env={**os.environ, "DOLG_ZOO_RUNTIME": "litert"},
+    )
+    assert done.returncode == 0 and b"rocket.png" in done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as picture:
+        assert picture.format == "PNG" and done.stdout.startswith(b"\x89PNG")
+        picture.load()
 
 
 @pytest.mark.parametrize(
