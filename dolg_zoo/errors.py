@@ -26,6 +26,7 @@ __all__ = [
     "GroundTruthError",
     "ImagesAwayError",
     "ManifestError",
+    "OutputError",
     "PortingError",
     "PresetError",
     "PublishError",
@@ -41,6 +42,10 @@ __all__ = [
 
 class DOLGZooError(Exception):
     """Base class of the errors of dolg-zoo."""
+
+
+class OutputError(DOLGZooError, FileExistsError):
+    """What would be written stands where an input is, or what dolg-zoo did not write."""
 
 
 # images

@@ -5,16 +5,20 @@ Nothing heavy is imported before a command needs it: `dolg --help` has to answer
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 EPILOG = """\b
 Examples:
@@ -117,11 +121,38 @@ def _options(
         os.environ[DEBUG_VARIABLE] = "1"
 
 
+class _Pipe(io.FileIO):
+    """A file that takes what is written to it in silence once its reader has closed it."""
+
+    def write(self, data: Buffer) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """Return the stream as one that a reader may close, as `head` does.
+
+    What the command still has to write into files is written all the same.
+    """
+    raw = _Pipe(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        raw if stream.write_through else io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
 def main() -> None:
     """Run the `dolg` command."""
     for name in ("stdout", "stderr"):
-        # None where the caller has closed it; what is printed then goes nowhere
-        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        stream = getattr(sys, name)
+        if stream is None:  # the caller has closed it; what is printed then goes nowhere
+            stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        elif type(stream) is io.TextIOWrapper and not stream.isatty():
+            stream = _outliving_its_reader(stream)
         # a letter that the terminal cannot show is no reason to fail
         stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, stream)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo.cli.options import Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import check_output
 from dolg_zoo.cli.reporting import fail_if, finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, line_of, open_where, tell_missing
 
 if TYPE_CHECKING:
+    from dolg_zoo._util.outputs import Kind
     from dolg_zoo.retrieval import Match
+
+COLUMNS = ("group", "keep", "score", "name", "path")
 
 
 def dedupe(
@@ -81,7 +83,9 @@ def dedupe(
         raise typer.BadParameter("give --move-to or --link-to, not both")
     check_where(where, scales, images)
     if csv:
-        check_output(csv)
+        from dolg_zoo._util.outputs import check_output
+
+        check_output(csv, _table())
     aside = move_to or link_to
     if aside and aside.exists() and not aside.is_dir():
         raise NotADirectoryError(f"{str(aside)!r} is a file; give a folder to put images into.")
@@ -139,15 +143,27 @@ def dedupe(
     fail_if(len(failed), len(others), "images could not be put aside")
 
 
+def _table() -> Kind:
+    from dolg_zoo._util.outputs import Kind
+
+    header = f"{','.join(COLUMNS)}\r\n".encode()
+
+    def is_own(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+
+    return Kind("a table of groups", is_own)
+
+
 def _write_table(groups: list[list[Match]], path: Path) -> None:
-    from dolg_zoo._util.files import replacing
+    from dolg_zoo._util.outputs import writing
 
     table = io.StringIO()
     rows = csv_writer(table)
-    rows.writerow(["group", "keep", "score", "name", "path"])
+    rows.writerow(COLUMNS)
     for number, group in enumerate(groups, 1):
         for match in group:
             keep = "yes" if match is group[0] else "no"
             rows.writerow([number, keep, f"{match.score:.6f}", match.name, match.path])
-    with replacing(path) as file:
+    with writing(path, _table()) as file:
         file.write(table.getvalue().encode(errors="surrogateescape"))

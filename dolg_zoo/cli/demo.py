@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import check_picture, shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import finish, left_out, print_json
 
 
@@ -41,13 +41,14 @@ def demo(
 
         passed_over = list_images(folder).passed_over  # to fail before the model is loaded
     if montage:
+        from dolg_zoo.drawing.style import check_picture
+
         check_picture(montage)
+        leave_stdout_to(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 
     result = run_demo(model, folder)
-    if montage:
-        result.draw(montage)
     if as_json:
         print_json(
             {
@@ -70,4 +71,6 @@ def demo(
         print(f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)")
         if montage:
             print(f"picture   {shown(montage)}")
+    if montage:
+        result.draw(montage)
     finish(result.skipped, strict, passed_over)

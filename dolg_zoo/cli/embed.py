@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -22,7 +21,7 @@ from dolg_zoo.cli.options import (
     Scales,
     Strict,
 )
-from dolg_zoo.cli.outputs import check_output, shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 
 if TYPE_CHECKING:
@@ -170,15 +169,16 @@ def _to_file(
     from dolg_zoo.preprocessing import list_images
 
     paths = list_images(source)  # to fail before the model is loaded
-    check_output(output)
-    from dolg_zoo._util.files import is_special
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.index.file import INDEX_FILE
+
+    check_output(output, INDEX_FILE)
+    leave_stdout_to(output)
 
     model = load_embedder(preset, *route, lambda: paths)
     index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
     index.save(output)
-    # a pipe is most likely standard output, and is to hold nothing but the file
-    out = sys.stderr if is_special(output) else sys.stdout
     if as_json:
         print_json(
             {
@@ -191,14 +191,12 @@ def _to_file(
                 "dim": model.descriptor_dim,
                 "scales": index.scales,
                 **left_out(index.skipped, index.passed_over),
-            },
-            out,
+            }
         )
     else:
         print(
             f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim}"
-            f" dimensions: {shown(output)}",
-            file=out,
+            f" dimensions: {shown(output)}"
         )
     return index.skipped, index.passed_over
 
@@ -212,18 +210,19 @@ def _to_store(
     listing: dict[str, Any],
     options: dict[str, Any],
 ) -> tuple[dict[str, str], PassedOver]:
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval.extraction.extract import (
         check_engine,
         check_folder_of_images,
-        check_store_name,
         extract,
     )
     from dolg_zoo.retrieval.extraction.sources import open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
+    from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])
-    check_store_name(output)
+    check_output(output, STORE, [source])
     found = open_source(source, **listing)
     if (output / "store.json").is_file() and not (options["moved"] or options["repair"]):
         check_folder_of_images(DescriptorStore.open(output), found)

@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Box, Drawing, Json, Preset
-from dolg_zoo.cli.outputs import check_figure, shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import print_json
 
 if TYPE_CHECKING:
@@ -44,25 +44,27 @@ def explain(
       dolg explain query.jpg photos/rocket.jpg -o why.svg
       dolg explain query.jpg photos/rocket.jpg --box 40,40,300,240
     """
-    check_figure(output)  # to fail before the model is loaded
+    from dolg_zoo.drawing.style import check_picture
     from dolg_zoo.preprocessing import Crop, load_image
 
     query: ImageSource = Crop(image, box) if box else image
+    check_picture(output, [image, other])  # to fail before the model is loaded
+    leave_stdout_to(output)
     load_image(query)
     if other:
         load_image(other)
     explanation = load_explainer(preset).explain(query, other, scale=scale)
-    explanation.save(output)
     if as_json:
         print_json(_as_dict(explanation, output))
-        return
-    if explanation.score is not None:
+    elif explanation.score is not None:
         print(f"cosine {explanation.score:.4f}")
         for side in explanation.sides:
             assert side.places is not None  # of two photographs
             local = side.places.sum()
             print(f"  {shown(side.name)}: local {local:+.4f}, global {side.global_part:+.4f}")
-    print(f"written to {shown(output)}")
+    explanation.save(output)
+    if not as_json:
+        print(f"written to {shown(output)}")
 
 
 def _as_dict(explanation: Explanation, output: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import OUTPUT, Json, Strict
-from dolg_zoo.cli.outputs import check_preset_folder, shown
+from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 
 
@@ -55,9 +55,11 @@ def fit(
       dolg fit --backbone efficientnet_b0 --images photos/ -o my-dolg
       dolg search photos/ --query query.jpg --preset my-dolg
     """
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo._util.text import did_you_mean
     from dolg_zoo.backbones.imagenet_sources import list_backbones
     from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.presets.files import PRESET
     from dolg_zoo.training.closed_form import check_count, fit_head
 
     # to fail before TensorFlow is imported
@@ -67,7 +69,7 @@ def fit(
             f"There is no backbone {backbone!r} with ImageNet weights."
             f"{did_you_mean(backbone, trained)} There are {', '.join(trained)}."
         )
-    check_preset_folder(output)
+    check_output(output, PRESET, [images])
     found = list_images(images)
     check_count(len(found), dim)
     if sys.stderr.isatty():

@@ -163,11 +163,12 @@ def index(
 
 def _check(images: Path | None, output: Path, there: bool) -> None:
     """To fail before the model is loaded."""
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.index.folder import check_folder, is_index_folder
+    from dolg_zoo.retrieval.index.folder import INDEX, is_index_folder
 
     if there and not is_index_folder(output):
         raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")
-    check_folder(output)
+    check_output(output, INDEX, [] if there else [images])
     if images is not None:
         list_images(images)

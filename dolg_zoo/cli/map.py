@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import check_figure, shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, open_where
 
@@ -35,7 +35,10 @@ def draw_map(
     Example:
       dolg map photos/ -o map.svg
     """
-    check_figure(output)
+    from dolg_zoo.drawing.style import check_picture
+
+    check_picture(output)
+    leave_stdout_to(output)
     check_where(where, scales, images)
     index = open_where(where, preset, scales, images, runtime, precision)
     from dolg_zoo.drawing.map import draw_map, positions
@@ -43,12 +46,12 @@ def draw_map(
 
     note(contents_of(index, where))
     layout = positions(index.descriptors)
-    save_figure(draw_map(index, layout=layout), output)
     if as_json:
         found = dict(zip(index.names, layout.round(4).tolist(), strict=True))
         print_json(
             {"picture": str(output), "places": found, **left_out(index.skipped, index.passed_over)}
         )
-    else:
+    save_figure(draw_map(index, layout=layout), output)
+    if not as_json:
         print(f"written to {shown(output)}")
     finish(index.skipped, strict, index.passed_over)

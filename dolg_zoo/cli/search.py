@@ -24,7 +24,7 @@ from dolg_zoo.cli.options import (
     Scales,
     Strict,
 )
-from dolg_zoo.cli.outputs import check_picture, shown
+from dolg_zoo.cli.outputs import leave_stdout_to, shown
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.where import check_where, contents_of, line_of, open_where, tell_missing
 
@@ -118,7 +118,10 @@ def search(
     sources: list[ImageSource] = [Crop(query, box) if box else query for query in queries]
     unread = _unread(sources)
     if montage:
-        check_picture(montage)
+        from dolg_zoo.drawing.style import check_picture
+
+        check_picture(montage, [*sources, where])
+        leave_stdout_to(montage)
 
     index = open_where(where, preset, scales, images, runtime, precision)
     if dba and threshold is not None:
@@ -141,11 +144,6 @@ def search(
             for name, matches in zip(names, found, strict=True)
         ]
     found = [matches[:k] for matches in found]
-    if montage:
-        from dolg_zoo.retrieval import montage as draw_montage
-
-        relevant = _relevant(index, queries[0], found[0], label)
-        draw_montage(sources[0], found[0], montage, relevant=relevant)
     skipped = index.skipped | {str(queries[number]): why for number, why in unread.items()}
     if as_json:
         results = [
@@ -172,6 +170,13 @@ def search(
                 print(shown(queries[number]))
             for rank, match in enumerate(matches, 1):
                 print(f"{rank:3}  {line_of(match)}")
+    if montage:
+        from dolg_zoo.retrieval import Picture
+        from dolg_zoo.retrieval import montage as draw_montage
+
+        relevant = _relevant(index, queries[0], found[0], label)
+        # what has gone since it was embedded, the query too, has an empty frame
+        draw_montage(Picture(sources[0], queries[0].name), found[0], montage, relevant=relevant)
     tell_missing([match for matches in found for match in matches], where)
     finish(skipped, strict, index.passed_over)
 

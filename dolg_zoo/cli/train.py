@@ -84,13 +84,15 @@ def train(
     Recipes: small_network, gldv2, gldv2_subcenter, malaria_densenet, mnist,
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
-    from dolg_zoo._util.files import check_folder_name
+    from dolg_zoo._util.outputs import check_output
+    from dolg_zoo.presets.files import PRESET, RUN, TRAINED, preset_folder
 
-    check_folder_name(
-        out, "Leave the ending out; the preset, the curves and the checkpoints are several files."
-    )
+    if not dry_run:
+        check_output(out, RUN, [data])
     settings, relative_to = _config(config, data, anywhere, preset, architecture, epochs)
     passed_over = _check(settings, relative_to)
+    if not dry_run and settings.model.preset is not None:
+        check_output(out / TRAINED, PRESET, [preset_folder(settings.model.preset)])
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
     import_tensorflow()

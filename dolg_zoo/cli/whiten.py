@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, Preset, Strict
-from dolg_zoo.cli.outputs import check_preset_folder, shown
+from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.tables import print_comparisons
 
@@ -53,12 +53,14 @@ def whiten(
     """
     from dataclasses import asdict
 
+    from dolg_zoo._util.outputs import check_output
     from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.presets.files import PRESET
 
     # to fail before the model is loaded
     for each in (folder, *(check or ())):
         list_images(each)
-    check_preset_folder(output)
+    check_output(output, PRESET, [folder, preset])
     from dolg_zoo.evaluation.comparison import compare
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from dolg_zoo._util.files import replacing
 from dolg_zoo._util.text import printable
-from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE, PAGE, lettering
+from dolg_zoo.drawing.style import (
+    CATEGORIES,
+    FAINT,
+    INK,
+    LINE,
+    LONGEST_SIDE,
+    PAGE,
+    check_picture,
+    lettering,
+    marked,
+    picture_format,
+    write_picture,
+)
 from dolg_zoo.drawing.svg import SvgPage
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import load_image
-from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.preprocessing.decode import MAX_PIXELS, name_of
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
+
+_log = logging.getLogger(__name__)
 
 PANEL = "#eceff3"
 # blue, orange and green that are told apart by those who see fewer colours
@@ -30,14 +44,6 @@ MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
 CAPTION, TEXT_SIZE = 46, 15
 # sides of a thumbnail, width to height; beyond them it stands on a panel
 NARROWEST, WIDEST = 0.7, 1.8
-FORMATS = {
-    "": "PNG",
-    ".png": "PNG",
-    ".svg": "SVG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-}
 
 
 class HasScore(Protocol):
@@ -87,16 +93,18 @@ def montage(
     Args:
         query: the query image, or a `Picture` of it.
         matches: the results, best first.
-        path: a file to write as well; its suffix decides the format: one of
-            `FORMATS`.
+        path: a file to write as well; its suffix decides the format: .png, .svg, .jpg, .jpeg,
+            .webp, or none for PNG. A picture of ours that is there is replaced. The last results
+            are left out, with a warning in the log, if the format has no room for all.
         relevant: for each match whether it is right, to frame and mark it so; None where that is
             not known.
         columns: results in a line.
         height: the height of each image, in pixels.
 
     Raises:
+        OutputError: if the path is one of the images, or a file that dolg-zoo did not write.
         OSError: if it cannot be written.
-        ValueError: if the path has another ending.
+        ValueError: if the path has another ending, or the height has no room in the format.
         BadImageError: if the query cannot be read; a result that cannot be is shown as such.
     """
     if not isinstance(query, Picture):
@@ -118,15 +126,22 @@ def montage_rows(
     height: int = 180,
 ) -> Image.Image:
     """Return a picture of several queries, each with its results beside it; see `montage`."""
+    inputs = [picture.image for query, results in rows for picture in (query, *results)]
     if path is not None:
-        picture_format(path)  # to fail before the work
+        check_picture(path, inputs)  # to fail before the work
+    columns, most = _room(columns, height, None if path is None else picture_format(path))
     # a line is the query or None, and at most `columns` results
-    lines: list[list[_Cell | None]] = []
+    places: list[list[tuple[Picture, int | None] | None]] = []
     for query, results in rows:
-        shown = [_Cell(picture, height, rank) for rank, picture in enumerate(results, 1)]
-        for start in range(0, max(len(shown), 1), columns):
-            first = _Cell(query, height, rank=None) if start == 0 else None
-            lines.append([first, *shown[start : start + columns]])
+        ranked = [(picture, rank) for rank, picture in enumerate(results, 1)]
+        for start in range(0, max(len(ranked), 1), columns):
+            places.append([(query, None) if start == 0 else None, *ranked[start : start + columns]])
+    if len(places) > most:
+        total, fit = (sum(len(line) - 1 for line in part) for part in (places, places[:most]))
+        _log.warning("%d of %d results are in the picture: it has no room for more.", fit, total)
+    lines = [
+        [place and _Cell(place[0], height, place[1]) for place in line] for line in places[:most]
+    ]
     width_of = [
         max((cell.thumbnail.width for cell in cells if cell), default=0)
         for cells in zip_longest(*lines)
@@ -151,15 +166,30 @@ def montage_rows(
 
     page = Image.new("RGB", size, PAGE)
     draw_on(page, ImageDraw.Draw(page))
-    if path is not None and picture_format(path) == "SVG":
-        svg = SvgPage(size, TEXT_SIZE)
-        draw_on(svg, svg)
-        with replacing(path) as file:
+
+    def write(file: IO[bytes], kind: str) -> None:
+        if kind == "SVG":
+            svg = SvgPage(size, TEXT_SIZE)
+            draw_on(svg, svg)
             file.write(svg.document().encode())
-    elif path is not None:
-        with replacing(path) as file:
-            page.save(file, picture_format(path))
+        else:
+            page.save(file, kind, **marked(kind))
+
+    if path is not None:
+        write_picture(path, write, inputs)
     return page
+
+
+def _room(columns: int, height: int, kind: str | None) -> tuple[int, int]:
+    """Return how many columns of results and how many lines a picture of a format has room for."""
+    longest = LONGEST_SIDE.get(kind or "", MAX_PIXELS)
+    each = round(height * WIDEST) + GAP
+    columns = min(columns, (longest - 2 * MARGIN - GAP) // each - 1)
+    width = 2 * MARGIN + GAP + each * (columns + 1)
+    lines = (min(longest, MAX_PIXELS // width) - 2 * MARGIN) // (height + CAPTION + LINE_GAP)
+    if columns < 1 or lines < 1:
+        raise ValueError(f"height={height!r} pixels are too many for a picture of results.")
+    return columns, lines
 
 
 class _Cell:
@@ -218,6 +248,7 @@ def _thumbnail(image: ImageSource, height: int) -> Image.Image:
     width = round(height * min(max(ratio, NARROWEST), WIDEST))
     if NARROWEST <= ratio <= WIDEST:
         return full.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    full.thumbnail((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
     return ImageOps.pad(full, (width, height), color=PANEL)
 
 
@@ -264,14 +295,3 @@ def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Imag
         if font.getlength(short) <= width:
             return short
     return "…"
-
-
-def picture_format(path: str | Path) -> str:
-    """Return the format of `FORMATS` for the suffix of a file name; ValueError if there is none."""
-    try:
-        return FORMATS[Path(path).suffix.lower()]
-    except KeyError:
-        endings = ", ".join(filter(None, FORMATS))
-        raise ValueError(
-            f"{str(path)!r} must end in one of {endings}, or have no ending, for PNG."
-        ) from None

@@ -11,15 +11,16 @@ import html
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.outputs import BLOCK, MARK, PICTURE, Kind, check_output, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,12 +32,15 @@ PAGE, INK, FAINT, LINE = "#ffffff", "#1b1f24", "#57606a", "#c9d0d8"
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 FORMATS = {
-    ".png": "png",
-    ".svg": "svg",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
+    "": "PNG",
+    ".png": "PNG",
+    ".svg": "SVG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
 }
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+"""The most pixels that a side can have, of the formats that have such a limit."""
 DOTS_PER_INCH = 150
 
 _log = logging.getLogger(__name__)
@@ -44,33 +48,67 @@ _NAMED: set[str] = set()
 """Letters that no font has, of which the log has told."""
 
 
-def figure_format(path: str | Path) -> str:
-    """Return the format that the ending of a file's name says; ValueError if it says none."""
+def picture_format(path: str | Path) -> str:
+    """Return the format of `FORMATS` for the suffix of a file name; ValueError if there is none."""
     try:
         return FORMATS[Path(path).suffix.lower()]
     except KeyError:
-        endings = ", ".join(FORMATS)
-        raise ValueError(f"{str(path)!r} must end in one of {endings}.") from None
+        endings = ", ".join(filter(None, FORMATS))
+        raise ValueError(
+            f"{str(path)!r} must end in one of {endings}, or have no ending, for PNG."
+        ) from None
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def check_picture(path: str | Path, inputs: Iterable[object] = ()) -> None:
+    """`check_output` of a picture; raises ValueError if its name ends in no format's ending."""
+    picture_format(path)
+    check_output(path, PICTURE, inputs)
+
+
+def write_picture(
+    path: str | Path,
+    write: Callable[[IO[bytes], str], None],
+    inputs: Iterable[object] = (),
+    kind: Kind = PICTURE,
+) -> None:
+    """Write a picture whole or not at all; `write` is given an open file and the format."""
+    held = io.BytesIO()
+    write(held, picture_format(path))
+    # line breaks after its end: no format minds them
+    held.write(b"\n" * (-held.tell() % BLOCK))
+    with writing(path, kind, inputs) as file:
+        file.write(held.getvalue())
+
+
+def marked(kind: str) -> dict[str, Any]:
+    """Return the options with which Pillow writes the mark into a picture of a raster format."""
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text("Software", MARK)
+        return {"pnginfo": info}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = MARK
+    return {"exif": exif}
+
+
+def save_figure(
+    figure: Figure, path: str | Path, inputs: Iterable[object] = (), kind: Kind = PICTURE
+) -> None:
     """Write a figure whole or not at all, in the format that the name's ending says."""
-    kind = figure_format(path)
-    with replacing(path) as file:
-        _write(figure, file, kind)
+    write_picture(path, lambda file, name: _write(figure, file, name), inputs, kind)
 
 
 def figure_html(figure: Figure, description: str) -> str:
     """Return a figure as an image in HTML."""
     held = io.BytesIO()
-    _write(figure, held, "png")
+    _write(figure, held, "PNG")
     return image_html(held.getvalue(), "png", description)
 
 
 def figure_image(figure: Figure) -> Image.Image:
     """Return a figure as a picture."""
     held = io.BytesIO()
-    _write(figure, held, "png")
+    _write(figure, held, "PNG")
     return Image.open(held).convert("RGB")
 
 
@@ -159,10 +197,10 @@ def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
         for text, letters, _ in changed:
             shown, file = lettering(letters)
             text.get_fontproperties().set_file(file)
-            if kind != "svg":  # whose letters the reader's fonts draw
+            if kind != "SVG":  # whose letters the reader's fonts draw
                 text.set_text(shown)
         with warnings.catch_warnings():
-            if kind == "svg":
+            if kind == "SVG":
                 warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             yield
     finally:
@@ -175,9 +213,9 @@ def _write(figure: Figure, file, kind: str) -> None:
     from matplotlib import rc_context
 
     options: dict[str, dict[str, Any]] = {
-        "svg": {"metadata": {"Date": None}},
+        "SVG": {"metadata": {"Date": None, "Creator": MARK}},
         # photographs get hardly smaller by Pillow's usual level, which takes a second
-        "png": {"pil_kwargs": {"compress_level": 3}},
+        "PNG": {"metadata": {"Software": MARK}, "pil_kwargs": {"compress_level": 3}},
     }
     # letters stay letters: they can be searched, read aloud and copied
     with (
@@ -186,9 +224,9 @@ def _write(figure: Figure, file, kind: str) -> None:
     ):
         figure.savefig(
             file,
-            format=kind,
+            format=kind.lower(),
             dpi=DOTS_PER_INCH,
             facecolor=PAGE,
             bbox_inches="tight",
-            **options.get(kind, {}),
+            **options.get(kind) or {"pil_kwargs": marked(kind)},
         )

@@ -8,6 +8,7 @@ import io
 
 from PIL import Image
 
+from dolg_zoo._util.outputs import MARK
 from dolg_zoo.drawing.style import PAGE
 
 
@@ -64,7 +65,6 @@ class SvgPage:
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}"'
             f' width="{self.width}" height="{self.height}" font-family="sans-serif"'
-            f' font-size="{self._text_size}"><rect width="100%" height="100%" fill="{PAGE}"/>'
-            + "".join(self._parts)
-            + "</svg>\n"
+            f' font-size="{self._text_size}"><metadata>{MARK}</metadata>'
+            f'<rect width="100%" height="100%" fill="{PAGE}"/>' + "".join(self._parts) + "</svg>\n"
         )

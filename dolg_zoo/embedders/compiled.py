@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import pickle
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_Kept = tuple[str, str, str, int | None]
+"""The arguments of `load_compiled`."""
+
+
 class CompiledDOLG(ImageEmbedder):
     """A `DOLG` that was compiled for a runtime. It embeds images and cannot be trained.
 
@@ -64,8 +69,9 @@ class CompiledDOLG(ImageEmbedder):
         record: settings and measurements of the compilation.
     """
 
-    def __init__(self, infer: Infer, record: Mapping[str, Any]) -> None:
+    def __init__(self, infer: Infer, record: Mapping[str, Any], kept: _Kept | None = None) -> None:
         self._compute = infer
+        self._kept = kept
         self.record = dict(record)
         self.runtime: str = record["runtime"]
         self.precision: str = record["precision"]
@@ -79,6 +85,17 @@ class CompiledDOLG(ImageEmbedder):
             f"<CompiledDOLG of {name_of_model(self)}: {self.runtime}, {self.precision},"
             f" {self.descriptor_dim} dimensions>"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let `pickle` send where the files are kept, from where another process loads them."""
+        if self._kept is None or load_compiled(*self._kept) is None:
+            preset = self.metadata.get("preset", "…")
+            raise pickle.PicklingError(
+                f"A model that {self.runtime} computes here cannot be sent; in the other process,"
+                f" load it with DOLG.from_preset({preset!r}).compile_for_inference("
+                f"{self.runtime!r}, {self.precision!r})."
+            )
+        return _load_sent, (*self._kept, self.model_id, self.metadata)
 
     @classmethod
     def cached(
@@ -174,13 +191,35 @@ def load_compiled(
 
     None if there is neither, or what is in the cache is damaged.
     """
+    kept = model_id, runtime, precision, threads
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
     if folder is not None and record is not None:
         # where all descriptors are cached, `dolg map` and `dolg dedupe` need the record alone
-        return CompiledDOLG(_Loaded(partial(load, folder, runtime, precision, threads)), record)
+        files = _Loaded(partial(load, folder, runtime, precision, threads))
+        return CompiledDOLG(files, record, kept)
     template = find_template(f"{runtime}-{precision}", model_id=model_id)
     return None if template is None else _made(template.record, template.write, threads)
+
+
+def _load_sent(
+    base_id: str,
+    runtime: str,
+    precision: str,
+    threads: int | None,
+    model_id: str,
+    metadata: dict[str, Any],
+) -> CompiledDOLG:
+    """Return a model that another process has sent."""
+    loaded = load_compiled(base_id, runtime, precision, threads)
+    if loaded is None or loaded.model_id != model_id:
+        raise CompilationError(
+            f"The model {metadata.get('preset')!r} is not in the cache of this process. Load it"
+            f" with DOLG.from_preset(…).compile_for_inference({runtime!r}, {precision!r}), or give"
+            " both processes the same DOLG_ZOO_CACHE."
+        )
+    loaded.metadata = metadata
+    return loaded
 
 
 def compile_model(
@@ -271,12 +310,13 @@ def _made(
 ) -> CompiledDOLG:
     """Make the files, cache them if possible, and load them."""
     runtime, precision = record["runtime"], record["precision"]
+    kept = record["model_id"], runtime, precision, threads
     folder = compiled_folder(record["model_id"], runtime, precision)
     try:
         if folder is None:
             raise OSError("there is no home folder")
         write_compiled(folder, runtime, record, write)
-        return CompiledDOLG(load(folder, runtime, precision, threads), record)
+        return CompiledDOLG(load(folder, runtime, precision, threads), record, kept)
     except OSError as error:
         logger.warning(
             "The model is compiled again in each process, since the result cannot be kept: %s."
@@ -285,7 +325,7 @@ def _made(
         )
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as scratch:
         write(Path(scratch))
-        return CompiledDOLG(load(Path(scratch), runtime, precision, threads), record)
+        return CompiledDOLG(load(Path(scratch), runtime, precision, threads), record, kept)
 
 
 def _write(

@@ -49,15 +49,19 @@ class Explanation:
         """Write the picture.
 
         Args:
-            path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp.
+            path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp, or has no ending, for
+                PNG. A picture of ours that is there is replaced.
 
         Raises:
+            OutputError: if it is one of the photographs, or a file that dolg-zoo did not write.
             ValueError: if it has another ending.
             OSError: if it cannot be written.
         """
-        from dolg_zoo.drawing.style import save_figure
+        from dolg_zoo.drawing.style import check_picture, save_figure
 
-        save_figure(self.figure(), path)
+        inputs = [side.name for side in self.sides]
+        check_picture(path, inputs)
+        save_figure(self.figure(), path, inputs)
 
     def _repr_html_(self) -> str:
         from dolg_zoo.drawing.style import figure_html

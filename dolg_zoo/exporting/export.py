@@ -15,7 +15,7 @@ import numpy as np
 from dolg_zoo._util.files import put, scratch_folder
 from dolg_zoo.errors import DOLGZooError, ExportError
 from dolg_zoo.exporting import saved_model
-from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, plan_export
+from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, check_path, plan_export
 from dolg_zoo.exporting.record import write_record
 from dolg_zoo.runtimes.compile import Infer, cosines, describe, load, runtime_module
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
@@ -158,6 +158,7 @@ def _record_of(model: EmbeddingModel, folder: Path, plan: Plan) -> dict[str, Any
 
 
 def _put(made: Path, plan: Plan) -> None:
+    check_path(plan.path, plan.format)  # again, after the work
     if plan.format == SAVED_MODEL:
         put(made, plan.path)
         return

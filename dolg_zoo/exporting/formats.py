@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dolg_zoo._util.files import FILE_ENDINGS, user_path
+from dolg_zoo._util.outputs import Kind, check_output
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.record import is_ours
 from dolg_zoo.preprocessing import ImageConverter
@@ -14,6 +15,8 @@ from dolg_zoo.runtimes import check_route
 SAVED_MODEL = "savedmodel"
 FORMATS = {SAVED_MODEL: "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 """Name to the suffix of the file; a SavedModel is a folder."""
+BESIDE = {"openvino": (".bin",), "litert": (".json",)}
+"""Name to the suffixes of the files that are written beside it."""
 PRECISIONS = ("float32", "int8")
 
 
@@ -55,7 +58,8 @@ def plan_export(
         own_size: (height, width) of the network's input; None for any.
 
     Raises:
-        ExportError: if that cannot be, or what is at the path is no export.
+        ExportError: if that cannot be.
+        OutputError: if what is at the path, or beside it under a name that is needed, is no export.
         RuntimeMissingError: if a package is missing; names the extra.
     """
     path = user_path(path)
@@ -78,25 +82,33 @@ def plan_export(
             )
     else:
         check_route(format, precision)
-    _check_path(path, format)
+    check_path(path, format)
     sides, converter = _size_of(format, size, converter, own_size)
     return Plan(path, format, precision, sides, converter)
 
 
-def _check_path(path: Path, format: str) -> None:
+def check_path(path: Path, format: str) -> None:
+    """Check that an export may be written: raises ExportError, or what `check_output` raises."""
     suffix = FORMATS[format]
     if suffix != path.suffix and (suffix or path.suffix.lower() in FILE_ENDINGS):
         what = f"a file whose name ends in {suffix}" if suffix else "a folder"
         of = next((name for name, known in FORMATS.items() if known == path.suffix != ""), None)
         advice = f"; for that, --format {of} (format={of!r})" if of else ""
         raise ExportError(f"{format} is written to {what}, not to {str(path)!r}{advice}.")
-    if not path.resolve().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.resolve().parent)!r} to write into.")
-    if path.exists() and not is_ours(path, format):
-        raise ExportError(
-            f"What is at {str(path)!r} was not exported by dolg-zoo, and is not replaced; give"
-            " another path, or remove it."
-        )
+    check_output(path, kind_of(format))
+    for beside in BESIDE.get(format, ()):
+        # of an export that is there it is a part
+        check_output(path.with_suffix(beside), Kind("a part of an export", lambda _: path.exists()))
+
+
+def kind_of(format: str) -> Kind:
+    """Return the kind of output that a format is."""
+    return Kind(
+        f"an export to {format}",
+        lambda path: is_ours(path, format),
+        is_folder=format == SAVED_MODEL,
+        keeps_hidden=False,
+    )
 
 
 def _size_of(

@@ -12,6 +12,8 @@ KEY = "dolg_zoo"
 IN_SAVED_MODEL = Path("assets.extra") / "dolg.json"
 """TensorFlow's place for what is to lie beside a SavedModel and is no part of its graph."""
 
+SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
+
 
 def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
     """Put a record into, or beside, the files of a format in a folder."""
@@ -64,9 +66,9 @@ def read_record(path: Path, format: str) -> dict[str, Any]:
 
 
 def is_ours(path: Path, format: str) -> bool:
-    """Whether what is there is an export of that format."""
+    """Whether what is there is an export of that format, and nothing else lies in its folder."""
     try:
         read_record(path, format)
     except Exception:  # parsers of foreign files raise nearly every type there is
         return False
-    return True
+    return format != "savedmodel" or {each.name for each in path.iterdir()} <= SAVED_MODEL_FILES

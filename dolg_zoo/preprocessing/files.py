@@ -6,13 +6,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.outputs import has_keys, is_own_picture
 from dolg_zoo._util.text import plain_label
 
 IMAGE_SUFFIXES = frozenset(
@@ -33,20 +32,8 @@ SET_ASIDE = frozenset(
 """Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
 _UNTOLD = frozenset(
-    {
-        ".txt",
-        ".md",
-        ".rst",
-        ".pdf",
-        ".rtf",
-        ".doc",
-        ".docx",
-        ".odt",
-        ".xlsx",
-        ".ods",
-        ".html",
-        ".htm",
-    }
+    {".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".odt", ".xlsx", ".ods", ".html"}
+    | {".htm"}
     | {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log"}
     | {".py", ".ipynb", ".sh", ".js", ".css", ".url", ".lnk", ".webloc", ".md5", ".sha1", ".sha256"}
     | {".npy", ".npz", ".parquet", ".pkl", ".h5", ".keras", ".mat", ".db", ".sqlite", ".lock"}
@@ -87,32 +74,38 @@ class PassedOver:
     Attributes:
         files: ending to the number of such files, for files that a person could take for a
             photograph or a video.
+        own: the number of pictures that dolg-zoo made, such as montages and maps.
         folders: what cannot be read, and why: a link that leads nowhere, a closed folder.
     """
 
     files: Counter[str] = field(default_factory=Counter)
+    own: int = 0
     folders: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str) -> None:
-        """Count a file that is no image, unless nobody takes it for one."""
-        ending = Path(name).suffix.lower()
-        if ending and not _is_untold(name, ending):
+    def takes(self, path: Path) -> bool:
+        """Whether a file is taken for an image; it is counted here if it is not."""
+        if is_image(path):
+            is_own = is_own_picture(path)
+            self.own += is_own
+            return not is_own
+        ending = path.suffix.lower()
+        if ending and not _is_untold(path.name, ending):
             self.files[ending] += 1
+        return False
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.folders)
+        return bool(self.files or self.own or self.folders)
 
     def __str__(self) -> str:
         """Return it in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
         parts = []
-        if (
-            count := self.files.total()
-            if hasattr(self.files, "total")
-            else sum(self.files.values())
-        ):
+        if count := sum(self.files.values()):
             most = [f"{number} {ending}" for ending, number in self.files.most_common(_SHOWN)]
             more = ", …" if len(self.files) > _SHOWN else ""
-            parts.append(f"{count} other files passed over: {', '.join(most)}{more}")
+            files = "other file" if count == 1 else "other files"
+            parts.append(f"{count} {files} passed over: {', '.join(most)}{more}")
+        if self.own:
+            parts.append(f"pictures made by dolg-zoo passed over: {self.own}")
         if self.folders:
             first = [f"{name!r} ({why})" for name, why in [*self.folders.items()][:_SHOWN]]
             more = ", …" if len(self.folders) > _SHOWN else ""
@@ -121,7 +114,11 @@ class PassedOver:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {"files": dict(self.files.most_common()), "folders": self.folders}
+        return {
+            "files": dict(self.files.most_common()),
+            "own_pictures": self.own,
+            "folders": self.folders,
+        }
 
 
 class Listing(list[Path]):
@@ -157,9 +154,9 @@ def list_images(folder: str | Path) -> Listing:
     is: a link to nowhere is listed too, for `load_image` to refuse it in words. A file of another
     or no ending counts if it begins as a picture does. Files and folders whose name starts with a
     dot are skipped, and so are those in `SET_ASIDE`, such as `@eaDir` or `$RECYCLE.BIN`: they are
-    thumbnails, metadata and rubbish bins. A folder below that dolg-zoo made (an index, a store, a
-    preset) is skipped too. Links are followed, but each folder is listed once, under its own name
-    where it has one here, so links that lead in a circle do no harm.
+    thumbnails, metadata and rubbish bins. What dolg-zoo made is passed over too: its pictures, and
+    folders below (an index, a store, a preset). Links are followed, but each folder is listed once,
+    under its own name where it has one here, so links that lead in a circle do no harm.
 
     Returns:
         A list, whose attribute `passed_over` says which other files there are, and which folders
@@ -204,14 +201,12 @@ def list_images(folder: str | Path) -> Listing:
             try:
                 if entry.is_dir():
                     (links if entry.is_symlink() else folders).append(path)
-                elif is_image(path):
-                    images.append(path)
-                elif entry.is_file():
-                    passed_over.add(entry.name)
+                elif entry.is_file() or ending in IMAGE_SUFFIXES:
+                    if passed_over.takes(path):
+                        images.append(path)
                 elif not path.exists():
-                    passed_over.folders[path.relative_to(folder).as_posix()] = (
-                        "the link leads nowhere"
-                    )
+                    name = path.relative_to(folder).as_posix()
+                    passed_over.folders[name] = "the link leads nowhere"
             except OSError as error:  # a link that cannot be followed; the name has to tell
                 if ending in IMAGE_SUFFIXES:
                     images.append(path)
@@ -250,12 +245,8 @@ def is_image(path: Path) -> bool:
 
 def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
     """Whether dolg-zoo made a folder, by the record in it."""
-    for entry in entries:
-        if (keys := _RECORDS.get(entry.name)) is not None:
-            with suppress(ValueError):
-                if keys <= read_json_object(folder / entry.name).keys():
-                    return True
-    return False
+    records = (entry.name for entry in entries if entry.name in _RECORDS)
+    return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:

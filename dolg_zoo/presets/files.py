@@ -10,13 +10,41 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.outputs import Kind, has_keys
 from dolg_zoo.errors import PresetError
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 from dolg_zoo.weights.verification import stated_hashes
 
 REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
-TRAINED = "preset"  # in the folder that `dolg train` writes
+# in the folder that `dolg train` writes
+TRAINED, HISTORY, CHECKPOINTS = "preset", "history.json", "checkpoints"
+
+PRESET = Kind(
+    "a preset",
+    lambda folder: has_keys(folder / CONFIG, "format_version", "dolg"),
+    is_folder=True,
+    advice="Leave the ending out; a preset is a folder of several files.",
+)
+
+
+def _is_run(folder: Path) -> bool:
+    saved = folder / CHECKPOINTS
+    return (
+        has_keys(folder / HISTORY, "config", "history")
+        or PRESET.is_own(folder / TRAINED)
+        or (
+            saved.is_dir() and all(each.name.startswith((".", "step_")) for each in saved.iterdir())
+        )
+    )
+
+
+RUN = Kind(
+    "the folder of a training run",
+    _is_run,
+    is_folder=True,
+    advice="Leave the ending out; the preset, the curves and the checkpoints are several files.",
+)
 
 
 def preset_folder(folder: str | Path) -> Path:

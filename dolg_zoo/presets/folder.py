@@ -17,6 +17,7 @@ import keras
 
 from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.outputs import check_output
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -29,6 +30,7 @@ from dolg_zoo.presets.files import (
     FORMAT_VERSION,
     METADATA,
     PREPROCESSOR,
+    PRESET,
     REPORT,
     WEIGHTS,
     check_format,
@@ -72,8 +74,10 @@ def write_preset(
     Raises:
         PresetError: if the network is a classifier or quantized, a weight is not finite, or its
             backbone cannot be described without code; nothing is written then.
+        OutputError: if the folder holds files and no preset.
         OSError: if the folder cannot be written.
     """
+    folder = check_output(folder, PRESET)
     net = preset.net
     if net.num_classes is not None:
         raise PresetError(
@@ -84,7 +88,7 @@ def write_preset(
         check_not_quantized(net)
     except ValueError as error:
         raise PresetError(str(error)) from None
-    check_finite(net, Path(folder))
+    check_finite(net, folder)
     config: dict[str, Any] = {"format_version": FORMAT_VERSION, "dolg": net.config.to_dict()}
     if net.config.backbone is None:
         config["backbone"] = serialize_backbone(net.backbone)
@@ -94,7 +98,6 @@ def write_preset(
     config_text = _to_json(config)
     converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
-    folder = user_path(folder)
     with scratch_folder(folder / METADATA) as made:
         net.save_weights(made / WEIGHTS)
         if margin_head is not None:
@@ -104,6 +107,7 @@ def write_preset(
         hashes = {path.name: sha256_of(path) for path in sorted(made.iterdir())}
         metadata = {**preset.metadata, "sha256": hashes}
         (made / METADATA).write_text(_to_json(metadata), encoding="utf-8")
+        check_output(folder, PRESET)  # what came there meanwhile stays
         for name in {MARGIN_HEAD, REPORT} - {*hashes}:  # of what was here before
             (folder / name).unlink(missing_ok=True)
         # The metadata with the hashes of the rest comes last: should the job die before, no later

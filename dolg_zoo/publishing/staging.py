@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo.drawing.style import marked, write_picture
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
 from dolg_zoo.presets.description import describe_preset
 from dolg_zoo.presets.files import (
@@ -137,7 +138,8 @@ def stage(
     architecture, converter = facts or _loaded(folder, source)
     check_preset(folder)
     merged = _state(folder / METADATA, metadata)
-    architecture_figure(architecture).save(folder / FIGURE)
+    figure = architecture_figure(architecture)
+    write_picture(folder / FIGURE, lambda file, kind: figure.save(file, kind, **marked(kind)))
     files = _hashes(folder)
     card = model_card(
         f"hf://{repo}",

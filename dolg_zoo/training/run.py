@@ -12,12 +12,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from dolg_zoo._util.files import replacing, user_path
+from dolg_zoo._util.files import replacing
+from dolg_zoo._util.outputs import Kind, check_output
 from dolg_zoo._util.text import percent
 from dolg_zoo.drawing.curves import NAMES, draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
-from dolg_zoo.presets.files import TRAINED
+from dolg_zoo.presets.files import CHECKPOINTS, HISTORY, RUN, TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
@@ -26,8 +27,9 @@ from dolg_zoo.training.optimizers import last_rate
 from dolg_zoo.training.setup import Run
 from dolg_zoo.training.validation import validate
 
-CHECKPOINTS, HISTORY, TENSORBOARD = "checkpoints", "history.json", "tensorboard"
+TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
+_OF_A_RUN = Kind("a picture", lambda path: True)  # whatever is in the folder of a run is its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +83,12 @@ def train(
         DataError: if there is nothing to train on, or most images cannot be read.
         DivergedError: if the loss is not finite; the previous checkpoint is kept.
         WorkerLostError: if another worker stops.
+        OutputError: if the folder holds files that are of no training run.
         OSError: at the end, if the last preset or checkpoint could not be written.
     """
+    output = check_output(output, RUN)
     with naming_lost_workers():
-        return _Training(Run(config, relative_to), user_path(output), say).train()
+        return _Training(Run(config, relative_to), output, say).train()
 
 
 class _Training:
@@ -227,7 +231,7 @@ class _Training:
         with replacing(self.output / HISTORY) as file:
             told = {"config": self.config.to_dict(), "history": self.history}
             file.write(json.dumps(told, indent=1).encode())
-        save_figure(draw_curves(self.history), self.output / CURVES)
+        save_figure(draw_curves(self.history), self.output / CURVES, kind=_OF_A_RUN)
         if self.config.run.tensorboard:
             with tf.summary.create_file_writer(str(self.output / TENSORBOARD)).as_default():
                 for name, value in row.items():

@@ -529,7 +529,7 @@ def failing(monkeypatch):
     def fail(*_):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(embed_module, "check_output", fail)
+    monkeypatch.setattr(embed_module, "load_embedder", fail)
 
 
 def test_an_unexpected_error_is_one_message(dolg, photos, monkeypatch):

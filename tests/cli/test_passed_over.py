@@ -6,9 +6,15 @@ import shutil
 import pytest
 from PIL import Image
 
-LINE = "3 other files passed over: 2 .nef, 1 .psd; left out, with any image in it: 'nas' (the link"
+from dolg_zoo.retrieval import montage
+
+LINE = (
+    "3 other files passed over: 2 .nef, 1 .psd; pictures made by dolg-zoo passed over: 1; left out,"
+    " with any image in it: 'nas' (the link"
+)
 FIELD = {
     "files": {".nef": 2, ".psd": 1},
+    "own_pictures": 1,
     "folders": {"nas": "the link leads nowhere"},
 }
 
@@ -19,6 +25,7 @@ def folder(photos):
         (photos / name).write_bytes(b"II*\0" + bytes(100))
     (photos / "nas").symlink_to(photos.parent / "absent")
     shutil.copytree(photos / "far", photos / "near")
+    montage(photos / "coffee.png", [], photos / "found.png")
     with Image.open(photos / "far/chelsea.png") as image:
         for angle, name in enumerate(("far/2.png", "near/2.png"), 1):
             image.rotate(angle).save(photos / name)

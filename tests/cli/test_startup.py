@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from writable_hub import STATED
 
 import dolg_zoo
@@ -311,3 +312,48 @@ def test_help_tells_the_exit_status():
         assert status in text
     for command in COMMANDS:
         assert f"\n  {command} " in text
+
+
+def test_a_pipe_that_a_picture_goes_to_holds_nothing_else(photos):
+    words = ["search", photos, "-q", photos / "rocket.png", "--montage", "/dev/stdout"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from dolg_zoo.cli import main; main()", *map(str, words)],
+        capture_output=True,
+        env={**os.environ, "DOLG_ZOO_RUNTIME": "litert"},
+    )
+    assert done.returncode == 0 and b"rocket.png" in done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as picture:
+        assert picture.format == "PNG" and done.stdout.startswith(b"\x89PNG")
+        picture.load()
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "command"),
+    [
+        ("", "--help"),
+        ("1", "--help"),
+        ("", "presets --json"),
+        ("1", "search no-such-folder -q no-such-file.jpg"),
+        ("1", "dedupe {photos} --threshold -1 --csv {photos}/groups.csv"),
+        ("", "search {photos} -q {photos}/rocket.png --montage {photos}/found.jpg"),
+        ("1", "search {photos} -q {photos}/rocket.png --json --montage {photos}/found.jpg"),
+    ],
+)
+def test_a_reader_that_goes_away_ends_the_command_in_silence(photos, unbuffered, command):
+    words = command.format(photos=photos).split()
+    reader, writer = os.pipe()
+    os.close(reader)
+    is_refused = "no-such-file.jpg" in words  # and says so on standard error
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from dolg_zoo.cli import main; main()", *words],
+        stdout=writer,
+        stderr=writer if is_refused else subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered, "DOLG_ZOO_RUNTIME": "litert"},
+    )
+    os.close(writer)
+    said = process.communicate()[1] or ""
+    assert not any(word in said for word in ("Traceback", "Exception", "Broken", "unexpected"))
+    assert process.returncode == is_refused
+    # what is to be written is written all the same
+    assert all(Path(word).stat().st_size for word in words if word.endswith((".csv", "found.jpg")))

@@ -244,9 +244,9 @@ def test_a_preset_is_loaded_without_its_weights(model, tmp_path):
     ],
 )
 def test_a_preset_is_loaded_in_another_dtype(model, photos, tmp_path, dtype, variables, compute):
-    model.save_to_preset(tmp_path)
+    model.save_to_preset(tmp_path / "preset")
     before = keras.config.dtype_policy().name
-    loaded = dolg_zoo.DOLG.from_preset(tmp_path, dtype=dtype)
+    loaded = dolg_zoo.DOLG.from_preset(tmp_path / "preset", dtype=dtype)
     assert keras.config.dtype_policy().name == before
     convolution = next(layer for layer in loaded.net.backbone.layers if layer.weights)
     assert (convolution.variable_dtype, convolution.compute_dtype) == (variables, compute)
@@ -254,7 +254,7 @@ def test_a_preset_is_loaded_in_another_dtype(model, photos, tmp_path, dtype, var
     cosines = (loaded.embed(photos) * model.embed(photos)).sum(axis=1)
     np.testing.assert_allclose(cosines, 1, rtol=0, atol=0.01)
     with pytest.raises(ValueError, match="no_dtype"):
-        dolg_zoo.DOLG.from_preset(tmp_path, dtype="no_dtype")
+        dolg_zoo.DOLG.from_preset(tmp_path / "preset", dtype="no_dtype")
 
 
 def test_the_presets_are_listed_with_what_is_known_of_them():

@@ -9,6 +9,7 @@ from bounds import COSINE, DESCRIPTOR
 from writable_hub import small_model
 
 from dolg_zoo import DOLG
+from dolg_zoo.errors import OutputError
 from dolg_zoo.exporting import ExportError, export
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.runtimes import RuntimeMissingError
@@ -126,9 +127,10 @@ def test_an_export_is_replaced_and_nothing_else_is(model, tmp_path):
     model.export(tmp_path / "served", "tf_saved_model", verbose=False)
     model.export(tmp_path / "served")
     assert [path.name for path in tmp_path.iterdir()] == ["served"]
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(ExportError, match="was not exported by dolg-zoo"):
-        model.export(tmp_path / "mine")
+    (tmp_path / "served" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not an export"):
+        model.export(tmp_path / "served")
+    assert (tmp_path / "served" / "notes.txt").read_text() == "mine"
 
 
 def test_descriptors_that_differ_leave_nothing(model, tmp_path, monkeypatch):

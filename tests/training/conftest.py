@@ -8,7 +8,7 @@ from small_run import write_data
 def no_curves(monkeypatch):
     """Curves take a second to draw and are redrawn at each epoch; `unbroken` draws them."""
     module = importlib.import_module("dolg_zoo.training.run")
-    monkeypatch.setattr(module, "save_figure", lambda figure, path: None)
+    monkeypatch.setattr(module, "save_figure", lambda *given, **options: None)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from dolg_zoo._util.arguments import one_of
-from dolg_zoo._util.files import check_folder_name
+from dolg_zoo._util.outputs import check_output
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
@@ -33,6 +33,7 @@ from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -128,9 +129,10 @@ def extract(
             images of the same ids from another folder, or is damaged.
         ValueError: if the source has no image, or none that can be embedded, or there is no such
             engine, or the name of the folder ends as that of a file.
+        OutputError: if the folder holds files and no store.
     """
     check_engine(engine, workers)
-    check_store_name(folder)
+    check_output(folder, STORE)
     if engine == "ray":
         model.routed("keras")  # what its workers compute with; one compiled for another says so
     if isinstance(source, (str, Path)):
@@ -287,15 +289,6 @@ def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool =
         moved_from.add(there)
     for there in filter(None, moved_from):
         store.move_images(there, here)
-
-
-def check_store_name(folder: str | Path) -> None:
-    """Raise ValueError if the name of a store's folder ends as that of a file."""
-    check_folder_name(
-        folder,
-        "Leave the ending out; the folder holds Parquet files. For one file that NumPy reads,"
-        " `dolg embed DIR -o OUT.npz`.",
-    )
 
 
 def _folder_of(source: Source) -> str:

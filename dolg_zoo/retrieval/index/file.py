@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo._util.files import replacing
+from dolg_zoo._util.outputs import Kind, writing
 from dolg_zoo.retrieval.index.items import check_names
 
 _DTYPES = {
@@ -22,10 +23,18 @@ _DTYPES = {
 }
 
 
+def _is_own(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return {*archive.namelist()} == {f"{name}.npy" for name in _DTYPES}
+
+
+INDEX_FILE = Kind("an index in a file", _is_own)
+
+
 def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
     """Write what `read_file` reads; a file that was there stays if it cannot be written."""
     skipped = contents["skipped"]
-    with replacing(path) as file:
+    with writing(path, INDEX_FILE) as file:
         np.savez(
             file,
             names=np.array(contents["names"], str),

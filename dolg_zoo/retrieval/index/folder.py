@@ -9,23 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dolg_zoo._util.files import (
-    check_folder_name,
-    put,
-    remove_unfinished,
-    replacing,
-    scratch_folder,
-    user_path,
-)
+from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.outputs import Kind, check_output, has_manifest
 
 MANIFEST = "index.json"
 FORMAT_VERSION = 1
@@ -61,28 +54,12 @@ def is_index_folder(path: str | Path) -> bool:
     return (user_path(path) / MANIFEST).is_file()
 
 
-def check_folder(folder: str | Path) -> None:
-    """Check that an index can be written there: to be asked before long work.
-
-    Raises:
-        OSError: if it cannot.
-        ValueError: if the name ends as that of a file.
-    """
-    folder = user_path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{str(folder)!r} is a file; name a folder for the index.")
-    if folder.is_dir() and not is_index_folder(folder) and _foreign(folder):
-        raise FileExistsError(
-            f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty folder"
-            " for the index."
-        )
-    check_folder_name(
-        folder,
-        "Leave the ending out; for one file that NumPy reads, `dolg embed DIR -o OUT.npz`.",
-    )
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        raise PermissionError(f"Nothing may be written into the folder {str(there)!r}.")
+INDEX = Kind(
+    "an index",
+    lambda folder: has_manifest(folder, MANIFEST, ("format_version", "files"), _NAME),
+    is_folder=True,
+    advice="Leave the ending out; for one file that NumPy reads, `dolg embed DIR -o OUT.npz`.",
+)
 
 
 def write_folder(
@@ -96,12 +73,12 @@ def write_folder(
         writers: role in `ROLES` to the function that writes its file.
 
     Raises:
-        OSError: if it cannot be written, or holds something else.
+        OutputError: if it holds something else.
+        OSError: if it cannot be written.
     """
     from filelock import FileLock
 
-    folder = user_path(folder)
-    check_folder(folder)
+    folder = check_output(folder, INDEX)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
         files = {role: _write_file(folder, role, write) for role, write in writers.items()}
@@ -164,13 +141,6 @@ def _remove_others(folder: Path, named: set[str]) -> None:
         if _NAME.fullmatch(path.name) and path.name not in named:
             with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
                 path.unlink()
-
-
-def _foreign(folder: Path) -> bool:
-    """Whether there is a file that no write of an index has left."""
-    return any(
-        entry.name[0] != "." and not _NAME.fullmatch(entry.name) for entry in folder.iterdir()
-    )
 
 
 def _is_entry(role: str, entry: object) -> bool:

@@ -359,6 +359,10 @@ class Index(Gallery):
     def _embedder(self) -> ImageEmbedder:
         return self.model.routed()  # chosen once: to see whether a model has changed takes time
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what computes here: where the index is sent to, that is chosen anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_embedder"}
+
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:
         ((_, descriptor),) = self._embedder.embed_each([query], scales=self.scales)
         if isinstance(descriptor, BadImageError):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from own_mounts import IN_OWN_MOUNTS, can_mount
 
+from dolg_zoo.errors import OutputError
 from dolg_zoo.retrieval.extraction.store import DescriptorStore, StoreError
 from dolg_zoo.retrieval.extraction.store import descriptor_store as store_module
 
@@ -158,7 +159,7 @@ def test_settings_out_of_range_are_refused(folder, setting, value):
 def test_a_folder_with_other_files_is_left_alone(folder):
     folder.mkdir()
     (folder / "letter.txt").write_text("dear")
-    with pytest.raises(StoreError, match="holds other files"):
+    with pytest.raises(OutputError, match="not a store"):
         DescriptorStore.create(folder, **SETTINGS)
     assert [path.name for path in folder.iterdir()] == ["letter.txt"]
 

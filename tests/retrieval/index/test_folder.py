@@ -139,7 +139,7 @@ def test_an_index_that_is_open_stays_good_while_it_is_replaced(folder):
 
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.docx").touch()
-    with pytest.raises(FileExistsError, match="holds other files"):
+    with pytest.raises(FileExistsError, match="not an index"):
         write_contents(tmp_path, contents(3))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
 

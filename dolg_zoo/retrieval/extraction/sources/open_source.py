@@ -54,12 +54,10 @@ def open_source(
     if not found:
         raise FileNotFoundError(f"there is no file or folder {str(source)!r} to take images from")
     shards = [name for name in found if name.lower().endswith(SHARD_ENDINGS)]
-    names, passed_over = [], PassedOver()
-    for name in found:
-        if is_image(base / name):
-            names.append(name)
-        elif name not in shards:
-            passed_over.add(name)
+    passed_over = PassedOver()
+    # an image that is named by itself is taken whoever made it
+    takes = is_image if len(found) == 1 else passed_over.takes
+    names = [name for name in found if name not in shards and takes(base / name)]
     if shards and names:
         raise DataError(
             f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({names[0]!r}); name"

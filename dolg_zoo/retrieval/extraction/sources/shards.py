@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from dolg_zoo._util.outputs import is_own_picture
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, PassedOver
 from dolg_zoo.preprocessing.files import is_set_aside
@@ -94,7 +95,9 @@ def _items(
         image = f"{shard}/{name}"
         if not _is_image(PurePosixPath(name)) or (image, facts) in known:
             continue
-        yield image, facts, _content(archive, member, name, image)
+        content = _content(archive, member, name, image)
+        if isinstance(content, BadImageError) or not is_own_picture(content):
+            yield image, facts, content
 
 
 def _is_image(name: PurePosixPath) -> bool:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import replacing, user_path
+from dolg_zoo._util.outputs import check_output
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.identity import Identity
 from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
     MANIFEST,
+    STORE,
     Part,
     next_name,
     read_manifest,
@@ -86,19 +88,13 @@ class DescriptorStore:
             dtype: "float32", or "float16" for half the size and three digits.
 
         Raises:
-            StoreError: if a setting has a wrong type or value or differs from that of the store,
-                or the folder is not a store.
+            StoreError: if a setting has a wrong type or value or differs from that of the store.
+            OutputError: if the folder holds files and no store.
             OSError: if the folder cannot be created or written.
         """
         settings = Settings(model_id, model_name, dim, dtype, tuple(map(float, scales)))
-        folder = user_path(folder)
+        folder = check_output(folder, STORE)
         if not (folder / MANIFEST).exists():
-            # what starts with a dot is left by a process that was killed on its way
-            if folder.is_dir() and any(entry.name[0] != "." for entry in folder.iterdir()):
-                raise StoreError(
-                    f"{str(folder)!r} holds other files and no {MANIFEST}; name a new or an empty"
-                    " folder for the descriptors."
-                )
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder):
                 if not (folder / MANIFEST).exists():  # else another process has just made it

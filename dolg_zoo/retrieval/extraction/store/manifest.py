@@ -12,6 +12,7 @@ import numpy as np
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.outputs import Kind, has_manifest
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
@@ -21,6 +22,14 @@ READABLE = (1, FORMAT_VERSION)
 
 _NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+STORE = Kind(
+    "a store of descriptors",
+    lambda folder: has_manifest(folder, MANIFEST, ("model_id", "parts"), _NAME),
+    is_folder=True,
+    advice="Leave the ending out; the folder holds Parquet files. For one file that NumPy reads,"
+    " `dolg embed DIR -o OUT.npz`.",
+)
 
 
 @dataclass(frozen=True)
