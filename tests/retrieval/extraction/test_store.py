@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -418,3 +419,20 @@ def test_an_id_in_two_parts_is_refused(filled, folder):
 def test_settings_are_the_stores(filled):
     for field in dataclasses.fields(filled.settings):
         assert getattr(filled, field.name) == getattr(filled.settings, field.name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of threads")
+def test_reading_leaves_no_thread_that_could_hold_pythons_bytes(filled, folder):
+    # if one still frees them while Python ends, the process is aborted
+    code = (
+        "import os, sys, pyarrow.parquet\n"
+        "from dolg_zoo.retrieval import DescriptorStore\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "assert len(DescriptorStore.open(sys.argv[1]).read()[0]) == 5\n"
+        "print(before, len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True
+    )
+    before, after = done.stdout.split()
+    assert before == after

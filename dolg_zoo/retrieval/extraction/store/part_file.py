@@ -94,7 +94,8 @@ def decode(
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         _check(file, rows, _schema(dim, np.dtype(dtype)))
-        table = file.read(None if with_descriptors else ["id", "identity"])
+        # a thread of Arrow that frees Python's bytes while Python ends would abort the process
+        table = file.read(None if with_descriptors else ["id", "identity"], use_threads=False)
         table.validate(full=True)
         ids = table["id"].to_pylist()
         for name in ids:
