@@ -54,7 +54,7 @@ def test_it_prints_the_preset_that_it_made_and_names_bad_images(run, place, tmp_
     assert (code, printed.strip()) == (0, str(out / "preset"))
     assert (out / "preset" / "model.weights.h5").is_file()
     assert "1 could not be read:" in err and "bad.png" in err
-    assert err.count("1 other files passed over: 1 .nef") == 1
+    assert err.count("1 other file passed over: 1 .nef") == 1
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_options_come_before_the_file_and_the_rest_of_it_stays(run, place, tmp_p
     (place / "photos").rename(tmp_path / "others")
     options = ["--data", tmp_path / "others", "-p", place / "preset", "--epochs", 3]
     code, out, err = run(place / "run.toml", *options, "--dry-run", "--json")
-    assert err.count("1 other files passed over: 1 .nef") == 1
+    assert err.count("1 other file passed over: 1 .nef") == 1
     assert code == 0, err
     config = json.loads(out)["config"]
     assert config["data"] == {"folder": str(tmp_path / "others")}
