@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -137,6 +138,8 @@ class Gallery:
         row_of = {name: row for row, name in enumerate(self.names)}
         old, now = self._contents(), fresh._contents()
         there, by_content = set(now), {content: row for row, content in enumerate(old)}
+        # of several copies, the one that bears the name in another folder
+        by_both = {(each, posixpath.basename(self.names[row])): row for row, each in enumerate(old)}
         names, rows, metadata = [], [], []
         changed, renamed = 0, set[str]()
         for row, (name, content) in enumerate(zip(fresh.names, now, strict=True)):
@@ -151,7 +154,10 @@ class Gallery:
             ):
                 self.identities[own] = fresh.identities[row]
                 continue
-            twin = by_content.get(content, by_content.get(_hash_of(descriptor)))
+            twin = by_both.get(
+                (content, posixpath.basename(name)),
+                by_content.get(content, by_content.get(_hash_of(descriptor))),
+            )
             if own is not None:
                 changed += 1
             elif twin is not None:

@@ -225,6 +225,24 @@ def test_a_changed_photograph_keeps_its_metadata_unless_that_went_with_the_old(b
     assert (titles["0.bmp"], titles["1.bmp"], titles["old.bmp"]) == ("0.bmp", None, "1.bmp")
 
 
+def test_of_two_copies_each_keeps_its_own_metadata_in_another_folder(begin, folder):
+    kept = begin(OfIndex)
+    shutil.copy(folder / "0.bmp", folder / "copy.bmp")
+    kept.update()
+    index = Index.load(kept.out, PlainEmbedder())
+    for name, metadata in zip(index.names, index.metadata, strict=True):
+        metadata["title"] = name
+    index.save(kept.out)
+    (folder / "moved").mkdir()
+    for name in ("0.bmp", "copy.bmp"):
+        (folder / name).rename(folder / "moved" / name)
+    kept.update()
+    index = Index.load(kept.out, PlainEmbedder())
+    titles = dict(zip(index.names, index.metadata, strict=True))
+    assert titles["moved/0.bmp"] == {"title": "0.bmp"}
+    assert titles["moved/copy.bmp"] == {"title": "copy.bmp"}
+
+
 def link_leads_nowhere(folder):
     (folder / "far").symlink_to(folder.parent / "absent")
 
