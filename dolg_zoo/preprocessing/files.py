@@ -28,6 +28,7 @@ SET_ASIDE = frozenset(
     {"@eadir", "#recycle", "#snapshot", "@tmp", "@__thumb", "@recycle", "@recently-snapshot"}  # NAS
     | {"$recycle.bin", "recycler", "system volume information"}  # Windows
     | {"__macosx", "network trash folder", "temporary items"}  # macOS, on disks of others
+    | {"lost+found", "ipod photo cache", "captureone"}  # Linux, iTunes, Capture One
 )
 """Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
@@ -144,7 +145,8 @@ _SHOWN = 6
 
 def is_set_aside(name: str) -> bool:
     """Whether a system, and no user, put aside what is in a file or folder of this name."""
-    return name.startswith(".") or name.lower() in SET_ASIDE
+    # Lightroom keeps small copies in folders that end so
+    return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
 
 
 def list_images(folder: str | Path) -> Listing:

@@ -60,6 +60,8 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
 
 OF_SYSTEMS = [
     "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+    "Catalog Previews.lrdata/0/a.jpg",
+    "lost+found/#123.jpg",
     "#recycle/a.jpg",
     "#Recycle/a.jpg",
     "@Recycle/a.jpg",
@@ -176,11 +178,11 @@ def closed(monkeypatch):
 
 def test_an_unreadable_subfolder_is_said_and_costs_nothing_else(tmp_path, closed):
     expected = touch(tmp_path, "a.jpg", "z/b.jpg")
-    touch(tmp_path, "lost+found/c.jpg")
-    closed(tmp_path / "lost+found")
+    touch(tmp_path, "private/c.jpg")
+    closed(tmp_path / "private")
     listed = list_images(tmp_path)
     assert listed == expected
-    assert listed.passed_over.folders == {"lost+found": "Permission denied"}
+    assert listed.passed_over.folders == {"private": "Permission denied"}
 
 
 def test_an_unreadable_folder_is_an_error_where_it_is_the_one_asked_for(tmp_path, closed):

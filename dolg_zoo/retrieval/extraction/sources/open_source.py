@@ -10,7 +10,7 @@ from pathlib import Path
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import PassedOver, list_images
-from dolg_zoo.preprocessing.files import SET_ASIDE, is_image
+from dolg_zoo.preprocessing.files import is_image, is_set_aside
 from dolg_zoo.retrieval.extraction.sources.files import Files
 from dolg_zoo.retrieval.extraction.sources.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.retrieval.extraction.sources.shards import SHARD_ENDINGS, Shards
@@ -97,7 +97,7 @@ def _matches(pattern: str) -> tuple[Path, list[str]]:
                 for name in sorted(names)
                 if not (base / name).is_dir()
                 # glob leaves out hidden ones itself
-                and not any(p.lower() in SET_ASIDE and p not in asked for p in Path(name).parts)
+                and not any(is_set_aside(p) and p not in asked for p in Path(name).parts)
             )
         elif (base / text).exists() or text != below:
             found[text] = None
