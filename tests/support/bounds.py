@@ -41,3 +41,6 @@ FLOAT64 = 1e-12
 # is off by some 1e-7 of its terms, and the tens of layers of the tests' networks make that 1e-6 at
 # most. Another weight or pixel shows at 1e-3.
 DESCRIPTOR = 1e-5
+
+# The same of the presets that ship, which have some 50 layers.
+DEEP_DESCRIPTOR = 5e-5
