@@ -179,13 +179,13 @@ def test_what_kills_each_worker_ends_the_run_and_the_rest_is_kept(
         gone: list = []  # noqa: RUF012
 
         def __iter__(self):
-            yield "a", images / "000.png"
-            yield "b", images / "001.png"
-            yield "deadly", Deadly()
+            yield "a", images / "000.png", None
+            yield "b", images / "001.png", None
+            yield "deadly", Deadly(), None
 
     done = []
     with pytest.raises(RayError, match="gave up"):
-        for name, _ in embed_on_ray(model, Items(), batch_size=1, scales=None, workers=1):
+        for name, *_ in embed_on_ray(model, Items(), batch_size=1, scales=None, workers=1):
             done.append(name)
     assert "a" in done and "deadly" not in done
 
