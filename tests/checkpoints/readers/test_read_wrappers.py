@@ -101,8 +101,14 @@ def test_prefixes_that_all_names_have_are_dropped(names, one, given, expected):
     assert names(dict.fromkeys(given, one)) == expected
 
 
-def test_an_unknown_wrapper_is_named(refusal, handmade, one):
-    data = handmade.mapping({"epoch": b"K\x05", "net": handmade.mapping({"a": one})})
+def test_an_unknown_wrapper_becomes_a_prefix(names, handmade, one):
+    inner = handmade.mapping({"a": one, "b.c": one})
+    assert names({"epoch": b"K\x05", "net": inner}) == ["net.a", "net.b.c"]
+    assert names({"student": inner, "ema": handmade.mapping({"a": one})})[-1] == "ema.a"
+
+
+def test_a_file_without_tensors_names_what_it_holds(refusal, handmade):
+    data = handmade.mapping({"epoch": b"K\x05", "net": b"}"})
     assert "under model_state, model_state_dict, state_dict, model, but 'epoch', 'net'" in refusal(
         handmade.torch_zip(data)
     )
