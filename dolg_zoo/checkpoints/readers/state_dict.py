@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.pickle_instructions import Opaque, asks_for
+from dolg_zoo.checkpoints.readers.restricted_pickle import Opaque, asks_for
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
