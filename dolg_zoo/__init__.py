@@ -4,8 +4,13 @@
 `import dolg_zoo` loads no framework.
 """
 
-import lazy_loader
+import sys
+
+from dolg_zoo._util.imports import DocstringFinder, attach_stub
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+
+if sys.flags.optimize > 1:
+    sys.meta_path.insert(0, DocstringFinder)

@@ -18,6 +18,7 @@ __all__ = [
     "CompilationError",
     "DOLGZooError",
     "DataError",
+    "DependencyError",
     "DivergedError",
     "DownloadError",
     "ExportError",
@@ -155,6 +156,10 @@ class PublishError(DOLGZooError):
 
 class RuntimeMissingError(DOLGZooError, ValueError):
     """A runtime is not installed, or does not support the precision on this machine."""
+
+
+class DependencyError(DOLGZooError, ImportError):
+    """A package that dolg-zoo needs cannot be imported; the message names it and the remedy."""
 
 
 class ExtraMissingError(DOLGZooError, ImportError):

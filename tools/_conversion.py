@@ -20,6 +20,7 @@ from _options import OUTPUT
 from dolg_zoo import __version__
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.modules import is_installed
+from dolg_zoo.checkpoints.porting import LAYOUTS
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.weights import WeightsError, read_state_dict
 
@@ -113,7 +114,7 @@ def convert(arguments, format, framework, reference, by_arrays):
     print(f"      {conversion.tensors} tensors: {config.backbone}, {config.descriptor_dim} dims")
     say(f"comparing with a reference in {framework} on images of {len(SIZES)} sizes")
     images = random_images()
-    found = run_reference(reference, arguments.checkpoint, images, by_arrays)
+    found = run_reference(reference, arguments.checkpoint, images, by_arrays and format)
     differences = compare(conversion, images, found)
     for what, difference in differences.items():
         print(f"      {what:24} largest difference / largest value: {difference:.2e}")
@@ -167,7 +168,8 @@ def run_reference(script, checkpoint, images, by_arrays):
         given, found = Path(folder, "images.npz"), Path(folder, "reference.npz")
         np.savez(given, **images)
         if by_arrays:
-            state, checkpoint = read_state_dict(checkpoint), Path(folder, "state.npz")
+            state = LAYOUTS[by_arrays].network_in(read_state_dict(checkpoint))
+            checkpoint = Path(folder, "state.npz")
             np.savez(checkpoint, **state)
         done = subprocess.run([sys.executable, script, checkpoint, given, found])
         if done.returncode:

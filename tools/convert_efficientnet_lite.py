@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from _efficientnet_lite import port_efficientnet_lite
 from _options import OUTPUT
 
 from dolg_zoo._util.modules import is_installed
 from dolg_zoo.backbones import build_backbone
-from dolg_zoo.checkpoints.porting import port_efficientnet_lite
 
 ARCHITECTURE = "efficientnet_lite_b0"
 # multiples of 32: at other sizes a network built for unknown sizes pads otherwise than upstream

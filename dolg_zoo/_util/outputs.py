@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from dolg_zoo._util.files import check_folder_name, is_special, replacing, user_path
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import OutputError
 
@@ -143,7 +144,9 @@ PICTURE = Kind("a picture", is_own_picture)
 def _is_own(path: Path, kind: Kind) -> bool:
     try:
         return kind.is_own(path)
-    except Exception:  # parsers of foreign files raise nearly every type there is
+    except Exception as error:  # parsers of foreign files raise nearly every type there is
+        if fault := import_fault(error):
+            raise fault from error
         return False
 
 

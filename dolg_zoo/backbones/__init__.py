@@ -4,7 +4,7 @@
 `BACKBONES` needs no framework.
 """
 
-import lazy_loader
+from dolg_zoo._util.imports import attach_stub
 
 # No submodule may have the name of a function here: importing it would hide the function.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

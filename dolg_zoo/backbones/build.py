@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import keras
 
+from dolg_zoo.backbones.efficientnet_lite import efficientnet_lite
 from dolg_zoo.backbones.keras_cv import build_keras_cv
 from dolg_zoo.backbones.nfnet import nfnet
 from dolg_zoo.backbones.registry import BACKBONES, BackboneSpec
@@ -18,6 +19,7 @@ _BUILDERS: dict[str, Callable[..., tuple[keras.Model, dict[str, str]]]] = {
     "resnet": resnet,
     "resnest": resnest,
     "nfnet": nfnet,
+    "efficientnet_lite": efficientnet_lite,
 }
 
 

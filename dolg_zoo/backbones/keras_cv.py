@@ -12,17 +12,18 @@ Two things differ from what keras-cv would build by itself:
 - MiT: keras-cv calls its maps of stride 4, 8, 16 and 32 "P1" to "P4"; here they are "P2" to "P5",
   as with every other backbone.
 
-Where height and width are unknown (None), EfficientNet V1, EfficientNet-Lite and MobileNetV3 pad as
-if every map had an even size. At an image size that is not a multiple of 32 their output then
-departs a little from that of the same network built for that size, which is what weights were
-trained as; pass `input_shape` if that matters. CSPDarkNet takes even heights and widths only,
-MiT square images of a size known when it is built.
+Where height and width are unknown (None), EfficientNet V1 and MobileNetV3 pad, as our
+EfficientNet-Lite does, as if every map had an even size. At an image size that is not a multiple
+of 32 their output then departs a little from that of the same network built for that size, which is
+what weights were trained as; pass `input_shape` if that matters. CSPDarkNet takes even heights and
+widths only, MiT square images of a size known when it is built.
 """
 
 from __future__ import annotations
 
 import keras
 
+from dolg_zoo._util.imports import imports_told
 from dolg_zoo.backbones.registry import BackboneSpec
 
 
@@ -60,6 +61,7 @@ def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
 
 
 def _class(spec: BackboneSpec):
-    import keras_cv
+    with imports_told():
+        import keras_cv
 
     return getattr(keras_cv.models, str(spec.keras_cv_class))

@@ -22,8 +22,8 @@ class BackboneSpec:
         keras_cv_class: Name of the class in `keras_cv.models`; None for a network of our own.
         keras_cv_preset: keras-cv's name for the same architecture, which its metadata goes by.
         input_shape: The default (height, width, channels); None where any size will do.
-        builder: Name of the function of ours that builds it: "resnet", "resnest" or "nfnet"; None
-            for a network of keras-cv.
+        builder: Name of the function of ours that builds it: "resnet", "resnest", "nfnet" or
+            "efficientnet_lite"; None for a network of keras-cv.
     """
 
     arguments: Mapping[str, Any]
@@ -43,7 +43,7 @@ class BackboneSpec:
         return self.keras_cv_class == "CSPDarkNetBackbone"
 
 
-def _efficientnet_v1() -> Iterator[tuple[str, BackboneSpec]]:
+def _efficientnet() -> Iterator[tuple[str, BackboneSpec]]:
     stages = {
         "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
         "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
@@ -51,21 +51,19 @@ def _efficientnet_v1() -> Iterator[tuple[str, BackboneSpec]]:
         "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
         "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
         "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+        "stackwise_squeeze_and_excite_ratios": [0.25] * 7,
     }
     scales = [(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6)]
     scales.append((2.0, 3.1))
     for i, (width, depth) in enumerate(scales):
         scaled = {**stages, "width_coefficient": width, "depth_coefficient": depth}
-        squeezed = {**scaled, "stackwise_squeeze_and_excite_ratios": [0.25] * 7}
         yield (
             f"efficientnet_b{i}",
-            BackboneSpec(squeezed, "EfficientNetV1Backbone", f"efficientnetv1_b{i}"),
+            BackboneSpec(scaled, "EfficientNetV1Backbone", f"efficientnetv1_b{i}"),
         )
         if i <= 4:
-            yield (
-                f"efficientnet_lite_b{i}",
-                BackboneSpec(scaled, "EfficientNetLiteBackbone", f"efficientnetlite_b{i}"),
-            )
+            arguments = {"width": width, "depth": depth}
+            yield f"efficientnet_lite_b{i}", BackboneSpec(arguments, builder="efficientnet_lite")
 
 
 def _efficientnet_v2() -> Iterator[tuple[str, BackboneSpec]]:
@@ -203,7 +201,7 @@ def _mit() -> Iterator[tuple[str, BackboneSpec]]:
 BACKBONES: dict[str, BackboneSpec] = dict(
     sorted(
         (
-            *_efficientnet_v1(),
+            *_efficientnet(),
             *_efficientnet_v2(),
             *_resnet(),
             *_resnest(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from dolg_zoo._util.files import user_path
+from dolg_zoo._util.imports import import_fault
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import PassedOver
@@ -112,6 +113,7 @@ def left_out(skipped: Mapping[str, str], passed_over: PassedOver | None = None) 
 
 def in_words(error: Exception) -> str:
     """Return the text of an error for a user."""
+    error = import_fault(error) or error
     if isinstance(error, (OSError, ValueError, MemoryError)) or _is_ours(error):
         return str(error) or type(error).__name__
     return (

@@ -16,6 +16,7 @@ import numpy as np
 
 from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import CompilationError
@@ -347,7 +348,8 @@ def _write(
     except (OSError, MemoryError):
         raise
     except Exception as error:  # of the converter's own types
-        raise CompilationError(f"it cannot be converted: {str(error).strip()[:300]}") from error
+        reason = import_fault(error) or str(error).strip()[:300]
+        raise CompilationError(f"it cannot be converted: {reason}") from error
     distance = check(plain, model.infer, model)
     if precision == "float32":
         return {"distance": distance}

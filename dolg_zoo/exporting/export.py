@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolg_zoo._util.files import put, scratch_folder
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import DOLGZooError, ExportError
 from dolg_zoo.exporting import saved_model
 from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, check_path, plan_export
@@ -96,9 +97,8 @@ def _write(
     except (DOLGZooError, OSError, MemoryError):
         raise
     except Exception as error:  # of the converter's own types
-        raise ExportError(
-            f"The model cannot be converted to {plan.format}: {str(error).strip()[:300]}"
-        ) from error
+        reason = import_fault(error) or str(error).strip()[:300]
+        raise ExportError(f"The model cannot be converted to {plan.format}: {reason}") from error
     if plan.format != SAVED_MODEL and images is not None:
         quantize(served, folder, plan.format, images)
     known = model.metadata

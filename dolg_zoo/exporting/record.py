@@ -66,9 +66,10 @@ def read_record(path: Path, format: str) -> dict[str, Any]:
 
 
 def is_ours(path: Path, format: str) -> bool:
-    """Whether what is there is an export of that format, and nothing else lies in its folder."""
-    try:
-        read_record(path, format)
-    except Exception:  # parsers of foreign files raise nearly every type there is
-        return False
+    """Whether the path is an export of that format, and nothing else lies in its folder.
+
+    Raises:
+        Exception: of any type, if it is none, as parsers of foreign files do.
+    """
+    read_record(path, format)
     return format != "savedmodel" or {each.name for each in path.iterdir()} <= SAVED_MODEL_FILES

@@ -47,7 +47,7 @@ class Conversion:
     Attributes:
         preset: the network, filled, with upstream's preprocessing.
         margin_head: the head it was trained under, or None if the checkpoint holds none.
-        tensors: the number of tensors in the checkpoint.
+        tensors: the number of tensors of the network and its margin head in the checkpoint.
     """
 
     preset: Preset
@@ -67,8 +67,9 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
         CheckpointError: if the file cannot be read safely.
         PresetError: if it holds another network than that upstream's.
     """
-    state = read_state_dict(path)
+    whole = read_state_dict(path)
     layout = LAYOUTS[format]
+    state = layout.network_in(whole)
     variant, converter = VARIANTS[format]
     try:
         config = variant(**IMAGENET, **layout.config(state))
@@ -78,7 +79,7 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
         head = layout.margin_head(state)
     except ValueError as error:
         raise PresetError(
-            f"{path} is no {format} checkpoint: {error}{_what_else(state, format)}"
+            f"{path} is no {format} checkpoint: {error}{_what_else(whole, format)}"
         ) from error
     for weight in net.weights:
         weight.assign(arrays.pop(weight.path))
@@ -90,6 +91,6 @@ def _what_else(state: Mapping[str, np.ndarray], format: str) -> str:
     """Return a hint at the upstream whose checkpoint it looks like, if there is one."""
     for other in LAYOUTS.keys() - {format}:
         with suppress(ValueError):
-            LAYOUTS[other].config(state)
+            LAYOUTS[other].config(LAYOUTS[other].network_in(state))
             return f" It looks like one of {other}: tools/convert_{other}.py ports those."
     return ""

@@ -17,11 +17,12 @@ import keras
 
 from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo._util.outputs import check_output
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
-from dolg_zoo.errors import PresetError
+from dolg_zoo.errors import ForkedProcessError, PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
@@ -147,11 +148,8 @@ def read_preset(
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
         names = (WEIGHTS,) if load_weights else ()
         weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})
-        try:
-            with to_be_filled() if load_weights else nullcontext(), dtype_policy(dtype):
-                net = _network(config, dtype)
-        except Exception as error:  # Keras raises nearly every type there is for a wrong graph
-            raise PresetError(f"{folder / CONFIG}: {error}") from error
+        with to_be_filled() if load_weights else nullcontext(), dtype_policy(dtype):
+            net = _network(config, folder / CONFIG, dtype)
     weights_checked.result()
     try:
         image_converter = ImageConverter.from_config(converter)
@@ -178,7 +176,28 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
 
 
-def _network(config: Mapping[str, Any], dtype: str | keras.DTypePolicy | None) -> DOLGNet:
+def _network(
+    config: Mapping[str, Any], path: Path, dtype: str | keras.DTypePolicy | None
+) -> DOLGNet:
+    """Build the network that config.json at `path` describes."""
+    try:
+        dolg = _dolg_config(config)
+    except (TypeError, ValueError) as error:
+        raise PresetError(f"{path}: {error}") from error
+    # Keras raises nearly every type there is for a wrong graph
+    wrong = Exception if dolg.backbone is None else ValueError
+    try:
+        brought = None
+        if dolg.backbone is None:
+            brought = deserialize_backbone(config["backbone"], dtype)
+        return DOLGNet(brought, config=dolg)
+    except (ForkedProcessError, MemoryError):
+        raise
+    except wrong as error:
+        raise import_fault(error) or PresetError(f"{path}: {error}") from error
+
+
+def _dolg_config(config: Mapping[str, Any]) -> DOLGConfig:
     unknown = set(config) - {"format_version", "dolg", "backbone", "margin_head"}
     if unknown:
         raise ValueError(f"unknown keys {sorted(unknown)}")
@@ -189,10 +208,7 @@ def _network(config: Mapping[str, Any], dtype: str | keras.DTypePolicy | None) -
         raise ValueError(
             f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
         )
-    brought = None
-    if dolg.backbone is None:
-        brought = deserialize_backbone(config["backbone"], dtype)
-    return DOLGNet(brought, config=dolg)
+    return dolg
 
 
 def _to_json(values: Mapping[str, Any]) -> str:

@@ -43,11 +43,11 @@ def load_weights(net: keras.Model, path: Path) -> None:
         if not by_name:
             net.load_weights(path)
             check_finite(net, path)
-        normalize_by_what_was_loaded(net)
-    except PresetError:
+    except (PresetError, MemoryError):
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
         raise PresetError(f"{path} cannot be read as weights: {error}") from error
+    normalize_by_what_was_loaded(net)
 
 
 def _by_name(

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dolg_zoo._util.hashing import fault_in
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import PublishError, WeightsError
 from dolg_zoo.presets.files import REPORT
 from dolg_zoo.publishing.staging import Staged
@@ -134,6 +135,8 @@ def _explained(repo: str, before: ModelInfo | None = None) -> Iterator[None]:
     except Exception as error:
         # Any class: those of the HTTP library and of the transfer backend beneath the client have
         # no common base, and change with its releases.
+        if fault := import_fault(error):
+            raise fault from error
         done = NOTHING if before is None else _what_is_there(repo, before)
         raise PublishError(_without_token(f"{repo}: {_reason(error)}. {done}")) from error
 

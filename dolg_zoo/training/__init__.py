@@ -4,6 +4,6 @@
 its data are checked without TensorFlow.
 """
 
-import lazy_loader
+from dolg_zoo._util.imports import attach_stub
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -38,7 +38,9 @@ def test_listing_backbones_imports_no_framework():
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnest50", "nfnet_f0", "eca_nfnet_l0"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "resnest50", "nfnet_f0", "eca_nfnet_l0", "efficientnet_lite_b0"]
+)
 def test_our_own_networks_need_no_keras_cv(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_cv", None)  # to import it is an error
     with keras.StatelessScope(initialize_variables=False):  # no weight is looked at

@@ -148,7 +148,7 @@ class DOLG(nn.Module):
 
 
 def main(checkpoint, images_file, out_file):
-    state = read_checkpoint(checkpoint)
+    state = read_checkpoint(checkpoint, "fc_1.weight", ("criterion.weight",))
     model = load(
         state,
         DOLG,

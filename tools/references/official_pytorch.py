@@ -180,8 +180,11 @@ class DOLG(nn.Module):
         return found
 
 
-def read_checkpoint(path):
-    """The state dict, whatever it is wrapped in, without the prefixes of a wrapped model."""
+def read_checkpoint(path, anchor="fc_t.weight", head=("desc_cls.weight", "desc_cls.t")):
+    """The state dict, whatever it is wrapped in, without the prefix that `anchor` has in it.
+
+    Of what has no such prefix only the tensors named in `head` stay.
+    """
     with open(path, "rb") as file:  # noqa: PTH123
         is_safetensors = file.read(9)[8:] == b"{"
     if is_safetensors:
@@ -192,8 +195,13 @@ def read_checkpoint(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     for wrapper in ("model_state", "state_dict", "model"):
         state = state.get(wrapper, state)
-    prefixes = r"^((module|_orig_mod|model)\.)+"
-    return {re.sub(prefixes, "", key): as_float32(tensor) for key, tensor in state.items()}
+    prefixes = [key.removesuffix(anchor) for key in state if key.endswith(anchor)]
+    prefix = min(prefixes, key=lambda prefix: prefix.count("."))
+    return {
+        key.removeprefix(prefix): as_float32(tensor)
+        for key, tensor in state.items()
+        if key.startswith(prefix) or key in head
+    }
 
 
 def as_float32(tensor):

@@ -1,7 +1,6 @@
 """Name maps from upstream checkpoints to our variables: pure functions, arrays in, arrays out."""
 
 from dolg_zoo.checkpoints.porting.dongkyuk_pytorch import port_dongkyuk_pytorch
-from dolg_zoo.checkpoints.porting.efficientnet_lite import port_efficientnet_lite
 from dolg_zoo.checkpoints.porting.layouts import LAYOUTS, Layout
 from dolg_zoo.checkpoints.porting.margin_head import MarginHead
 from dolg_zoo.checkpoints.porting.official_paddle import port_official_paddle
@@ -15,7 +14,6 @@ __all__ = [
     "MarginHead",
     "PortingError",
     "port_dongkyuk_pytorch",
-    "port_efficientnet_lite",
     "port_official_paddle",
     "port_official_pytorch",
     "port_timm",

@@ -28,7 +28,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     The state dict is found under `model_state`, `model_state_dict`, `state_dict` or `model` too; if
     there are others beside it, such as an average of the weights, a warning in the log names them.
     The prefixes `module.`, `_orig_mod.` and `model.` are dropped where every name has them, and so
-    is what `torch.optim.swa_utils.AveragedModel` adds.
+    is what `torch.optim.swa_utils.AveragedModel` adds. Under another name, such as `student`, it is
+    found too, and that name becomes a prefix.
 
     What lies beside the state dict, such as settings or an optimizer, may be of any class: it is
     passed over, and nothing of it is run. Inside, only tensors are taken.
@@ -37,12 +38,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     whatever the file holds.
 
     Args:
-        path: a regular file. Leave it as it is while the arrays are in use: they are views of it.
+        path: a regular file. Leave it as it is while the arrays are in use: they may be views of
+            it.
 
     Returns:
-        Name to array, in the file's order. The arrays are read-only, mapped from the file where its
-        format allows, and may be strided or not aligned. bfloat16 and the float8 kinds are dtypes
-        of ml_dtypes, but Paddle keeps bfloat16 as uint16. complex32 is given as complex64.
+        Name to array, in the file's order. The arrays are read-only, and may be strided or not
+        aligned. PyTorch's, and Paddle's above protocol 2, are mapped from the file. bfloat16 and
+        PyTorch's float8 kinds are dtypes of ml_dtypes, but Paddle keeps bfloat16 as uint16.
         `array.astype("float32")` copies one into memory of its own.
 
     Raises:
@@ -67,8 +69,8 @@ def read_plain(path: str | Path) -> Any:
         path: a regular file.
 
     Returns:
-        None, numbers and texts of up to 64 KiB, and lists, tuples and dicts of these. What the
-        file made large, deep or endless by sharing is so still: check before walking through it.
+        None, numbers and texts, and lists, tuples and dicts of these. What the file made large,
+        deep or endless by sharing is so still: check before walking through it.
 
     Raises:
         CheckpointError: it is no such file, is damaged, or could only be read by running it.
@@ -76,15 +78,20 @@ def read_plain(path: str | Path) -> Any:
     """
     import numpy as np
 
-    from dolg_zoo.checkpoints.readers import plain
-    from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError
+    from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError
+    from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
 
     path = user_path(path)
     _check_regular(path)
     try:
         if path.stat().st_size == 0:
             raise DamagedError("is empty")
-        return plain.read(np.memmap(path, np.uint8, mode="r"))
+        file = np.memmap(path, np.uint8, mode="r")
+        if file[0] != 0x80:
+            raise UnsupportedError(
+                f"is no pickle of protocol 2 to 4: it begins with {bytes(file[:8])!r}"
+            )
+        return RestrictedUnpickler(Bytes(file.data), names={}, states={}).load()
     except FileError as fault:
         raise CheckpointError(
             f"{path} {fault}. Nothing in it was run; fetch the file again from where it is"

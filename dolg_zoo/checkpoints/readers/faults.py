@@ -45,4 +45,4 @@ def shown(value: object) -> str:
         return repr(value)
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 128 else "a giant integer"
-    return f"a {type(value).__name__}"
+    return "a dict" if isinstance(value, dict) else f"a {type(value).__name__}"

@@ -19,7 +19,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if head.startswith(b"PK\x03\x04"):
         return pytorch_zip.read(file, path)
     if safetensors_file.begins(head, len(file)):
-        return safetensors_file.read(file, path)
+        return safetensors_file.read(head, path)
     if pytorch_stream.MAGIC in head[:32]:
         return pytorch_stream.read(file)
     if head[257:262] == b"ustar":

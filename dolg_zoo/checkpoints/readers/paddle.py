@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +10,17 @@ import numpy as np
 
 from dolg_zoo.checkpoints.readers.arrays import read_only, shape_of, view
 from dolg_zoo.checkpoints.readers.faults import DamagedError, RefusedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.pickle_instructions import Call, Payload, ordered_dict
-from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
+from dolg_zoo.checkpoints.readers.restricted_pickle import (
+    Bytes,
+    Call,
+    Dict,
+    Payload,
+    RestrictedUnpickler,
+    ordered_dict,
+)
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _CHUNKS = "UnpackBigParamInfor@@"
-_PIECE = 1 << 20
 _TYPES = {
     *("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"),
     *("f2", "f4", "f8", "c8", "c16"),
@@ -41,7 +44,7 @@ class _Array:
     dtype: np.dtype | None = None
     shape: Any = None
     is_fortran: bool = False
-    content: Payload | bytearray | None = None
+    content: Payload | bytes | None = None
 
 
 def read(file: np.memmap) -> dict[str, np.ndarray]:
@@ -50,12 +53,11 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
     states: dict[type, Any] = {
         _Array: _set_array,
         _DType: _set_dtype,
-        dict: lambda value, state: None,
+        Dict: lambda value, state: None,
     }
-    machine = RestrictedUnpickler(
-        file.data, 0, len(file), reader.names(), states, may_be_opaque=True
-    )
-    checkpoint = machine.load()
+    checkpoint = RestrictedUnpickler(
+        Bytes(file.data), reader.names(), states, may_be_opaque=True
+    ).load()
     if isinstance(checkpoint, dict) and _CHUNKS in checkpoint:
         reader.join_chunks(checkpoint)
     return {
@@ -88,29 +90,20 @@ class _Reader:
             ("numpy._core.multiarray", "_reconstruct"): Call(_new_array),
         }
 
-    def encode(self, arguments: tuple) -> bytearray:
+    def encode(self, arguments: tuple) -> bytes:
         """Return the bytes that were written as a text of as many characters."""
         match arguments:
             case (str() as text, "latin1"):
-                pieces: Iterable[str] = [text]
-            case (Payload(start, size, True), "latin1"):
-                pieces = codecs.iterdecode(self.pieces(start, size), "utf-8")
+                pass
             case _:
                 raise DamagedError("encodes a text otherwise than pickles do with bytes")
-        encoded = bytearray()
+        self.bytes_left -= len(text)
+        if self.bytes_left < 0:
+            raise DamagedError("writes the same bytes more than once")
         try:
-            for piece in pieces:
-                self.bytes_left -= len(piece)
-                if self.bytes_left < 0:
-                    raise DamagedError("writes the same bytes more than once")
-                encoded += piece.encode("latin-1")
+            return text.encode("latin-1")
         except UnicodeError:
             raise DamagedError("has a text for bytes that are none") from None
-        return encoded
-
-    def pieces(self, start: int, size: int) -> Iterator[bytes]:
-        for first in range(start, start + size, _PIECE):
-            yield bytes(self.file[first : min(first + _PIECE, start + size)])
 
     def build(self, array: _Array) -> np.ndarray:
         """Return the array that a description stands for."""
@@ -121,7 +114,7 @@ class _Reader:
                 raise DamagedError("has an array without content")
         shape = shape_of(shape, len(self.file))
         data: Any = content
-        start, size = 0, len(content) if isinstance(content, bytearray) else 0
+        start, size = 0, len(content) if isinstance(content, bytes) else 0
         if isinstance(content, Payload):
             data, start, size = self.file, content.start, content.size
         if size != math.prod(shape) * dtype.itemsize:
@@ -192,7 +185,7 @@ def _set_dtype(dtype: _DType, state: object) -> None:
 
 def _set_array(array: _Array, state: object) -> None:
     match state:
-        case (1, shape, _DType() as dtype, is_fortran, Payload() | bytearray() as content):
+        case (1, shape, _DType() as dtype, is_fortran, Payload() | bytes() as content):
             array.dtype = np.dtype(dtype.order + dtype.code)
             array.shape, array.is_fortran, array.content = shape, is_fortran is True, content
         case _:
@@ -208,7 +201,7 @@ def _named_array(arguments: tuple) -> Any:
     raise DamagedError("has a tuple made in a way that Paddle does not write")
 
 
-def _no_bytes(arguments: tuple) -> bytearray:
+def _no_bytes(arguments: tuple) -> bytes:
     if arguments:
         raise DamagedError("has bytes made in a way that Python does not write")
-    return bytearray()
+    return b""

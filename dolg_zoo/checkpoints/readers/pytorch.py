@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named, read_only, strided_view
+from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named, strided_view
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.pickle_instructions import (
+from dolg_zoo.checkpoints.readers.restricted_pickle import (
     Call,
+    Dict,
     Opaque,
     Payload,
     asks_for,
@@ -34,7 +35,7 @@ _STORAGES = {
     "ComplexDoubleStorage": "complex128",
 }
 _OTHER_DTYPES = (
-    *("uint16", "uint32", "uint64", "complex32"),
+    *("uint16", "uint32", "uint64"),
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 )
 _OTHER_TENSORS = {
@@ -84,7 +85,7 @@ def names() -> dict[tuple[str, str], Any]:
     dtypes = {*_STORAGES.values(), *_OTHER_DTYPES}
     return {
         ("collections", "OrderedDict"): Call(ordered_dict),
-        ("collections", "defaultdict"): Call(lambda arguments: {}),
+        ("collections", "defaultdict"): Call(lambda arguments: Dict()),
         ("collections", "Counter"): _first(dict),
         ("builtins", "set"): _first(list),
         ("__builtin__", "set"): _first(list),
@@ -108,7 +109,7 @@ def names() -> dict[tuple[str, str], Any]:
 
 
 # An OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors.
-STATES: dict[type, Callable] = {dict: lambda value, state: None}
+STATES: dict[type, Callable] = {Dict: lambda value, state: None}
 
 
 def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
@@ -160,41 +161,21 @@ def state_dict(
         file: the bytes of the file.
         locate: finds the block that a storage lies in.
     """
-    builder = _Builder(file, locate)
-    return {name: builder.build(tensor) for name, tensor in tensors_in(checkpoint, Tensor).items()}
 
-
-class _Builder:
-    def __init__(self, file: np.memmap, locate: Callable[[Storage], Region]):
-        self.file = file
-        self.locate = locate
-        # complex32 is the one kind that is copied; many tensors may name the same data
-        self.copies_left = len(file)
-
-    def build(self, tensor: Tensor) -> np.ndarray:
-        if tensor.dtype == "complex32":
-            return self.widened(self.view(tensor, np.dtype([("real", "<f2"), ("imag", "<f2")])))
-        return self.view(tensor, dtype_named(tensor.dtype))
-
-    def view(self, tensor: Tensor, dtype: np.dtype) -> np.ndarray:
+    def view(tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
         size = dtype_named(storage.dtype).itemsize
-        block = self.locate(storage)
+        block = locate(storage)
         if storage.total * size > block.size:
             raise DamagedError(
                 f"has {block.size} bytes for storage {shown(storage.key)}, which has "
                 f"{shown(storage.total)} elements of {size} bytes"
             )
         region = Region(block.start + storage.first * size, storage.count * size)
-        return strided_view(self.file, region, dtype, tensor.offset, tensor.sizes, tensor.strides)
+        dtype = dtype_named(tensor.dtype)
+        return strided_view(file, region, dtype, tensor.offset, tensor.sizes, tensor.strides)
 
-    def widened(self, halves: np.ndarray) -> np.ndarray:
-        self.copies_left -= halves.nbytes
-        if self.copies_left < 0:
-            raise DamagedError("has more elements in complex32 tensors than it has data for")
-        array = np.empty(halves.shape, np.complex64)
-        array.real, array.imag = halves["real"], halves["imag"]
-        return read_only(array)
+    return {name: view(tensor) for name, tensor in tensors_in(checkpoint, Tensor).items()}
 
 
 def _tensor(arguments: tuple) -> Tensor:

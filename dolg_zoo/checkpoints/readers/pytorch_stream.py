@@ -9,7 +9,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers import pytorch
 from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
+from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -22,26 +22,24 @@ MAGIC = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
 def read(file: np.memmap) -> dict[str, np.ndarray]:
     """Read the state dict of a stream of pickles."""
     dtypes: dict[str, str] = {}
-    data = file.data
+    data = Bytes(file.data)
     storages = pytorch.storages(dtypes)
-    machine = RestrictedUnpickler(
-        data, 0, len(data), pytorch.names(), pytorch.STATES, storages, may_be_opaque=True
+    unpickler = RestrictedUnpickler(
+        data, pytorch.names(), pytorch.STATES, storages, may_be_opaque=True
     )
-    if machine.load() != _MAGIC_NUMBER or machine.load() != _PROTOCOL:
+    if unpickler.load() != _MAGIC_NUMBER or unpickler.load() != _PROTOCOL:
         raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
-    match machine.load():
+    match unpickler.load():
         case {"little_endian": True}:
             pass
         case _:
             raise UnsupportedError("was written on a big-endian machine")
-    checkpoint = machine.load()
-    regions = _regions(machine, machine.load(), dtypes)
+    checkpoint = unpickler.load()
+    regions = _regions(data, unpickler.load(), dtypes)
     return pytorch.state_dict(checkpoint, file, lambda storage: regions[storage.key])
 
 
-def _regions(
-    machine: RestrictedUnpickler, keys: object, dtypes: dict[str, str]
-) -> dict[str, Region]:
+def _regions(data: Bytes, keys: object, dtypes: dict[str, str]) -> dict[str, Region]:
     """Find the block of each storage: they follow the pickles in the order of the keys."""
     if not isinstance(keys, list):
         raise DamagedError(f"has {shown(keys)} instead of a list of its storages")
@@ -51,9 +49,9 @@ def _regions(
             raise DamagedError(
                 f"lists {shown(key)}, no storage of its tensors or one listed before"
             )
-        [count] = machine.unpack(_COUNT)
+        [count] = _COUNT.unpack(data.read(_COUNT.size))
         size = count * dtype_named(dtypes[key]).itemsize
-        regions[key] = Region(machine.skip(size), size)
+        regions[key] = Region(data.skip(size), size)
     if len(regions) < len(dtypes):
         raise DamagedError(f"lists {len(regions)} storages, but its tensors use {len(dtypes)}")
     return regions

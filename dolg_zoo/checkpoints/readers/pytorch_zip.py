@@ -14,7 +14,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers import pytorch
 from dolg_zoo.checkpoints.readers.arrays import Region
 from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.restricted_pickle import RestrictedUnpickler
+from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
 
 # zipfile makes of each entry's 60 bytes an object of some 700.
 _MAX_DIRECTORY = 8 << 20
@@ -31,17 +31,15 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
     if order is not None and archive.contents(order) != b"little":
         raise UnsupportedError("was written on a big-endian machine")
     pickle = archive.verified(f"{root}/data.pkl")
-    machine = RestrictedUnpickler(
-        file.data,
-        pickle.start,
-        pickle.start + pickle.size,
+    unpickler = RestrictedUnpickler(
+        Bytes(file.data, pickle.start, pickle.start + pickle.size),
         pytorch.names(),
         pytorch.STATES,
         pytorch.storages({}),
         may_be_opaque=True,
     )
     return pytorch.state_dict(
-        machine.load(), file, lambda storage: archive.verified(f"{root}/data/{storage.key}")
+        unpickler.load(), file, lambda storage: archive.verified(f"{root}/data/{storage.key}")
     )
 
 

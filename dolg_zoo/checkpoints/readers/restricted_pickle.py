@@ -1,47 +1,257 @@
-"""Pickles read as data.
+"""Pickles read as data, with the standard library's unpickler.
 
 A pickle is a program for a small stack machine, and its instructions may import and call anything.
-This machine knows only those that build plain values. A global is not imported but looked up in a
-table that the file format's reader brings, and a call is one of that reader's own functions.
+Here the unpickler has only those that build plain values. A global is not imported but looked up in
+a table that the file format's reader brings, and a call is one of that reader's own functions.
 
-The arguments are not taken apart with `pickletools.genops`: that copies every argument, and turns
-text into strings of up to four times its size, before anyone can see how large it is. Here large
-strings stay in the file, as a `Payload` that says where.
+It is the unpickler in Python, not the one in C: in that a deep tuple as a key of a dict ends the
+process, and nothing bounds what a file asks for.
 """
 
 from __future__ import annotations
 
+import pickle
+import pickletools
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dolg_zoo.checkpoints.readers.faults import DamagedError
-from dolg_zoo.checkpoints.readers.pickle_instructions import INSTRUCTIONS, STOP, unknown
-from dolg_zoo.checkpoints.readers.pickle_machine import Machine
+from dolg_zoo.checkpoints.readers.faults import (
+    DamagedError,
+    FileError,
+    RefusedError,
+    UnsupportedError,
+    shown,
+)
 
-# With `MAX_TEXT` of the machine this keeps the values of a hostile file below 256 MiB: an
-# instruction makes at most a small object, and a character at most four bytes. A ResNet-101 takes
-# 20,000 instructions.
-MAX_INSTRUCTIONS = 1_000_000
+# What bounds the memory and time of a hostile file. A ResNet-101 takes 20,000 instructions.
+MAX_READS = 2_000_000  # an instruction takes one or two
+_MAX_ARGUMENTS = 8
+_MAX_LINE = 1 << 10
+
+_Unpickler: Any = pickle._Unpickler
 
 
-class RestrictedUnpickler(Machine):
-    """Runs pickles that follow one another in `data`, within one allowance for all."""
+@dataclass(slots=True)
+class Payload:
+    """A byte string, left in the file at `start`."""
 
-    instructions_left = MAX_INSTRUCTIONS
+    start: int
+    size: int
+
+
+@dataclass(slots=True)
+class Opaque:
+    """What an unknown global stands for, and all that the file makes with it: nothing is run.
+
+    It may lie beside a state dict, not in it: see `state_dict`.
+    """
+
+    name: str
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Take an item, and forget it."""
+
+    def append(self, value: object) -> None:
+        """Take an item, and forget it."""
+
+    extend = append
+
+
+class Call:
+    """What the name of a function stands for: one of the reader's own, given the arguments."""
+
+    def __init__(self, function: Callable[[tuple], Any]):
+        self.function = function
+
+
+class Dict(dict):
+    """A dict whose keys are as cheap to hash and to compare as those of real checkpoints."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Set an item; giant integers can be made to collide."""
+        is_small = isinstance(key, int) and -(2**63) <= key < 2**64
+        if not (isinstance(key, str) or key is None or is_small):
+            raise UnsupportedError(f"has a dict with {shown(key)} for a key")
+        super().__setitem__(key, value)
+
+
+class Bytes:
+    """A part of a file as the unpickler reads it."""
+
+    def __init__(self, data: memoryview, start: int = 0, stop: int | None = None):
+        self.data, self.position = data, start
+        self.stop = len(data) if stop is None else stop
+        self.reads_left = MAX_READS
+
+    def skip(self, size: int) -> int:
+        """Step over some bytes and return where they start."""
+        start = self.position
+        if not 0 <= size <= self.stop - start:
+            raise DamagedError(
+                f"ends early: {size} bytes are promised at {start}, {self.stop - start} left"
+            )
+        self.position = start + size
+        return start
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise DamagedError("has pickles of more instructions than any checkpoint")
+        start = self.skip(size)
+        return bytes(self.data[start : start + size])
+
+    def readline(self) -> bytes:
+        """Return the next line, with its end."""
+        size = bytes(self.data[self.position : self.stop][:_MAX_LINE]).find(b"\n") + 1
+        if not size:
+            raise DamagedError(f"has a name without an end at {self.position}")
+        return self.read(size)
+
+
+class RestrictedUnpickler(_Unpickler):
+    """Reads pickles that follow one another in a file.
+
+    Args:
+        file: the part of the file.
+        names: (module, name) to what stands for that global.
+        states: type to the function that sets the state of a value from the file.
+        persistent: the function from a persistent id to a value.
+        may_be_opaque: whether a global that is not in `names` becomes a value that nothing can be
+            done with; otherwise it is refused.
+    """
+
+    def __init__(
+        self,
+        file: Bytes,
+        names: Mapping[tuple[str, str], Any],
+        states: Mapping[type, Callable[[Any, Any], None]],
+        persistent: Callable[[Any], Any] | None = None,
+        may_be_opaque: bool = False,
+    ):
+        super().__init__(file)
+        self.file, self.names, self.states = file, names, states
+        self.persistent, self.may_be_opaque = persistent, may_be_opaque
 
     def load(self) -> Any:
-        """Run one pickle and return its value. `position` is then behind it."""
-        self.stack, self.marks, self.memo = [], [], {}
-        while True:
-            self.instructions_left -= 1
-            if self.instructions_left < 0:
-                raise DamagedError(f"has pickles of more than {MAX_INSTRUCTIONS:,} instructions")
-            code = self.data[self.skip(1)]
-            if code == STOP:
-                break
-            if code not in INSTRUCTIONS:
-                raise unknown(code)
-            layout, action = INSTRUCTIONS[code]
-            action(self, *self.unpack(layout))
-        value = self.pop()
-        self.stack, self.marks, self.memo = [], [], {}
+        """Read one pickle and return its value; the file's position is then behind it."""
+        self.memo: dict[int, Any] = {}
+        try:
+            return super().load()
+        except (FileError, MemoryError):
+            raise
+        except Exception as error:  # of any type, where a pickle makes no sense
+            reason = f"{type(error).__name__}: {shown(str(error))}"
+            raise DamagedError(f"has a pickle that makes no sense ({reason})") from None
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a global."""
+        value = self.names.get((module, name))
+        if isinstance(value, UnsupportedError):
+            raise value
+        if value is None:
+            value = Opaque(f"{module}.{name}")
+            if not self.may_be_opaque:
+                raise asks_for(value)
         return value
+
+    def persistent_load(self, saved_id: Any) -> Any:
+        """Return what stands for data outside of the pickle."""
+        if self.persistent is None:
+            raise RefusedError("asks for data outside of it by a persistent id")
+        return self.persistent(saved_id)
+
+    def _protocol(self) -> None:
+        [protocol] = self.read(1)
+        if protocol > 4:
+            raise UnsupportedError(f"is of pickle protocol {protocol}; 2, 3 and 4 are read")
+
+    def _payload(self, layout: str) -> None:
+        [size] = struct.unpack(layout, self.read(struct.calcsize(layout)))
+        self.append(Payload(self.file.skip(size), size))
+
+    def _reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if isinstance(function, Opaque):
+            self.append(function)
+            return
+        if not isinstance(function, Call) or not isinstance(arguments, tuple):
+            raise RefusedError(f"asks to call {shown(function)} with {shown(arguments)}")
+        if len(arguments) > _MAX_ARGUMENTS:  # the same may be given any number of times
+            raise DamagedError(f"has a call with {len(arguments)} arguments")
+        self.append(function.function(arguments))
+
+    def _new_object(self, arguments: int) -> None:
+        """Make an instance of an opaque class opaque too."""
+        kind = self.stack[-1 - arguments]
+        if not isinstance(kind, Opaque):
+            raise unknown(ord("\x81" if arguments == 1 else "\x92"))
+        del self.stack[-arguments:]
+
+    def _build(self) -> None:
+        state, value = self.stack.pop(), self.stack[-1]
+        if isinstance(value, Opaque):
+            return
+        if type(value) not in self.states:
+            raise RefusedError(f"asks to set the inner state of {shown(value)}")
+        self.states[type(value)](value, state)
+
+
+def asks_for(value: Opaque) -> RefusedError:
+    """Return what to raise where a value that is needed can only be had by running something."""
+    return RefusedError(f"asks for {shown(value.name)}, which plain data do not need")
+
+
+def unknown(code: int) -> FileError:
+    """Return what to raise for an instruction that is not read here."""
+    known = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
+    if known is None:
+        return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
+    return RefusedError(f"uses the pickle instruction {known.name}, which plain data do not need")
+
+
+def ordered_dict(arguments: tuple) -> Dict:
+    """Return what stands for a call of collections.OrderedDict; its items are set afterwards."""
+    if arguments:
+        raise DamagedError("has an OrderedDict made in a way that Python 3 does not write")
+    return Dict()
+
+
+class _Instructions(dict):
+    def __missing__(self, code: int) -> Any:
+        raise unknown(code)
+
+
+def _instructions() -> _Instructions:
+    known = """
+        NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINSTRING BINSTRING
+        SHORT_BINUNICODE BINUNICODE
+        BINUNICODE8 EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE EMPTY_LIST APPEND APPENDS SETITEM
+        SETITEMS MARK BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL BINPERSID
+        STOP
+    """
+    codes = {info.name: ord(info.code) for info in pickletools.opcodes}
+    own: dict[str, Callable[[Any], None]] = {
+        "PROTO": RestrictedUnpickler._protocol,
+        "FRAME": lambda unpickler: unpickler.read(8) and None,  # only says what to read ahead
+        "SHORT_BINBYTES": lambda unpickler: unpickler._payload("B"),
+        "BINBYTES": lambda unpickler: unpickler._payload("<I"),
+        "BINBYTES8": lambda unpickler: unpickler._payload("<Q"),
+        "EMPTY_DICT": lambda unpickler: unpickler.append(Dict()),
+        # a set of the file is never asked for membership: a list needs no hashing
+        "EMPTY_SET": _Unpickler.load_empty_list,
+        "ADDITEMS": _Unpickler.load_appends,
+        "REDUCE": RestrictedUnpickler._reduce,
+        "NEWOBJ": lambda unpickler: unpickler._new_object(1),
+        "NEWOBJ_EX": lambda unpickler: unpickler._new_object(2),
+        "BUILD": RestrictedUnpickler._build,
+    }
+    standard = {codes[name]: _Unpickler.dispatch[codes[name]] for name in known.split()}
+    return _Instructions({**standard, **{codes[name]: act for name, act in own.items()}})
+
+
+RestrictedUnpickler.dispatch = _instructions()

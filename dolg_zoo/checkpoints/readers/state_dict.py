@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.pickle_instructions import Opaque, asks_for
+from dolg_zoo.checkpoints.readers.restricted_pickle import Opaque, asks_for
 
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -37,6 +37,9 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
             _tell_others(checkpoint, name, kind)
             checkpoint = inner
             break
+    if not any(isinstance(value, kind) for value in checkpoint.values()):
+        # under names that nobody knows: each becomes a prefix of the names within
+        checkpoint = _flat(checkpoint, kind) or checkpoint
     if checkpoint and not any(isinstance(value, kind) for value in checkpoint.values()):
         for value in checkpoint.values():
             if isinstance(value, Opaque):
@@ -67,6 +70,16 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
         del tensors[_COUNT_OF_AVERAGED]
         tensors = _without_prefixes(tensors)
     return tensors
+
+
+def _flat(checkpoint: dict, kind: type | tuple[type, ...]) -> dict[str, Any]:
+    return {
+        f"{name}.{key}": value
+        for name, inner in checkpoint.items()
+        if isinstance(name, str) and isinstance(inner, dict)
+        for key, value in inner.items()
+        if isinstance(key, str) and isinstance(value, kind)
+    }
 
 
 def _is_extra_state(name: object) -> bool:

@@ -134,7 +134,7 @@ def _names(value: Mapping, key: str) -> tuple[str, ...]:
 
 def _is_file_name(name: str) -> bool:
     is_plain = all(kind(name).name == name for kind in (PurePosixPath, PureWindowsPath))
-    return is_plain and name not in ("", "..") and name.isprintable()
+    return is_plain and name not in ("", "..") and name.isprintable() and len(name) < 2**16
 
 
 def _box(value: object, where: str) -> tuple[float, float, float, float]:

@@ -58,7 +58,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _DTYPES}
         _check_arrays(arrays)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # NumPy and zipfile raise half a dozen types for such files
         raise ValueError(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import DownloadError, UnreachableError, WeightsError
 
 _CANNOT_STORE = {
@@ -40,7 +41,7 @@ class Wanted:
         except Exception as error:
             # Any class: those of the HTTP library and of the transfer backend beneath the client
             # have no common base, and change with its releases.
-            raise self.explanation(name, error) from error
+            raise import_fault(error) or self.explanation(name, error) from error
 
     def explanation(self, name: str, error: Exception) -> DownloadError:
         """Say what an error of the Hub client means for who asked."""

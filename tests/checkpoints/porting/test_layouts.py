@@ -375,3 +375,46 @@ def test_a_power_of_other_than_real_numbers_is_refused(dtype, state_of):
 def test_names_a_running_mean_that_is_not_one_number(state_of):
     with pytest.raises(PortingError, match=r"desc_cls\.t"):
         head_of("r50", state_of("r50") | {"desc_cls.t": constant(0, (2,))})
+
+
+# a network that was a part of another module
+
+
+@pytest.mark.parametrize("model", ["r50", "paddle", "dongkyuk"])
+@pytest.mark.parametrize("prefix", ["model.", "module.net._orig_mod.", "student.encoder.module."])
+def test_a_prefix_of_the_network_alone_is_found(model, prefix, state_of, caplog):
+    layout = LAYOUTS[MODELS[model][0]]
+    state = state_of(model)
+    head = OF_THE_MARGIN_HEAD & state.keys()
+    inside = {key: array for key, array in state.items() if key not in head}
+    beside = {"loss.weight": constant(1, (3, 4)), **{key: state[key] for key in head}}
+    found = layout.network_in({**{prefix + key: array for key, array in inside.items()}, **beside})
+    assert found == state
+    (record,) = caplog.records
+    assert repr(prefix) in record.getMessage()
+    assert "1 tensors under 'loss' are left aside" in record.getMessage()
+
+
+@pytest.mark.parametrize("others", [["teacher."], ["ema.module."], ["model.ema."]])
+def test_of_several_networks_one_is_taken_and_the_others_are_named(others, state_of, caplog):
+    state = state_of("r50")
+    whole = {p + key: array for p in ("model.", *others) for key, array in state.items()}
+    assert LAYOUTS["official_pytorch"].network_in(whole) == state
+    (record,) = caplog.records
+    assert all(repr(prefix) in record.getMessage() for prefix in ("model.", *others))
+
+
+@pytest.mark.parametrize("model", ONE_OF_EACH_LAYOUT)
+def test_a_plain_state_dict_and_a_strange_one_stay_as_they_are(model, state_of, caplog):
+    layout, state = LAYOUTS[MODELS[model][0]], state_of(model)
+    assert layout.network_in(state) == state
+    assert layout.network_in({"model.a": constant(1, ())}) == {"model.a": constant(1, ())}
+    assert not caplog.records
+
+
+def test_a_loss_that_is_no_margin_head_is_left_aside(state_of, caplog):
+    state = {key: a for key, a in state_of("dongkyuk").items() if key != "criterion.weight"}
+    whole = {f"model.{key}": array for key, array in state.items()}
+    whole["criterion.weight"] = constant(1, (5,))
+    assert LAYOUTS["dongkyuk_pytorch"].network_in(whole) == state
+    assert "1 tensors under 'criterion'" in caplog.text

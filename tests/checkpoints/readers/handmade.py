@@ -1,6 +1,5 @@
 """Checkpoint files put together by hand, sound and hostile ones, with no framework installed."""
 
-import importlib.util
 import io
 import json
 import pickle
@@ -131,6 +130,5 @@ def seeds():
         "stream": torch_stream(whole, {"0": (1000, blocks["0"]), "1": (300, blocks["1"])}),
         **{f"paddle{p}": paddle(arrays | table, p) for p in (2, 3, 4)},
     }
-    if importlib.util.find_spec("safetensors"):
-        sound["safetensors"] = safetensors(spans, kernel.tobytes() + counts.tobytes())
+    sound["safetensors"] = safetensors(spans, kernel.tobytes() + counts.tobytes())
     return sound

@@ -104,7 +104,7 @@ def test_a_global_named_from_the_stack_is_refused_too(pack, refusal, handmade):
     ],
 )
 def test_instructions_beyond_those_needed_are_refused_by_name(pack, refusal, opcode, name):
-    assert f"the pickle instruction {name}," in refusal(pack(b"N", opcode))
+    assert f"the pickle instruction {name}," in refusal(pack(b"NNN", opcode))
 
 
 def test_arrays_of_a_class_of_their_own_are_refused(refusal, handmade):
@@ -133,21 +133,24 @@ def test_a_giant_string_is_not_believed(pack, refusal, opcode):
 
 
 @pytest.mark.parametrize(
+    "opcodes",
+    [
+        *(b"N(\x85", b"Nt", b"}(Nu", b"h\x05", b"Na", b"NNa", b"NNNs", b"X\x01\0\0\0\xff"),
+        *(b"N\x81", b"\x93", b"b"),
+    ],
+)
+def test_a_pickle_that_makes_no_sense_is_told(pack, refusal, opcodes):
+    assert "a pickle that makes no sense" in refusal(pack(opcodes))
+
+
+@pytest.mark.parametrize(
     "opcodes, reason",
     [
-        (b"T" + struct.pack("<i", -9), "ends early: -9 bytes"),
-        (b"N(\x85", "takes a value where there is none"),
-        (b"Nt", "goes back to no mark"),
-        (b"}(Nu", "a key that has no value"),
-        (b"h\x05", "recalls value 5"),
-        (b"Na", "takes a value where there is none"),
-        (b"NNa", "None where a list is to be filled"),
-        (b"X\x01\0\0\0\xff", "a text that is not UTF-8"),
         (b"c" + b"x" * 2000 + b"\ny\n", "a name without an end"),
         (b"\x00", "the byte 0x00"),
     ],
 )
-def test_a_pickle_that_makes_no_sense_is_told(pack, refusal, opcodes, reason):
+def test_what_is_no_instruction_is_told(pack, refusal, opcodes, reason):
     assert reason in refusal(pack(opcodes))
 
 
@@ -310,13 +313,8 @@ def test_memory_stays_within_the_bound(read_within, handmade, tmp_path, bomb, fo
     assert re.search(r"^read 60001$|bomb (has|holds|asks|ends)", read_within(path))
 
 
-def test_a_pickle_has_a_million_instructions_at_most(pack, refusal):
-    assert "more than 1,000,000 instructions" in refusal(pack(b"(", b"N" * 1_000_000, b"t"))
-
-
-def test_a_pickle_has_16_mib_of_text_at_most(pack, refusal, handmade):
-    text = handmade.text("x" * 60_000)
-    assert "more than 16 MiB of names" in refusal(pack(b"(", text * 280, b"t"))
+def test_a_pickle_has_a_bounded_number_of_instructions(pack, refusal):
+    assert "more instructions than any" in refusal(pack(b"(", b"N" * 2_000_000, b"t"))
 
 
 def test_a_zip_directory_of_millions_of_entries_is_not_taken_apart(read_within, handmade, tmp_path):
@@ -334,21 +332,6 @@ def test_a_zip_bomb_is_refused_before_it_is_inflated(refusal, handmade):
     value = handmade.mapping({"x": handmade.tensor(handmade.storage("0", count=2**24))})
     data = handmade.torch_zip(value, {"0": bytes(2**26)}, method=zipfile.ZIP_DEFLATED)
     assert "compressed" in refusal(data)
-
-
-def test_half_precision_complex_numbers_are_not_widened_without_end(refusal, handmade):
-    storage = handmade.storage("0", "UntypedStorage", 4096, module="torch.storage")
-    hooks = handmade.call(handmade.name("collections", "OrderedDict"))
-    value = handmade.call(
-        handmade.name("torch._utils", "_rebuild_tensor_v3"),
-        *(storage, handmade.number(0), handmade.numbers([1024]), handmade.numbers([1])),
-        *(b"\x89", hooks, handmade.name("torch", "complex32")),
-    )
-    items = b"".join(handmade.text(str(i)) + b"h\x09" for i in range(9))
-    data = handmade.torch_zip(
-        b"}(" + handmade.text("a") + value + b"q\x09" + items + b"u", {"0": bytes(4096)}
-    )
-    assert "complex32" in refusal(data)
 
 
 # What would reach outside, or say two things at once

@@ -44,8 +44,9 @@ def test_tensors_are_those_that_pytorch_reads(folder, expected, file):
     ours = read_state_dict(folder / file)
     assert list(ours) == list(theirs)
     for name, (dtype, array) in theirs.items():
-        kind = {"complex32": np.complex64, "bool": np.bool_}.get(dtype)
-        kind = kind or getattr(np, dtype, None) or getattr(ml_dtypes, dtype)
+        kind = (
+            np.bool_ if dtype == "bool" else getattr(np, dtype, None) or getattr(ml_dtypes, dtype)
+        )
         assert ours[name].dtype == kind
         np.testing.assert_array_equal(ours[name].view(array.dtype), array, strict=True)
 

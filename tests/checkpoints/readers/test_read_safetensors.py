@@ -1,17 +1,13 @@
-import sys
-
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy as library
 
-from dolg_zoo.weights import CheckpointError, read_state_dict
-
-library = pytest.importorskip("safetensors.numpy")
+from dolg_zoo.weights import read_state_dict
 
 TYPES = [
     *(np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64),
     *(np.float16, np.float32, np.float64, np.complex64, ml_dtypes.bfloat16),
-    *(ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2),
 ]
 
 
@@ -44,21 +40,13 @@ def test_tensors_of_several_types_are_each_found_at_their_place(save, rng):
         np.testing.assert_array_equal(found[name], array, strict=True)
 
 
-def test_arrays_are_read_only_views_of_the_mapped_file(save):
+def test_arrays_are_read_only(save):
     [array] = read_state_dict(save({"a": np.ones(3)})).values()
-    assert isinstance(array.base, np.memmap)
     assert not array.flags.writeable
 
 
 def test_wrapper_prefixes_are_dropped(save):
     assert list(read_state_dict(save({"module.a": np.ones(3)}))) == ["a"]
-
-
-def test_without_the_library_its_name_is_given(save, monkeypatch):
-    path = save({"a": np.ones(3)})
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(CheckpointError, match="pip install safetensors"):
-        read_state_dict(path)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +55,8 @@ def test_without_the_library_its_name_is_given(save, monkeypatch):
         ({"dtype": "F32", "shape": [3], "data_offsets": [0, 16]}, "no sound safetensors"),
         ({"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 16]}, "no sound safetensors"),
         ({"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}, "no sound safetensors"),
-        ({"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}, "of the type F4"),
+        ({"dtype": "F8_E5M2", "shape": [16], "data_offsets": [0, 16]}, "not read here"),
+        ({"dtype": "F4", "shape": [32], "data_offsets": [0, 16]}, "no sound|not read"),
         ({"dtype": "F32", "shape": [0, 2**60], "data_offsets": [0, 0]}, "no sound|of the size"),
     ],
 )

@@ -16,7 +16,7 @@ DTYPES = [
     *("bfloat16", "complex64", "complex128"),
 ]
 NEW_DTYPES = [
-    *("uint16", "uint32", "uint64", "complex32"),
+    *("uint16", "uint32", "uint64"),
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 ]
 
@@ -162,9 +162,7 @@ def write(folder):
         loaded = torch.load(folder / file, weights_only=not ours_alone)
         for name, tensor in (loaded[key] if key else loaded).items():
             dtype = str(tensor.dtype).removeprefix("torch.")
-            if dtype == "complex32":
-                array = tensor.to(torch.complex64).numpy()
-            elif dtype == "bfloat16":
+            if dtype == "bfloat16":
                 array = tensor.detach().view(torch.uint16).numpy()
             elif dtype.startswith("float8"):
                 array = tensor.view(torch.uint8).numpy()

