@@ -224,9 +224,8 @@ class ImageEmbedder:
             (images, others), float32.
         """
         descriptors = self.embed(images, scales=scales)
-        return (
-            descriptors @ (descriptors if others is None else self.embed(others, scales=scales)).T
-        )
+        others = descriptors if others is None else self.embed(others, scales=scales)
+        return np.clip(descriptors @ others.T, -1, 1)
 
 
 def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
