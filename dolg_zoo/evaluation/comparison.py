@@ -59,12 +59,23 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
         ValueError: if no image can be read, or only one.
         OSError: if there is no such folder.
     """
-    folder = user_path(folder)
-    if any(path.parent != folder for path in list_images(folder)):
-        task = ClassFolder.find(folder)
+    if task := classes_in(folder):
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]
         return Comparison(str(folder), "mAP", *maps)
-    return Comparison(str(folder), "agreement", 1.0, _agreement(before, after, folder))
+    agreement = _agreement(before, after, user_path(folder))
+    return Comparison(str(folder), "agreement", 1.0, agreement)
+
+
+def classes_in(folder: str | Path) -> ClassFolder | None:
+    """Return the classes of a folder; None if none of its images is in a subfolder.
+
+    Raises:
+        ValueError: if there is no image, or it is not clear what the classes are.
+        OSError: if there is no such folder.
+    """
+    folder = user_path(folder)
+    has_folders = any(path.parent != folder for path in list_images(folder))
+    return ClassFolder.find(folder) if has_folders else None
 
 
 def _agreement(before: ImageEmbedder, after: ImageEmbedder, folder: Path) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -249,7 +250,71 @@ def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
     return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 
 
+def class_of(name: str) -> str:
+    """Return the class of an image by its path below a folder: the subfolder of the first level."""
+    return plain_label(name.partition("/")[0])
+
+
+def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
+    """Raise a ValueError if the subfolders of a folder are no classes.
+
+    They are none if all bear the names of the parts of a data set, such as train and val, or if
+    all hold only folders, and one of them several.
+
+    Args:
+        folder: the folder.
+        names: the paths of its images below it.
+        command: takes the path of a folder with classes; it is shown with the one that was meant.
+    """
+    if not (folders := unclear_classes(names)):
+        return
+    # of a data set, the part that the command is for; of groups, one with several folders
+    fitting = [first for first in folders if ("train" in first.lower()) == ("train" in command)]
+    first = max(fitting or folders, key=lambda first: len(folders[first]))
+    meant = f"`{command} {shlex.quote(str(folder / first))}`"
+    inside = sorted(folders[first] - {""})
+    if all(map(_PART.fullmatch, folders)):
+        parts = ", ".join(map(repr, folders))
+        raise ValueError(
+            f"{str(folder)!r} holds parts of a data set ({parts}), which are no classes. {meant}"
+            " takes the subfolders of one part as classes."
+        )
+    raise ValueError(
+        f"The subfolders of {str(folder)!r} hold only folders, such as {f'{first}/{inside[0]}'!r}:"
+        f" is {first!r} a class, or {inside[0]!r}? If {inside[0]!r} is: {meant}. If {first!r} is:"
+        " put images right into it."
+    )
+
+
 def folder_labels(names: Sequence[str]) -> list[str] | None:
-    """Return the subfolder of each image; None unless all are in one, and there are several."""
-    folders = [plain_label(name.partition("/")[0]) for name in names if "/" in name]
-    return folders if len(folders) == len(names) and len(set(folders)) > 1 else None
+    """Return the class of each image; None unless all have one, and there are several.
+
+    Of the parts of a data set, it is the class in the part. Where it is not clear, as
+    `check_classes` has it, there is none.
+    """
+    if (folders := unclear_classes(names)) and all(map(_PART.fullmatch, folders)):
+        names = [name.partition("/")[2] for name in names]
+    if not all("/" in name for name in names) or unclear_classes(names):
+        return None
+    labels = [class_of(name) for name in names]
+    return labels if len(set(labels)) > 1 else None
+
+
+_PART = re.compile(
+    r"(train|training|trainval|val|valid|validation|test|testing|dev|eval|evaluation|holdout"
+    r"|query|queries|gallery|fold|split)([ _-]?(set|data|images?|[0-9]+))?",
+    re.IGNORECASE,
+)
+"""How ImageFolder, Keras and others name the folders of the parts of a data set."""
+
+
+def unclear_classes(names: Sequence[str]) -> dict[str, set[str]]:
+    """Return the subfolders, each with those in it, if they are no classes or may be none."""
+    folders: dict[str, set[str]] = {}
+    for first, _, rest in (name.partition("/") for name in sorted(names)):
+        if rest:
+            folders.setdefault(first, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    is_clear = any("" in below for below in folders.values()) or all(
+        len(below) == 1 for below in folders.values()
+    )
+    return {} if is_clear and not all(map(_PART.fullmatch, folders)) else folders

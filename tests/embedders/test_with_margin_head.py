@@ -176,8 +176,8 @@ def given(kind, labels):
 
 @pytest.mark.parametrize(
     ("dtype", "kind"),
-    [("uint8", "array"), (object, "array"), (list, "array")]
-    + [("uint8", "data set"), ("int8", "data set"), ("uint64", "data set")],
+    [(dtype, "array") for dtype in ("uint8", object, list)]
+    + [(dtype, "data set") for dtype in ("uint8", "int8", "uint64")],
 )
 def test_whole_numbers_of_any_type_are_labels_under_any_number_of_classes(dtype, kind):
     labels = [0, 1, 2, 100] if dtype is list else np.array([0, 1, 2, 100], dtype)
