@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from dolg_zoo._util.files import user_path
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
@@ -84,8 +83,8 @@ def run_demo(
     """
     if folder is None:
         return _among_altered(model, shipped_photos(), "that ship with dolg-zoo", progress)
-    folder = user_path(folder)
     paths = list_images(folder)
+    folder = paths.folder
     classes = {} if unclear_classes(paths.names) else _classes(paths)
     if len(classes) > 1:
         return _among_classes(model, folder, classes, progress)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.files import user_path
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
@@ -50,8 +49,8 @@ class ClassFolder:
                 of a data set, or hold only folders; the message shows the command that was meant.
             OSError: if there is no such folder, or it cannot be read.
         """
-        folder = user_path(folder)
         listed = list_images(folder)
+        folder = listed.folder
         check_classes(folder, listed.names, "dolg evaluate folder")
         found = dict(zip(listed.names, listed, strict=True))
         paths = {name: path for name, path in found.items() if "/" in name}

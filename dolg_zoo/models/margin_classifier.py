@@ -104,12 +104,13 @@ class MarginClassifier(OneProcess, keras.Model):
             yield
             return
         except (tf.errors.InvalidArgumentError, ValueError) as error:
-            value = re.search(rf"{wanted}\W+(-?[\d.]+)", str(error))
-            kind = re.search(rf"{wanted}, not .*", str(error))
-            if not (value or kind):
+            if kind := re.search(rf"{wanted}, not .*", str(error)):
+                message = kind[0]
+            elif value := re.search(rf"{wanted}\W+(-?[\d.]+)", str(error)):
+                message = f"{self._wanted()}; there is a {value[1]}."
+            else:
                 raise
-        # out here, without pages of TensorFlow's graph
-        raise ValueError(kind[0] if kind else f"{self._wanted()}; there is a {value[1]}.")
+        raise ValueError(message)  # out here, without pages of TensorFlow's graph
 
     def _wanted(self) -> str:
         return f"labels must be whole numbers from 0 to {self.head.num_classes - 1}"

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.outputs import has_keys, is_own_picture
 from dolg_zoo._util.text import plain_label
+from dolg_zoo.errors import DataError
+from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
+from dolg_zoo.preprocessing.patterns import SET_ASIDE, SHARD_ENDINGS, is_pattern, matches
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
@@ -24,13 +28,6 @@ IMAGE_SUFFIXES = frozenset(
     | {".jxl"}
 )
 """Endings, in lower case, of the names that are taken for images."""
-
-SET_ASIDE = frozenset(
-    {"@eadir", "#recycle", "#snapshot", "@tmp", "@__thumb", "@recycle", "@recently-snapshot"}  # NAS
-    | {"$recycle.bin", "recycler", "system volume information"}  # Windows
-    | {"__macosx", "network trash folder", "temporary items"}  # macOS, on disks of others
-)
-"""Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
 _UNTOLD = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".odt", ".xlsx", ".ods", ".html"}
@@ -148,7 +145,63 @@ def is_set_aside(name: str) -> bool:
     return name.startswith(".") or name.lower() in SET_ASIDE
 
 
-def list_images(folder: str | Path) -> Listing:
+def list_images(where: str | Path) -> Listing:
+    """Return the image files that a path names, sorted: see `list_folder` for those of a folder.
+
+    What exists is that; if nothing does, wildcards and ranges in it count.
+
+    Args:
+        where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); or any
+            number of images, by wildcards (`*`, `?`, `[…]`, `**` for folders at any depth).
+
+    Returns:
+        A list, whose attribute `folder` is where the names begin, and `passed_over` says which
+        other files there are, and which folders below cannot be read.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        NotADirectoryError: it is a file, but no image and no list.
+        ValueError: there is no image in it, or a list is faulty; DataError, which is one, names the
+            line.
+        PermissionError: it may not be read.
+    """
+    path = user_path(where)
+    if path.is_dir():
+        return list_folder(path)
+    if path.suffix.lower() in LIST_SUFFIXES and path.exists():
+        folder, _, names = read_list(path)
+        return Listing(folder, [folder / name for name in names], PassedOver())
+    base, found = matches(str(path))
+    if not found:
+        raise FileNotFoundError(f"there is no folder {str(where)!r} to look for images in")
+    if found[0].lower().endswith(SHARD_ENDINGS):
+        raise DataError(
+            f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
+            f" {shlex.quote(str(where))} -o STORE` and `dolg index STORE -o INDEX` make an index."
+        )
+    passed_over = PassedOver()
+    # an image that is named by itself is taken whoever made it
+    takes = is_image if len(found) == 1 else passed_over.takes
+    images = [base / name for name in found if takes(base / name)]
+    if not images:
+        raise NotADirectoryError(
+            f"{str(where)!r} is a file; give the folder that holds images"
+            if path.exists()
+            else f"none of the {len(found)} files {str(where)!r} is an image"
+        )
+    return Listing(base, images, passed_over)
+
+
+def names_several(where: str | Path) -> bool:
+    """Whether a path stands for what `list_images` finds there, and not for one image."""
+    with suppress(OSError, ValueError):  # as of a name that is too long: it is told of the image
+        path = user_path(where)
+        endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
+        return path.is_dir() or path.name.lower().endswith(endings) or is_pattern(path)
+    return False
+
+
+def list_folder(folder: Path) -> Listing:
     """Return the image files of `folder` and the folders below it, sorted by path.
 
     A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever it
@@ -159,21 +212,10 @@ def list_images(folder: str | Path) -> Listing:
     folders below (an index, a store, a preset). Links are followed, but each folder is listed once,
     under its own name where it has one here, so links that lead in a circle do no harm.
 
-    Returns:
-        A list, whose attribute `passed_over` says which other files there are, and which folders
-        below cannot be read.
-
     Raises:
-        FileNotFoundError: there is no such folder.
-        NotADirectoryError: it is a file.
         ValueError: there is no image in it.
         PermissionError: it may not be read.
     """
-    folder = user_path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r} to look for images in")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{str(folder)!r} is a file; give the folder that holds images")
     images: list[Path] = []
     passed_over = PassedOver()
     folders, links = [folder], list[Path]()

@@ -32,10 +32,9 @@ def from_folder(folder: str | Path) -> Examples:
             parts of a data set, or hold only folders; the message shows the command that was meant.
         OSError: if there is no such folder, or it cannot be read.
     """
-    folder = user_path(folder)
     try:
         paths = list_images(folder)
-        check_classes(folder, paths.names, "dolg train --data")
+        check_classes(paths.folder, paths.names, "dolg train --data")
     except ValueError as error:
         raise DataError(str(error)) from error
     inside = [
