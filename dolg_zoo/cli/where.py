@@ -30,13 +30,7 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
     else:
-        try:
-            list_images(where)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"There is no folder and no index {str(where)!r}; `dolg index DIR -o {where}` makes"
-                " an index of a folder."
-            ) from None
+        list_images(where)
 
 
 def open_where(

@@ -160,9 +160,8 @@ def list_images(where: str | Path) -> Listing:
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        NotADirectoryError: it is a file, but no image and no list.
-        ValueError: there is no image in it, or a list is faulty; DataError, which is one, names the
-            line.
+        ValueError: there is no image in it; DataError, which is one: it is another file, or a list
+            with a fault.
         PermissionError: it may not be read.
     """
     path = user_path(where)
@@ -173,7 +172,7 @@ def list_images(where: str | Path) -> Listing:
         return Listing(folder, [folder / name for name in names], PassedOver())
     base, found = matches(str(path))
     if not found:
-        raise FileNotFoundError(f"there is no folder {str(where)!r} to look for images in")
+        raise FileNotFoundError(f"there is no folder or file {str(where)!r} to take images from")
     if found[0].lower().endswith(SHARD_ENDINGS):
         raise DataError(
             f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
@@ -184,10 +183,9 @@ def list_images(where: str | Path) -> Listing:
     takes = is_image if len(found) == 1 else passed_over.takes
     images = [base / name for name in found if takes(base / name)]
     if not images:
-        raise NotADirectoryError(
-            f"{str(where)!r} is a file; give the folder that holds images"
-            if path.exists()
-            else f"none of the {len(found)} files {str(where)!r} is an image"
+        raise DataError(
+            f"{str(where)!r} names neither images, a folder, lists (.csv, .parquet) nor tar files;"
+            f" the first of {len(found)} is {found[0]!r}."
         )
     return Listing(base, images, passed_over)
 

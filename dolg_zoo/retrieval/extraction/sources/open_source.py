@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
-from dolg_zoo.preprocessing import PassedOver, list_images
+from dolg_zoo.preprocessing import list_images
 from dolg_zoo.preprocessing.files import is_image
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, matches
@@ -36,32 +36,20 @@ def open_source(
         ValueError: if a folder has no image in it.
     """
     path = user_path(source)
-    if path.is_dir():
-        images_there = list_images(path)
-        names = images_there.names
-        return Files(path, names, names, passed_over=images_there.passed_over)
-    if path.suffix.lower() in LIST_SUFFIXES:
+    if path.suffix.lower() in LIST_SUFFIXES and not path.is_dir():
         return Files(*read_list(path, None if images is None else user_path(images), anywhere))
     if images is not None or anywhere:
         raise DataError(f"{str(source)!r} is no list, and its images are where they are.")
     base, found = matches(str(path))
-    if not found:
-        raise FileNotFoundError(f"there is no file or folder {str(source)!r} to take images from")
     shards = [name for name in found if name.lower().endswith(SHARD_ENDINGS)]
-    passed_over = PassedOver()
-    # an image that is named by itself is taken whoever made it
-    takes = is_image if len(found) == 1 else passed_over.takes
-    names = [name for name in found if name not in shards and takes(base / name)]
-    if shards and names:
+    if shards and not path.is_dir():
+        others = [name for name in found if name not in shards and is_image(base / name)]
+        if not others:
+            return Shards(base, shards)
         raise DataError(
-            f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({names[0]!r}); name"
+            f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({others[0]!r}); name"
             " them one after the other."
         )
-    if not shards and not names:
-        raise DataError(
-            f"{str(source)!r} names neither images, lists (.csv, .parquet) nor tar files; the first"
-            f" of {len(found)} is {found[0]!r}."
-        )
-    if shards:
-        return Shards(base, shards)
-    return Files(base, names, names, passed_over=passed_over)
+    listed = list_images(path)
+    names = listed.names
+    return Files(listed.folder, names, names, passed_over=listed.passed_over)
