@@ -30,7 +30,11 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
     else:
-        list_images(where)
+        try:
+            list_images(where)
+        except FileNotFoundError as error:
+            how = f"; `dolg index DIR -o {where}` makes an index of a folder"
+            raise FileNotFoundError(f"{error}{how}") from None
 
 
 def open_where(

@@ -102,8 +102,8 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
     presets = load_manifest().entries
     if preset is None:
         return presets[DEFAULT_PRESET]
-    if isinstance(preset, PresetEntry | CheckpointEntry):  # see `of_the_zoo`
-        return preset
+    if isinstance(preset, _ZooName):
+        return presets[preset]
     if isinstance(preset, str) and preset.startswith("hf://"):
         parse_hub_url(preset)
         return preset
@@ -142,9 +142,13 @@ def _say_which(name: str, is_preset: bool) -> None:
     logger.warning("%s is also the name of a preset of the zoo; %s taken.", name, taken)
 
 
-def of_the_zoo(name: str | Path) -> Any:
-    """Return what stands for a preset of the zoo whatever folder bears its name; or the name."""
-    return load_manifest().entries.get(str(name), name)
+class _ZooName(str):
+    __slots__ = ()
+
+
+def of_the_zoo(name: str) -> str:
+    """Return the name so that it stands for a preset of the zoo whatever folder bears it."""
+    return _ZooName(name) if name in load_manifest().entries else name
 
 
 def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
@@ -226,7 +230,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
     """
     from dolg_zoo.presets.folder import read_margin_head
 
-    resolved = resolve_preset(of_the_zoo(preset))
+    resolved = resolve_preset(of_the_zoo(preset) if isinstance(preset, str) else preset)
     with _named(resolved):
         fetch_margin_head(resolved)
         return read_margin_head(resolved.folder)
