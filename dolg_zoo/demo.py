@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from dolg_zoo._util.files import user_path
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
 from dolg_zoo.preprocessing import list_images, load_image
+from dolg_zoo.preprocessing.files import Listing, class_of, unclear_classes
 from dolg_zoo.retrieval import Picture, montage_rows
 from dolg_zoo.shipped_photos import shipped_photos
 
@@ -68,8 +68,9 @@ def run_demo(
 
     Without a folder, or with one of unsorted photographs, each photograph is searched for among
     altered copies of all of them (cropped, turned, mirrored, …). With a folder that has two or
-    more subfolders with at least two photographs each, each subfolder is a class, and each
-    photograph is searched for among all the others. Large folders are sampled evenly.
+    more subfolders with at least two photographs each, each subfolder is a class (but for the
+    parts of a data set and folders of folders), and each photograph is searched for among all the
+    others. Large folders are sampled evenly.
 
     Args:
         model: the model to search with.
@@ -82,9 +83,9 @@ def run_demo(
     """
     if folder is None:
         return _among_altered(model, shipped_photos(), "that ship with dolg-zoo", progress)
-    folder = user_path(folder)
     paths = list_images(folder)
-    classes = _classes(folder, paths)
+    folder = paths.folder
+    classes = {} if unclear_classes(paths.names) else _classes(paths)
     if len(classes) > 1:
         return _among_classes(model, folder, classes, progress)
     sample = _evenly(paths, MAX_PHOTOS)
@@ -214,13 +215,12 @@ def _result(
     )
 
 
-def _classes(folder: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the photographs below each subfolder, of those that have two or more."""
+def _classes(paths: Listing) -> dict[str, list[Path]]:
+    """Return the photographs of each class, of those that have two or more."""
     below = defaultdict(list)
-    for path in paths:
-        first, *rest = path.relative_to(folder).parts
-        if rest:
-            below[first].append(path)
+    for path, name in zip(paths, paths.names, strict=True):
+        if "/" in name:
+            below[class_of(name)].append(path)
     return {name: group for name, group in below.items() if len(group) > 1}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
 
 from dolg_zoo._util.text import short_repr
 
@@ -53,3 +56,9 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}.")
     return value
+
+
+def label_array(labels: Any) -> np.ndarray:
+    """Return labels as an array; those of the type object are of what type is in them."""
+    labels = np.asarray(labels)
+    return np.array(labels.tolist()) if labels.dtype == object else labels

@@ -69,6 +69,7 @@ def download(
 
 def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
     from dolg_zoo.presets import fetch_margin_head, preset_names, resolve_preset
+    from dolg_zoo.presets.registry import of_the_zoo
     from dolg_zoo.weights import load_manifest
     from dolg_zoo.weights.kept import kept_conversion
     from dolg_zoo.weights.verification import verify_folder
@@ -79,7 +80,7 @@ def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
     checkpoint = load_manifest().checkpoints.get(preset)
     if checkpoint and not kept_conversion(checkpoint):
         import_tensorflow()  # which converts it; nothing else here needs it
-    resolved = resolve_preset(preset)
+    resolved = resolve_preset(of_the_zoo(preset))  # a folder needs no download
     for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
         if file.fault:
             raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")

@@ -91,6 +91,7 @@ def export(
       dolg export -o dolg.xml --format openvino --precision int8 --calibration photos/ \\
           --check places/
     """
+    from dolg_zoo.evaluation.comparison import classes_in
     from dolg_zoo.exporting import plan_export
     from dolg_zoo.preprocessing import ImageConverter, list_images
 
@@ -100,7 +101,7 @@ def export(
     if precision == "int8" and not sample:
         raise typer.BadParameter("int8 needs images to calibrate with: --calibration DIR")
     for folder in check or ():
-        list_images(folder)
+        classes_in(folder)
     model = load_model(preset)
     comparisons: list[dict[str, Any]] = []
 

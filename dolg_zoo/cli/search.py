@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -104,8 +104,12 @@ def search(
     """
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import Crop
+    from dolg_zoo.preprocessing.sources import image_sources
     from dolg_zoo.retrieval.search.ranking import Ranking
 
+    queries = [
+        cast("Path", path) for query in queries for path in image_sources(_meant(query, where))
+    ]
     if label and not montage:
         raise typer.BadParameter("--label is for --montage")
     if len(queries) > 1 and (box or montage):
@@ -179,6 +183,17 @@ def search(
         draw_montage(Picture(sources[0], queries[0].name), found[0], montage, relevant=relevant)
     tell_missing([match for matches in found for match in matches], where)
     finish(skipped, strict, index.passed_over)
+
+
+def _meant(query: Path, where: Path) -> Path:
+    """Return the path of a query: below the folder that is searched if it is nowhere else."""
+    inside = where / query
+    if query.is_absolute() or not inside.exists() or (query.exists() and query.samefile(inside)):
+        return query
+    taken = query if query.exists() else inside
+    other = f", and not {str(inside)!r}" if taken is query else ""
+    note(f"The query is {str(taken)!r}{other}.")
+    return taken
 
 
 def _relevant(

@@ -172,7 +172,9 @@ def _config(
             {"data": _source(data), "model": {"preset": preset or DEFAULT_PRESET}}
         )
     else:
-        is_recipe = not path.exists() and str(path) in recipe_names()
+        is_recipe = not path.is_file() and str(path) in recipe_names()
+        if is_recipe and path.exists():
+            note(f"{path} is also a folder here; the recipe of this name is taken.")
         if not (is_recipe or path.exists()):
             names = recipe_names()
             raise FileNotFoundError(

@@ -132,12 +132,12 @@ def _print(result: dict[str, Any]) -> None:
 
 def _files(name: str) -> list[CheckedFile]:
     from dolg_zoo.presets.files import preset_folder
-    from dolg_zoo.weights import load_manifest
+    from dolg_zoo.presets.registry import entry_of
     from dolg_zoo.weights.verification import verify_entry, verify_folder, verify_repo
 
     if name.startswith("hf://"):
         return verify_repo(name)
-    if entry := load_manifest().entries.get(name):
+    if entry := entry_of(name):
         return verify_entry(entry)
     if not user_path(name).is_dir():
         raise ValueError("there is no such preset, which `dolg presets` lists, and no such folder")

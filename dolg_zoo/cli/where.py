@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 def check_where(where: Path, scales: object, images: Path | None) -> None:
     """To fail before a model is loaded: raises OSError, ValueError or BadParameter."""
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.index.folder import is_index_folder
+    from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 
     if is_index_folder(where):
+        if has_images(where):
+            note(f"{str(where)!r} is an index and holds images too: the index is taken.")
         if scales is not None:
             raise typer.BadParameter("an index has its own scales; leave out --scales")
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
-    elif not where.exists():
-        raise FileNotFoundError(
-            f"There is no folder and no index {str(where)!r}; `dolg index DIR -o {where}` makes an"
-            " index of a folder."
-        )
     else:
-        list_images(where)
+        try:
+            list_images(where)
+        except FileNotFoundError as error:
+            how = f"; `dolg index DIR -o {where}` makes an index of a folder"
+            raise FileNotFoundError(f"{error}{how}") from None
 
 
 def open_where(
@@ -63,14 +64,14 @@ def open_index(
     precision: str = "float32",
 ) -> Index:
     """Return an index, with the model of the preset or, without one, the model that made it."""
-    from dolg_zoo.presets import preset_names
+    from dolg_zoo.presets.registry import of_the_zoo, preset_names
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import read_folder
 
     if preset is None:
         # the list only: what a stranger's folder names is not to be fetched from anywhere
         made_with = read_folder(folder)[0].get("model_name")
-        preset = made_with if made_with in preset_names() else None
+        preset = of_the_zoo(made_with) if made_with in preset_names() else None
     return Index.load(folder, load_embedder(preset, runtime, precision), images)
 
 

@@ -54,14 +54,15 @@ def whiten(
     from dataclasses import asdict
 
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo.evaluation.comparison import classes_in, compare
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.presets.files import PRESET
 
     # to fail before the model is loaded
-    for each in (folder, *(check or ())):
-        list_images(each)
+    list_images(folder)
+    for each in check or ():
+        classes_in(each)
     check_output(output, PRESET, [folder, preset])
-    from dolg_zoo.evaluation.comparison import compare
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn
     from dolg_zoo.retrieval.whitening import check_can_whiten

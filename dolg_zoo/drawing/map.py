@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dolg_zoo._util.cosines import reaches
 from dolg_zoo._util.text import printable
 from dolg_zoo.drawing.style import CATEGORIES, FAINT, INK, LINE
 from dolg_zoo.errors import BadImageError
@@ -23,7 +24,6 @@ THUMBNAIL = 0.5  # inches
 PIXELS = 96  # of a thumbnail's longer side
 PERPLEXITY = 30  # of t-SNE: its usual one, which asks for more than three times as many images
 MANY = 1000  # images
-EQUAL = 1 - 2e-6  # cosine of one image's descriptors: sums in float32 are off by up to 3e-7
 MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
 MOST_LABELS = len(MARKERS) * len(CATEGORIES)
 
@@ -89,7 +89,7 @@ def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first row of each group of equal descriptors, and the group of each row."""
     leaders = np.arange(len(descriptors))
     for start in range(0, len(descriptors), 256):
-        equal = descriptors[start : start + 256] @ descriptors[: start + 256].T >= EQUAL
+        equal = reaches(descriptors[start : start + 256] @ descriptors[: start + 256].T, 1)
         for row, others in enumerate(equal, start):
             earlier = np.flatnonzero(others[:row])
             # near a leader, not near any member: a chain of close rows is not one group

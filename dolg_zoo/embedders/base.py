@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from dolg_zoo._util.arguments import whole_number
-from dolg_zoo._util.files import user_path
 from dolg_zoo._util.progress import track
-from dolg_zoo._util.text import short_repr
 from dolg_zoo.errors import BadImageError, BadImagesError
 from dolg_zoo.preprocessing import (
     ImageSource,
     batch_by_shape,
     decode_ahead,
-    list_images,
     load_image,
 )
 from dolg_zoo.preprocessing.decode import is_image_source, name_of
+from dolg_zoo.preprocessing.sources import image_sources
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
-
-_log = logging.getLogger(__name__)
 
 BATCH_PIXELS = 16 * 512 * 512
 """The most pixels that go through the network at once, unless one image alone has more: in
@@ -98,10 +91,11 @@ class ImageEmbedder:
         """Return the descriptors of images of any kind and size.
 
         Args:
-            images: a folder (its images in sorted order); a path; the bytes of a file, or a file
-                opened in binary mode; a PIL image; an RGB array (height, width, 3) or (batch,
-                height, width, 3), uint8 or float in [0, 255]; a `Crop` of one of these; or a list
-                of these, without folders.
+            images: a folder, a list or wildcards, as `list_images` takes them (in sorted order); a
+                path; the bytes of a file, or a file opened in binary mode; a PIL image; an RGB
+                array (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
+                `Crop` of one of these; or any iterable of these, without folders; or a
+                `tf.data.Dataset` of such arrays, batched or with labels beside them.
             batch_size: images per batch; a batch has images of one size.
             scales: multiples of the image size; the descriptor is the normalised mean of those at
                 each of them. None: `image_converter.scales`.
@@ -164,10 +158,9 @@ class ImageEmbedder:
         """
         scales = self.image_converter.scales_or_own(scales)
         batch_size = whole_number("batch_size", batch_size, 1)
-        is_one = is_image_source(images) and not (
-            isinstance(images, np.ndarray) and images.ndim > 3
-        )
-        stream = cast("Iterable[ImageSource]", [images] if is_one else images)
+        if is_image_source(images):
+            images = image_sources(images)
+        stream = cast("Iterable[ImageSource]", images)
         sample = stream if isinstance(stream, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
@@ -224,47 +217,8 @@ class ImageEmbedder:
             (images, others), float32.
         """
         descriptors = self.embed(images, scales=scales)
-        return (
-            descriptors @ (descriptors if others is None else self.embed(others, scales=scales)).T
-        )
-
-
-def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
-    """Return images one by one: those of a folder, an array, one image, or any number of them.
-
-    Raises:
-        TypeError: if something is not an image; names its index.
-        OSError: if a folder cannot be listed.
-    """
-    if isinstance(images, (str, Path)):
-        with suppress(OSError):  # which is then told of the image
-            folder = user_path(images)
-            if not folder.is_dir():
-                return [images]
-            listed = list_images(folder)
-            if listed.passed_over:
-                _log.warning("%r: %s", str(folder), listed.passed_over)
-            return listed
-    if isinstance(images, np.ndarray) and images.ndim > 3:
-        return cast("Sequence[ImageSource]", images)
-    if is_image_source(images):
-        name_of(images)  # raises TypeError for a file that is opened as text
-        return [cast("ImageSource", images)]
-    wanted = (
-        "a path, a PIL image, an array, the bytes of a file, a file opened in binary mode, a Crop,"
-        " or any number of these"
-    )
-    if isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
-    sources = cast("list[ImageSource]", list(images))
-    for index, source in enumerate(sources):
-        if not is_image_source(source):
-            raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")
-        try:
-            name_of(source)
-        except TypeError as error:
-            raise TypeError(f"number {index} of the images: {error}.") from None
-    return sources
+        others = descriptors if others is None else self.embed(others, scales=scales)
+        return np.clip(descriptors @ others.T, -1, 1)
 
 
 def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:

@@ -21,7 +21,7 @@ from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, resolve_preset
+from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, of_the_zoo, resolve_preset
 from dolg_zoo.runtimes import routes, untimed
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
@@ -372,4 +372,4 @@ def remember_compiled(model: EmbeddingModel) -> None:
     Args:
         model: as `DOLG.from_preset` gave it, not trained since.
     """
-    remember_preset(hashes_of(resolve_preset(model.metadata["preset"])), model.model_id)
+    remember_preset(hashes_of(resolve_preset(of_the_zoo(model.metadata["preset"]))), model.model_id)

@@ -18,6 +18,7 @@ from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets import preset_names, preset_tags, read_preset, resolve_preset
+from dolg_zoo.presets.registry import of_the_zoo
 from dolg_zoo.presets.timm_weights import TimmWeights, fetch_timm_weights, load_timm_weights
 
 
@@ -80,7 +81,7 @@ def _pretrained(
             " and publish it with `dolg publish FOLDER/preset USER/NAME`; DOLG.from_preset takes"
             " hf://USER/NAME."
         )
-    return DOLG.from_preset(name)
+    return DOLG.from_preset(of_the_zoo(name))
 
 
 def _what_there_is(architecture: str, tag: str) -> str:
@@ -147,7 +148,9 @@ def _fetched(architecture: str, backbone_weights: str | None) -> TimmWeights | N
 
 
 def _copy_embedded(architecture: str, backbone) -> None:
-    trained = read_preset(resolve_preset(f"dolg_{architecture}_imagenet").folder).net.backbone
+    trained = read_preset(
+        resolve_preset(of_the_zoo(f"dolg_{architecture}_imagenet")).folder
+    ).net.backbone
     weights = {weight.path: weight for weight in trained.weights}
     for weight in backbone.weights:
         weight.assign(weights[weight.path])

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.files import user_path
-from dolg_zoo._util.text import plain_label
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import PassedOver, list_images
+from dolg_zoo.preprocessing.files import check_classes, class_of
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -46,14 +45,16 @@ class ClassFolder:
         """List the images; one further below belongs to the subfolder of the first level.
 
         Raises:
-            ValueError: if no class has two images.
+            ValueError: if no class has two images, or the subfolders are no classes but the parts
+                of a data set, or hold only folders; the message shows the command that was meant.
             OSError: if there is no such folder, or it cannot be read.
         """
-        folder = user_path(folder)
         listed = list_images(folder)
+        folder = listed.folder
+        check_classes(folder, listed.names, "dolg evaluate folder")
         found = dict(zip(listed.names, listed, strict=True))
         paths = {name: path for name, path in found.items() if "/" in name}
-        if max(Counter(map(_class, paths)).values(), default=0) < 2:
+        if max(Counter(map(class_of, paths)).values(), default=0) < 2:
             raise ValueError(
                 f"No subfolder of {str(folder)!r} has two images: there is nothing to find. Each"
                 " class needs a subfolder of its own."
@@ -89,7 +90,7 @@ class ClassFolder:
             )
         collection, skipped = embedded(model, self.paths, self.folder, scales, progress)
         names = sorted(collection.names)
-        labels = np.array([_class(name) for name in names])
+        labels = np.array([class_of(name) for name in names])
         descriptors = collection.of(names)
         queries, descriptors, first = improved(descriptors, descriptors, ranking, True)
         precisions, hits = leave_one_out_each(descriptors, labels, queries, first)
@@ -123,10 +124,6 @@ class ClassFolder:
         }
         header = ("", "images", "mAP", "recall@1")
         return Report("leave-one-out", header, rows, settings, notes, skipped, self.passed_over)
-
-
-def _class(name: str) -> str:
-    return plain_label(name.split("/", 1)[0])
 
 
 def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:

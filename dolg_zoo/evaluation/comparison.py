@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.files import user_path
 from dolg_zoo._util.text import percent
 from dolg_zoo.evaluation.class_folder import ALL, ClassFolder
 from dolg_zoo.evaluation.collection import embedded
@@ -59,19 +58,30 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
         ValueError: if no image can be read, or only one.
         OSError: if there is no such folder.
     """
-    folder = user_path(folder)
-    if any(path.parent != folder for path in list_images(folder)):
-        task = ClassFolder.find(folder)
+    if task := classes_in(folder):
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]
         return Comparison(str(folder), "mAP", *maps)
-    return Comparison(str(folder), "agreement", 1.0, _agreement(before, after, folder))
+    agreement = _agreement(before, after, folder)
+    return Comparison(str(folder), "agreement", 1.0, agreement)
 
 
-def _agreement(before: ImageEmbedder, after: ImageEmbedder, folder: Path) -> float:
-    paths = {path.name: path for path in list_images(folder)}
+def classes_in(folder: str | Path) -> ClassFolder | None:
+    """Return the classes of a folder; None if none of its images is in a subfolder.
+
+    Raises:
+        ValueError: if there is no image, or it is not clear what the classes are.
+        OSError: if there is no such folder.
+    """
+    has_folders = any("/" in name for name in list_images(folder).names)
+    return ClassFolder.find(folder) if has_folders else None
+
+
+def _agreement(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> float:
+    listed = list_images(folder)
+    paths = dict(zip(listed.names, listed, strict=True))
     nearest = []
     for model in (before, after):
-        found = embedded(model, paths, folder)[0]
+        found = embedded(model, paths, listed.folder)[0]
         if len(found) < 2:
             raise ValueError(f"{str(folder)!r} has one image that can be read: nothing to find.")
         descriptors = found.of(sorted(found.names))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from dolg_zoo._util.cosines import cosine
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.preprocessing import load_image
 from dolg_zoo.preprocessing.decode import name_of
@@ -111,5 +112,5 @@ def explain(
             names, photos, parts, [part.descriptor for part in reversed(parts)], strict=True
         )
     ]
-    score = float(parts[0].descriptor @ parts[1].descriptor)
+    score = cosine(parts[0].descriptor @ parts[1].descriptor)
     return Explanation(tuple(sides), score, model)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from dolg_zoo._util.arguments import label_array
 from dolg_zoo._util.forked import check_not_forked
+from dolg_zoo._util.text import short_repr
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models.one_process import OneProcess
 
@@ -52,14 +53,18 @@ class MarginClassifier(OneProcess, keras.Model):
             y_pred = self.head.add_margin(y_pred, y, training=training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         """Train: see `keras.Model.fit`.
 
         Raises:
             ValueError: if a label is none of the head's classes.
         """
-        with self._label_errors(y):
-            return super().fit(x, y, *args, **kwargs)
+        if isinstance(validation_data, tuple | list) and len(validation_data) > 1:
+            images, labels, *weights = validation_data
+            validation_data = (images, self._labels(labels), *weights)
+        y = self._labels(y)
+        with self._label_errors():
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Compute loss and metrics: see `keras.Model.evaluate`.
@@ -67,7 +72,8 @@ class MarginClassifier(OneProcess, keras.Model):
         Raises:
             ValueError: if a label is none of the head's classes.
         """
-        with self._label_errors(y):
+        y = self._labels(y)
+        with self._label_errors():
             return super().evaluate(x, y, *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
@@ -76,7 +82,8 @@ class MarginClassifier(OneProcess, keras.Model):
         Raises:
             ValueError: if a label is none of the head's classes.
         """
-        with self._label_errors(y):
+        y = self._labels(y)
+        with self._label_errors():
             return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
@@ -85,38 +92,51 @@ class MarginClassifier(OneProcess, keras.Model):
         Raises:
             ValueError: if a label is none of the head's classes.
         """
-        with self._label_errors(y):
+        y = self._labels(y)
+        with self._label_errors():
             return super().test_on_batch(x, y, *args, **kwargs)
 
     @contextmanager
-    def _label_errors(self, y: Any) -> Iterator[None]:
-        """Say in one line, and of an array before any step, what is wrong with labels."""
-        wanted = self._wanted()
-        if isinstance(y, np.ndarray | list | tuple):
-            self._check_shape(np.shape(y))
-            labels = np.asarray(y)
-            wrong = (labels < 0) | (labels >= self.head.num_classes) | (labels != labels // 1)
-            if wrong.any():
-                raise ValueError(f"{wanted}; there is a {labels[wrong].flat[0]}.")
-        message = ""
+    def _label_errors(self) -> Iterator[None]:
+        """Say in one line what is wrong with labels that show in a step only."""
+        wanted = re.escape(self._wanted())
         try:
             yield
+            return
         except (tf.errors.InvalidArgumentError, ValueError) as error:
-            value = re.search(rf"{re.escape(wanted)}\W+(-?[\d.]+)", str(error))
-            shape = re.search(rf"{re.escape(wanted)}, not one-hot.*", str(error))
-            if value:
-                message = f"{wanted}; there is a {value[1]}."
-            elif shape:
-                message = shape[0]
+            if kind := re.search(rf"{wanted}, not .*", str(error)):
+                message = kind[0]
+            elif value := re.search(rf"{wanted}\W+(-?[\d.]+)", str(error)):
+                message = f"{self._wanted()}; there is a {value[1]}."
             else:
                 raise
-        if message:  # out here, without pages of TensorFlow's graph
-            raise ValueError(message)
+        raise ValueError(message)  # out here, without pages of TensorFlow's graph
 
     def _wanted(self) -> str:
         return f"labels must be whole numbers from 0 to {self.head.num_classes - 1}"
 
-    def _check_shape(self, shape: Sequence[int | None]) -> None:
+    def _labels(self, y: Any) -> Any:
+        """Return labels as an array, checked before any step; a generator or None as it is."""
+        if not (isinstance(y, list | tuple) or hasattr(y, "__array__")):
+            return y
+        labels = label_array(y)
+        self._check(labels.shape, labels.dtype.name, labels)
+        wrong = (labels < 0) | (labels >= self.head.num_classes) | (labels != labels // 1)
+        if wrong.any():
+            raise ValueError(f"{self._wanted()}; there is a {labels[wrong].flat[0]}.")
+        return labels
+
+    def _check(self, shape: Sequence[int | None], dtype: str, labels: Any = None) -> None:
+        """Raise a ValueError if no label can be right: it is a name, a bool, a one-hot vector."""
+        if dtype.startswith(("str", "bytes", "object")):
+            example = "" if labels is None else f" such as {short_repr(labels.item(0))}"
+            raise ValueError(
+                f"{self._wanted()}, not names{example}; number them by their order in"
+                " sorted(set(names)), as np.unique(names, return_inverse=True)[1] and"
+                " keras.layers.StringLookup(num_oov_indices=0) do."
+            )
+        if dtype == "bool":
+            raise ValueError(f"{self._wanted()}, not bool; cast them to int32 if that is meant.")
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise ValueError(
                 f"{self._wanted()}, not one-hot vectors or others of shape {tuple(shape)}; of"
@@ -124,9 +144,10 @@ class MarginClassifier(OneProcess, keras.Model):
             )
 
     def _checked(self, y):
-        self._check_shape(y.shape)
         y = tf.convert_to_tensor(y)
-        wrong = (y < 0) | (y >= tf.cast(self.head.num_classes, y.dtype))
+        self._check(y.shape, y.dtype.name)
+        y = tf.cast(y, "float32" if y.dtype.is_floating else "int64")
+        wrong = (y < 0) | (y >= self.head.num_classes)
         if y.dtype.is_floating:
             wrong |= y != tf.floor(y)
         right = tf.logical_not(tf.reduce_any(wrong))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.outputs import has_keys, is_own_picture
 from dolg_zoo._util.text import plain_label
+from dolg_zoo.errors import DataError
+from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
+from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, is_pattern, is_set_aside, matches
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
@@ -23,14 +28,6 @@ IMAGE_SUFFIXES = frozenset(
     | {".jxl"}
 )
 """Endings, in lower case, of the names that are taken for images."""
-
-SET_ASIDE = frozenset(
-    {"@eadir", "#recycle", "#snapshot", "@tmp", "@__thumb", "@recycle", "@recently-snapshot"}  # NAS
-    | {"$recycle.bin", "recycler", "system volume information"}  # Windows
-    | {"__macosx", "network trash folder", "temporary items"}  # macOS, on disks of others
-    | {"lost+found", "ipod photo cache", "captureone"}  # Linux, iTunes, Capture One
-)
-"""Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
 _UNTOLD = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".odt", ".xlsx", ".ods", ".html"}
@@ -143,13 +140,61 @@ class Listing(list[Path]):
 _SHOWN = 6
 
 
-def is_set_aside(name: str) -> bool:
-    """Whether a system, and no user, put aside what is in a file or folder of this name."""
-    # Lightroom keeps small copies in folders that end so
-    return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
+def list_images(where: str | Path) -> Listing:
+    """Return the image files that a path names, sorted: see `list_folder` for those of a folder.
+
+    What exists is that; if nothing does, wildcards and ranges in it count.
+
+    Args:
+        where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); or any
+            number of images, by wildcards (`*`, `?`, `[…]`, `**` for folders at any depth).
+
+    Returns:
+        A list, whose attribute `folder` is where the names begin, and `passed_over` says which
+        other files there are, and which folders below cannot be read.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: there is no image in it; DataError, which is one: it is another file, or a list
+            with a fault.
+        PermissionError: it may not be read.
+    """
+    path = user_path(where)
+    if path.is_dir():
+        return list_folder(path)
+    if path.suffix.lower() in LIST_SUFFIXES and path.exists():
+        folder, _, names = read_list(path)
+        return Listing(folder, [folder / name for name in names], PassedOver())
+    base, found = matches(str(path))
+    if not found:
+        raise FileNotFoundError(f"there is no folder or file {str(where)!r} to take images from")
+    if found[0].lower().endswith(SHARD_ENDINGS):
+        raise DataError(
+            f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
+            f" {shlex.quote(str(where))} -o STORE` and `dolg index STORE -o INDEX` make an index."
+        )
+    passed_over = PassedOver()
+    # an image that is named by itself is taken whoever made it
+    takes = is_image if len(found) == 1 else passed_over.takes
+    images = [base / name for name in found if takes(base / name)]
+    if not images:
+        raise DataError(
+            f"{str(where)!r} names neither images, a folder, lists (.csv, .parquet) nor tar files;"
+            f" the first of {len(found)} is {found[0]!r}."
+        )
+    return Listing(base, images, passed_over)
 
 
-def list_images(folder: str | Path) -> Listing:
+def names_several(where: str | Path) -> bool:
+    """Whether a path stands for what `list_images` finds there, and not for one image."""
+    with suppress(OSError, ValueError):  # as of a name that is too long: it is told of the image
+        path = user_path(where)
+        endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
+        return path.is_dir() or path.name.lower().endswith(endings) or is_pattern(path)
+    return False
+
+
+def list_folder(folder: Path) -> Listing:
     """Return the image files of `folder` and the folders below it, sorted by path.
 
     A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever it
@@ -160,21 +205,10 @@ def list_images(folder: str | Path) -> Listing:
     folders below (an index, a store, a preset). Links are followed, but each folder is listed once,
     under its own name where it has one here, so links that lead in a circle do no harm.
 
-    Returns:
-        A list, whose attribute `passed_over` says which other files there are, and which folders
-        below cannot be read.
-
     Raises:
-        FileNotFoundError: there is no such folder.
-        NotADirectoryError: it is a file.
         ValueError: there is no image in it.
         PermissionError: it may not be read.
     """
-    folder = user_path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r} to look for images in")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{str(folder)!r} is a file; give the folder that holds images")
     images: list[Path] = []
     passed_over = PassedOver()
     folders, links = [folder], list[Path]()
@@ -251,7 +285,71 @@ def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
     return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 
 
+def class_of(name: str) -> str:
+    """Return the class of an image by its path below a folder: the subfolder of the first level."""
+    return plain_label(name.partition("/")[0])
+
+
+def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
+    """Raise a ValueError if the subfolders of a folder are no classes.
+
+    They are none if all bear the names of the parts of a data set, such as train and val, or if
+    all hold only folders, and one of them several.
+
+    Args:
+        folder: the folder.
+        names: the paths of its images below it.
+        command: takes the path of a folder with classes; it is shown with the one that was meant.
+    """
+    if not (folders := unclear_classes(names)):
+        return
+    # of a data set, the part that the command is for; of groups, one with several folders
+    fitting = [first for first in folders if ("train" in first.lower()) == ("train" in command)]
+    first = max(fitting or folders, key=lambda first: len(folders[first]))
+    meant = f"`{command} {shlex.quote(str(folder / first))}`"
+    inside = sorted(folders[first] - {""})
+    if all(map(_PART.fullmatch, folders)):
+        parts = ", ".join(map(repr, folders))
+        raise ValueError(
+            f"{str(folder)!r} holds parts of a data set ({parts}), which are no classes. {meant}"
+            " takes the subfolders of one part as classes."
+        )
+    raise ValueError(
+        f"The subfolders of {str(folder)!r} hold only folders, such as {f'{first}/{inside[0]}'!r}:"
+        f" is {first!r} a class, or {inside[0]!r}? If {inside[0]!r} is: {meant}. If {first!r} is:"
+        " put images right into it."
+    )
+
+
 def folder_labels(names: Sequence[str]) -> list[str] | None:
-    """Return the subfolder of each image; None unless all are in one, and there are several."""
-    folders = [plain_label(name.partition("/")[0]) for name in names if "/" in name]
-    return folders if len(folders) == len(names) and len(set(folders)) > 1 else None
+    """Return the class of each image; None unless all have one, and there are several.
+
+    Of the parts of a data set, it is the class in the part. Where it is not clear, as
+    `check_classes` has it, there is none.
+    """
+    if (folders := unclear_classes(names)) and all(map(_PART.fullmatch, folders)):
+        names = [name.partition("/")[2] for name in names]
+    if not all("/" in name for name in names) or unclear_classes(names):
+        return None
+    labels = [class_of(name) for name in names]
+    return labels if len(set(labels)) > 1 else None
+
+
+_PART = re.compile(
+    r"(train|training|trainval|val|valid|validation|test|testing|dev|eval|evaluation|holdout"
+    r"|query|queries|gallery|fold|split)([ _-]?(set|data|images?|[0-9]+))?",
+    re.IGNORECASE,
+)
+"""How ImageFolder, Keras and others name the folders of the parts of a data set."""
+
+
+def unclear_classes(names: Sequence[str]) -> dict[str, set[str]]:
+    """Return the subfolders, each with those in it, if they are no classes or may be none."""
+    folders: dict[str, set[str]] = {}
+    for first, _, rest in (name.partition("/") for name in sorted(names)):
+        if rest:
+            folders.setdefault(first, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    is_clear = any("" in below for below in folders.values()) or all(
+        len(below) == 1 for below in folders.values()
+    )
+    return {} if is_clear and not all(map(_PART.fullmatch, folders)) else folders

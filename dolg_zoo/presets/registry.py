@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,16 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
         PresetError: if there is no such preset or folder.
         WeightsError: if an hf:// address is malformed.
     """
-    preset = DEFAULT_PRESET if preset is None else preset
+    presets = load_manifest().entries
+    if preset is None:
+        return presets[DEFAULT_PRESET]
+    if isinstance(preset, _ZooName):
+        return presets[preset]
     if isinstance(preset, str) and preset.startswith("hf://"):
         parse_hub_url(preset)
         return preset
-    presets = load_manifest().entries
-    if isinstance(preset, str) and preset in presets:
-        return presets[preset]
+    if isinstance(preset, str) and (entry := entry_of(preset)):
+        return entry
     folder = user_path(preset)
     if folder.is_dir():
         return preset_folder(folder)
@@ -119,13 +123,41 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
     )
 
 
+def entry_of(name: str) -> PresetEntry | CheckpointEntry | None:
+    """Return the manifest's entry of a preset; None if there is none, or a preset folder is here.
+
+    Where a folder bears the name, the log says once which of the two is taken.
+    """
+    entry = load_manifest().entries.get(name)
+    if entry and (folder := Path(name)).is_dir():
+        is_preset = (preset_folder(folder) / CONFIG).is_file()
+        _say_which(name, is_preset)
+        return None if is_preset else entry
+    return entry
+
+
+@cache
+def _say_which(name: str, is_preset: bool) -> None:
+    taken = "the folder here is" if is_preset else "the folder here holds no preset; that one is"
+    logger.warning("%s is also the name of a preset of the zoo; %s taken.", name, taken)
+
+
+class _ZooName(str):
+    __slots__ = ()
+
+
+def of_the_zoo(name: str) -> str:
+    """Return the name so that it stands for a preset of the zoo whatever folder bears it."""
+    return _ZooName(name) if name in load_manifest().entries else name
+
+
 def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
     """Return the folder of a preset; its files are downloaded, or converted, if necessary.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
-            folder; None for the preset that ships with the package. A name wins over a folder of
-            the same name, which can be given as `./name`.
+            folder; None for the preset that ships with the package. A preset folder wins over a
+            name, and the log says so.
 
     Raises:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
@@ -190,7 +222,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
     """Return the head that a preset was trained under, as a layer with its weights.
 
     Args:
-        preset: a name, hf://user/repo, or a folder; None for the default.
+        preset: as `resolve_preset` takes it, but that a name is that of a preset of the zoo.
 
     Raises:
         PresetError: as `resolve_preset`, and if the preset keeps no head.
@@ -198,7 +230,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
     """
     from dolg_zoo.presets.folder import read_margin_head
 
-    resolved = resolve_preset(preset)
+    resolved = resolve_preset(of_the_zoo(preset) if isinstance(preset, str) else preset)
     with _named(resolved):
         fetch_margin_head(resolved)
         return read_margin_head(resolved.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from dolg_zoo._util.arguments import number, whole_number
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
+    from dolg_zoo.preprocessing import ImageSource
 
 ROWS = 2**14  # in double precision at a time
 AMPLE = 12
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def whiten(
     model: DOLG,
-    images: str | Path | np.ndarray,
+    images: ImageSource | Iterable[ImageSource],
     dim: int | None = None,
     *,
     power: float = 0.25,
@@ -43,8 +45,8 @@ def whiten(
 
     Args:
         model: the model; it is not changed.
-        images: a folder, whose images are embedded at scale 1; or descriptors of the model,
-            (images, descriptor_dim).
+        images: a folder or other images, as `embed` takes them, which are embedded at scale 1; or
+            descriptors of the model, (images, descriptor_dim).
         dim: dimension of the new descriptors; None for the same.
         power: see `pca_whitening`.
         progress: whether to show a progress bar on a terminal if it takes long.
@@ -61,7 +63,12 @@ def whiten(
     known = model.descriptor_dim
     dim = known if dim is None else dim
     check_can_whiten(model, dim, power)
-    descriptors = images if isinstance(images, np.ndarray) else _embedded(model, images, progress)
+    if isinstance(images, np.ndarray) and images.ndim < 3:
+        descriptors = images
+    elif isinstance(images, str | Path):
+        descriptors = _embedded(model, images, progress)
+    else:
+        descriptors = model.embed(images, scales=(1.0,), progress=progress)
     if descriptors.ndim != 2 or descriptors.shape[1] != known:
         raise ValueError(
             f"The descriptors must have shape (images, {known}), as the model gives them, not"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.cosines import cosine
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.cpu import cores
 
@@ -88,7 +89,7 @@ def cosines(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     """How alike descriptors of the same images are: their mean and lowest cosine."""
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     each = (before * after).sum(axis=1) / np.maximum(lengths, 1e-12)
-    return {"mean": float(each.mean()), "lowest": float(each.min())}
+    return {"mean": cosine(each.mean()), "lowest": cosine(each.min())}
 
 
 def pattern(height: int, width: int) -> np.ndarray:

@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dolg_zoo.preprocessing import ImageConverter, decode_ahead, load_image
+from dolg_zoo.preprocessing.sources import image_sources
 from dolg_zoo.runtimes.servable import export
 from dolg_zoo.runtimes.telemetry import no_telemetry
 
@@ -32,12 +33,12 @@ _NOT_IN_OPENVINO = [
 ]
 
 
-def calibration_images(converter: ImageConverter, sources: Sequence | None) -> list[np.ndarray]:
+def calibration_images(converter: ImageConverter, sources: Any) -> list[np.ndarray]:
     """Images to calibrate with, as they enter the network; those that cannot be read are left out.
 
     Args:
         converter: resizes them.
-        sources: any number, of which `MOST_IMAGES` are taken, evenly spaced.
+        sources: images, as `embed` takes them, of which `MOST_IMAGES` are taken, evenly spaced.
 
     Returns:
         Arrays (height, width, 3) uint8.
@@ -45,9 +46,9 @@ def calibration_images(converter: ImageConverter, sources: Sequence | None) -> l
     Raises:
         ValueError: if there are none, or none can be read.
     """
-    sources = [] if sources is None else list(sources)
+    sources = [] if sources is None else image_sources(sources)
     how = "--calibration DIR, or calibration=[…] in Python"
-    if not sources:
+    if not len(sources):
         raise ValueError(f"int8 needs some hundred images to calibrate with: {how}.")
     rows = np.linspace(0, len(sources) - 1, min(len(sources), MOST_IMAGES)).round().astype(int)
     sample = [sources[row] for row in rows]

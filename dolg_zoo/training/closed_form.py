@@ -20,10 +20,11 @@ import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo._util.progress import track
-from dolg_zoo.embedders.base import BATCH_PIXELS, image_sources
+from dolg_zoo.embedders.base import BATCH_PIXELS
 from dolg_zoo.errors import BadImageError, DataError
 from dolg_zoo.preprocessing import ImageSource, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.preprocessing.decode import name_of
+from dolg_zoo.preprocessing.sources import image_sources
 from dolg_zoo.retrieval.unit_rows import unit
 
 if TYPE_CHECKING:

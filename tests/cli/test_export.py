@@ -43,7 +43,7 @@ def test_a_model_that_loses_too_much_is_not_written(
 ):
     lossy = Comparison("places", "mAP", 0.9, 0.7)
     monkeypatch.setattr(comparison, "compare", lambda *_: lossy)
-    done = dolg("export", preset, "-o", tmp_path / "served", "--check", photos, *options)
+    done = dolg("export", preset, "-o", tmp_path / "served", "--check", photos / "far", *options)
     assert done.code == code
     assert (tmp_path / "served").exists() == (code == 0)
     if "--max-loss" not in options:

@@ -165,3 +165,58 @@ def test_labels_in_a_column_or_as_floats_are_labels(labels):
     classifier.compile("sgd", LOSS)
     images = np.zeros((4, 32, 32, 3), "uint8")
     assert np.isfinite(classifier.fit(images, np.array(labels), **FIT).history["loss"]).all()
+
+
+def given(kind, labels):
+    if kind == "data set":
+        images = np.zeros((len(labels), 32, 32, 3), "uint8")
+        return tf.data.Dataset.from_tensor_slices((images, labels)).batch(2), None
+    return np.zeros((len(labels), 32, 32, 3), "uint8"), labels
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [(dtype, "array") for dtype in ("uint8", object, list)]
+    + [(dtype, "data set") for dtype in ("uint8", "int8", "uint64")],
+)
+def test_whole_numbers_of_any_type_are_labels_under_any_number_of_classes(dtype, kind):
+    labels = [0, 1, 2, 100] if dtype is list else np.array([0, 1, 2, 100], dtype)
+    classifier = small_model().with_margin_head(300, head="arcface")
+    classifier.compile("sgd", LOSS, metrics=["accuracy"], run_eagerly=dtype != "uint8")
+    images, labels = given(kind, labels)
+    losses = classifier.fit(images, labels, verbose=0, shuffle=False).history["loss"]
+    assert np.isfinite(losses).all()
+
+
+NAMES = ["cat", "dog", "cat", "dog"]
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch", "val"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (NAMES, "labels must be whole numbers from 0 to 4, not names"),
+        (np.array(NAMES, object), "not names such as 'cat'"),
+        (np.array([True, False] * 2), "not bool"),
+    ],
+)
+def test_names_as_labels_are_one_line_that_says_how_to_number_them(method, labels, message):
+    classifier = small_model().with_margin_head(5, head="arcface")
+    classifier.compile("sgd", LOSS)
+    images = np.zeros((4, 32, 32, 3), "uint8")
+    with pytest.raises(ValueError, match=message) as caught:
+        if method == "val":
+            right = np.array([0, 1, 2, 3])
+            classifier.fit(images, right, validation_data=(images, labels), verbose=0)
+        else:
+            getattr(classifier, method)(images, labels)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("labels", "what"), [(NAMES, "names"), ([True, False] * 2, "bool")])
+def test_a_data_set_of_names_is_one_line_as_well(labels, what):
+    classifier = small_model().with_margin_head(5, head="arcface")
+    classifier.compile("sgd", LOSS, metrics=["accuracy"])
+    with pytest.raises(ValueError, match=f"^labels must be .*, not {what}.*") as caught:
+        classifier.fit(given("data set", labels)[0], verbose=0)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -196,9 +196,11 @@ def test_a_missing_folder_is_an_error(tmp_path):
         list_images(tmp_path / "absent")
 
 
-def test_a_file_is_an_error(tmp_path):
-    with pytest.raises(NotADirectoryError, match=r"a\.jpg"):
-        list_images(*touch(tmp_path, "a.jpg"))
+def test_an_image_is_itself_and_another_file_an_error(tmp_path):
+    image, text = touch(tmp_path, "a.jpg", "a.txt")
+    assert list_images(image) == [image]
+    with pytest.raises(ValueError, match=r"neither images, .* 'a\.txt'"):
+        list_images(text)
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):

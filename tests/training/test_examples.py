@@ -11,7 +11,7 @@ PATHS = [Path(f"{number}.jpg") for number in range(6)]
 
 
 def make(labels=(0, 2, 2, 3, 3, 3), names="abcd"):
-    return Examples(PATHS, np.array(labels), tuple(names))
+    return Examples(PATHS, np.asarray(labels), tuple(names))
 
 
 def test_labels_become_int32():
@@ -76,3 +76,10 @@ def test_each_image_needs_one_whole_number(labels):
 def test_an_image_in_memory_is_called_by_its_place():
     examples = Examples([b"", b""], np.zeros(2, int), ("a",))
     assert examples.name(1) == "image 1 in memory"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64", object])
+def test_whole_numbers_of_any_type_are_labels(dtype):
+    labels = np.array([0, 1, 2, 3, 1, 100], dtype)
+    names = [str(number) for number in range(300)]
+    assert make(labels, names).labels.tolist() == [0, 1, 2, 3, 1, 100]

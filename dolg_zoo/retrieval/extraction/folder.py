@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.files import user_path
 from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
@@ -23,6 +22,7 @@ class Embedded:
     """The images of a folder.
 
     Attributes:
+        folder: where the names begin.
         names: their paths below the folder, with `/` between the parts.
         descriptors: (images, dim), in the order of `names`.
         identities: their records, as texts, by which they are known again.
@@ -31,6 +31,7 @@ class Embedded:
         reused: the number of descriptors from the cache.
     """
 
+    folder: Path
     names: list[str]
     descriptors: np.ndarray
     identities: list[str]
@@ -54,8 +55,8 @@ def embed_folder(
             f"folder must be the path of a folder of images, not {type(folder).__name__}. Of other"
             " images Index(model, names, model.embed(images)) makes an index."
         )
-    folder = user_path(folder)
     listed = list_images(folder)
+    folder = listed.folder
     images = dict(zip(listed.names, listed, strict=True))
     found = describe_files(
         model,
@@ -84,4 +85,6 @@ def embed_folder(
     skipped = {name: found.skipped[name] for name in images if name in found.skipped}
     identity_of = dict(zip(found.names, found.identities, strict=True))
     identities = [identity_of[name] for name in names]
-    return Embedded(names, descriptors, identities, skipped, listed.passed_over, found.reused)
+    return Embedded(
+        folder, names, descriptors, identities, skipped, listed.passed_over, found.reused
+    )

@@ -18,7 +18,8 @@ from typing import IO, Any
 from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, check_output, has_manifest
+from dolg_zoo._util.outputs import Kind, check_output, has_keys, has_manifest
+from dolg_zoo.preprocessing.files import is_image
 
 MANIFEST = "index.json"
 FORMAT_VERSION = 1
@@ -50,8 +51,16 @@ class Hashed:
 
 
 def is_index_folder(path: str | Path) -> bool:
-    """Whether there is an index."""
-    return (user_path(path) / MANIFEST).is_file()
+    """Whether there is an index: not a foreign file of its name among images."""
+    manifest = user_path(path) / MANIFEST
+    if not manifest.is_file():
+        return False
+    return has_keys(manifest, "format_version", "files") or not has_images(manifest.parent)
+
+
+def has_images(folder: Path) -> bool:
+    """Whether images lie right in a folder."""
+    return any(map(is_image, folder.iterdir()))
 
 
 INDEX = Kind(

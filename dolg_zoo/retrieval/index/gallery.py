@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from dolg_zoo._util.arguments import number, one_of, whole_number
+from dolg_zoo._util.cosines import cosine
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
 from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
@@ -288,7 +289,7 @@ class Gallery:
 
     def _match(self, row: int, score: float) -> Match:
         name = self.names[row]
-        return Match(name, self.folder / name, float(score), self.metadata[row])
+        return Match(name, self.folder / name, cosine(score), self.metadata[row])
 
 
 _UNRECORDED = "descriptor "

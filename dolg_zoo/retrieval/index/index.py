@@ -16,6 +16,7 @@ from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import PassedOver
 from dolg_zoo.preprocessing.decode import in_memory
+from dolg_zoo.preprocessing.sources import image_sources
 from dolg_zoo.retrieval.extraction.folder import embed_folder
 from dolg_zoo.retrieval.extraction.identity import Changes, text_of
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
@@ -113,7 +114,7 @@ class Index(Gallery):
 
         Args:
             model: the model to embed with.
-            folder: the folder of the images.
+            folder: the folder of the images; or a list or wildcards, as `list_images` takes them.
             batch_size: images per batch.
             scales: multiples of the image size, for images and queries; None for those of the
                 preset.
@@ -138,7 +139,7 @@ class Index(Gallery):
             model,
             found.names,
             found.descriptors,
-            folder=folder,
+            folder=found.folder,
             scales=scales,
             skipped=found.skipped,
             reused=found.reused,
@@ -210,7 +211,7 @@ class Index(Gallery):
         Raises:
             ValueError: if the arguments do not fit together; nothing is added then.
         """
-        names = list(names)
+        names = [str(names)] if isinstance(names, str | Path) else list(names)
         check_names(names)
         if metadata is not None:
             metadata = checked_metadata(metadata, len(names))
@@ -327,7 +328,7 @@ class Index(Gallery):
     ) -> list[Matches | BadImageError]:
         """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
-        queries = [_held(query) for query in queries]
+        queries = [_held(query) for query in image_sources(queries)]
         results: dict[int, Matches | BadImageError] = {}
         descriptors: dict[int, np.ndarray] = {}
         for row, result in self._embedder.embed_each(queries, scales=self.scales):

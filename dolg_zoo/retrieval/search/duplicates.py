@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from dolg_zoo._util.cosines import reaches
 from dolg_zoo._util.progress import track
 from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.exact import QUERIES, Exact, pairs_within
@@ -40,7 +41,7 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
         copies = np.flatnonzero(first != group)
         for some in np.array_split(copies, len(copies) // QUERIES + 1):
             scores = np.einsum("ij,ij->i", rows[some], rows[first[some]])
-            some = some[scores >= threshold]
+            some = some[reaches(scores, threshold)]
             pairs.append((some, first[some]))
     starts = range(0, len(compared), QUERIES)
     for start in track(starts, len(starts), "Comparing"):
@@ -51,7 +52,7 @@ def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarra
             )
         else:
             scores, indices = nearest.search(rows[chosen], NEIGHBOURS, once=True)
-            query, rank = np.nonzero((scores >= threshold) & (indices >= 0))
+            query, rank = np.nonzero(reaches(scores, threshold) & (indices >= 0))
             found = [(query, indices[query, rank])]
         for query, row in found:
             pairs.append((chosen[query], row))

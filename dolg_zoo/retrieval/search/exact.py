@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dolg_zoo._util.cosines import reaches
+
 ROWS = 16384
 """Rows compared at a time. NumPy's threads wait for each other at the end of each block, which
 costs most where other work wants the cores, so blocks are large."""
@@ -145,5 +147,5 @@ def pairs_within(
     """
     for start in range(0, len(queries), QUERIES):
         for first, scores in score_blocks(queries[start : start + QUERIES], rows):
-            row, query = _where(scores >= threshold)
+            row, query = _where(reaches(scores, threshold))
             yield scores[row, query], query + start, row + first

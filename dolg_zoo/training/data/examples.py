@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.arguments import label_array
 from dolg_zoo.errors import DataError
 
 
@@ -32,7 +33,7 @@ class Examples:
 
     def __post_init__(self) -> None:
         """Check the labels."""
-        labels = np.asarray(self.labels)
+        labels = label_array(self.labels)
         if labels.shape != (len(self.sources),) or not np.issubdtype(labels.dtype, np.integer):
             raise DataError(
                 f"Each of the {len(self.sources)} images needs one whole number as its label, got"

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import list_images
+from dolg_zoo.preprocessing.files import check_classes, class_of
 from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.tables import from_csv, from_gldv2
 from dolg_zoo.training.data.tfds import from_tfds
@@ -28,18 +28,17 @@ def from_folder(folder: str | Path) -> Examples:
     Which files are images, `dolg_zoo.preprocessing.list_images` says.
 
     Raises:
-        DataError: if there is no image in a subfolder.
+        DataError: if there is no image in a subfolder, or the subfolders are no classes but the
+            parts of a data set, or hold only folders; the message shows the command that was meant.
         OSError: if there is no such folder, or it cannot be read.
     """
-    folder = user_path(folder)
     try:
         paths = list_images(folder)
+        check_classes(paths.folder, paths.names, "dolg train --data")
     except ValueError as error:
         raise DataError(str(error)) from error
     inside = [
-        (path, plain_label(parts[0]))
-        for path in paths
-        if len(parts := path.relative_to(folder).parts) > 1
+        (path, class_of(name)) for path, name in zip(paths, paths.names, strict=True) if "/" in name
     ]
     if not inside:
         raise DataError(

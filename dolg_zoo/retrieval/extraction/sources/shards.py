@@ -11,10 +11,8 @@ from typing import IO, Any, cast
 from dolg_zoo._util.outputs import is_own_picture
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, PassedOver
-from dolg_zoo.preprocessing.files import is_set_aside
+from dolg_zoo.preprocessing.patterns import is_set_aside
 from dolg_zoo.retrieval.extraction.identity import facts_of, shard_of
-
-SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 MAX_MEMBER_BYTES = 2**27
 """The most bytes of an image in a shard: some dozens are held at once, on the way to a decoder."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from dolg_zoo._util.csv_lists import checked, image_path, rows, stays_inside
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
-from dolg_zoo.retrieval.extraction.sources.files import Files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,8 +17,10 @@ LIST_SUFFIXES = (".csv", ".parquet")
 IMAGE, ID = "image", "id"
 
 
-def read_list(path: Path, images: Path | None, anywhere: bool) -> Files:
-    """Return the images that a list names: see `open_source`.
+def read_list(
+    path: Path, images: Path | None = None, anywhere: bool = False
+) -> tuple[Path, list[str], list[str]]:
+    """Return the folder, the ids and the paths below it of the images that a list names.
 
     Raises:
         OSError: if it cannot be read.
@@ -49,7 +50,7 @@ def read_list(path: Path, images: Path | None, anywhere: bool) -> Files:
     if not names:
         raise DataError(f"{path} lists no images.")
     ids = list(first)
-    return Files(folder, names if ids == names else ids, names)
+    return folder, names if ids == names else ids, names
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

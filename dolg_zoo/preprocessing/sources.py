@@ -1,0 +1,61 @@
+"""From whatever a caller gives as images to a sequence of them; all entry points use it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from dolg_zoo._util.text import short_repr
+from dolg_zoo.preprocessing.decode import ImageSource, is_image_source, name_of
+from dolg_zoo.preprocessing.files import list_images, names_several
+
+_log = logging.getLogger(__name__)
+
+
+def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
+    """Return images one by one, whatever they are given as: see `ImageEmbedder.embed`.
+
+    Raises:
+        TypeError: if something is not an image; names its index.
+        OSError: if a folder cannot be listed.
+    """
+    if isinstance(images, str | Path) and names_several(images):
+        listed = list_images(images)
+        if listed.passed_over:
+            _log.warning("%r: %s", str(images), listed.passed_over)
+        return listed
+    if isinstance(images, np.ndarray) and images.ndim > 3:
+        return cast("Sequence[ImageSource]", images)
+    if is_image_source(images):
+        name_of(images)  # raises TypeError for a file that is opened as text
+        return [cast("ImageSource", images)]
+    wanted = (
+        "a path, a PIL image, an array, the bytes of a file, a file opened in binary mode, a Crop,"
+        " or any number of these"
+    )
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
+    if hasattr(images, "element_spec"):  # a tf.data.Dataset
+        return _of_dataset(images)
+    sources = cast("list[ImageSource]", list(images))
+    for index, source in enumerate(sources):
+        if not is_image_source(source):
+            raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")
+        try:
+            name_of(source)
+        except TypeError as error:
+            raise TypeError(f"number {index} of the images: {error}.") from None
+    return sources
+
+
+def _of_dataset(dataset: Any) -> list[ImageSource]:
+    """Return the images of a data set, batched or not, without the labels beside them."""
+    sources: list[ImageSource] = []
+    for element in dataset:
+        image = np.asarray(element[0] if isinstance(element, tuple) else element)
+        sources += [*image] if image.ndim > 3 else [image]
+    return sources
