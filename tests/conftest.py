@@ -1,9 +1,11 @@
 import gc
 import importlib.util
+import io
 import json
 import os
 import runpy
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -201,15 +203,24 @@ def module_photos(tmp_path_factory):
 
 
 def write_photos(parent):
-    from dolg_zoo.shipped_photos import FOLDER
-
     folder = parent / "photos"
     (folder / "far").mkdir(parents=True)
     for name in ("astronaut", "coffee", "rocket", "far/chelsea"):
-        (path,) = FOLDER.glob(f"{Path(name).name}.*")
-        square = Image.open(path).convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
-        square.save(folder / f"{name}.png")
+        (folder / f"{name}.png").write_bytes(small_photo(Path(name).name))
     return folder
+
+
+@cache
+def small_photo(name):
+    """A part of a photograph that ships, as a PNG file."""
+    from dolg_zoo.shipped_photos import FOLDER
+
+    (path,) = FOLDER.glob(f"{name}.*")
+    with Image.open(path) as image:
+        square = image.convert("RGB").crop((0, 0, 300, 300)).resize((160, 160))
+    file = io.BytesIO()
+    square.save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bounds import DEEP_DESCRIPTOR
 
 from dolg_zoo.shipped_photos import shipped_photos
 
@@ -71,8 +72,8 @@ def test_a_package_that_cannot_be_imported_is_named_in_the_shell(
         "from dolg_zoo import DOLG",
         "from dolg_zoo.models import DOLGNet",
         "from dolg_zoo.presets import read_preset",
-        "from dolg_zoo.training import train",
-        "from dolg_zoo.backbones import build_backbone",
+        pytest.param("from dolg_zoo.training import train", marks=pytest.mark.slow),
+        pytest.param("from dolg_zoo.backbones import build_backbone", marks=pytest.mark.slow),
     ],
 )
 def test_a_package_that_cannot_be_imported_is_named_in_python(code, run, tmp_path):
@@ -115,6 +116,7 @@ def test_keras_cv_that_cannot_be_imported_is_no_fault_of_the_preset(
         presets.read_preset(of_keras_cv)
 
 
+@pytest.mark.slow
 def test_the_default_loads_in_keras_without_docstrings_and_without_keras_cv(run, tmp_path):
     broken(tmp_path, "keras_cv", "raise ImportError('it is not needed')")
     done = run("-OO", "-c", EMBED)
@@ -124,7 +126,7 @@ def test_the_default_loads_in_keras_without_docstrings_and_without_keras_cv(run,
     np.testing.assert_allclose(
         json.loads(done.stdout.splitlines()[-1]),
         DOLG.from_preset().embed(PHOTO),
-        atol=1e-6,
+        atol=DEEP_DESCRIPTOR,
     )
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,14 +140,15 @@ class Listing(list[Path]):
 _SHOWN = 6
 
 
-def list_images(where: str | Path) -> Listing:
+def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
     """Return the image files that a path names, sorted: see `list_folder` for those of a folder.
 
     What exists is that; if nothing does, wildcards and ranges in it count.
 
     Args:
         where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); or any
-            number of images, by wildcards (`*`, `?`, `[…]`, `**` for folders at any depth).
+            number of images, by wildcards (`*`, `?`, `[…]`, `**` for folders at any depth), or
+            as the paths of each.
 
     Returns:
         A list, whose attribute `folder` is where the names begin, and `passed_over` says which
@@ -159,6 +160,11 @@ def list_images(where: str | Path) -> Listing:
             with a fault.
         PermissionError: it may not be read.
     """
+    if not isinstance(where, str | os.PathLike):
+        if not (paths := [user_path(each).absolute() for each in where]):
+            raise ValueError("there is no image among 0 paths")
+        above = Path(os.path.commonpath([path.parent for path in paths]))
+        return Listing(above, [*dict.fromkeys(paths)], PassedOver())
     path = user_path(where)
     if path.is_dir():
         return list_folder(path)

@@ -33,6 +33,7 @@ def _narrow():
         yield
 
 
+# the third has the blocks of the second, with an attention of another kind
 SOME = ["resnest50", "nfnet_f0", pytest.param("eca_nfnet_l0", marks=pytest.mark.slow)]
 
 
@@ -133,7 +134,8 @@ def test_a_preset_is_read_as_it_was_saved(model, saved, images):
     np.testing.assert_allclose(loaded(images), model(images), atol=DESCRIPTOR)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NARROW)
 def test_a_preset_carries_it_as_a_backbone_of_the_users_own(name, images, tmp_path):
     keras.utils.set_random_seed(0)
     config = dolg_zoo.DOLGConfig(hidden_dim=8, descriptor_dim=8, dilation_rates=())
@@ -146,6 +148,7 @@ def test_a_preset_carries_it_as_a_backbone_of_the_users_own(name, images, tmp_pa
     np.testing.assert_allclose(loaded(images), net(images), atol=DESCRIPTOR)
 
 
+@pytest.mark.slow
 def test_keras_saves_the_network_whole(model, rng, tmp_path):
     backbone, image = model.net.backbone, rng.normal(size=(1, 40, 56, 3)).astype(np.float32)
     backbone.save(tmp_path / "backbone.keras")

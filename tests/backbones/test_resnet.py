@@ -38,7 +38,8 @@ def test_layer_names_are_the_official_keys(golden, depth, model):
     }
 
 
-@pytest.mark.parametrize("size", [pytest.param((224, 224), marks=pytest.mark.slow), (193, 257)])
+@pytest.mark.slow  # by default tests/models/test_golden.py compares the descriptors that they give
+@pytest.mark.parametrize("size", [(224, 224), (193, 257)])
 def test_taps_have_the_statistics_of_the_official_model(golden, size):
     with to_be_filled():
         backbone = build_backbone("resnet50")

@@ -69,6 +69,7 @@ def test_the_parameters_are_those_of_a_model():
     assert ENTRIES["mobilenet_v3_small"].parameters == model.net.count_params()
 
 
+@pytest.mark.slow
 def test_multiply_adds_are_the_published_ones():
     """torchvision says 4.09 billion for ResNet-50 at 224 pixels, 2 million of the classifier."""
     backbone = build_backbone("resnet50", input_shape=(224, 224, 3))

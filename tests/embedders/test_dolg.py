@@ -440,6 +440,7 @@ def test_a_quantized_model_is_not_saved_over_a_good_one(tmp_path, mode):
     assert after == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 def test_a_quantized_model_that_cannot_be_converted_says_so(tmp_path):
     model = small_model()

@@ -177,7 +177,8 @@ def given(kind, labels):
 @pytest.mark.parametrize(
     ("dtype", "kind"),
     [(dtype, "array") for dtype in ("uint8", object, list)]
-    + [(dtype, "data set") for dtype in ("uint8", "int8", "uint64")],
+    + [pytest.param("uint8", "data set")]
+    + [pytest.param(each, "data set", marks=pytest.mark.slow) for each in ("int8", "uint64")],
 )
 def test_whole_numbers_of_any_type_are_labels_under_any_number_of_classes(dtype, kind):
     labels = [0, 1, 2, 100] if dtype is list else np.array([0, 1, 2, 100], dtype)

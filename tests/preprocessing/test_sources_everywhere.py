@@ -94,6 +94,15 @@ def test_what_names_images_names_them_wherever_a_folder_is_asked_for(folder, kin
         assert list(task.paths) == FILES and task.left_out == 0
 
 
+@pytest.mark.parametrize("kind", ["paths", "texts"])
+def test_paths_of_images_are_a_source_too(folder, kind):
+    index = Index.build(MODEL, IN_MEMORY[kind](folder), progress=False)
+    assert index.names == FILES and index.folder == folder
+    assert list(open_source(IN_MEMORY[kind](folder)).names) == FILES
+    with pytest.raises(TypeError, match=r"Index\(model, names, model.embed\(images\)\)"):
+        Index.build(MODEL, pixels(folder))
+
+
 def test_an_index_takes_the_name_of_one_image_to_add(folder):
     index = Index.build(MODEL, folder / "cat", progress=False)
     index.folder = folder

@@ -295,6 +295,7 @@ def test_images_of_which_none_can_be_read_are_an_error(folder, tmp_path):
 # Settings
 
 
+@pytest.mark.slow
 def test_without_validation_the_preset_is_of_the_last_epoch(folder, tmp_path):
     result = train(
         config(folder, split={"by": "none"}), tmp_path, relative_to=folder, say=lambda _: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field
@@ -82,7 +82,7 @@ class ExtractionReport:
 
 def extract(
     model: ImageEmbedder,
-    source: Source | str | Path,
+    source: Source | str | Path | Iterable[str | Path],
     folder: str | Path,
     *,
     dtype: str = "float32",
@@ -104,7 +104,7 @@ def extract(
 
     Args:
         model: the model to embed with.
-        source: the images; a path or a pattern is opened with `open_source`.
+        source: the images; a path, paths or a pattern are opened with `open_source`.
         folder: the folder of the store; it is created if necessary.
         dtype: "float32", or "float16" for half the size on disk.
         batch_size: images per batch.
@@ -135,7 +135,7 @@ def extract(
     check_output(folder, STORE)
     if engine == "ray":
         model.routed("keras")  # what its workers compute with; one compiled for another says so
-    if isinstance(source, (str, Path)):
+    if not isinstance(source, Source):
         source = open_source(source)
     scales = model.image_converter.scales_or_own(scales)
     store = DescriptorStore.create(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ class Embedded:
 
 def embed_folder(
     model: ImageEmbedder,
-    folder: str | Path,
+    folder: str | Path | Iterable[str | Path],
     *,
     batch_size: int,
     scales: Sequence[float],
@@ -51,10 +51,13 @@ def embed_folder(
 ) -> Embedded:
     """Embeds the images of a folder and the folders below it; see `Index.build`."""
     if not isinstance(folder, str | os.PathLike):
-        raise TypeError(
-            f"folder must be the path of a folder of images, not {type(folder).__name__}. Of other"
-            " images Index(model, names, model.embed(images)) makes an index."
-        )
+        given = type(folder).__name__
+        folder = [*folder] if isinstance(folder, Iterable) else []
+        if not folder or not all(isinstance(each, str | os.PathLike) for each in folder):
+            raise TypeError(
+                f"folder must be the path of a folder of images, or paths of images, not {given}."
+                " Of other images Index(model, names, model.embed(images)) makes an index."
+            )
     listed = list_images(folder)
     folder = listed.folder
     images = dict(zip(listed.names, listed, strict=True))

@@ -101,7 +101,7 @@ class Index(Gallery):
     def build(
         cls,
         model: ImageEmbedder,
-        folder: str | Path,
+        folder: str | Path | Iterable[str | Path],
         *,
         batch_size: int = 16,
         scales: Sequence[float] | None = None,
@@ -114,7 +114,8 @@ class Index(Gallery):
 
         Args:
             model: the model to embed with.
-            folder: the folder of the images; or a list or wildcards, as `list_images` takes them.
+            folder: the folder of the images; or a list, wildcards, or paths of images, as
+                `list_images` takes them.
             batch_size: images per batch.
             scales: multiples of the image size, for images and queries; None for those of the
                 preset.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from dolg_zoo._util.files import user_path
@@ -17,7 +19,10 @@ Source = Files | Shards
 
 
 def open_source(
-    source: str | Path, *, images: str | Path | None = None, anywhere: bool = False
+    source: str | Path | Iterable[str | Path],
+    *,
+    images: str | Path | None = None,
+    anywhere: bool = False,
 ) -> Source:
     """Return the images that a source names; none of them is opened yet.
 
@@ -25,7 +30,7 @@ def open_source(
         source: a folder, and those below it; an image; a list, `.csv` or `.parquet`, with a column
             `image` and, if the ids are not to be the paths, `id`; a tar file as WebDataset writes
             it; any number of images or of tar files, by wildcards (`*`, `?`, `[…]`, `**` for
-            folders at any depth) or a range (`shard-{000000..000009}.tar`).
+            folders at any depth) or a range (`shard-{000000..000009}.tar`); or paths of images.
         images: the folder that a list's paths are relative to; None for the list's own.
         anywhere: whether a list may name images outside of that folder, by absolute paths, `..`
             or links.
@@ -35,6 +40,9 @@ def open_source(
         DataError: if it names no images, or a list is faulty; the message names the line.
         ValueError: if a folder has no image in it.
     """
+    if not isinstance(source, str | os.PathLike):
+        listed = list_images(source)
+        return Files(listed.folder, listed.names, listed.names)
     path = user_path(source)
     if path.suffix.lower() in LIST_SUFFIXES and not path.is_dir():
         return Files(*read_list(path, None if images is None else user_path(images), anywhere))
