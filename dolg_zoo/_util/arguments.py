@@ -25,10 +25,8 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 def number(
     name: str, value: object, least: float, most: float = math.inf, *, open_ends: bool = False
 ) -> float:
-    """Return a finite number of Python or NumPy, but no bool, from `least` to `most`.
-
-    With `open_ends` it is neither of the two.
-    """
+    """Return a finite Python or NumPy number (no bool) from `least` to `most`."""
+    # with `open_ends` the value must differ from both
     found = finite(value)
     if found is None or not least <= found <= most or (open_ends and found in (least, most)):
         if most == math.inf:
