@@ -1,7 +1,4 @@
-"""Where the ImageNet weights of each backbone are, and how images were normalised for them.
-
-Pure data, as the table of backbones: reading it imports no framework.
-"""
+"""The sources of ImageNet weights and their image normalisation, as data without a framework."""
 
 from __future__ import annotations
 
