@@ -39,12 +39,7 @@ def dtype_named(name: str) -> np.dtype:
 
 
 def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
-    """Check a shape that a file states.
-
-    Args:
-        sizes: the sizes in the file.
-        limit: the maximum number of elements of an array.
-    """
+    """Return the shape that a file states; refuse one with more than `limit` elements."""
     if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
         raise DamagedError(f"has a tensor whose shape is {shown(sizes)}")
     for size in sizes:
@@ -72,16 +67,7 @@ def strided_view(
     sizes: object,
     strides: object,
 ) -> np.ndarray:
-    """Return an array whose elements stand anywhere in a part of the file.
-
-    Args:
-        file: the file's bytes.
-        region: the part to stay in.
-        dtype: the elements' type.
-        offset: the position of the first element in the region, in elements.
-        sizes: the shape.
-        strides: the steps along each axis, in elements.
-    """
+    """Return a strided view of a region of the file; `offset` and `strides` count elements."""
     shape = shape_of(sizes, len(file))
     if not isinstance(strides, tuple) or len(strides) != len(shape):
         raise DamagedError(f"has a tensor of the shape {shape} with {shown(strides)} for strides")

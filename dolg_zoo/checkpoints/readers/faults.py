@@ -35,10 +35,8 @@ class RefusedError(FileError):
 
 
 def shown(value: object) -> str:
-    """Return a value of the file in a form that is short and safe to print.
-
-    Containers are only named by type: they may be deep, endless or hold themselves.
-    """
+    """Return a short, printable form of a value of the file."""
+    # containers are named only by type: they may be deep, endless or contain themselves
     if isinstance(value, str):
         return ascii(value if len(value) <= 80 else value[:77] + "...")
     if value is None or isinstance(value, (bool, float)):

@@ -113,11 +113,7 @@ STATES: dict[type, Callable] = {Dict: lambda value, state: None}
 
 
 def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
-    """Return what gives a persistent id of a PyTorch pickle its storage.
-
-    Args:
-        dtypes: takes the types of the storages, by their keys.
-    """
+    """Return the function from a persistent id to its storage; it adds types to `dtypes`."""
 
     def named(saved_id: object) -> Storage:
         found = _storage(saved_id)
@@ -154,13 +150,7 @@ def _storage(saved_id: object) -> Storage:
 def state_dict(
     checkpoint: Any, file: np.memmap, locate: Callable[[Storage], Region]
 ) -> dict[str, np.ndarray]:
-    """Return the model's arrays.
-
-    Args:
-        checkpoint: the content of the pickle.
-        file: the bytes of the file.
-        locate: finds the block that a storage lies in.
-    """
+    """Return the model's arrays; `locate` finds the block of the file that holds a storage."""
 
     def view(tensor: Tensor) -> np.ndarray:
         storage = tensor.storage

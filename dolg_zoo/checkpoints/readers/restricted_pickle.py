@@ -1,11 +1,9 @@
-"""Pickles read as data, with the standard library's unpickler.
+"""Read pickles as data, with the standard library's unpickler.
 
-A pickle is a program for a small stack machine, and its instructions may import and call anything.
-Here the unpickler has only those that build plain values. A global is not imported but looked up in
-a table that the file format's reader brings, and a call is one of that reader's own functions.
-
-It is the unpickler in Python, not the one in C: in that a deep tuple as a key of a dict ends the
-process, and nothing bounds what a file asks for.
+A pickle is a program that may import and call anything. Here only the instructions that build plain
+values exist; a global is looked up in a table of the format's reader and never imported, and a call
+can only reach that reader's own functions. It is the unpickler in Python, because in the one in C a
+deep tuple as a dict's key ends the process and nothing bounds memory.
 """
 
 from __future__ import annotations
@@ -43,10 +41,9 @@ class Payload:
 
 @dataclass(slots=True)
 class Opaque:
-    """What an unknown global stands for, and all that the file makes with it: nothing is run.
+    """A placeholder for an unknown global and all that the file makes with it; nothing is run."""
 
-    It may lie beside a state dict, not in it: see `state_dict`.
-    """
+    # it may lie beside a state dict, not in it: see `state_dict`
 
     name: str
 
@@ -114,16 +111,11 @@ class Bytes:
 
 
 class RestrictedUnpickler(_Unpickler):
-    """Reads pickles that follow one another in a file.
+    """Read consecutive pickles of a file."""
 
-    Args:
-        file: the part of the file.
-        names: (module, name) to what stands for that global.
-        states: type to the function that sets the state of a value from the file.
-        persistent: the function from a persistent id to a value.
-        may_be_opaque: whether a global that is not in `names` becomes a value that nothing can be
-            done with; otherwise it is refused.
-    """
+    # `names` maps (module, name) to the substitute for a global, `states` a type to the function
+    # that sets its state. With `may_be_opaque` other globals become `Opaque`, else they are
+    # refused.
 
     def __init__(
         self,
