@@ -64,26 +64,13 @@ def note(message: str) -> None:
 
 
 def print_json(document: object, file: TextIO | None = None) -> None:
-    """Print one JSON document, in ASCII: names may hold bytes that are no text.
-
-    Args:
-        document: the document to print.
-        file: where; None is standard output.
-
-    Raises:
-        ValueError: if there is a NaN or an infinity in it, which JSON does not know.
-    """
+    """Print one JSON document in ASCII; raise ValueError if it contains NaN or infinity."""
+    # ASCII, because names may hold bytes that are no text
     print(json.dumps(document, indent=2, allow_nan=False), file=file)
 
 
 def finish(skipped: Mapping[str, str], strict: bool, passed_over: PassedOver | None = None) -> None:
-    """Say at the end of the work what was passed over, and which images could not be read.
-
-    Args:
-        skipped: name to reason.
-        strict: whether to exit with status 3 if there are any.
-        passed_over: what of the folder was not taken for images.
-    """
+    """Report ignored files and unreadable images; exit with status 3 if `strict`."""
     if passed_over:
         note(str(passed_over))
     if not skipped:

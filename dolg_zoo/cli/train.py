@@ -128,11 +128,7 @@ def train(
 
 
 def _check(settings: TrainingConfig, relative_to: Path) -> PassedOver:
-    """To fail before TensorFlow is imported: raises PresetError or DataError.
-
-    Returns:
-        What of a folder of images is passed over.
-    """
+    """Raise PresetError or DataError before TensorFlow is imported; return the ignored files."""
     from dolg_zoo.preprocessing import PassedOver, list_images
     from dolg_zoo.training.data import load_split
 
