@@ -13,12 +13,7 @@ from dolg_zoo.drawing.style import PAGE
 
 
 class SvgPage:
-    """What `montage` needs of Pillow's `Image` and `ImageDraw`.
-
-    Args:
-        size: width and height, in pixels.
-        text_size: the size of letters, in pixels.
-    """
+    """An SVG page with the methods of Pillow that `montage` needs; sizes in pixels."""
 
     def __init__(self, size: tuple[int, int], text_size: int) -> None:
         self.width, self.height = size
