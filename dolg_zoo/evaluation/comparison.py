@@ -26,19 +26,12 @@ the same thing. The bound lies a little below what those kept."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """A folder's figures before and after.
-
-    Attributes:
-        folder: a folder of images.
-        measure: "mAP", or "agreement" of the ten nearest where there are no classes.
-        before: value of the model; 1 for an agreement.
-        after: value of its other form.
-    """
+    """A folder's scores before and after a change of the model."""
 
     folder: str
-    measure: str
-    before: float
-    after: float
+    measure: str  # "mAP", or "agreement" of the ten nearest without classes
+    before: float  # of the model; 1 for an agreement
+    after: float  # of its other form
 
     def __str__(self) -> str:
         before, after = percent(self.before), percent(self.after)
@@ -52,12 +45,7 @@ class Comparison:
 
 
 def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> Comparison:
-    """Leave-one-out mAP on class folders, or how many of the ten nearest stay.
-
-    Raises:
-        ValueError: if no image can be read, or only one.
-        OSError: if there is no such folder.
-    """
+    """Compare leave-one-out mAP on class folders, or else the ten nearest images."""
     if task := classes_in(folder):
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]
         return Comparison(str(folder), "mAP", *maps)
@@ -66,12 +54,7 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
 
 
 def classes_in(folder: str | Path) -> ClassFolder | None:
-    """Return the classes of a folder; None if none of its images is in a subfolder.
-
-    Raises:
-        ValueError: if there is no image, or it is not clear what the classes are.
-        OSError: if there is no such folder.
-    """
+    """Return the classes of a folder; None if no image is in a subfolder; ValueError if unclear."""
     has_folders = any("/" in name for name in list_images(folder).names)
     return ClassFolder.find(folder) if has_folders else None
 
