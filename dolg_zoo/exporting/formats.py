@@ -22,20 +22,12 @@ PRECISIONS = ("float32", "int8")
 
 @dataclass(frozen=True)
 class Plan:
-    """An export that can be begun.
-
-    Attributes:
-        path: the file or folder to write.
-        format: one of `FORMATS`.
-        precision: "float32" or "int8".
-        size: height and width of the images; None in a place for any.
-        image_converter: resizes images for the file.
-    """
+    """An export whose arguments are checked."""
 
     path: Path
-    format: str
-    precision: str
-    size: tuple[int | None, int | None]
+    format: str  # one of `FORMATS`
+    precision: str  # "float32" or "int8"
+    size: tuple[int | None, int | None]  # height and width of the images; None for any
     image_converter: ImageConverter
 
 
