@@ -36,10 +36,8 @@ def is_pattern(path: Path) -> bool:
 
 
 def matches(pattern: str) -> tuple[Path, list[str]]:
-    """Return the folder where wildcards and ranges begin, and the files below it that they name.
-
-    A file that a range names is among them whether it is there or not.
-    """
+    """Return the folder where wildcards and ranges begin, and the matching files below it."""
+    # files that a range names need not exist
     path = Path(pattern)
     if path.exists():  # whatever letters are in its name
         return path.parent, [path.name]
