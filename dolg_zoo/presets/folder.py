@@ -1,6 +1,6 @@
 """The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5.
 
-With the margin head that the network was trained with, if it is known: margin_head.npz.
+If the margin head of the training is known, margin_head.npz too.
 """
 
 from __future__ import annotations

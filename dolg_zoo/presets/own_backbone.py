@@ -162,11 +162,7 @@ CORRECTED: dict[str, tuple[set[str], Callable[[Any], dict[str, Any]]]] = {
 
 
 def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
-    """Return the backbone's graph, without its weights, for `deserialize_backbone`.
-
-    Raises:
-        PresetError: if it holds layers that a preset does not carry, or wider ones.
-    """
+    """Return the backbone's graph without weights; raise PresetError for unsupported layers."""
     config = keras.saving.serialize_keras_object(backbone)
     _correct(config, backbone)
     _refuse_strangers(config)
@@ -177,17 +173,9 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
 def deserialize_backbone(
     config: dict[str, Any], dtype: str | keras.DTypePolicy | None = None
 ) -> keras.Model:
-    """Return the backbone that `serialize_backbone` described, with new weights.
-
-    Args:
-        config: the description.
-        dtype: a dtype policy for its layers; None for that which each was saved with.
-
-    Raises:
-        PresetError: if the description names anything but the layers a preset carries, or more or
-            wider ones than any needs; if it names one of keras-hub, and that is not installed, or
-            another release of it.
-    """
+    """Return the backbone that `serialize_backbone` described, with new weights."""
+    # The PresetError names unsupported, too many or too wide layers, or the missing release of
+    # keras-hub. Without `dtype` each layer has its saved dtype policy.
     config = _changed(config, _unmarked)
     _refuse_strangers(config)
     _refuse_giants(config)
