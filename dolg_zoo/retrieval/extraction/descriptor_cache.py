@@ -1,7 +1,7 @@
-"""The cache of a folder's descriptors: a store that search, evaluation and all others share.
+"""The cache of a folder's descriptors: a store that search, evaluation and other commands share.
 
-A folder that was renamed keeps its cache. Nothing here can make a search fail: a damaged cache is
-rebuilt, and one that cannot be written costs a warning.
+A renamed folder keeps its cache. No search fails because of it: a damaged cache is rebuilt, and a
+cache that cannot be written costs a warning.
 """
 
 from __future__ import annotations
@@ -50,21 +50,13 @@ FILES = 64
 
 @dataclass(frozen=True)
 class FolderDescriptors:
-    """The descriptors of a folder's images.
+    """The descriptors of a folder's images."""
 
-    Attributes:
-        names: the names of the images, in the order of `parts`.
-        identities: their records, as texts.
-        parts: yields the descriptors: parts (rows, dim), float32.
-        skipped: the names of the images without a descriptor, each with the reason.
-        reused: the number of descriptors from the cache.
-    """
-
-    names: list[str]
-    identities: list[str]
-    parts: Callable[[], Iterator[np.ndarray]]
-    skipped: dict[str, str]
-    reused: int
+    names: list[str]  # in the order of `parts`
+    identities: list[str]  # records of the images, as texts
+    parts: Callable[[], Iterator[np.ndarray]]  # yields (rows, dim) float32
+    skipped: dict[str, str]  # name to reason, for images without a descriptor
+    reused: int  # number of descriptors from the cache
 
 
 def describe_files(
@@ -77,19 +69,8 @@ def describe_files(
     progress: bool = True,
     cache: bool = True,
 ) -> FolderDescriptors:
-    """Embed image files, each once for all uses.
-
-    An interrupted call goes on where it was a minute before, at worst.
-
-    Args:
-        model: the model to embed with.
-        images: name to file, or to the part of it in a box.
-        folder: the folder that the cache is for; the same images are cached once a folder.
-        scales: multiples of the image size; None for those of the preset.
-        batch_size: images per batch.
-        progress: whether to show a progress bar on a terminal if it takes long.
-        cache: whether to use the cache.
-    """
+    """Embed image files (name to file, or to a box in it), each once per folder."""
+    # an interrupted call loses at most the last minute
     folder = user_path(folder)
     scales = model.image_converter.scales_or_own(scales)
     names: dict[str, list[str]] = {}  # two of them may be of one image

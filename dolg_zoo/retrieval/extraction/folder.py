@@ -19,25 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The images of a folder.
-
-    Attributes:
-        folder: where the names begin.
-        names: their paths below the folder, with `/` between the parts.
-        descriptors: (images, dim), in the order of `names`.
-        identities: their records, as texts, by which they are known again.
-        skipped: name to reason, for those that could not be read.
-        passed_over: the other files there, and what cannot be read.
-        reused: the number of descriptors from the cache.
-    """
+    """The images of a folder."""
 
     folder: Path
-    names: list[str]
-    descriptors: np.ndarray
-    identities: list[str]
-    skipped: dict[str, str]
-    passed_over: PassedOver
-    reused: int
+    names: list[str]  # paths below the folder, with `/`
+    descriptors: np.ndarray  # (images, dim), in the order of `names`
+    identities: list[str]  # records of the images, as texts
+    skipped: dict[str, str]  # name to reason, for unreadable images
+    passed_over: PassedOver  # files that are ignored
+    reused: int  # number of descriptors from the cache
 
 
 def embed_folder(

@@ -49,12 +49,7 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_contents(folder: str | Path) -> dict[str, Any]:
-    """Return the contents that `write_contents` was given, the descriptors mapped from their file.
-
-    Raises:
-        FileNotFoundError: if there is no index.
-        ValueError: if a file is not valid; the message names it.
-    """
+    """Return the contents of an index, with mapped descriptors; a ValueError names a bad file."""
     settings, paths = read_folder(folder)
     path = user_path(folder) / "index.json"
     try:

@@ -1,7 +1,7 @@
-"""Approximate search: faiss finds a shortlist in a fraction of the time, and exact cosines rank it.
+"""Approximate search: faiss finds a shortlist quickly, and exact cosines rank it.
 
-faiss keeps codes of the descriptors, a quarter of their size or less; the descriptors themselves
-stay where they are, and only the rows of the shortlists are read.
+faiss keeps codes of at most a quarter of the descriptors' size; of the descriptors only the rows of
+the shortlists are read.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ MOST = 4096  # rows of a shortlist
 
 
 def kind_for(rows: int, kind: str) -> str:
-    """Return the kind of search for so many rows.
-
-    Raises:
-        ValueError: if there is no such kind.
-    """
+    """Return the kind of search for so many rows."""
     one_of("kind", kind, ("auto", *KINDS))
     if rows < LEAST:
         return "exact"
@@ -53,29 +49,19 @@ def kind_for(rows: int, kind: str) -> str:
 
 @dataclass
 class Approximate:
-    """Approximate search among unit rows; takes the place of `Exact`.
+    """Approximate search among unit rows, with the methods of `Exact`."""
 
-    Attributes:
-        kind: "hnsw" (Malkov and Yashunin, 2016, arXiv 1603.09320; over 8-bit codes) or "ivfpq"
-            (Jégou et al., 2011; 4 bits for each 2 dimensions).
-        descriptors: (rows, dim), float32, each row of norm 1.
-        faiss_index: the index of faiss.
-        numbers: (rows,), int64: the number of each row in `faiss_index`, which keeps the numbers of
-            rows that were removed. Equal rows have one number: in faiss' graph they would be each
-            other's only neighbours, and cut off what lies beyond them.
-        asked: the recall that was asked for.
-        parameters: the search effort: "efSearch", or "nprobe" and "shortlist".
-        recall: the share of the ten nearest others that is found, measured on some of the rows
-            themselves; None before it was measured.
-    """
+    # "hnsw": Malkov and Yashunin, 2016, arXiv 1603.09320, over 8-bit codes. "ivfpq": Jégou et al.,
+    # 2011, 4 bits for each 2 dimensions. Equal rows share a number: in faiss' graph they would be
+    # each other's only neighbours, and cut off the rows beyond them.
 
     kind: str
-    descriptors: np.ndarray
+    descriptors: np.ndarray  # (rows, dim), float32, unit rows
     faiss_index: Any
-    numbers: np.ndarray
-    asked: float
-    parameters: dict[str, int]
-    recall: float | None = None
+    numbers: np.ndarray  # (rows,), int64: numbers in `faiss_index`, which keeps removed rows'
+    asked: float  # the recall that was asked for
+    parameters: dict[str, int]  # the search effort: "efSearch", or "nprobe" and "shortlist"
+    recall: float | None = None  # share of the ten nearest others that is found; None: not measured
 
     def __post_init__(self) -> None:
         self._order = np.argsort(self.numbers, kind="stable")
@@ -85,10 +71,7 @@ class Approximate:
 
     @classmethod
     def build(cls, kind: str, descriptors: np.ndarray, asked: float) -> Exact | Approximate:
-        """Has faiss take in the descriptors, then searches as far as the recall asks for.
-
-        The search is exact if too few descriptors are different.
-        """
+        """Build faiss's index and tune it for the recall; exact if few descriptors differ."""
         different, numbers = np.unique(first_equal(descriptors), return_inverse=True)
         if len(different) < LEAST:
             return Exact(descriptors)
@@ -99,15 +82,10 @@ class Approximate:
         return built
 
     def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Exact | Approximate:
-        """Return the search after some rows were removed and others added.
-
-        faiss' graph cannot lose rows: those removed stay in it and are passed over, until they are
-        a third of it. Then it is built anew.
-
-        Args:
-            kept: the indices, ascending, of the rows that stay.
-            descriptors: (rows, dim): those that stay, and after them the new ones.
-        """
+        """Return the search after some rows were removed and others added."""
+        # `kept` are the ascending indices of rows that stay; `descriptors` (rows, dim) are those
+        # rows, then the new ones. faiss' graph cannot lose rows: removed ones stay and are skipped,
+        # until they are a third of it; then it is built anew.
         first = first_equal(descriptors)
         different = np.unique(first)
         if len(different) < LEAST:
@@ -139,10 +117,8 @@ class Approximate:
     def search(
         self, queries: np.ndarray, k: int, once: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Like `Exact.search`, but for an index of -1, and a score of -1, where none was found.
-
-        With `once`, of equal rows the first one alone is found.
-        """
+        """Search like `Exact.search`; index and score are -1 where nothing was found."""
+        # with `once`, only the first of equal rows is found
         k = min(k, len(self.descriptors))
         scores = np.full((len(queries), k), -1, np.float32)
         indices = np.full((len(queries), k), -1, np.int64)
@@ -170,11 +146,8 @@ class Approximate:
         return Exact(self.descriptors).within(queries, threshold)
 
     def tune(self) -> None:
-        """Search farther and farther until the recall is reached, or says that it is not.
-
-        It lets its own images miss but half of what may be missed: queries from elsewhere, which
-        the index was not made of, miss more.
-        """
+        """Raise the search effort until the recall is reached; log it if it is not."""
+        # its own images may miss only half of the allowed share: queries from elsewhere miss more
         queries, wanted = _sample(self.descriptors, self.different)
         aim = (1 + self.asked) / 2
         shares = self._measured(queries, wanted)
@@ -261,11 +234,7 @@ def write(index: Any, file: IO[bytes]) -> None:
 
 
 def read(path: Path) -> Any:
-    """Read what `faiss.write_index` wrote.
-
-    Raises:
-        ValueError: if faiss cannot read it.
-    """
+    """Read a file of `faiss.write_index`, or raise ValueError."""
     import faiss
 
     try:

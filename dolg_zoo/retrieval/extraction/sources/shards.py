@@ -68,10 +68,7 @@ class _ShardError(Exception):
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is damaged, or a file that ends without the mark of its end, is an error.
-
-    Left to itself, tarfile takes either for the end.
-    """
+    """A tar header that raises for damage or a missing end mark; tarfile takes both for the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Any:
