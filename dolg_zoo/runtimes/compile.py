@@ -31,23 +31,13 @@ def runtime_module(runtime: str) -> ModuleType:
 
 
 def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
-    """Return a function from images to descriptors, from a runtime's files; only it is imported.
-
-    Args:
-        folder: the folder of the files.
-        runtime: their runtime.
-        precision: their precision.
-        threads: the number of threads; None for one per core.
-    """
+    """Return a function from images to descriptors; import only the runtime of the files."""
+    # `threads` None: one per core
     return runtime_module(runtime).load(folder, precision, threads or cores())
 
 
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
-    """Return a traced function with its weights as constants, so that they can be folded.
-
-    Args:
-        traced: a function of one signature, from images to descriptors.
-    """
+    """Return a traced function of one signature with constant weights, so that they fold."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -58,14 +48,7 @@ def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
 
 
 def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
-    """Compare two ways to compute in float32.
-
-    Returns:
-        The largest distance of a descriptor from the expected one.
-
-    Raises:
-        CompilationError: if it is above `TOLERANCE`.
-    """
+    """Return the largest distance of a descriptor from the expected; refuse over `TOLERANCE`."""
     height, width = model.input_shape[1:3]
     sizes = [(height, width)] if height and width else [(224, 224), (192, 256)]
     try:

@@ -35,21 +35,10 @@ def measure_runtimes(
     turns: int = TURNS,
     turn: float = TURN,
 ) -> dict[str, float]:
-    """Time the runtimes that can be used here, in turns, and remember their speeds.
-
-    From then on the fastest is the default for this model on this machine, until a runtime comes,
-    goes or changes.
-
-    Args:
-        model: is compiled for each, if it was not before; speeds are of its image size.
-        say: called with lines for the user: what goes on, and what cannot compute the model.
-        names: the runtimes to time.
-        turns: how often each is timed.
-        turn: the seconds that each time takes, at least.
-
-    Returns:
-        Images a second in float32 by runtime, the fastest first: medians.
-    """
+    """Time this machine's runtimes in turns; return median images per second, fastest first."""
+    # In float32. The fastest becomes the default for this model here until a runtime comes, goes or
+    # changes. The model is compiled where needed. `say` gets lines for the user; each of `turns`
+    # takes at least `turn` seconds.
     height, width = model.input_shape[1:3]
     if not (height and width):
         width, height = model.image_converter.target_size(*PHOTO)
