@@ -16,11 +16,7 @@ from dolg_zoo.errors import TrainingConfigError, WorkerLostError
 
 
 def choose_strategy() -> tf.distribute.Strategy:
-    """Return the strategy that fits what there is.
-
-    With the workers of several processes in the environment variable TF_CONFIG, as TensorFlow
-    defines it, all of them together; else all GPUs of this host; else the one device.
-    """
+    """Return the strategy for all workers in TF_CONFIG, else all GPUs here, else one device."""
     if worker_count() > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
@@ -79,17 +75,9 @@ def naming_lost_workers() -> Iterator[None]:
 
 
 class DistributedBatches:
-    """This worker's batches as the strategy's `run` takes them.
+    """This worker's batches in the form that the strategy's `run` takes."""
 
-    Args:
-        strategy: under which the steps are taken.
-        batches: this worker's (images, labels).
-        image_size: pixels of each side of the images.
-        local_batch: images of this worker a step.
-
-    Raises:
-        TrainingConfigError: if its devices cannot share a batch evenly.
-    """
+    # TrainingConfigError: its devices cannot share a batch of `local_batch` images evenly
 
     def __init__(
         self,

@@ -7,15 +7,9 @@ from keras import ops
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits with whole-number labels, a share of it spread over all classes.
+    """Cross-entropy of logits with integer labels, a share in [0, 1) spread over all classes."""
 
-    Keras's `CategoricalCrossentropy(label_smoothing=…)` is the same with one-hot labels, which are
-    too large for 81,313 classes. Source: arXiv 1512.00567, section 7.
-
-    Args:
-        label_smoothing: share of the target probability that all classes have in equal parts, from
-            0 to below 1.
-    """
+    # Keras needs one-hot labels for it, too large for 81,313 classes. arXiv 1512.00567, section 7.
 
     def __init__(self, label_smoothing: float = 0.0, **kwargs):
         super().__init__(**kwargs)
