@@ -61,21 +61,13 @@ class HubSource:
 
 @dataclass(frozen=True)
 class Figure:
-    """A published or measured result.
-
-    Attributes:
-        value: the number.
-        metric: the name of the metric, with its unit if it has one: "mAP %".
-        dataset: the data that it was measured on: "ROxford medium".
-        source: who says so, or the command that measures it.
-        note: what a reader must know to compare it.
-    """
+    """A published or measured result."""
 
     value: float
-    metric: str
-    dataset: str
-    source: str
-    note: str = ""
+    metric: str  # with its unit if it has one, such as "mAP %"
+    dataset: str  # such as "ROxford medium"
+    source: str  # who published it, or the command that measures it
+    note: str = ""  # facts that a reader needs to compare it
 
 
 @dataclass(frozen=True)
@@ -214,15 +206,7 @@ _read_own = functools.cache(_read)
 
 
 def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
-    """Return the manifest that a JSON object holds.
-
-    Args:
-        content: the object.
-        name: the name of the manifest in errors.
-
-    Raises:
-        ManifestError: as `load_manifest`.
-    """
+    """Return the manifest in a JSON object; a ManifestError mentions `name`."""
     if content.get("format_version") != FORMAT_VERSION:
         raise ManifestError(
             f"{name} has the format_version {content.get('format_version')!r}, and this dolg-zoo"
