@@ -1,7 +1,4 @@
-"""Every error that a user can meet; `except DOLGZooError` catches them all.
-
-Each is also a ValueError, OSError, RuntimeError or ArithmeticError where that describes it.
-"""
+"""All errors that a user can meet; `except DOLGZooError` catches them all."""
 
 from __future__ import annotations
 
