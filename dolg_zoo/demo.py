@@ -191,7 +191,7 @@ def _result(
 
 
 def _classes(paths: Listing) -> dict[str, list[Path]]:
-    """Return the photographs of each class, of those that have two or more."""
+    """Return the photographs of each class with two or more."""
     below = defaultdict(list)
     for path, name in zip(paths, paths.names, strict=True):
         if "/" in name:

@@ -57,6 +57,6 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
 
 
 def label_array(labels: Any) -> np.ndarray:
-    """Return labels as an array; those of the type object are of what type is in them."""
+    """Return labels as an array; replace the type object by the type of the values."""
     labels = np.asarray(labels)
     return np.array(labels.tolist()) if labels.dtype == object else labels

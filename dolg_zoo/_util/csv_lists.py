@@ -133,7 +133,7 @@ def _names(folder: Path, changed: int) -> dict[str, list[str]]:
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:
-    """Tells whether a normalised path below the folder stays in it, links followed."""
+    """Return whether a normalised path below the folder stays in it when links are followed."""
     root = Path(folder).resolve()
 
     def leads_inside(path: Path) -> bool:

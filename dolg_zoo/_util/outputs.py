@@ -129,7 +129,7 @@ def _is_empty(path: Path, may_hide: bool) -> bool:
 
 
 def _is_same(path: Path, source: object) -> bool:
-    """Whether an image, or whatever else a call reads, is the file or folder at a path."""
+    """Return whether an input of a call is the file or folder at a path."""
     source = getattr(source, "source", source)  # a part of an image
     if not isinstance(source, str | Path):  # of an open file, or of Pillow's image
         source = getattr(source, "name", None) or getattr(source, "filename", None)

@@ -102,7 +102,7 @@ def _initializer() -> keras.initializers.Initializer:
 
 
 def _padding(x, kernel: int) -> tuple[tuple[int, int], ...]:
-    """Return what TensorFlow's "same" adds at stride 2; an unknown size counts as even."""
+    """Return the padding of TensorFlow's "same" at stride 2; an unknown size counts as even."""
     half = kernel // 2
     return tuple((half - (1 if size is None else 1 - size % 2), half) for size in x.shape[1:3])
 

@@ -120,7 +120,7 @@ def _options(
 
 
 class _Pipe(io.FileIO):
-    """A file that takes what is written to it in silence once its reader has closed it."""
+    """A file that drops further output in silence once its reader has closed it."""
 
     def write(self, data: Buffer) -> int:
         try:

@@ -34,7 +34,7 @@ def load_model(preset: str | None) -> DOLG:
 
 
 def load_explainer(preset: str | None) -> Explains:
-    """Return what explains the scores of a preset; one that ships with us needs no TensorFlow."""
+    """Return the object that explains a preset's scores; shipped presets need no TensorFlow."""
     from dolg_zoo.explaining.without_keras import LiteRTExplainer
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.runtimes.choice import RUNTIME_VARIABLE

@@ -56,7 +56,7 @@ def is_debugging() -> bool:
 
 
 def note(message: str) -> None:
-    """Print to standard error, each line harmless to a terminal whatever is in it."""
+    """Print to standard error, each line made harmless to a terminal."""
     from dolg_zoo._util.text import printable
 
     for line in message.split("\n"):
@@ -90,7 +90,7 @@ def fail_if(failed: int, total: int, what: str) -> None:
 
 
 def left_out(skipped: Mapping[str, str], passed_over: PassedOver | None = None) -> dict[str, Any]:
-    """Return the images that could not be read, and what was passed over, for JSON."""
+    """Return the unreadable images and the ignored files, for JSON."""
     listed = [{"name": name, "reason": reason} for name, reason in skipped.items()]
     return {
         "skipped": listed,

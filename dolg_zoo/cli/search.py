@@ -199,7 +199,7 @@ def _meant(query: Path, where: Path) -> Path:
 def _relevant(
     index: Index, query: Path, matches: Sequence[Match], label: str | None
 ) -> list[bool | None] | None:
-    """For each match whether it shows what the query shows; None where that is not known."""
+    """Return for each match whether it shows the same as the query; None if unknown."""
     from dolg_zoo._util.text import plain_label
     from dolg_zoo.preprocessing.files import folder_labels
 

@@ -151,7 +151,7 @@ def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
 
 
 def _spread(layout: np.ndarray, distance: float) -> list[int]:
-    """As many rows as fit: no two positions are nearer than `distance` in both directions."""
+    """Return as many rows as fit: no two positions are closer than `distance` in both axes."""
     kept: dict[tuple[int, int], list[int]] = {}
     for number, position in enumerate(layout):
         column, row = (int(part // distance) for part in position)

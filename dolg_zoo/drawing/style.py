@@ -143,7 +143,7 @@ def _escaped(text: str) -> str:
 
 @cache
 def _font_of(letters: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """Return the file of the font that has most of the letters, and those that it lacks."""
+    """Return the file of the font with the most of the letters, and the letters that it lacks."""
     from matplotlib import font_manager, get_data_path
     from matplotlib.ft2font import FT2Font
 

@@ -35,7 +35,7 @@ class Collection:
         return cls(store.ids(), store.dim, lambda: (rows for _, rows in store.parts()))
 
     def only(self, keep: np.ndarray) -> Collection:
-        """Those images for which `keep`, (images,) bool, is true."""
+        """Return the images for which `keep`, (images,) bool, is true."""
 
         def parts() -> Iterator[np.ndarray]:
             start = 0

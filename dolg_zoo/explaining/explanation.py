@@ -72,7 +72,7 @@ class Explanation:
 
 
 class Explains(Protocol):
-    """A model that explains what it finds."""
+    """A model that explains its scores."""
 
     def explain(
         self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0

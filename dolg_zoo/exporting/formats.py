@@ -80,7 +80,7 @@ def plan_export(
 
 
 def check_path(path: Path, format: str) -> None:
-    """Check that an export may be written: raises ExportError, or what `check_output` raises."""
+    """Check that an export may be written; raise ExportError or the errors of `check_output`."""
     suffix = FORMATS[format]
     if suffix != path.suffix and (suffix or path.suffix.lower() in FILE_ENDINGS):
         what = f"a file whose name ends in {suffix}" if suffix else "a folder"

@@ -41,7 +41,7 @@ def _sum_of_taps(x, kernel, dilation, axis, apply):
 
 
 def _pad(part, axis, amounts, like):
-    """Zeros beside the part, so that it is as long as `like`; it may be empty."""
+    """Return zeros beside the part, so that it is as long as `like`; the part may be empty."""
     padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
     if like.shape[axis] is None:  # where the map is shorter than the dilation
         padded = padded[_slice(axis, slice(None, ops.shape(like)[axis]))]

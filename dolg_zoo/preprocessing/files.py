@@ -181,7 +181,7 @@ def list_images(where: str | Path) -> Listing:
 
 
 def names_several(where: str | Path) -> bool:
-    """Whether a path stands for what `list_images` finds there, and not for one image."""
+    """Return whether a path stands for the images that `list_images` finds, not for one image."""
     with suppress(OSError, ValueError):  # as of a name that is too long: it is told of the image
         path = user_path(where)
         endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
@@ -266,7 +266,7 @@ def is_image(path: Path) -> bool:
 
 
 def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
-    """Whether dolg-zoo made a folder, by the record in it."""
+    """Return whether dolg-zoo made a folder, by the record in it."""
     records = (entry.name for entry in entries if entry.name in _RECORDS)
     return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 

@@ -24,7 +24,7 @@ _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 
 
 def is_set_aside(name: str) -> bool:
-    """Whether a system, and no user, put aside what is in a file or folder of this name."""
+    """Return whether files or folders of this name are hidden or belong to a system or program."""
     # Lightroom keeps small copies in folders that end so
     return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
 

@@ -196,7 +196,7 @@ def deserialize_backbone(
 
 
 def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
-    """Change the dtype policy of all layers but those that normalise images."""
+    """Change the dtype policy of all layers except those that normalise images."""
     for item in _dictionaries(config):
         module = item.get("module")
         is_layer = str(module).startswith("keras.layers") or module in {*KERAS_HUB, *OURS}
@@ -216,7 +216,7 @@ def _count_weights(config: dict[str, Any]) -> int:
 
 
 def _correct(config: dict[str, Any], model: keras.Model) -> None:
-    """Put down for layers what their constructors take, where `get_config` says another thing."""
+    """Correct layers' configurations where `get_config` and the constructor differ."""
     layers = {layer.name: layer for layer in model.layers}
     for item in config["config"]["layers"]:
         layer = layers.get(item.get("name"))
@@ -230,7 +230,7 @@ def _correct(config: dict[str, Any], model: keras.Model) -> None:
 
 
 def _changed(item: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy in which each value, from the outside in, is what `change` makes of it."""
+    """Return a copy with `change` applied to each value, from the outside in."""
     item = change(item)
     if isinstance(item, dict):
         return {key: _changed(value, change) for key, value in item.items()}
@@ -252,7 +252,7 @@ def _unmarked(item: Any) -> Any:
 
 
 def _import_keras_hub(config: object) -> None:
-    """Import what the description names of keras-hub, so that Keras finds it there."""
+    """Import the classes of keras-hub that the description names, so that Keras finds them."""
     for item in _named_classes(config):
         module, name = item.get("module"), item["class_name"]
         if module not in KERAS_HUB:

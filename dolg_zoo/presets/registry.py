@@ -126,7 +126,7 @@ class _ZooName(str):
 
 
 def of_the_zoo(name: str) -> str:
-    """Return the name so that it stands for a preset of the zoo whatever folder bears it."""
+    """Return the name in a form that means the zoo's preset even if a folder has that name."""
     return _ZooName(name) if name in load_manifest().entries else name
 
 

@@ -162,7 +162,7 @@ def _reason(error: Exception) -> str:
 
 
 def _what_is_there(repo: str, before: ModelInfo) -> str:
-    """Whether a commit that failed, as far as the client saw, was made all the same."""
+    """Return a sentence that says whether a commit that seemed to fail was made."""
     from huggingface_hub import HfApi
 
     try:
@@ -181,7 +181,7 @@ def _what_is_there(repo: str, before: ModelInfo) -> str:
 
 
 def _without_token(message: str) -> str:
-    """Return the message, should a server have repeated what it was sent."""
+    """Return the message without the token, which a server may have repeated."""
     from huggingface_hub import get_token
 
     try:

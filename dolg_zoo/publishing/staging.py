@@ -65,7 +65,7 @@ class Staged:
 
 
 class Facts(NamedTuple):
-    """What the page says of a preset's network: its parts, and what resizes its images."""
+    """The page's facts about a preset's network: its parts and its image converter."""
 
     architecture: Architecture
     converter: ImageConverter
@@ -188,7 +188,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _state(path: Path, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Write what is given into metadata.json; with nothing new the file stays as it is."""
+    """Write given values into metadata.json; without new values the file stays as it is."""
     stated = read_json(path)
     merged = merged_metadata(stated, given)
     if merged != stated:

@@ -91,7 +91,7 @@ def _link(file: str, target: Path) -> None:
 
 
 def _move(file: Path, target: Path) -> None:
-    """Move a file; FileExistsError if the target is there. It is in one of the two all the time."""
+    """Move a file, which exists in one of the two places at any time; raise FileExistsError."""
     try:
         os.link(file, target)  # a rename would overwrite
     except FileExistsError:

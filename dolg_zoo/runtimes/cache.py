@@ -32,7 +32,7 @@ RECORD = "record.json"
 
 
 def compiled_folder(model_id: str, runtime: str, precision: str) -> Path | None:
-    """Where a compiled model is kept, be it there or not; None without a cache folder."""
+    """Return the folder for a compiled model, even a missing one; None without a cache folder."""
     parent = cache_folder()
     return parent and parent / "compiled" / model_id / f"{runtime}-{precision}"
 
@@ -106,7 +106,7 @@ def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
 
 
 def remembered_model(hashes: Mapping[str, str]) -> str | None:
-    """Return the model that the files of a preset hold, if it was kept."""
+    """Return the id of the model in a preset's files if it is cached."""
     link = _link(hashes)
     if link is None:
         return None

@@ -20,7 +20,7 @@ class Embeds(Protocol):
 
 
 class EmbeddingModel(Embeds, Protocol):
-    """A model with its preprocessing; see `DOLG` for what each attribute is."""
+    """A model with its preprocessing; `DOLG` documents the attributes."""
 
     net: DOLGNet
     image_converter: ImageConverter

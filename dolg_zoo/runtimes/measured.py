@@ -64,7 +64,7 @@ def measure_runtimes(
 
 
 def remembered_speeds(model_id: str | None) -> dict[str, float]:
-    """Return what `measure_runtimes` found for a model here with these runtimes; empty if none."""
+    """Return this machine's result of `measure_runtimes` for a model; empty if there is none."""
     path = model_id and _path(model_id)
     if not path:
         return {}

@@ -136,7 +136,7 @@ def _quantize_litert(model: keras.Model, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _nothing_on_stdout() -> Iterator[None]:
-    """Quantisers draw on standard output; a command's JSON is alone there."""
+    """Silence standard output: quantisers draw on it, and a command's JSON must be alone there."""
     level = logging.root.level
     try:
         with (

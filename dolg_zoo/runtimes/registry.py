@@ -74,7 +74,7 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
 
 
 def describe_runtimes() -> list[dict[str, Any]]:
-    """Each runtime's name and version, and for each precision that it has what keeps it from it."""
+    """Return each runtime's name and version, and the obstacle to each of its precisions."""
     return [
         {
             "name": name,

@@ -19,7 +19,7 @@ def servable(model: keras.Model, size: tuple[int | None, int | None] | None = No
 
 
 def export(model: keras.Model, path: Path, format: str, **options: Any) -> None:
-    """Has Keras write a `servable` model; the options are the converter's."""
+    """Export a `servable` model with Keras; the options are the converter's."""
     import keras
 
     images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")

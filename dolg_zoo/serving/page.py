@@ -163,7 +163,7 @@ class Page:
         return page
 
     def _endpoints(self, may_add: bool) -> None:
-        """Add what programs call by name: /search, /explain and, where allowed, /add."""
+        """Add the endpoints for programs: /search, /explain and, if allowed, /add."""
 
         def text(label: str, value: str | None = None) -> gr.Textbox:
             return gr.Textbox(value, label=label, visible=False)

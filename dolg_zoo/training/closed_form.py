@@ -131,7 +131,7 @@ def check_count(images: int, dim: int) -> None:
 def _features(
     model: DOLG, sources: Iterable[ImageSource], progress: bool
 ) -> tuple[np.ndarray, list[np.ndarray], dict[str, str]]:
-    """Return GeM features (images, channels), local maps (positions, channels), and what failed."""
+    """Return GeM features (images, channels), local maps (positions, channels), and failures."""
     import keras
 
     net = model.net

@@ -62,7 +62,7 @@ def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """Raise what TensorFlow raises if another worker stops as a `WorkerLostError`."""
+    """Turn TensorFlow's errors about a stopped worker into a `WorkerLostError`."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:

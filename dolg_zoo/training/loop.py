@@ -35,7 +35,7 @@ class Loop:
         self._step: Callable[[Any], None] | None = None
 
     def set_backbone_trainable(self, trainable: bool, batch_norm: bool) -> None:
-        """Freezes or thaws the backbone; with `batch_norm` false its batch norms stay frozen."""
+        """Freeze or thaw the backbone; without `batch_norm` its batch norms stay frozen."""
         if self._trainable == (trainable, batch_norm):
             return
         backbone = self.classifier.model.net.backbone

@@ -112,7 +112,7 @@ class Run:
         )
 
     def thaw(self, epoch: int) -> None:
-        """Lets learn what is to learn in an epoch, counted from 0."""
+        """Make the variables trainable that an epoch, counted from 0, trains."""
         plan = self.config.run
         self.loop.set_backbone_trainable(
             epoch >= plan.freeze_backbone_epochs, plan.backbone_batch_norm == "trained"

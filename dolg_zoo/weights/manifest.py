@@ -115,7 +115,7 @@ class PresetEntry:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """The size of all its files in bytes."""
         return sum(file.size for file in self.files.values())
 
 
@@ -150,11 +150,11 @@ class CheckpointEntry:
 
     @property
     def size(self) -> int:
-        """Bytes of the upstream's file."""
+        """The size of the upstream's file in bytes."""
         return self.file.size
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata.json of the preset that is made from the file, without hashes."""
+        """Return the metadata.json of the converted preset, without hashes."""
         return {
             "name": self.name,
             "description": self.description,

@@ -49,7 +49,7 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
 
 
 def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
-    """Hash files of a folder and compare with what they are pinned to, by name."""
+    """Hash files of a folder and compare them with their pinned hashes, by name."""
     return [
         CheckedFile(folder / name, _fault(folder / name, pin.sha256, pin.size))
         for name, pin in files.items()

@@ -24,7 +24,7 @@ class Region(NamedTuple):
 
 
 def dtype_named(name: str) -> np.dtype:
-    """Return the NumPy dtype of a framework's; those that NumPy lacks are of ml_dtypes."""
+    """Return the NumPy or ml_dtypes dtype for a framework's dtype name."""
     if name in _PLAIN:
         return np.dtype(name).newbyteorder("<")
     try:
@@ -55,7 +55,7 @@ def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
 def view(
     data: np.memmap | bytes, start: int, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the array whose elements stand in a row in the file, or in bytes made from it."""
+    """Return an array of consecutive elements in the file, or in bytes made from it."""
     return read_only(np.ndarray(shape, dtype, data, start))
 
 

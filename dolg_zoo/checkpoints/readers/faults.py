@@ -10,13 +10,13 @@ class FileError(Exception):
 
 
 class DamagedError(FileError):
-    """The file is not what its format promises."""
+    """The file breaks the rules of its format."""
 
     remedy = "The file is damaged or was changed after it was written: fetch or save it again."
 
 
 class UnsupportedError(FileError):
-    """The file is sound as far as can be told, but holds what is not read here."""
+    """The file seems sound, but holds values that are not read here."""
 
     remedy = (
         "Load it with the framework that wrote it and save the plain state dict alone, for "

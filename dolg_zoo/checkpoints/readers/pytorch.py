@@ -60,7 +60,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A block of `total` elements in the file, of which `count` from `first` on are meant."""
+    """A block of `total` elements in the file; `count` elements from `first` on are used."""
 
     key: str
     dtype: str
@@ -201,7 +201,7 @@ def _parameter(arguments: tuple) -> Tensor:
 
 
 def _first(*kinds: type) -> Call:
-    """Let the plain value that another is made from stand for it."""
+    """Return a call whose value is its first argument, a plain value."""
 
     def take(arguments: tuple) -> Any:
         match arguments:

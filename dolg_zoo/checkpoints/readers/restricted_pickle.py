@@ -141,7 +141,7 @@ class RestrictedUnpickler(_Unpickler):
             raise DamagedError(f"has a pickle that makes no sense ({reason})") from None
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global."""
+        """Return the substitute for a global."""
         value = self.names.get((module, name))
         if isinstance(value, UnsupportedError):
             raise value
@@ -152,7 +152,7 @@ class RestrictedUnpickler(_Unpickler):
         return value
 
     def persistent_load(self, saved_id: Any) -> Any:
-        """Return what stands for data outside of the pickle."""
+        """Return the substitute for data outside of the pickle."""
         if self.persistent is None:
             raise RefusedError("asks for data outside of it by a persistent id")
         return self.persistent(saved_id)
@@ -194,12 +194,12 @@ class RestrictedUnpickler(_Unpickler):
 
 
 def asks_for(value: Opaque) -> RefusedError:
-    """Return what to raise where a value that is needed can only be had by running something."""
+    """Return the error for a needed value that only running code could give."""
     return RefusedError(f"asks for {shown(value.name)}, which plain data do not need")
 
 
 def unknown(code: int) -> FileError:
-    """Return what to raise for an instruction that is not read here."""
+    """Return the error for an unsupported instruction."""
     known = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
     if known is None:
         return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
@@ -207,7 +207,7 @@ def unknown(code: int) -> FileError:
 
 
 def ordered_dict(arguments: tuple) -> Dict:
-    """Return what stands for a call of collections.OrderedDict; its items are set afterwards."""
+    """Return the substitute for a call of collections.OrderedDict; its items are set afterwards."""
     if arguments:
         raise DamagedError("has an OrderedDict made in a way that Python 3 does not write")
     return Dict()

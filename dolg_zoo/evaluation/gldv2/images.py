@@ -54,7 +54,7 @@ class Images:
     def described(
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
-        """Descriptors by id, what could not be embedded, and the store that they are from."""
+        """Return the descriptors by id, the failed images, and the store of the descriptors."""
         if self.paths is not None:
             assert model is not None  # `needs_model` says so
             return *embedded(model, self.paths, self.folder, scales, progress), None

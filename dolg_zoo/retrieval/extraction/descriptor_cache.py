@@ -114,7 +114,7 @@ def describe_files(
 
 
 class _Cache(DescriptorStore):
-    """A store that keeps in memory what cannot be written to it."""
+    """A store that keeps descriptors in memory if they cannot be written to it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

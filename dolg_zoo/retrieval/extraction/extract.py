@@ -284,7 +284,7 @@ def _folder_of(source: Source) -> str:
 
 
 def check_engine(engine: str, workers: int | None) -> None:
-    """Raise ValueError if there is no such engine, RayError if what it needs is not installed."""
+    """Raise ValueError for an unknown engine, RayError if its packages are not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()

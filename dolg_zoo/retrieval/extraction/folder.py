@@ -39,7 +39,7 @@ def embed_folder(
     progress: bool,
     cache: bool,
 ) -> Embedded:
-    """Embeds the images of a folder and the folders below it; see `Index.build`."""
+    """Embed the images of a folder and the folders below it; see `Index.build`."""
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(
             f"folder must be the path of a folder of images, not {type(folder).__name__}. Of other"

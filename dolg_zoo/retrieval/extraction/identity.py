@@ -30,14 +30,14 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str | None, written_ns: int = 0) -> Identity:
-        """Read what `str` gives; without a text, what is known of a descriptor written then."""
+        """Parse the text of a record; without one, return a record with the time of writing."""
         digest, _, facts = (text or "").partition(" ")
         if not digest and not (facts.isdecimal() and len(facts) < 20):
             facts = str(written_ns)
         return cls(digest, facts)
 
     def __str__(self) -> str:
-        """Return the text that is kept in files."""
+        """Return the text of the record for files."""
         return f"{self.digest} {self.facts}"
 
     def is_content_of(self, now: Identity) -> bool:

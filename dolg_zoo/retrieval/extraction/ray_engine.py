@@ -136,7 +136,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
 
 
 def _reason(error: BaseException) -> str:
-    """Return the last line of what Ray has wrapped up, where the reason is."""
+    """Return the last line of an error that Ray has wrapped, where the reason is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(".: ")
 

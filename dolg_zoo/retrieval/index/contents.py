@@ -23,7 +23,7 @@ MAX_SKIPPED = 10_000
 
 
 def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write what `read_contents` reads; raises OSError."""
+    """Write the contents for `read_contents`."""
     nearest: Exact | Approximate = contents["nearest"]
     settings = {
         "kind": nearest.kind,

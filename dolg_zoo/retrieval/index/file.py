@@ -32,7 +32,7 @@ INDEX_FILE = Kind("an index in a file", _is_own)
 
 
 def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write what `read_file` reads; a file that was there stays if it cannot be written."""
+    """Write the file for `read_file`; if that fails, the old file stays."""
     skipped = contents["skipped"]
     with writing(path, INDEX_FILE) as file:
         np.savez(

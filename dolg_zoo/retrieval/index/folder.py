@@ -43,7 +43,7 @@ class Hashed:
         self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write bytes, or what is like bytes."""
+        """Write bytes or a buffer."""
         self.sha256.update(data)
         self.bytes += memoryview(data).nbytes
         self._file.write(data)

@@ -106,7 +106,7 @@ class Approximate:
 
     @property
     def different(self) -> np.ndarray:
-        """Indices, ascending, of the rows without those that equal an earlier one."""
+        """Return the ascending indices of rows that equal no earlier row."""
         return self._different
 
     @property
@@ -142,7 +142,7 @@ class Approximate:
     def within(
         self, queries: np.ndarray, threshold: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `Exact.within`, and as exact: how many there will be, no shortlist can know."""
+        """Search as `Exact.within`, exactly: no shortlist can know the number of results."""
         return Exact(self.descriptors).within(queries, threshold)
 
     def tune(self) -> None:
@@ -195,12 +195,12 @@ class Approximate:
 
 
 def _at_least(shares: np.ndarray) -> float:
-    """Return a lower confidence bound of the mean share, of which these are a sample."""
+    """Return a lower confidence bound of the mean of a sample of shares."""
     return float(shares.mean() - 2 * shares.std() / len(shares) ** 0.5)
 
 
 def check(index: Any, kind: str, dim: int, numbers: np.ndarray) -> None:
-    """Raise ValueError, in words, if what faiss read is no index of the kind and the numbers."""
+    """Raise ValueError if faiss read no index of this kind and these numbers."""
     import faiss
 
     wanted = faiss.IndexHNSWSQ if kind == "hnsw" else faiss.IndexIVFPQFastScan
@@ -227,7 +227,7 @@ def check_parameters(parameters: object, kind: str) -> None:
 
 
 def write(index: Any, file: IO[bytes]) -> None:
-    """Write what `read` reads."""
+    """Write the file for `read`."""
     import faiss
 
     faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))

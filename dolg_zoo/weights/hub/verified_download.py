@@ -79,7 +79,7 @@ class Request(Wanted):
         )
 
     def cached(self, name: str) -> Path | None:
-        """Return what the cache has for a name: at the commit, or where the branch was last."""
+        """Return the cached file of a name, at the commit or at the branch's last used commit."""
         with self.explained(name):
             return cached_path(self.repo, self.revision, name, self.cache_dir)
 
@@ -124,7 +124,7 @@ class Request(Wanted):
                 return fetch()
 
     def ask(self, name: str, patient: bool) -> HfFileMetadata:
-        """Return what the Hub states of a file."""
+        """Return the Hub's statement about a file: its commit, hash and size."""
         from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
 

@@ -34,7 +34,7 @@ STORE = Kind(
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a store: its name, what is promised of it, and the folder of its images or None."""
+    """A file of a store: its name, rows, size and sha256, and perhaps the folder of its images."""
 
     file: str
     rows: int
