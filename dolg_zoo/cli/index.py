@@ -47,10 +47,7 @@ def index(
         ),
     ] = None,
     *,
-    output: Annotated[
-        Path,
-        typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to."),
-    ],
+    output: Annotated[Path, typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -64,8 +61,7 @@ def index(
         typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
     ] = 0.95,
     update: Annotated[
-        bool,
-        typer.Option("--update", help="Add, replace and remove what has changed in SOURCE."),
+        bool, typer.Option("--update", help="Add, replace and remove what has changed in SOURCE.")
     ] = False,
     remove: Annotated[
         list[str] | None,

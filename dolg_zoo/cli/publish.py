@@ -42,8 +42,7 @@ def publish(
         typer.Option(metavar="TEXT", help="One line about the preset.", show_default=False),
     ] = None,
     dataset: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The training data.", show_default=False),
+        str | None, typer.Option(metavar="TEXT", help="The training data.", show_default=False)
     ] = None,
     license: Annotated[
         str | None,

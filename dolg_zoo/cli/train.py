@@ -39,8 +39,7 @@ def train(
         ),
     ] = None,
     anywhere: Annotated[
-        bool,
-        typer.Option("--anywhere", help="For a list: allow images outside of its folder."),
+        bool, typer.Option("--anywhere", help="For a list: allow images outside of its folder.")
     ] = False,
     preset: Preset = None,
     architecture: Annotated[
@@ -63,8 +62,7 @@ def train(
         int | None, typer.Option(min=1, help="Number of epochs.", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Write nothing; print the expected time and memory."),
+        bool, typer.Option("--dry-run", help="Write nothing; print the expected time and memory.")
     ] = False,
     as_json: Json = False,
 ) -> None:

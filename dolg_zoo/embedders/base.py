@@ -10,12 +10,7 @@ import numpy as np
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError, BadImagesError
-from dolg_zoo.preprocessing import (
-    ImageSource,
-    batch_by_shape,
-    decode_ahead,
-    load_image,
-)
+from dolg_zoo.preprocessing import ImageSource, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.preprocessing.decode import is_image_source, name_of
 from dolg_zoo.preprocessing.sources import image_sources
 

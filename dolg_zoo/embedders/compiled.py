@@ -32,15 +32,7 @@ from dolg_zoo.runtimes.cache import (
     remembered_model,
     write_compiled,
 )
-from dolg_zoo.runtimes.compile import (
-    Infer,
-    check,
-    cosines,
-    describe,
-    freeze,
-    load,
-    runtime_module,
-)
+from dolg_zoo.runtimes.compile import Infer, check, cosines, describe, freeze, load, runtime_module
 from dolg_zoo.runtimes.measured import FIRST_TURN, FIRST_TURNS, measure_runtimes
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable

@@ -39,11 +39,7 @@ from dolg_zoo.presets.files import (
     has_margin_head,
     read_json,
 )
-from dolg_zoo.presets.margin_head import (
-    describe_margin_head,
-    load_margin_head,
-    save_margin_head,
-)
+from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head, save_margin_head
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights

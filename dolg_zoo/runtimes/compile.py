@@ -39,9 +39,7 @@ def load(folder: Path, runtime: str, precision: str, threads: int | None = None)
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
     """Return a traced function of one signature with constant weights, so that they fold."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     return lambda images: frozen(tf.constant(images))[0].numpy()

@@ -9,13 +9,7 @@ from dolg_zoo.errors import (
     UnreachableError,
     WeightsError,
 )
-from dolg_zoo.weights.download import (
-    RepoSnapshot,
-    fetch,
-    fetch_preset,
-    fetch_repo,
-    parse_hub_url,
-)
+from dolg_zoo.weights.download import RepoSnapshot, fetch, fetch_preset, fetch_repo, parse_hub_url
 from dolg_zoo.weights.manifest import (
     CheckpointEntry,
     Manifest,

@@ -82,10 +82,7 @@ def fetch(
 
 
 def fetch_preset(
-    entry: PresetEntry,
-    files: Sequence[str] = PRESET_FILES,
-    *,
-    cache_dir: Path | str | None = None,
+    entry: PresetEntry, files: Sequence[str] = PRESET_FILES, *, cache_dir: Path | str | None = None
 ) -> RepoSnapshot:
     """Return verified local copies of files of a pinned preset.
 

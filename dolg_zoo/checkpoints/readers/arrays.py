@@ -60,12 +60,7 @@ def view(
 
 
 def strided_view(
-    file: np.memmap,
-    region: Region,
-    dtype: np.dtype,
-    offset: object,
-    sizes: object,
-    strides: object,
+    file: np.memmap, region: Region, dtype: np.dtype, offset: object, sizes: object, strides: object
 ) -> np.ndarray:
     """Return a strided view of a region of the file; `offset` and `strides` count elements."""
     shape = shape_of(sizes, len(file))

@@ -30,11 +30,7 @@ Solution = Annotated[
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE.csv",
-        help="Score only this submission.",
-        show_default=False,
-    ),
+    typer.Option(metavar="FILE.csv", help="Score only this submission.", show_default=False),
 ]
 Queries = Annotated[
     Path | None,
@@ -118,8 +114,7 @@ def gldv2_recognition(
     queries: Queries = None,
     predictions: Predictions = None,
     neighbours: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Number of nearest training images that vote."),
+        int, typer.Option(metavar="N", min=1, help="Number of nearest training images that vote.")
     ] = 5,
     preset: Preset = None,
     scales: Scales = None,

@@ -57,11 +57,7 @@ class Recognition:
 
     @classmethod
     def find(
-        cls,
-        solution: str | Path,
-        labels: str | Path,
-        train: str | Path,
-        queries: str | Path,
+        cls, solution: str | Path, labels: str | Path, train: str | Path, queries: str | Path
     ) -> Recognition:
         """Look for all files.
 

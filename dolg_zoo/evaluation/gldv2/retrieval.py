@@ -19,10 +19,7 @@ from dolg_zoo.evaluation.gldv2.images import (
     settings_of_files,
 )
 from dolg_zoo.evaluation.gldv2.scores import DEPTH, mean_average_precision_at
-from dolg_zoo.evaluation.gldv2.solutions import (
-    read_retrieval_predictions,
-    read_retrieval_solution,
-)
+from dolg_zoo.evaluation.gldv2.solutions import read_retrieval_predictions, read_retrieval_solution
 from dolg_zoo.evaluation.report import Report, settings_of_ranking
 from dolg_zoo.evaluation.search import nearest
 from dolg_zoo.retrieval.search.ranking import Ranking

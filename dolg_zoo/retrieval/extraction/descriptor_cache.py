@@ -223,11 +223,7 @@ def _name_of_cache(folder: str, model: ImageEmbedder, scales: tuple[float, ...])
 
 
 def _take_over(
-    store_folder: Path,
-    here: str,
-    model: ImageEmbedder,
-    scales: tuple[float, ...],
-    source: Files,
+    store_folder: Path, here: str, model: ImageEmbedder, scales: tuple[float, ...], source: Files
 ) -> None:
     """Give a folder that was renamed or moved the cache that it had under its old name."""
     for path in store_folder.parent.glob(f"*/{MANIFEST}"):

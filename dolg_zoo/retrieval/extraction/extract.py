@@ -21,13 +21,7 @@ from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
 from dolg_zoo.preprocessing import PassedOver
-from dolg_zoo.retrieval.extraction.identity import (
-    Changes,
-    Identity,
-    Known,
-    check_gone,
-    shard_of,
-)
+from dolg_zoo.retrieval.extraction.identity import Changes, Identity, Known, check_gone, shard_of
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, Twin, embed_here
 from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray

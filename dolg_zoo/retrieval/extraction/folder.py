@@ -49,13 +49,7 @@ def embed_folder(
     folder = listed.folder
     images = dict(zip(listed.names, listed, strict=True))
     found = describe_files(
-        model,
-        images,
-        folder,
-        scales=scales,
-        batch_size=batch_size,
-        progress=progress,
-        cache=cache,
+        model, images, folder, scales=scales, batch_size=batch_size, progress=progress, cache=cache
     )
     if not found.names:
         name, reason = next((name, found.skipped[name]) for name in images)

@@ -40,10 +40,7 @@ class Request(Wanted):
         return self.verified(file.path, fault, file)
 
     def verified(
-        self,
-        name: str,
-        fault: Callable[[Path], str | None],
-        promised: RemoteFile | None = None,
+        self, name: str, fault: Callable[[Path], str | None], promised: RemoteFile | None = None
     ) -> Path:
         """Return a file in which `fault` finds none; a bad one is fetched once more."""
         from huggingface_hub import constants

@@ -11,14 +11,7 @@ from pathlib import Path
 from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import DownloadError, UnreachableError, WeightsError
 
-_CANNOT_STORE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-}
+_CANNOT_STORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
