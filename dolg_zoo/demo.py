@@ -207,7 +207,7 @@ def _embedded(
 
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of the items, evenly spaced, the first and the last among them."""
+    """Return at most so many items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(number)] for number in np.linspace(0, len(items) - 1, most)]
@@ -248,7 +248,7 @@ def _recoloured(photo: Image.Image) -> Image.Image:
 
 
 def _blurred(photo: Image.Image) -> Image.Image:
-    """Out of focus, and then compressed as hard as JPEG is ever met with."""
+    """Return the image out of focus and with the strongest JPEG compression in use."""
     packed = BytesIO()
     photo.filter(ImageFilter.GaussianBlur(min(photo.size) / 150)).save(packed, "JPEG", quality=12)
     return Image.open(packed).convert("RGB")

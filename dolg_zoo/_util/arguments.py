@@ -49,7 +49,7 @@ def finite(value: object) -> float | None:
 
 
 def one_of(name: str, value: object, known: Iterable[str]) -> str:
-    """One of some names."""
+    """Return the value if it is one of some names; raise ValueError otherwise."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}.")

@@ -160,7 +160,7 @@ def check_folder_name(path: str | Path, advice: str) -> None:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether it is there and no regular file, but a pipe, say, or `/dev/stdout`."""
+    """Return whether the path exists and is no regular file, such as a pipe or `/dev/stdout`."""
     # asked of the path as it is: what /dev/stdout leads to has no path if it is a pipe
     path = Path(path)
     return path.exists() and not path.is_file()

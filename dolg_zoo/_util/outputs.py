@@ -95,7 +95,7 @@ def is_own_picture(source: str | Path | bytes) -> bool:
 
 
 def has_keys(path: Path, *keys: str) -> bool:
-    """Whether a file is a JSON object with these keys; no error is raised."""
+    """Return whether a file is a JSON object with these keys; raise no error."""
     with suppress(OSError, ValueError):
         return path.is_file() and {*keys} <= read_json_object(path).keys()
     return False

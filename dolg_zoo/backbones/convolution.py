@@ -36,7 +36,7 @@ def call_new(conv: keras.layers.Layer, x):
 
 
 def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1):
-    """Convolve, with PyTorch's padding, which is the same on all sides, and normalise."""
+    """Convolve with PyTorch's padding, equal on all sides, and normalise."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     convolution = GroupedConv2D if groups > 1 else layers.Conv2D

@@ -130,7 +130,7 @@ def _conv(
 
 
 def _squeeze_excite(x, name: str):
-    """Squeeze-and-Excitation, arXiv 1709.01507, with half the channels inside."""
+    """Apply Squeeze-and-Excitation, arXiv 1709.01507, with half the channels inside."""
     channels = x.shape[-1]
     a = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     a = call_new(layers.Conv2D(channels // 2, 1, activation="relu", name=f"{name}_fc1"), a)
@@ -139,7 +139,7 @@ def _squeeze_excite(x, name: str):
 
 
 def _efficient_attention(x, name: str):
-    """ECA: how much of a channel depends on its neighbours' means alone."""
+    """Apply ECA: each channel's weight depends only on the means of neighbouring channels."""
     channels = x.shape[-1]
     size = max(int((math.log2(channels) + 1) / 2) | 1, 3)
     a = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)

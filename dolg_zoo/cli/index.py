@@ -158,7 +158,7 @@ def index(
 
 
 def _check(images: Path | None, output: Path, there: bool) -> None:
-    """To fail before the model is loaded."""
+    """Check the arguments before the model is loaded."""
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import INDEX, is_index_folder

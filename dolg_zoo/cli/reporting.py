@@ -51,7 +51,7 @@ def _expanded(value: Any) -> Any:
 
 
 def is_debugging() -> bool:
-    """Whether errors are to be shown in full."""
+    """Return whether errors are shown in full."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 

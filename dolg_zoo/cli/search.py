@@ -224,7 +224,7 @@ def _name_in(index: Index, query: Path) -> str | None:
 
 
 def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:
-    """Why queries cannot be read, by their indices; raises BadImageError if none can be."""
+    """Return index to fault of unreadable queries; raise BadImageError if none is readable."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 

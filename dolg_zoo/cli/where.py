@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_where(where: Path, scales: object, images: Path | None) -> None:
-    """To fail before a model is loaded: raises OSError, ValueError or BadParameter."""
+    """Raise OSError, ValueError or BadParameter before a model is loaded."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 

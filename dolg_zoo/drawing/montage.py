@@ -260,7 +260,7 @@ def _unreadable(height: int) -> Image.Image:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
+    """Return Pillow's own font."""
     return ImageFont.load_default(TEXT_SIZE)
 
 

@@ -60,7 +60,7 @@ def picture_format(path: str | Path) -> str:
 
 
 def check_picture(path: str | Path, inputs: Iterable[object] = ()) -> None:
-    """`check_output` of a picture; raises ValueError if its name ends in no format's ending."""
+    """Check a picture as `check_output` does; raise ValueError for an unknown file ending."""
     picture_format(path)
     check_output(path, PICTURE, inputs)
 
@@ -176,7 +176,7 @@ def _usual_first(file: str) -> tuple[bool, str]:
 
 
 def _has_true_letters(file: str) -> bool:
-    """Whether it is not a font of boxes for all letters, of blanks, or of coloured pictures."""
+    """Return whether the font's letters are not boxes, blanks or coloured pictures."""
     name = "".join(filter(str.isalnum, Path(file).stem.lower()))
     return not any(word in name for word in ("lastresort", "blank", "coloremoji"))
 

@@ -138,7 +138,7 @@ class ImageEmbedder:
         runtime: str | None = None,
         precision: str | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
-        """Embeds a stream of any number of images in constant memory.
+        """Embed a stream of any number of images in constant memory.
 
         Args:
             images: images as `load_image` takes them; one alone is a stream of one.

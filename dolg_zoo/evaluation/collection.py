@@ -47,7 +47,7 @@ class Collection:
         return Collection(names, self.dim, parts)
 
     def read(self, *more: Collection) -> np.ndarray:
-        """All descriptors, those of more collections behind them: (images, dim) float32."""
+        """Return all descriptors, then those of more collections: (images, dim) float32."""
         collections = (self, *more)
         everything = np.empty((sum(map(len, collections)), self.dim), np.float32)
         start = 0

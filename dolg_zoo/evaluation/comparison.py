@@ -38,7 +38,7 @@ class Comparison:
         return f"{self.measure} on {self.folder} {before} before, {after} after"
 
     def is_worse(self, max_loss: float) -> bool:
-        """Whether more is lost than may be; the bound of an agreement is `MIN_AGREEMENT`."""
+        """Return whether the loss is above the limit; an agreement's limit is `MIN_AGREEMENT`."""
         if self.measure == "agreement":
             return not self.after >= MIN_AGREEMENT
         return not self.before - self.after <= max_loss

@@ -156,7 +156,7 @@ class DOLGConfig:
             )
 
     def _weights_in_head(self) -> int:
-        """About how many, over maps of 1024 channels: each width alone says little."""
+        """Return roughly the number of weights, over maps of 1024 channels."""
         dilated = len(self.dilation_rates)
         channels, atrous = 1024, 0
         if dilated:

@@ -151,7 +151,7 @@ def in_memory(source: Any) -> Any:
 
 
 def is_image_source(value: object) -> bool:
-    """Whether it is of a type that stands for one image, or for a folder of images."""
+    """Return whether a value has the type of an image, or of a folder of images."""
     return isinstance(value, ImageSource) or _is_file(value)
 
 
@@ -305,7 +305,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 def _is_heif(prefix: bytes) -> bool:
-    """Whether a file begins as HEIC does, and not as AVIF, which comes in the same container."""
+    """Return whether a file begins as HEIC and not as AVIF, which shares the container."""
     if prefix[4:8] != b"ftyp":
         return False
     size = min(int.from_bytes(prefix[:4], "big"), len(prefix))

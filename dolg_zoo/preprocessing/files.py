@@ -81,7 +81,7 @@ class PassedOver:
     folders: dict[str, str] = field(default_factory=dict)
 
     def takes(self, path: Path) -> bool:
-        """Whether a file is taken for an image; it is counted here if it is not."""
+        """Return whether a file counts as an image; count it here if not."""
         if is_image(path):
             is_own = is_own_picture(path)
             self.own += is_own
@@ -249,7 +249,7 @@ def _is_untold(name: str, ending: str) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is taken for an image, by its ending or, if that is unknown, its content."""
+    """Return whether a file counts as an image, by its ending or, if unknown, its content."""
     ending = path.suffix.lower()
     if ending in IMAGE_SUFFIXES:
         return True

@@ -30,7 +30,7 @@ def is_set_aside(name: str) -> bool:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether it has wildcards or a range in it, and no file has this name."""
+    """Return whether a name has wildcards or a range, and no file has this name."""
     text = str(path)
     return bool(glob.has_magic(text) or _RANGE.search(text)) and not path.exists()
 

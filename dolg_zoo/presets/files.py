@@ -61,7 +61,7 @@ def check_preset(folder: Path) -> dict[str, str]:
 
 
 def has_margin_head(folder: Path) -> bool:
-    """Whether a preset says that it keeps the head it was trained under."""
+    """Return whether a preset states that it has the margin head of its training."""
     return "margin_head" in read_json(folder / CONFIG)
 
 

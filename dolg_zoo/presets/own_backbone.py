@@ -317,7 +317,7 @@ def _numbers(value: object) -> list[int | float]:
 
 
 def _named_classes(config: Any) -> Iterator[dict[str, Any]]:
-    """Every description of something that Keras would look up."""
+    """Yield each description of an object that Keras would look up."""
     for item in _dictionaries(config):
         if "class_name" in item and not (
             item.get("module") is None and item["class_name"] in MARKERS

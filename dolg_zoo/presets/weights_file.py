@@ -97,7 +97,7 @@ def _values(dataset: h5py.Dataset, mapped: np.memmap) -> np.ndarray:
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Every tensor in the file by its path, after a look at the headers alone."""
+    """Return each tensor in the file by its path; read only the headers."""
     datasets: dict[str, h5py.Dataset] = {}
     seen = set()
 

@@ -30,7 +30,7 @@ WIDE = WIDTH - 2 * MARGIN
 
 
 def architecture_figure(architecture: Architecture) -> Image.Image:
-    """Draws a network: backbone and taps, the local and the global branch, fusion, descriptor.
+    """Draw a network: backbone and taps, the local and the global branch, fusion, descriptor.
 
     Returns:
         An RGB picture, 1760 pixels wide, on a white page.

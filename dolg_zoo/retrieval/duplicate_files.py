@@ -74,7 +74,7 @@ def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, s
 
 
 def _in_free_place(make: Callable[[Path], None], target: Path) -> Path:
-    """Call `make` with the path, or with the first one that is free after it."""
+    """Call `make` with the path, or with the first free path after it."""
     free, number = target, 2
     while True:
         try:

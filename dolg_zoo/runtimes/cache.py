@@ -80,7 +80,7 @@ def remember_fault(model_id: str, runtime: str, precision: str, fault: str) -> N
 
 
 def remembered_fault(model_id: str, runtime: str, precision: str) -> bool:
-    """Whether this version of a runtime is known not to compute a model."""
+    """Return whether this version of a runtime is known to fail for a model."""
     folder = compiled_folder(model_id, runtime, precision)
     if folder is None:
         return False

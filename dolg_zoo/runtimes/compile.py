@@ -67,14 +67,14 @@ def describe(infer: Infer, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def cosines(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """How alike descriptors of the same images are: their mean and lowest cosine."""
+    """Return the mean and the lowest cosine of descriptors of the same images."""
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     each = (before * after).sum(axis=1) / np.maximum(lengths, 1e-12)
     return {"mean": cosine(each.mean()), "lowest": cosine(each.min())}
 
 
 def pattern(height: int, width: int) -> np.ndarray:
-    """(2, height, width, 3) uint8: two images that have something of everything in them."""
+    """Return two images of varied content, (2, height, width, 3) uint8."""
     down, right = np.mgrid[:height, :width].astype(np.float32)
     waves = [np.sin(down / a + right / b) for a, b in ((9, 31), (40, 5), (3, -3))]
     smooth = np.stack(waves, axis=-1) * 90 + 128

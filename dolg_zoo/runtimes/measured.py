@@ -78,7 +78,7 @@ def remembered_speeds(model_id: str | None) -> dict[str, float]:
 
 
 def can_remember() -> bool:
-    """Whether there is a cache folder to write to; else all would be timed in each process."""
+    """Return whether a cache folder is writable; else each process would time all runtimes."""
     parent = cache_folder()
     if parent is None:
         return False

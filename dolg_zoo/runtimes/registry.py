@@ -88,5 +88,5 @@ def describe_runtimes() -> list[dict[str, Any]]:
 
 
 def has_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor."""
+    """Return whether OpenVINO computes in bfloat16 on this processor."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

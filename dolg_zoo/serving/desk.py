@@ -123,7 +123,7 @@ class SearchDesk:
         name: str,
         box: tuple[float, float, float, float] | None = None,
     ) -> Explanation:
-        """Explains why an image matches one of the index.
+        """Explain why an image matches one of the index.
 
         Raises:
             BadImageError: if one of them cannot be read.

@@ -407,7 +407,7 @@ def _short(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown that says the same."""
+    """Return Markdown that shows the text literally."""
     return "".join(
         f"\\{letter}" if letter in "\\`*_{}[]<>()#+-.!|~$" else letter for letter in text
     )

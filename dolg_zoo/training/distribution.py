@@ -30,7 +30,7 @@ def worker_count() -> int:
 
 
 def worker_rank() -> int:
-    """Which of them this is, from 0 on; 0 writes the files."""
+    """Return this worker's rank from 0; worker 0 writes the files."""
     return int(_tf_config().get("task", {}).get("index", 0))
 
 
@@ -46,7 +46,7 @@ def _tf_config() -> dict[str, Any]:
 
 
 def share_batch_statistics(model: keras.Model) -> None:
-    """Batch norms take the statistics of the joint batch, as one device would."""
+    """Make batch norms use the statistics of the joint batch, as on one device."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True

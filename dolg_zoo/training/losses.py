@@ -16,7 +16,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        """(batch,) labels and (batch, classes) logits to the loss of each, (batch,)."""
+        """Return the losses (batch,) of labels (batch,) and logits (batch, classes)."""
         loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         if not self.label_smoothing:
             return loss

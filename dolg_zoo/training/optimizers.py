@@ -65,7 +65,7 @@ class RatedSGD(_Rated, keras.optimizers.SGD):
     """SGD whose weight decay is part of the gradient, as PyTorch and the official code have it."""
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
+        """Update one variable."""
         rate = learning_rate * self.factor(variable)
         super().update_step(gradient + self.decay * variable, variable, rate)
 
@@ -74,7 +74,7 @@ class RatedAdamW(_Rated, keras.optimizers.Adam):
     """Adam whose weight decay is apart from the gradient. Source: arXiv 1711.05101."""
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
+        """Update one variable."""
         rate = learning_rate * self.factor(variable)
         self.assign_sub(variable, rate * self.decay * variable)
         super().update_step(gradient, variable, rate)
@@ -165,7 +165,7 @@ class WeightAverage:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Within it, the classifier has the mean for its weights."""
+        """Give the classifier the mean as its weights inside the block."""
         with self._moving_average():
             if not self._with_start:
                 yield

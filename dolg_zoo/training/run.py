@@ -211,7 +211,7 @@ class _Training:
             self.say(said)
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
-        """Training goes on if the disk is full: there may be room again by the next time."""
+        """Write, and go on if the disk is full: there may be room again by the next time."""
         if not self.is_chief:
             return
         try:

@@ -219,7 +219,7 @@ def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
 
 
 def _own_manifest() -> Path:
-    """Where the project's own manifest lies: in the installed package, or in the checkout."""
+    """Return the path of the project's own manifest, in the installed package or the checkout."""
     package = Path(__file__).parents[1]
     installed = package / _FILE_NAME
     return installed if installed.is_file() else package.parent / _FILE_NAME

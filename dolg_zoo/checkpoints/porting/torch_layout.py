@@ -74,7 +74,7 @@ def _listed(names: list[str]) -> str:
 
 
 def holds_floats(array: np.ndarray) -> bool:
-    """Whether the numbers are real: quantised ones, say, are no weights without more knowledge."""
+    """Return whether the numbers are real: quantised ones need more than their values."""
     return array.dtype.kind not in "biuc"
 
 

@@ -85,7 +85,7 @@ class Bytes:
         self.reads_left = MAX_READS
 
     def skip(self, size: int) -> int:
-        """Step over some bytes and return where they start."""
+        """Skip some bytes and return their position."""
         start = self.position
         if not 0 <= size <= self.stop - start:
             raise DamagedError(

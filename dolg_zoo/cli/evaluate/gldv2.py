@@ -154,7 +154,7 @@ def gldv2_recognition(
 
 
 def _either(predictions: Path | None, others: dict[str, Path | None]) -> bool:
-    """Whether predictions are given; if not, all the others are."""
+    """Return whether predictions are given; if not, require the other options."""
     given = [value is not None for value in others.values()]
     if any(given) if predictions else not all(given):
         raise typer.BadParameter(f"Give either --predictions, or {' and '.join(others)}.")

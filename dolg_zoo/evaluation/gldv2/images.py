@@ -107,7 +107,7 @@ class Compared:
 
 
 def needs_model(*images: Images) -> bool:
-    """Whether there is something to embed: not if all are stores."""
+    """Return whether there are files to embed, not only stores."""
     return any(found.paths is not None for found in images)
 
 

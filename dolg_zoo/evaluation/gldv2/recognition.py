@@ -85,7 +85,7 @@ class Recognition:
 
     @property
     def needs_model(self) -> bool:
-        """Whether there is something to embed."""
+        """Return whether there are images to embed."""
         return needs_model(self.train, self.queries)
 
     def evaluate(

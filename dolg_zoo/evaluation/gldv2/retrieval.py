@@ -71,7 +71,7 @@ class Retrieval:
 
     @property
     def needs_model(self) -> bool:
-        """Whether there is something to embed."""
+        """Return whether there are images to embed."""
         return needs_model(self.index, self.queries)
 
     def evaluate(

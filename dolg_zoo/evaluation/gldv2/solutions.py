@@ -62,7 +62,7 @@ def _solution(
 
 
 def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
-    """(where it stands, query, the other values) of each line; no query comes twice."""
+    """Yield (position, query, the other values) of each line; refuse a repeated query."""
     # not the csv module: its fields are too short for all that a query may have to find
     line_of = re.compile(
         ",".join([r"([0-9a-f]{16})", r"([^,\"]*)", r"(\w+)"][: len(header)]) + r"\s*"

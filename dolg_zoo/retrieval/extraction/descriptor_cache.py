@@ -244,7 +244,7 @@ def _take_over(
 
 
 def _knows_one_of(store: DescriptorStore, source: Files) -> bool:
-    """Whether one of the first images that a store has under the same name has its content."""
+    """Return whether a store has one of its first shared names with the same content."""
     known = store.identities()
     pairs = zip(source.ids, source.names, strict=True)
     both = ((known[id], Path(name)) for id, name in pairs if id in known)

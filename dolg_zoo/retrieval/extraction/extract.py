@@ -1,4 +1,4 @@
-"""Embeds millions of images into a descriptor store; an interrupted job continues."""
+"""Embed millions of images into a descriptor store; an interrupted job continues."""
 
 from __future__ import annotations
 

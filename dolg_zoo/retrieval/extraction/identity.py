@@ -41,7 +41,7 @@ class Identity:
         return f"{self.digest} {self.facts}"
 
     def is_content_of(self, now: Identity) -> bool:
-        """Whether an image has the same content now."""
+        """Return whether an image still has the same content."""
         if self.digest or not now.facts:
             return self.digest == now.digest
         return int(now.facts.split()[1]) < int(self.facts)  # when it last changed

@@ -51,7 +51,7 @@ class Hashed:
 
 
 def is_index_folder(path: str | Path) -> bool:
-    """Whether there is an index: not a foreign file of its name among images."""
+    """Return whether a folder is an index, and not only has a foreign file of that name."""
     manifest = user_path(path) / MANIFEST
     if not manifest.is_file():
         return False
@@ -59,7 +59,7 @@ def is_index_folder(path: str | Path) -> bool:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether images lie right in a folder."""
+    """Return whether a folder has images directly in it."""
     return any(map(is_image, folder.iterdir()))
 
 

@@ -173,7 +173,7 @@ class Approximate:
             )
 
     def _measured(self, queries: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """For each query the share of neighbours as near as the true ones are at least."""
+        """Return for each query the share of neighbours at least as near as the true ones."""
         scores, indices = self.search(self.descriptors[queries], RECALL_AT + 1)
         others = (indices >= 0) & (indices != queries[:, None])
         hits = (others & (scores >= wanted[:, None] - 1e-6)).sum(axis=1)
@@ -244,7 +244,7 @@ def read(path: Path) -> Any:
 
 
 def first_equal(descriptors: np.ndarray) -> np.ndarray:
-    """For each row, return the index of the first one that equals it."""
+    """Return for each row the index of the first row that equals it."""
     random = np.random.default_rng(0)
     factors = random.integers(2**63, size=descriptors.shape[1], dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(descriptors), np.uint64)

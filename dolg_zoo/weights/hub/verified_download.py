@@ -135,7 +135,7 @@ class Request(Wanted):
         return get_hf_file_metadata(url, timeout=timeout, retry_on_errors=True)
 
     def check(self, name: str, stated: HfFileMetadata, promised: RemoteFile | None) -> None:
-        """Refuse an answer that is not of the commit or the file that were asked for."""
+        """Refuse an answer for another commit or file than requested."""
         commit = stated.commit_hash or ""
         pinned = COMMIT.fullmatch(self.revision)
         if not COMMIT.fullmatch(commit) or (pinned and commit != self.revision):
@@ -194,7 +194,7 @@ class Request(Wanted):
             )
 
     def stated_fault(self, path: Path) -> str | None:
-        """Hold a cached file against the hash that the Hub stated for it."""
+        """Compare a cached file with the hash that the Hub stated for it."""
         return fault_in(path, self.stated_hash(path))
 
     def stated_hash(self, path: Path) -> str:

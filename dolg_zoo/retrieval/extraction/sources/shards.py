@@ -58,7 +58,7 @@ class Shards:
                 self.faults[name] = str(error)
 
     def lacks(self, id: str) -> bool:
-        """Whether the shard of an image could be read to its end, so that it must have come."""
+        """Return whether the shard of an image could be read to its end."""
         shard = shard_of(id, self.names)
         return shard is not None and shard not in self.faults
 
