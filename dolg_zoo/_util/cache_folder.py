@@ -1,4 +1,4 @@
-"""Where this project keeps what it can make again."""
+"""The cache folder of this project, for files that it can make again."""
 
 from __future__ import annotations
 

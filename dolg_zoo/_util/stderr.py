@@ -1,4 +1,4 @@
-"""What libraries write to standard error, held back."""
+"""Hold back the messages that libraries write to standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the backbones of our own are made of: convolutions that compute as PyTorch's do."""
+"""Convolutions that compute as PyTorch's do, for our own backbones."""
 
 from __future__ import annotations
 

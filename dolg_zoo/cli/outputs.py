@@ -1,4 +1,4 @@
-"""How a command names what it writes."""
+"""Keep standard output free for a command whose output file is a pipe."""
 
 from __future__ import annotations
 

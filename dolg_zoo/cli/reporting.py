@@ -1,4 +1,4 @@
-"""What all commands say on standard error, and how they end."""
+"""Messages on standard error and exit statuses of all commands."""
 
 from __future__ import annotations
 

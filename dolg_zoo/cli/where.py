@@ -1,4 +1,4 @@
-"""What is searched: a folder of images, or an index of one."""
+"""The place to search: a folder of images, or an index of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of results: the query beside what was found, with ranks, scores and names."""
+"""Pictures of results: the query beside its matches, with ranks, scores and names."""
 
 from __future__ import annotations
 

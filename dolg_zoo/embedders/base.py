@@ -1,4 +1,4 @@
-"""Images of any kind and number in, descriptors out, whatever computes them; needs no Keras."""
+"""Any kind and number of images in, descriptors out, with any runtime; needs no Keras."""
 
 from __future__ import annotations
 

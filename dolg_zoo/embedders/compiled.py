@@ -80,7 +80,7 @@ class CompiledDOLG(ImageEmbedder):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let `pickle` send where the files are kept, from where another process loads them."""
+        """Let `pickle` send the folder of the files, from which another process loads them."""
         if self._kept is None or load_compiled(*self._kept) is None:
             preset = self.metadata.get("preset", "…")
             raise pickle.PicklingError(

@@ -1,4 +1,4 @@
-"""dolg_<backbone>(…): a DOLG model over every backbone, made from the table of backbones."""
+"""dolg_<backbone>(…): a DOLG model over each backbone, made from the table of backbones."""
 
 from __future__ import annotations
 

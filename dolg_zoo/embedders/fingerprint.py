@@ -1,4 +1,4 @@
-"""Which model made a descriptor."""
+"""The fingerprint of a model, which identifies the origin of descriptors."""
 
 from __future__ import annotations
 

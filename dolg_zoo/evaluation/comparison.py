@@ -1,4 +1,4 @@
-"""What a model loses in another form: measured on folders of images."""
+"""The loss of a model in another form, measured on folders of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of an evaluation, with all that its figures depend on."""
+"""The result of an evaluation, with all settings that its scores depend on."""
 
 from __future__ import annotations
 

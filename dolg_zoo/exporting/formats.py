@@ -1,4 +1,4 @@
-"""Which formats there are, and what can be said against an export before it begins."""
+"""The formats of exports, and the checks before an export begins."""
 
 from __future__ import annotations
 

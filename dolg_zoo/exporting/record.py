@@ -1,4 +1,4 @@
-"""What a file says of itself, kept where its format has a place for it."""
+"""The record of facts in an exported file, at its format's place for metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SavedModel: what TensorFlow Serving, TensorFlow Hub and `tf.saved_model.load` take."""
+"""SavedModel, for TensorFlow Serving, TensorFlow Hub and `tf.saved_model.load`."""
 
 from __future__ import annotations
 

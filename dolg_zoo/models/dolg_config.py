@@ -1,4 +1,4 @@
-"""The one place that says what a DOLG network looks like."""
+"""The configuration of a DOLG network, stated in this one place."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class DOLGConfig:
 
     @property
     def output_dim(self) -> int:
-        """Length of what the network gives in the end."""
+        """The length of the network's output vector."""
         return self.whitened_dim or self.descriptor_dim
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What is left to do when a network's variables have been set from elsewhere."""
+"""The work after a network's variables have been set from outside."""
 
 from __future__ import annotations
 

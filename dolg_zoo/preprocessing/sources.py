@@ -1,4 +1,4 @@
-"""From whatever a caller gives as images to a sequence of them; all entry points use it."""
+"""Turn the caller's images, in any form, into a sequence; all entry points use it."""
 
 from __future__ import annotations
 

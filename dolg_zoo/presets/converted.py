@@ -1,4 +1,4 @@
-"""The presets that are made from an upstream's checkpoint, kept under the checkpoint's sha256."""
+"""Presets converted from upstream checkpoints, cached under the checkpoint's sha256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a preset folder, and whether they are those that belong together; needs no Keras."""
+"""The files of a preset folder, and the check that they belong together; needs no Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user calls a preset to a folder with its files, each of them verified."""
+"""Turn the user's name of a preset into a folder with its verified files."""
 
 from __future__ import annotations
 

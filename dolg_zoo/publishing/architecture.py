@@ -1,4 +1,4 @@
-"""What a network looks like, as plain data: for those who draw or describe it."""
+"""The structure of a network as plain data, to be drawn or described."""
 
 from __future__ import annotations
 

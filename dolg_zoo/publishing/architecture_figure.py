@@ -133,7 +133,7 @@ class _Page:
         self.y: float = MARGIN
 
     def box(self, x: float, width: float, title: str, text: str, fill: str) -> None:
-        """Return a box around (x, y), with two lines in it."""
+        """Draw a box with two lines of text around `x`, at `self.y`."""
         corners = (x - width / 2, self.y, x + width / 2, self.y + BOX)
         self.draw.rounded_rectangle(
             [SCALE * corner for corner in corners], 8 * SCALE, fill, EDGE[fill], SCALE + 1
@@ -145,7 +145,7 @@ class _Page:
         self.y += BOX
 
     def arrow(self, x: float, end: float | None = None) -> None:
-        """Return an arrow down from (x, y)."""
+        """Draw an arrow down from (`x`, `self.y`)."""
         tip = self.y + GAP if end is None else end
         line = [(SCALE * x, SCALE * self.y), (SCALE * x, SCALE * (tip - 6))]
         self.draw.line(line, ARROW, 2 * SCALE)

@@ -1,4 +1,4 @@
-"""What is said of a published preset: checked, and complete."""
+"""The metadata of a published preset: checked and complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is going to be published, in a folder of its own."""
+"""Write the files to publish into a folder of their own."""
 
 from __future__ import annotations
 

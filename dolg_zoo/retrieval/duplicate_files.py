@@ -1,4 +1,4 @@
-"""Which file of a group of near-duplicates is kept, and how the others are put aside."""
+"""Choose the file to keep of a group of near-duplicates, and put the others aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a Keras model to the file of a runtime, and what it was compared with."""
+"""Compile a Keras model to a runtime's file, and compare the two."""
 
 from __future__ import annotations
 

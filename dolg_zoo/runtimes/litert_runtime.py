@@ -1,4 +1,4 @@
-"""LiteRT: files made of a Keras model, and run."""
+"""LiteRT: make files of a Keras model, and run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX: files made of a Keras model, and run by ONNX Runtime."""
+"""ONNX: make files of a Keras model, and run them with ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page does, without the page: search, explain, add."""
+"""The actions of the page, without the page: search, explain, add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to a batch of training images, with Keras's own layers."""
+"""The augmentation of a batch of training images, with Keras's own layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a run, kept so that a run killed at any moment goes on as if it had not been."""
+"""The saved state of a run: a run that is killed at any moment continues from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained preset says of itself, so that it can be published as it is."""
+"""The metadata of a trained preset, complete enough to publish it."""
 
 from __future__ import annotations
 

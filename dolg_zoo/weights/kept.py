@@ -1,4 +1,4 @@
-"""Where a preset's files lie on this machine, found without Keras, the network or hashing."""
+"""The places of a preset's files on this machine, found without Keras, network or hashing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in the caches, hashed again and held against what was promised of it."""
+"""Hash the cached files again and compare them with their pinned hashes."""
 
 from __future__ import annotations
 

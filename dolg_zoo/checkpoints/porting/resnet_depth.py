@@ -1,4 +1,4 @@
-"""Which ResNet a state dict holds, told by how many blocks its stages have."""
+"""Recognise a state dict's ResNet by the number of blocks in its stages."""
 
 from __future__ import annotations
 

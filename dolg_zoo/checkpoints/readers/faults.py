@@ -1,4 +1,4 @@
-"""What a reader finds wrong with a file, before `read_state_dict` puts the file's name to it."""
+"""The errors of a reader, to which `read_state_dict` adds the file's name."""
 
 from __future__ import annotations
 

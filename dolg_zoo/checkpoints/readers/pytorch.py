@@ -1,4 +1,4 @@
-"""What PyTorch's two formats share: the names in their pickles, and how a tensor is made."""
+"""The common part of PyTorch's two formats: the names in their pickles, and making a tensor."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Dict(dict):
     __slots__ = ()
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Set an item; giant integers can be made to collide."""
+        """Set an item with a text, None or a small integer as its key: giant ones could collide."""
         is_small = isinstance(key, int) and -(2**63) <= key < 2**64
         if not (isinstance(key, str) or key is None or is_small):
             raise UnsupportedError(f"has a dict with {shown(key)} for a key")

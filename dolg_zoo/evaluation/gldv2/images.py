@@ -1,4 +1,4 @@
-"""Images of Google Landmarks v2: files, or descriptors that were made before."""
+"""Images of Google Landmarks v2: files, or descriptors in a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a query of Revisited Oxford or Paris should find, as its authors published it."""
+"""The ground truth of Revisited Oxford and Paris, as its authors published it."""
 
 from __future__ import annotations
 

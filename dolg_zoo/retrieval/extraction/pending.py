@@ -1,4 +1,4 @@
-"""What is to be embedded yet, and the embedding of it in this process."""
+"""The images without a descriptor, and their embedding in this process."""
 
 from __future__ import annotations
 

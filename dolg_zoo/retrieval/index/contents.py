@@ -1,4 +1,4 @@
-"""What the folder of an index holds: settings, descriptors, items, and what faiss knows."""
+"""The contents of an index folder: settings, descriptors, items, and faiss' index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an index knows of its images besides their descriptors: names and metadata."""
+"""The names, metadata and records of an index's images."""
 
 from __future__ import annotations
 

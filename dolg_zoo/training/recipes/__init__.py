@@ -1,4 +1,4 @@
-"""Whole training runs that come with dolg-zoo, each a TOML file found by its name."""
+"""Complete training runs in dolg-zoo, each a TOML file with a name."""
 
 from __future__ import annotations
 

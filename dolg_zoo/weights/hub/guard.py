@@ -1,4 +1,4 @@
-"""What a server may make the Hub client do."""
+"""Limits to a server's power over the Hub client."""
 
 from __future__ import annotations
 

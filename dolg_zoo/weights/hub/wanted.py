@@ -1,4 +1,4 @@
-"""What is wanted of the Hub, and what to say if it cannot be had."""
+"""A requested file of the Hub, and the messages if it cannot be downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is true of all descriptors of a store."""
+"""The settings that all descriptors of a store share."""
 
 from __future__ import annotations
 
