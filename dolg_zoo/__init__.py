@@ -1,7 +1,6 @@
 """dolg-zoo: pretrained DOLG image-retrieval models in Keras 3.
 
-`__init__.pyi` lists the public names. Each is imported when it is first used, so that
-`import dolg_zoo` loads no framework.
+`__init__.pyi` lists the public names. Each is imported at first use: no framework loads before.
 """
 
 import sys

@@ -35,26 +35,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo found.
+    """The result of a demo."""
 
-    Attributes:
-        protocol: the queries and the gallery, in a sentence or two.
-        recall_at_1: share of the queries whose first result is right.
-        map: mean average precision.
-        queries: the number of queries.
-        gallery: the number of images that were searched; where they are classes, each query in all
-            but itself.
-        rows: some queries and their first results.
-        skipped: path to reason, for images that could not be read.
-    """
-
-    protocol: str
-    recall_at_1: float
-    map: float
+    protocol: str  # the queries and the gallery, in a sentence or two
+    recall_at_1: float  # share of the queries whose first result is right
+    map: float  # mean average precision
     queries: int
-    gallery: int
-    rows: Sequence[tuple[Picture, Sequence[Picture]]]
-    skipped: dict[str, str]
+    gallery: int  # images that were searched; with classes, each query in all but itself
+    rows: Sequence[tuple[Picture, Sequence[Picture]]]  # some queries, first results
+    skipped: dict[str, str]  # path to reason, for unreadable images
 
     def draw(self, path: str | Path | None = None) -> Image.Image:
         """Return a picture of `rows`; see `montage` for the path."""
@@ -64,23 +53,9 @@ class DemoResult:
 def run_demo(
     model: ImageEmbedder, folder: str | Path | None = None, *, progress: bool = True
 ) -> DemoResult:
-    """Search for photographs and scores what is found.
-
-    Without a folder, or with one of unsorted photographs, each photograph is searched for among
-    altered copies of all of them (cropped, turned, mirrored, …). With a folder that has two or
-    more subfolders with at least two photographs each, each subfolder is a class (but for the
-    parts of a data set and folders of folders), and each photograph is searched for among all the
-    others. Large folders are sampled evenly.
-
-    Args:
-        model: the model to search with.
-        folder: the photographs; None for those that ship with dolg-zoo.
-        progress: whether to draw a progress bar on a terminal if it takes long.
-
-    Raises:
-        OSError: if the folder does not exist or cannot be listed.
-        ValueError: if it has too few photographs that can be read to search among.
-    """
+    """Search for photographs among others with classes, or among altered copies; score it."""
+    # A folder needs at least two subfolders (not parts of a data set) with two photographs each for
+    # classes. Large folders are sampled evenly. None: the photographs in the package.
     if folder is None:
         return _among_altered(model, shipped_photos(), "that ship with dolg-zoo", progress)
     paths = list_images(folder)
@@ -216,7 +191,7 @@ def _result(
 
 
 def _classes(paths: Listing) -> dict[str, list[Path]]:
-    """Return the photographs of each class, of those that have two or more."""
+    """Return the photographs of each class with two or more."""
     below = defaultdict(list)
     for path, name in zip(paths, paths.names, strict=True):
         if "/" in name:
@@ -232,7 +207,7 @@ def _embedded(
 
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of the items, evenly spaced, the first and the last among them."""
+    """Return at most so many items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(number)] for number in np.linspace(0, len(items) - 1, most)]
@@ -273,7 +248,7 @@ def _recoloured(photo: Image.Image) -> Image.Image:
 
 
 def _blurred(photo: Image.Image) -> Image.Image:
-    """Out of focus, and then compressed as hard as JPEG is ever met with."""
+    """Return the image out of focus and with the strongest JPEG compression in use."""
     packed = BytesIO()
     photo.filter(ImageFilter.GaussianBlur(min(photo.size) / 150)).save(packed, "JPEG", quality=12)
     return Image.open(packed).convert("RGB")

@@ -1,7 +1,4 @@
-"""Every error that a user can meet; `except DOLGZooError` catches them all.
-
-Each is also a ValueError, OSError, RuntimeError or ArithmeticError where that describes it.
-"""
+"""All errors that a user can meet; `except DOLGZooError` catches them all."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class DOLGZooError(Exception):
 
 
 class OutputError(DOLGZooError, FileExistsError):
-    """What would be written stands where an input is, or what dolg-zoo did not write."""
+    """The output would overwrite an input, or a file that dolg-zoo did not write."""
 
 
 # images
@@ -171,7 +168,7 @@ class CompilationError(DOLGZooError, RuntimeError):
 
 
 class ForkedProcessError(DOLGZooError, RuntimeError):
-    """This process was forked of one that uses TensorFlow, which cannot compute here then."""
+    """The parent of this process uses TensorFlow, which therefore cannot compute here."""
 
 
 class ExportError(DOLGZooError, ValueError):
@@ -190,7 +187,7 @@ class StoreError(DOLGZooError, ValueError):
 
 
 class ImagesAwayError(DOLGZooError, OSError):
-    """Images are not found any more, and may be away rather than deleted; nothing was removed."""
+    """Images are missing, perhaps only for a while; nothing was removed."""
 
 
 class GroundTruthError(DOLGZooError, ValueError):

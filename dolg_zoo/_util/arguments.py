@@ -25,10 +25,8 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 def number(
     name: str, value: object, least: float, most: float = math.inf, *, open_ends: bool = False
 ) -> float:
-    """Return a finite number of Python or NumPy, but no bool, from `least` to `most`.
-
-    With `open_ends` it is neither of the two.
-    """
+    """Return a finite Python or NumPy number (no bool) from `least` to `most`."""
+    # with `open_ends` the value must differ from both
     found = finite(value)
     if found is None or not least <= found <= most or (open_ends and found in (least, most)):
         if most == math.inf:
@@ -51,7 +49,7 @@ def finite(value: object) -> float | None:
 
 
 def one_of(name: str, value: object, known: Iterable[str]) -> str:
-    """One of some names."""
+    """Return the value if it is one of some names; raise ValueError otherwise."""
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}.")
@@ -59,6 +57,6 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
 
 
 def label_array(labels: Any) -> np.ndarray:
-    """Return labels as an array; those of the type object are of what type is in them."""
+    """Return labels as an array; replace the type object by the type of the values."""
     labels = np.asarray(labels)
     return np.array(labels.tolist()) if labels.dtype == object else labels

@@ -1,4 +1,4 @@
-"""Where this project keeps what it can make again."""
+"""The cache folder of this project, for files that it can make again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from dolg_zoo._util.files import expanded
 
 
 def cache_folder() -> Path | None:
-    """`$DOLG_ZOO_CACHE`, else `$XDG_CACHE_HOME/dolg-zoo`, else `~/.cache/dolg-zoo`.
-
-    None where none of them is known.
-    """
+    """Return `$DOLG_ZOO_CACHE`, `$XDG_CACHE_HOME/dolg-zoo` or `~/.cache/dolg-zoo`, or None."""
     if own := os.environ.get("DOLG_ZOO_CACHE"):
         return expanded(own)
     everyones = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")

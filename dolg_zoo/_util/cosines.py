@@ -8,10 +8,10 @@ is farther away."""
 
 
 def reaches(cosines: np.ndarray, threshold: float) -> np.ndarray:
-    """Whether each cosine is the threshold or more, but for rounding."""
+    """Return whether each cosine is at least the threshold, up to rounding."""
     return cosines >= np.float32(threshold - ROUNDING)
 
 
 def cosine(score: float) -> float:
-    """Return a cosine without what rounding has put beyond 1 or -1."""
+    """Return a cosine clipped to [-1, 1], against rounding."""
     return min(max(float(score), -1.0), 1.0)

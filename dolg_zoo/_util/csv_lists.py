@@ -21,21 +21,9 @@ clean list of GLDv2 has all images of a landmark in one line; this is a hundred 
 def rows(
     path: str | Path, columns: Sequence[str], optional: Sequence[str] = (), hint: str = ""
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the values of some columns of a CSV file with a header: UTF-8, with commas.
-
-    Args:
-        path: the file.
-        columns: names of columns that it must have; others are ignored.
-        optional: names of columns that it may have.
-        hint: advice for the error if a column is missing.
-
-    Yields:
-        (line, values): the number of the row's line, and its values by column, none of them empty.
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
-    """
+    """Yield (line number, non-empty values by column) for each row of a CSV file with a header."""
+    # columns that are in neither list are ignored; `hint` is advice for the error of a missing
+    # column
     found = csv.reader(lines(path), strict=True, skipinitialspace=True)
     try:
         header = [*map(plain_label, next(found, []))]
@@ -63,12 +51,7 @@ def rows(
 
 
 def lines(path: str | Path) -> Iterator[str]:
-    """Yield the lines of a text file; what is no UTF-8 is in them as surrogates.
-
-    Raises:
-        DataError: if one has more than `MAX_LINE` characters.
-        OSError: if the file cannot be read.
-    """
+    """Yield the lines of a text file; bytes that are not UTF-8 become surrogates."""
     # what is not UTF-8 is let through, to be refused with its line if it matters
     with user_path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
@@ -92,11 +75,7 @@ def _column_index(column: str, header: list[str], path: str | Path, hint: str) -
 
 
 def checked(value: str, column: str, where: str) -> str:
-    """Return the value, if it is text that can stand for something.
-
-    Raises:
-        DataError: if it is empty, has a NUL character or is no UTF-8.
-    """
+    """Return the value; raise DataError if it is empty, has a NUL character or is not UTF-8."""
     try:
         value.encode()
         fault = "has a NUL character" if "\0" in value else "" if value.strip() else "is empty"
@@ -108,16 +87,10 @@ def checked(value: str, column: str, where: str) -> str:
 
 
 def image_path(text: str, folder: Path, where: str) -> str:
-    r"""Return the normalised path of an image in a list.
-
-    Blanks around it belong to it only if there is such a file. Backslashes separate folders, as
-    Windows writes them (`a\1.jpg`), unless they are in the name of a file that is there. Letters
-    with accents may have either Unicode form, that of macOS or that of other systems, if one file
-    alone fits.
-
-    Raises:
-        DataError: if it is on a drive of Windows, and this is another system.
-    """
+    """Return an image's normalised path; raise DataError for a Windows drive elsewhere."""
+    # Blanks at the ends stay only if such a file exists. Backslashes separate folders, as Windows
+    # writes them (`a\1.jpg`), unless an existing file has them in its name. Accented letters may
+    # have either Unicode form (composed, or macOS's decomposed) if exactly one file fits.
     if not os.path.lexists(folder / text):
         text = text.strip()
     if os.sep == "/" and not os.path.lexists(folder / text):
@@ -160,7 +133,7 @@ def _names(folder: Path, changed: int) -> dict[str, list[str]]:
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:
-    """Tells whether a normalised path below the folder stays in it, links followed."""
+    """Return whether a normalised path below the folder stays in it when links are followed."""
     root = Path(folder).resolve()
 
     def leads_inside(path: Path) -> bool:

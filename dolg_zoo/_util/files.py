@@ -1,7 +1,4 @@
-"""Files and folders that are there whole or not at all.
-
-What a killed process left beside them is removed a day later by the next one that writes there.
-"""
+"""Write files and folders whole or not at all; leftovers of killed processes go a day later."""
 
 from __future__ import annotations
 
@@ -32,13 +29,8 @@ _cleaned: set[Path] = set()
 
 
 def user_path(path: str | Path) -> Path:
-    """Return a path that a user gave, with `~` and `~name` at its beginning as a shell reads them.
-
-    A `Path` stays as it is if it exists so: pathlib takes the `./` from `./~`.
-
-    Raises:
-        OSError: if it is longer than any name of a file; the message has its beginning only.
-    """
+    """Return a user's path with `~` and `~name` expanded; raise OSError if a name is too long."""
+    # an existing `Path` stays as it is: pathlib drops the `./` of `./~`
     if max(map(len, Path(path).parts), default=0) > _LONGEST_NAME or len(str(path)) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{str(path)[:60]}…")
     if isinstance(path, Path) and (not str(path).startswith("~") or os.path.lexists(path)):
@@ -53,14 +45,8 @@ def expanded(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file to write into, which takes `path`'s place once all of it is on the disk.
-
-    If the block raises, or the process dies, what was at `path` is still there. What is no
-    regular file (a pipe, `/dev/stdout`) is written to directly.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Open a temporary file that replaces `path` after the block, but not after an error."""
+    # anything but a regular file (a pipe, `/dev/stdout`) is written to directly
     path = user_path(path)
     if is_special(path):
         with _naming(path), path.open("wb") as file:
@@ -85,19 +71,9 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 def replacing_folder(
     path: str | Path, keep_if: Callable[[Path], bool] | None = None
 ) -> Iterator[Path]:
-    """Make a folder to write into, which takes `path`'s place once all of it is on the disk.
-
-    If the block raises, what was at `path` is still there. If the process dies, it is there or,
-    between two renames, nothing is.
-
-    Args:
-        path: the place; the folders above it are made if necessary.
-        keep_if: is asked about a file or folder that is at `path` by then; if it answers yes,
-            that one stays and the new one is dropped.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Make a temporary folder that replaces `path` after the block, but not after an error."""
+    # If the process dies between two renames, `path` is missing. If `keep_if` accepts a file or
+    # folder that is at `path` by then, the new folder is dropped.
     with scratch_folder(path) as scratch, _naming(path):
         made = scratch / "new"
         made.mkdir()
@@ -110,10 +86,7 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 @contextmanager
 def _naming(path: str | Path, unfinished: Path | None = None) -> Iterator[None]:
-    """Put the path into an error that names the unfinished file.
-
-    And into one that says only that nothing can be written, as of a full disk.
-    """
+    """Put the path into errors that name the unfinished file or, as of a full disk, no file."""
     try:
         yield
     except OSError as error:
@@ -129,11 +102,7 @@ def _naming(path: str | Path, unfinished: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(path: str | Path) -> Iterator[Path]:
-    """Make a hidden folder beside `path`, for what `put` moves to `path`; remove it at the end.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
+    """Make a hidden folder beside `path`, for files that `put` moves; remove it at the end."""
     parent = Path(path).parent
     parent.mkdir(parents=True, exist_ok=True)
     scratch = _unfinished(parent)
@@ -145,17 +114,9 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 
 
 def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = None) -> None:
-    """Move a file or folder to its place on the same disk, after its bytes are on that disk.
-
-    Args:
-        made: the file, or a folder in a `scratch_folder`.
-        path: the place. A file replaces a file, and a folder replaces whatever is there. A link
-            there is replaced; what it leads to stays.
-        keep_if: see `replacing_folder`.
-
-    Raises:
-        OSError: if it cannot be moved; what was at `path` is still there.
-    """
+    """Write a file or folder through to its disk, then move it to `path` on the same disk."""
+    # A file replaces a file; a folder replaces anything. A link at `path` is replaced, its target
+    # stays. For `keep_if` see `replacing_folder`. After an OSError `path` is unchanged.
     path = Path(path)
     for file in [made, *made.rglob("*")]:
         if file.is_file():
@@ -174,13 +135,8 @@ def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = N
 
 
 def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
-    """Remove what processes that were killed left in a folder while they used this module.
-
-    Args:
-        folder: the folder.
-        older_than_s: seconds since the last change of what is removed. 0 is only for a folder
-            that no other process writes to.
-    """
+    """Remove leftovers of killed processes that are at least `older_than_s` seconds old."""
+    # 0 is only for a folder that no other process writes to
     with suppress(OSError):
         for path in folder.iterdir():
             with suppress(OSError):
@@ -195,12 +151,7 @@ def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
 
 
 def check_folder_name(path: str | Path, advice: str) -> None:
-    """Raise ValueError if a folder would be made under a name that ends as a file's.
-
-    Args:
-        path: the folder; one that is there already may have any name.
-        advice: a sentence that says what to write instead.
-    """
+    """Raise ValueError, with `advice`, if a new folder's name ends like a file's."""
     path = Path(path)
     if path.suffix.lower() in FILE_ENDINGS and not path.is_dir():
         raise ValueError(
@@ -209,7 +160,7 @@ def check_folder_name(path: str | Path, advice: str) -> None:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether it is there and no regular file, but a pipe, say, or `/dev/stdout`."""
+    """Return whether the path exists and is no regular file, such as a pipe or `/dev/stdout`."""
     # asked of the path as it is: what /dev/stdout leads to has no path if it is a pipe
     path = Path(path)
     return path.exists() and not path.is_file()

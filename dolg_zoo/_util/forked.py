@@ -10,22 +10,14 @@ _started_in: int | None = None
 
 
 def tensorflow_starts() -> None:
-    """Note that this process, and no other that is forked of it, computes with TensorFlow.
-
-    Raises:
-        ForkedProcessError: if it was forked of one that does.
-    """
+    """Note that this process uses TensorFlow; raise ForkedProcessError if its parent does."""
     global _started_in
     check_not_forked()
     _started_in = os.getpid()
 
 
 def check_not_forked() -> None:
-    """Refuse to compute with TensorFlow, whose threads are not there, rather than wait for ever.
-
-    Raises:
-        ForkedProcessError: if this process was forked of one that computes with TensorFlow.
-    """
+    """Raise ForkedProcessError if the parent process uses TensorFlow: a fork would hang."""
     if _started_in not in (None, os.getpid()):
         raise ForkedProcessError(
             f"TensorFlow cannot compute in process {os.getpid()}, which was forked of process"

@@ -19,25 +19,14 @@ def blake2b_of(path: Path) -> str:
 
 
 def git_blob_sha1_of(path: Path) -> str:
-    """Return the name git gives to a file's bytes, as 40 lower-case hexadecimal digits.
-
-    The Hub states this one for files that are small enough to lie in git itself.
-    """
+    """Return git's hash of a file (40 hex digits), which the Hub states for small files."""
     header = b"blob %d\0" % path.stat().st_size
     return _digest(path, hashlib.sha1(header, usedforsecurity=False))
 
 
 def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
-    """Compare a file with what was promised of it.
-
-    Args:
-        path: the file.
-        expected: its sha256 (64 hexadecimal digits) or git blob sha1 (40).
-        size: its size in bytes, if known: a wrong one spares the hashing.
-
-    Returns:
-        What is wrong, in words, or None.
-    """
+    """Compare a file with its sha256 or git blob sha1; return the difference in words, or None."""
+    # a wrong `size` in bytes is found without hashing
     name, hash_of = ("git sha1", git_blob_sha1_of) if len(expected) == 40 else ("sha256", sha256_of)
     if absent := absence_of(path):  # a pipe would hang
         return absent

@@ -1,7 +1,7 @@
-"""Imports that fail, told as that.
+"""Import packages and report a failed import as such.
 
-What is raised while a package is imported is of any type: a TypeError of TensorFlow under
-`python -OO`, an AttributeError of protobuf. Whoever reads a file meanwhile would blame the file.
+An import may raise any error: TensorFlow a TypeError under `python -OO`, protobuf an
+AttributeError. A caller that is reading a file would otherwise blame the file.
 """
 
 from __future__ import annotations
@@ -94,10 +94,9 @@ class _WithDocstrings(SourceFileLoader):
 
 
 class DocstringFinder:
-    """Finds frameworks that cut up their own docstrings when they are imported.
+    """Import finder for frameworks that edit their own docstrings, which `python -OO` removes."""
 
-    Under `python -OO` there are none: TensorFlow 2.20 and keras-cv 0.9 then cannot be imported.
-    """
+    # without it, TensorFlow 2.20 and keras-cv 0.9 cannot be imported there
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

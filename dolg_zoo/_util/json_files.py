@@ -11,11 +11,7 @@ _MAX_BYTES = 16 * 2**20
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
-
-    Raises:
-        ValueError: it holds something else, is too large or cannot be read; names the file.
-    """
+    """Return the object in a JSON file; raise a ValueError that names the file if there is none."""
     try:
         return json_object(path)
     except (OSError, ValueError, RecursionError) as error:
@@ -23,13 +19,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds, for a caller that names the file in errors.
-
-    Raises:
-        ValueError: it holds something else, or is too large.
-        RecursionError: it is nested too deeply.
-        OSError: it cannot be read.
-    """
+    """Return the object in a JSON file; the caller adds the file's name to errors."""
     values = json.loads(json_text(path), parse_constant=_no_number)
     if not isinstance(values, dict):
         raise ValueError(f"it must hold a JSON object, not {type(values).__name__}")
@@ -37,12 +27,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def json_text(path: Path) -> str:
-    """Return the text of a JSON file.
-
-    Raises:
-        ValueError: it is too large, or no UTF-8.
-        OSError: it cannot be read.
-    """
+    """Return the text of a JSON file; raise ValueError if it is too large or not UTF-8."""
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:

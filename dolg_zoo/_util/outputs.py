@@ -1,6 +1,6 @@
-"""What a call writes for its user: one check says whether it may, before the work and after it.
+"""Check, before and after the work, whether a call may write its output.
 
-Nothing is written over but what dolg-zoo wrote itself, and what holds nothing.
+Only empty places and outputs of dolg-zoo itself are written over.
 """
 
 from __future__ import annotations
@@ -28,37 +28,18 @@ one in so many has to be opened to see that it bears no mark."""
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of output.
+    """A kind of output."""
 
-    Attributes:
-        name: what it is, for messages.
-        is_own: whether what is at a path is such an output that dolg-zoo wrote. An error stands
-            for no.
-        is_folder: whether it is a folder.
-        advice: of a folder, what to write in place of a name that ends as a file's.
-        keeps_hidden: of a folder, whether hidden files in it stay when it is written.
-    """
-
-    name: str
-    is_own: Callable[[Path], bool]
+    name: str  # for messages
+    is_own: Callable[[Path], bool]  # whether dolg-zoo wrote the output at a path; an error means no
     is_folder: bool = False
-    advice: str = "Leave the ending out."
-    keeps_hidden: bool = True
+    advice: str = "Leave the ending out."  # for a folder whose name ends like a file's
+    keeps_hidden: bool = True  # whether hidden files stay when the folder is written
 
 
 def check_output(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) -> Path:
-    """Return the path of an output, as `user_path` does, if it may be written.
-
-    Args:
-        path: the file or folder; what is no regular file, such as `/dev/stdout`, may be a file.
-        kind: what is written.
-        inputs: what the call reads, paths among it; none of it is written over.
-
-    Raises:
-        OutputError: if an input is there, or what dolg-zoo did not write.
-        OSError: if nothing can be written there.
-        ValueError: if a folder is written and the name ends as that of a file.
-    """
+    """Return `user_path(path)`, or raise OutputError, OSError or ValueError if it is protected."""
+    # paths in `inputs` are never written over; other values there are ignored
     path = user_path(path)
     if not kind.is_folder and is_special(path) and not path.is_dir():
         return path  # it is written to where it is, and needs no folder
@@ -99,10 +80,7 @@ def writing(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) -> Iter
 
 
 def is_own_picture(source: str | Path | bytes) -> bool:
-    """Whether an image file, or its content, is a picture that dolg-zoo made; no error is raised.
-
-    The picture has to be as it was written; one that another program has saved is a photograph.
-    """
+    """Return whether an image file, or its bytes, is an unchanged picture made by dolg-zoo."""
     mark = MARK.encode()
     if isinstance(source, bytes):
         return len(source) % BLOCK == 0 and mark in source[:BLOCK] + source[-3 * BLOCK :]
@@ -117,21 +95,15 @@ def is_own_picture(source: str | Path | bytes) -> bool:
 
 
 def has_keys(path: Path, *keys: str) -> bool:
-    """Whether a file is a JSON object with these keys; no error is raised."""
+    """Return whether a file is a JSON object with these keys; raise no error."""
     with suppress(OSError, ValueError):
         return path.is_file() and {*keys} <= read_json_object(path).keys()
     return False
 
 
 def has_manifest(folder: Path, manifest: str, keys: Iterable[str], others: re.Pattern) -> bool:
-    """Whether a folder has a JSON object with these keys, or nothing but such files.
-
-    Args:
-        folder: the folder.
-        manifest: the name of the JSON file, which may be damaged in the second case.
-        keys: keys of the object.
-        others: matches the names of all other files.
-    """
+    """Return whether a folder has a manifest with these keys, or only files matching `others`."""
+    # in the second case the manifest may be damaged
     if has_keys(folder / manifest, *keys):
         return True
     names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} - {manifest}
@@ -157,7 +129,7 @@ def _is_empty(path: Path, may_hide: bool) -> bool:
 
 
 def _is_same(path: Path, source: object) -> bool:
-    """Whether an image, or whatever else a call reads, is the file or folder at a path."""
+    """Return whether an input of a call is the file or folder at a path."""
     source = getattr(source, "source", source)  # a part of an image
     if not isinstance(source, str | Path):  # of an open file, or of Pillow's image
         source = getattr(source, "name", None) or getattr(source, "filename", None)

@@ -13,17 +13,7 @@ PATIENCE_S = 2.0
 
 
 def track(items: Iterable[Item], total: int | None, what: str) -> Iterator[Item]:
-    """Yield the items, with a bar on standard error once two seconds have passed.
-
-    The bar tells how many a second, and how long it will take yet.
-
-    Where standard error is no terminal, nothing is drawn.
-
-    Args:
-        items: the work, item by item.
-        total: the number of items; None if it is not known.
-        what: the name of the work, for the bar.
-    """
+    """Yield the items; after two seconds, show a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return

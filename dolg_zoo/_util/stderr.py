@@ -1,4 +1,4 @@
-"""What libraries write to standard error, held back."""
+"""Hold back the messages that libraries write to standard error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back_stderr() -> Iterator[None]:
-    """Show what is written to file descriptor 2 only if an error is raised.
-
-    C++ libraries log to it before any level can be set for them.
-    """
+    """Hold back the output to file descriptor 2; show it only if an error is raised."""
+    # C++ libraries log there before a level can be set for them
     try:
         held, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
     except OSError:  # no folder for it, or nothing to hold back

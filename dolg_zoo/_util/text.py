@@ -15,20 +15,15 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def printable(text: str) -> str:
-    r"""Return the text on one line, harmless to a terminal.
-
-    Line breaks, escape sequences, marks that turn the direction of writing, and bytes that are
-    no text stand there as Python escapes them: `\\n`, `\\x1b`, `\\udcff`.
-    """
+    """Return the text on one line; escape line breaks, control sequences and undecodable bytes."""
+    # marks that change the direction of writing too
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def plain_label(text: str) -> str:
-    r"""Return a label as people read it, so that two that look the same are the same.
-
-    Blanks around it are removed, those inside it (non-breaking ones too) become one space, and
-    letters with accents have Unicode's composed form (NFC), which macOS does not use in file names.
-    """
+    """Return a label so that labels that look the same are equal."""
+    # Outer blanks go, inner blanks become one space, letters get Unicode's composed form (NFC),
+    # which macOS does not use in file names.
     return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))
 
 

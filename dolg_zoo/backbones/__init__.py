@@ -1,8 +1,4 @@
-"""Backbones: networks from images to the two feature maps of DOLG.
-
-`__init__.pyi` lists the public names. Each is imported when it is first used: the table
-`BACKBONES` needs no framework.
-"""
+"""Backbones: networks from images to the two feature maps of DOLG; imported at first use."""
 
 from dolg_zoo._util.imports import attach_stub
 

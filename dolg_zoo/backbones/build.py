@@ -24,11 +24,7 @@ _BUILDERS: dict[str, Callable[..., tuple[keras.Model, dict[str, str]]]] = {
 
 
 def check_keras() -> None:
-    """Refuse settings of Keras with which no network of this package can be built.
-
-    Raises:
-        ValueError: if Keras is not on TensorFlow, or its images have their channels first.
-    """
+    """Raise ValueError unless Keras runs on TensorFlow with channels-last images."""
     backend, layout = keras.config.backend(), keras.config.image_data_format()
     if backend != "tensorflow":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What the backbones of our own are made of: convolutions that compute as PyTorch's do."""
+"""Convolutions that compute as PyTorch's do, for our own backbones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def call_new(conv: keras.layers.Layer, x):
 
 
 def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1):
-    """Convolve, with PyTorch's padding, which is the same on all sides, and normalise."""
+    """Convolve with PyTorch's padding, equal on all sides, and normalise."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     convolution = GroupedConv2D if groups > 1 else layers.Conv2D
@@ -53,20 +53,16 @@ def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, 
 
 
 def batch_norm(x, name: str):
-    """Normalise with PyTorch's defaults.
-
-    Its momentum of 0.1 is the share of the new value, Keras' that of the old.
-    """
+    """Apply batch normalisation with PyTorch's defaults; its momentum of 0.1 is Keras' 0.9."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class GroupedConv2D(layers.Conv2D):
-    """`keras.layers.Conv2D`, whose groups are convolutions of their own.
+    """`keras.layers.Conv2D` whose groups are separate plain convolutions."""
 
-    Keras hands a convolution with groups to XLA, which compiles it anew for each size of image, and
-    which not every format of an export has. These are plain ones.
-    """
+    # Keras hands grouped convolutions to XLA, which compiles them for each image size, and some
+    # export formats lack them.
 
     def convolution_op(self, inputs, kernel):
         if self.groups == 1:

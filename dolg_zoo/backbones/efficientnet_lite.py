@@ -1,8 +1,7 @@
-"""EfficientNet-Lite, the backbone of the preset in the package, in the variables of keras-cv.
+"""EfficientNet-Lite, the backbone of the preset in the package, with keras-cv's variable names.
 
-Architecture: Tan and Le, arXiv 1905.11946, without squeeze-and-excite, with ReLU6, and with a stem
-and a top that no scale widens (tensorflow/tpu, efficientnet/lite). Built here so that the default
-model needs no keras-cv, whose import takes a second and half a dozen packages.
+Tan and Le, arXiv 1905.11946, without squeeze-and-excite, with ReLU6, stem and top not widened
+(tensorflow/tpu, efficientnet/lite). Built here because importing keras-cv takes a second.
 """
 
 from __future__ import annotations
@@ -31,17 +30,8 @@ _DROPPED = 0.2  # of the last block's output; of earlier ones less, in proportio
 def efficientnet_lite(
     width: float, depth: float, input_shape: tuple[int | None, int | None, int] = (None, None, 3)
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Build an EfficientNet-Lite without a classifier, with new weights.
-
-    Args:
-        width: The factor of the filters of all blocks.
-        depth: The factor of the blocks of all stages but the first and the last.
-        input_shape: (height, width, channels); height and width may be None.
-
-    Returns:
-        The network, whose output is the top's map (batch, H/32, W/32, 1280), and the names of the
-        layers at strides 4, 8, 16 and 32 as "P2" to "P5".
-    """
+    """Return the network to (batch, H/32, W/32, 1280) and the layer names of "P2" to "P5"."""
+    # `depth` scales all stages but the first and the last
     image = keras.Input(input_shape)
     x = layers.ZeroPadding2D(_padding(image, 3), name="stem_conv_pad")(image)
     x = _conv(x, 32, 3, "stem_conv", "stem_bn", strides=2, padding="valid")
@@ -112,7 +102,7 @@ def _initializer() -> keras.initializers.Initializer:
 
 
 def _padding(x, kernel: int) -> tuple[tuple[int, int], ...]:
-    """Return what TensorFlow's "same" adds at stride 2; an unknown size counts as even."""
+    """Return the padding of TensorFlow's "same" at stride 2; an unknown size counts as even."""
     half = kernel // 2
     return tuple((half - (1 if size is None else 1 - size % 2), half) for size in x.shape[1:3])
 

@@ -1,15 +1,12 @@
 """ImageNet weights for the backbones, from the sources of the Keras ecosystem.
 
-Two sources, by backbone:
+- keras.applications, where its network equals keras-cv's: EfficientNet V1 and V2, MobileNetV3.
+  Keras checks each download against a hash in its source code.
+- keras-cv's presets on Kaggle for the others (ResNet and DenseNet pad differently there;
+  CSPDarkNet and MiT are missing). The version is pinned; kagglehub checks the server's MD5 if
+  there is one, which finds only a broken transfer. Only arrays are read from the file.
 
-- keras.applications, where its network computes the same as keras-cv's: EfficientNet V1 and V2,
-  MobileNetV3. Keras compares every file it downloads with a hash in its own source code.
-- keras-cv's presets on Kaggle, where keras.applications has another network (ResNet and DenseNet
-  pad otherwise) or none (CSPDarkNet, MiT). The version is pinned, and kagglehub compares the file
-  with the MD5 sum that the server states, if it states one: that finds a broken transfer, but no
-  hash is published to hold the file against. Only arrays are read from it.
-
-Those of ResNet v1.5, ResNeSt, NFNet and EfficientNet-Lite come from the Hugging Face Hub, by
+ResNet v1.5, ResNeSt, NFNet and EfficientNet-Lite come from the Hugging Face Hub, by
 `dolg_<backbone>(backbone_weights="imagenet")`. The rest have no source.
 """
 
@@ -55,22 +52,9 @@ def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
 
 
 def port_keras_applications(source: keras.Model, backbone: keras.Model) -> list[str]:
-    """Copy the weights of a keras.applications network into the backbone of the same architecture.
-
-    They are matched by their order. In the families that come from keras.applications all layers
-    with weights lie on one chain, the shortcuts having none, so there is but one order.
-
-    Args:
-        source: The network, with or without its top.
-        backbone: What `build_backbone` returned.
-
-    Returns:
-        The paths of those weights of the source that the backbone does not have: its in-model
-        normalisation and what lies past the taps.
-
-    Raises:
-        ValueError: If the networks differ; nothing has been copied then.
-    """
+    """Copy keras.applications weights by order; return the paths of weights without a target."""
+    # The order is unique: in these families all layers with weights lie on one chain. If the
+    # networks differ, a ValueError is raised and nothing is copied.
     unused: list[keras.Variable] = []
     given: list[keras.Variable] = []
     for layer in source.layers:

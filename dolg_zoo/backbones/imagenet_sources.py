@@ -1,7 +1,4 @@
-"""Where the ImageNet weights of each backbone are, and how images were normalised for them.
-
-Pure data, as the table of backbones: reading it imports no framework.
-"""
+"""The sources of ImageNet weights and their image normalisation, as data without a framework."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ class Source:
 
 
 def _scaled(scale: float) -> tuple[_RGB, _RGB]:
-    """Mean and standard deviation that make x / scale - 1 of x in [0, 255]."""
+    """Return mean and standard deviation that map x in [0, 255] to x / scale - 1."""
     return (scale / 255,) * 3, (scale / 255,) * 3
 
 

@@ -1,22 +1,16 @@
 """Backbones of keras-cv, built from the arguments in the registry.
 
-The only module that imports keras-cv, and only when one of its networks is asked for: keras-cv has
-had no release since April 2024, so it has to stay replaceable.
+Only this module imports keras-cv, and only for its networks: keras-cv has had no release since
+April 2024, so it must stay replaceable. Two differences from keras-cv:
 
-Two things differ from what keras-cv would build by itself:
+- EfficientNet V1: keras-cv puts an activation after the projection of each block. The paper (arXiv
+  1905.11946), all published weights and keras.applications have none, so there is none here.
+- MiT: the maps of stride 4 to 32 are "P2" to "P5", as in all other backbones, not "P1" to "P4".
 
-- EfficientNet V1: keras-cv puts an activation after the projection of every block. The paper (arXiv
-  1905.11946, after MobileNetV2's linear bottleneck), every published weight file and
-  keras.applications have none, and keras-cv has no weights of its own for this variant. The
-  projections are made linear here.
-- MiT: keras-cv calls its maps of stride 4, 8, 16 and 32 "P1" to "P4"; here they are "P2" to "P5",
-  as with every other backbone.
-
-Where height and width are unknown (None), EfficientNet V1 and MobileNetV3 pad, as our
-EfficientNet-Lite does, as if every map had an even size. At an image size that is not a multiple
-of 32 their output then departs a little from that of the same network built for that size, which is
-what weights were trained as; pass `input_shape` if that matters. CSPDarkNet takes even heights and
-widths only, MiT square images of a size known when it is built.
+With unknown height and width, EfficientNet V1 and MobileNetV3 pad as if each map had an even size.
+At sizes that are no multiple of 32 the output then differs a little from the network for that size,
+which weights were trained as; pass `input_shape` if that matters. CSPDarkNet needs even sides, MiT
+square images of a fixed size.
 """
 
 from __future__ import annotations
@@ -30,11 +24,7 @@ from dolg_zoo.backbones.registry import BackboneSpec
 def build_keras_cv(
     spec: BackboneSpec, input_shape: tuple[int | None, ...]
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Build a keras-cv backbone with new weights and without rescaling.
-
-    Returns:
-        The whole network, and the names of the layers at strides 4, 8, 16 and 32 as "P2" to "P5".
-    """
+    """Build a keras-cv network with new weights; return it and the layer names of "P2" to "P5"."""
     backbone = _class(spec)(include_rescaling=False, input_shape=input_shape, **spec.arguments)
     levels = backbone.pyramid_level_inputs
     if spec.keras_cv_class == "EfficientNetV1Backbone":
@@ -47,11 +37,8 @@ def build_keras_cv(
 
 
 def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
-    """Build the whole network with the weights of keras-cv's preset on Kaggle.
-
-    keras-cv's own `from_preset` would build whatever the downloaded configuration names; here the
-    architecture is the registry's and only arrays are read from the download.
-    """
+    """Build the registry's network and load only arrays from keras-cv's preset on Kaggle."""
+    # keras-cv's `from_preset` would build whatever the downloaded configuration names
     import kagglehub
 
     handle = _class(spec).presets[preset]["kaggle_handle"].removeprefix("kaggle://")

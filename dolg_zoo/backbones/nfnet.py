@@ -1,10 +1,9 @@
-"""NFNet: residual networks without normalisation, and ECA-NFNet, their lighter kin.
+"""NFNet: residual networks without normalisation, and ECA-NFNet, their lighter variant.
 
-Architecture: Brock et al., arXiv 2102.06171. Signals keep their variance by design: convolutions
-standardise their kernels (`ScaledStdConv2D`), activations divide by the expected standard
-deviation of what they take (`beta`) and correct for what they take away (`gamma`), and a block adds
-only a part of its branch (`Residual`). ECA-NFNet is timm's: SiLU, the attention of ECA-Net (arXiv
-1910.03151), narrower blocks, PyTorch's padding, no learned gain of a branch.
+Brock et al., arXiv 2102.06171: convolutions standardise their kernels (`ScaledStdConv2D`),
+activations divide by the expected deviation of their input (`beta`) and rescale their output
+(`gamma`), a block adds a part of its branch (`Residual`). ECA-NFNet is timm's: SiLU, ECA-Net's
+attention (arXiv 1910.03151), narrower blocks, PyTorch's padding, no learned gain.
 
 Layer names follow timm's state dict with `_` for `.`: `stages.0.0.conv2b.weight` is the kernel of
 the layer `stages_0_0_conv2b`. The output of a block is that of the layer `stages_0_0`.
@@ -24,10 +23,8 @@ from dolg_zoo.backbones.convolution import GroupedConv2D, call_new
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 def gelu(x):
-    """Return the Gaussian error linear unit, without Keras' Erfc, which ONNX does not have.
-
-    Written like this, LiteRT's converter takes it for the operation it is.
-    """
+    """Return the Gaussian error linear unit in a form that ONNX and LiteRT's converter know."""
+    # ONNX lacks Keras' Erfc
     return 0.5 * x * (1.0 + ops.erf(x * 2**-0.5))
 
 
@@ -37,20 +34,12 @@ _ATTENTION_GAIN = 2.0  # a sigmoid of about zero halves
 
 @dataclass(frozen=True)
 class _Family:
-    """How the two families differ.
-
-    Attributes:
-        activation: Its name in Keras, or the function.
-        gamma: The reciprocal of the standard deviation of the activation's output for a normally
-            distributed input.
-        bottleneck: The width of a block's inner convolutions over that of its output.
-        eca: Whether the attention is ECA, and padding and gains are timm's own.
-    """
+    """The differences between the two families."""
 
     activation: str | Callable
-    gamma: float
-    bottleneck: float
-    eca: bool
+    gamma: float  # 1 / standard deviation of the activation's output for normal input
+    bottleneck: float  # width of a block's inner convolutions / width of its output
+    eca: bool  # whether attention is ECA, and padding and gains are timm's
 
 
 _FAMILIES = {
@@ -66,19 +55,7 @@ def nfnet(
     width: int = 256,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Build an NFNet or ECA-NFNet, without a classifier, with new weights.
-
-    Args:
-        blocks: The number of blocks in each of the four stages.
-        family: "nfnet" or "eca_nfnet".
-        features: The channels of the last convolution.
-        width: The channels of the first stage; the others have 2, 6 and 6 times as many.
-        input_shape: (height, width, channels); height and width may be None.
-
-    Returns:
-        The network, whose output is the activation (batch, H/32, W/32, features) of the last
-        convolution, and the names of the layers at strides 4, 8, 16 and 32 as "P2" to "P5".
-    """
+    """Return the network to (batch, H/32, W/32, features) and the layer names of "P2" to "P5"."""
     kind = _FAMILIES[family]
     x = image = keras.Input(input_shape)
     for i, stride in enumerate((2, 1, 1, 2), start=1):
@@ -153,7 +130,7 @@ def _conv(
 
 
 def _squeeze_excite(x, name: str):
-    """Squeeze-and-Excitation, arXiv 1709.01507, with half the channels inside."""
+    """Apply Squeeze-and-Excitation, arXiv 1709.01507, with half the channels inside."""
     channels = x.shape[-1]
     a = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
     a = call_new(layers.Conv2D(channels // 2, 1, activation="relu", name=f"{name}_fc1"), a)
@@ -162,7 +139,7 @@ def _squeeze_excite(x, name: str):
 
 
 def _efficient_attention(x, name: str):
-    """ECA: how much of a channel depends on its neighbours' means alone."""
+    """Apply ECA: each channel's weight depends only on the means of neighbouring channels."""
     channels = x.shape[-1]
     size = max(int((math.log2(channels) + 1) / 2) | 1, 3)
     a = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
@@ -176,21 +153,9 @@ def _efficient_attention(x, name: str):
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class ScaledStdConv2D(GroupedConv2D):
-    """A convolution with scaled weight standardisation (arXiv 2101.08692).
+    """A convolution with scaled weight standardisation (arXiv 2101.08692)."""
 
-    The kernel of each output channel is shifted to mean zero and scaled to the variance
-    (gain * gamma)^2 / fan-in when it is used; the weights stay as they are.
-
-    Args:
-        filters: Channels of the output.
-        kernel_size: Height and width of the kernel.
-        strides: Pixels from one position to the next.
-        padding: "same" or "valid".
-        gamma: Makes up for what the activation before takes away.
-        epsilon: Is added to the variance of a kernel.
-        gain_initializer: What the learned gain of each output channel starts as.
-        **kwargs: What `keras.layers.Conv2D` takes besides.
-    """
+    # in use, each output channel's kernel has mean 0 and variance (gain * gamma)^2 / fan-in
 
     def __init__(
         self,
@@ -257,13 +222,7 @@ class ScaledActivation(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class Residual(layers.Layer):
-    """The shortcut plus a part of the branch: alpha of it, and of that a learned gain.
-
-    Args:
-        alpha: A constant.
-        skipinit: Whether there is the gain, which starts at zero (SkipInit, arXiv 2002.10444).
-        **kwargs: What `keras.layers.Layer` takes.
-    """
+    """The shortcut plus alpha times the branch, with a learned gain from 0 (arXiv 2002.10444)."""
 
     def __init__(self, alpha, skipinit, **kwargs):
         super().__init__(**kwargs)

@@ -1,9 +1,7 @@
-"""The table of backbones: our name -> the code that builds it and its arguments.
+"""The table of backbones: name to builder and arguments; imports no framework.
 
-Pure data: reading it imports no framework, so names can be listed and checked quickly.
-
-keras-cv's named classes and `from_preset` both fetch their architecture over the network; its base
-classes, given the arguments written here, do not.
+keras-cv's named classes and `from_preset` fetch their architecture over the network; its base
+classes, with the arguments below, do not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """ResNeSt: ResNet-D whose 3x3 convolutions are split in two, with attention between the halves.
 
-Architecture: Zhang et al., arXiv 2004.08955, with radix 2 and cardinality 1. The stem is three
-convolutions. Where the map is halved, averages halve it: behind the 3x3 convolution in a block, and
-before the convolution of the shortcut.
+Zhang et al., arXiv 2004.08955, radix 2, cardinality 1. The stem is three convolutions. Averages
+halve the map: after the 3x3 convolution of a block, and before the shortcut's convolution.
 
 Layer names follow timm's state dict with `_` for `.`: `layer1.0.conv2.fc1.weight` is the kernel of
 the layer `layer1_0_conv2_fc1`. The output of a block is that of the layer `layer1_0`.
@@ -24,18 +23,7 @@ def resnest(
     width: int = 64,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Build a ResNeSt, without a classifier, with new weights.
-
-    Args:
-        blocks: The number of blocks in each of the four stages.
-        stem_width: The channels of the first convolution.
-        width: The channels of the 3x3 convolutions in the first stage; each stage doubles them.
-        input_shape: (height, width, channels); height and width may be None.
-
-    Returns:
-        The network, whose output is the last stage's map (batch, H/32, W/32, 32 * width), and the
-        names of the layers at strides 4, 8, 16 and 32 as "P2" to "P5".
-    """
+    """Return the network to (batch, H/32, W/32, 32 * width) and the layers of "P2" to "P5"."""
     image = keras.Input(input_shape)
     x = _conv_bn_relu(image, stem_width, 3, 2, "conv1_0", "conv1_1")
     x = _conv_bn_relu(x, stem_width, 3, 1, "conv1_3", "conv1_4")

@@ -1,8 +1,8 @@
 """ResNet v1.5 with PyTorch's padding: the backbone of the official DOLG weights.
 
-Architecture: He et al., arXiv 1512.03385, with the stride on the 3x3 convolution ("v1.5", as in
-torchvision and pycls). Where one side has to get more padding, Keras' "same" chooses right and
-bottom; PyTorch pads all sides alike, so weights trained there need the padding written out.
+He et al., arXiv 1512.03385, with the stride on the 3x3 convolution ("v1.5", as in torchvision and
+pycls). Uneven padding: Keras' "same" pads right and bottom, PyTorch all sides alike, so the padding
+of its weights is written out here.
 
 Layer names follow the official state dict: `globalmodel.s1.b1.f.a.weight` is the kernel of the
 layer `s1_b1_a`, `globalmodel.s1.b1.f.a_bn.*` are the variables of `s1_b1_a_bn`, and likewise
@@ -23,19 +23,7 @@ _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 def resnet(
     depth: int, input_shape: tuple[int | None, int | None, int] = (None, None, 3)
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Build a ResNet of 50, 101 or 152 layers, without a classifier, with new weights.
-
-    Args:
-        depth: 50, 101 or 152.
-        input_shape: (height, width, channels); height and width may be None.
-
-    Returns:
-        The network, whose output is the last stage's map (batch, H/32, W/32, 2048), and the names
-        of the layers at strides 4, 8, 16 and 32 as "P2" to "P5".
-
-    Raises:
-        ValueError: For any other depth.
-    """
+    """Return the network to (batch, H/32, W/32, 2048) and the layer names of "P2" to "P5"."""
     if depth not in _BLOCKS:
         raise ValueError(f"No ResNet of depth {depth}; there are {sorted(_BLOCKS)}.")
     image = keras.Input(input_shape)

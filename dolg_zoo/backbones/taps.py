@@ -95,18 +95,7 @@ def tap_layers(
     levels: Mapping[str, str] = MappingProxyType({}),
     name: str | None = None,
 ) -> keras.Model:
-    """Make a model from the input of `model` to the output maps of two layers.
-
-    Args:
-        model: A functional model.
-        taps: Two names of layers or levels.
-        levels: The layer name of each level.
-        name: The new model's name.
-
-    Raises:
-        ValueError: If there are not two, if there is no such layer, or its output is not one 4-D
-            map.
-    """
+    """Return a model to the 4-D maps of two layers or levels; raise ValueError if one has none."""
     check_taps(taps)
     outputs = [
         _output_of(model, tap, levels.get(tap, tap), name=name, levels=levels) for tap in taps
@@ -138,11 +127,7 @@ def _output_of(
 
 
 def _offered(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Return the maps that a model offers by itself.
-
-    Raises:
-        ValueError: If keras-hub's `pyramid_outputs` are no maps, as those of vision transformers.
-    """
+    """Return keras-hub's `pyramid_outputs`; raise ValueError if they are no maps, as in ViTs."""
     pyramid = getattr(model, "pyramid_outputs", None)
     outputs = pyramid or getattr(model, "output", None)
     if not isinstance(outputs, dict):

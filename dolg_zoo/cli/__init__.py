@@ -73,10 +73,8 @@ COMMANDS = {  # in the order of the help, with the function that each is
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
-    """Return the application with the command that the arguments name, or with all of them.
-
-    To read the options of all takes a quarter of a second.
-    """
+    """Return the application with the command in the arguments, or with all commands."""
+    # reading the options of all commands takes a quarter of a second
     app = typer.Typer(
         help="Find the same place, product or scene in a folder of photographs.",
         epilog=EPILOG,
@@ -122,7 +120,7 @@ def _options(
 
 
 class _Pipe(io.FileIO):
-    """A file that takes what is written to it in silence once its reader has closed it."""
+    """A file that drops further output in silence once its reader has closed it."""
 
     def write(self, data: Buffer) -> int:
         try:
@@ -132,10 +130,7 @@ class _Pipe(io.FileIO):
 
 
 def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """Return the stream as one that a reader may close, as `head` does.
-
-    What the command still has to write into files is written all the same.
-    """
+    """Return the stream so that its reader may close it, as `head` does; the command goes on."""
     raw = _Pipe(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),

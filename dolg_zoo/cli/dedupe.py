@@ -25,8 +25,7 @@ def dedupe(
         Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
     ],
     threshold: Annotated[
-        float,
-        typer.Option(min=-1, max=1, help="Minimum cosine similarity; 1 for identical."),
+        float, typer.Option(min=-1, max=1, help="Minimum cosine similarity; 1 for identical.")
     ] = 0.95,
     keep: Annotated[
         str,

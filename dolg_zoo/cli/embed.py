@@ -44,11 +44,7 @@ def embed(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            *OUTPUT,
-            metavar="OUT",
-            help="The folder to write to, or a file OUT.npz.",
-        ),
+        typer.Option(*OUTPUT, metavar="OUT", help="The folder to write to, or a file OUT.npz."),
     ],
     preset: Preset = None,
     scales: Scales = None,
@@ -67,8 +63,7 @@ def embed(
         ),
     ] = None,
     anywhere: Annotated[
-        bool,
-        typer.Option("--anywhere", help="For a list: allow paths outside of that folder."),
+        bool, typer.Option("--anywhere", help="For a list: allow paths outside of that folder.")
     ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Embed again the images of damaged files in OUT.")
@@ -211,11 +206,7 @@ def _to_store(
     options: dict[str, Any],
 ) -> tuple[dict[str, str], PassedOver]:
     from dolg_zoo._util.outputs import check_output
-    from dolg_zoo.retrieval.extraction.extract import (
-        check_engine,
-        check_folder_of_images,
-        extract,
-    )
+    from dolg_zoo.retrieval.extraction.extract import check_engine, check_folder_of_images, extract
     from dolg_zoo.retrieval.extraction.sources import open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
     from dolg_zoo.retrieval.extraction.store.manifest import STORE

@@ -43,8 +43,7 @@ def export(
     ] = None,
     *,
     output: Annotated[
-        Path,
-        typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write."),
+        Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
     ],
     format: Annotated[
         str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")

@@ -28,8 +28,7 @@ def fit(
         ),
     ],
     output: Annotated[
-        Path,
-        typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write."),
+        Path, typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write.")
     ],
     weights: Annotated[
         str,

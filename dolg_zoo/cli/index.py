@@ -47,10 +47,7 @@ def index(
         ),
     ] = None,
     *,
-    output: Annotated[
-        Path,
-        typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to."),
-    ],
+    output: Annotated[Path, typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to.")],
     kind: Annotated[
         str,
         typer.Option(
@@ -64,8 +61,7 @@ def index(
         typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
     ] = 0.95,
     update: Annotated[
-        bool,
-        typer.Option("--update", help="Add, replace and remove what has changed in SOURCE."),
+        bool, typer.Option("--update", help="Add, replace and remove what has changed in SOURCE.")
     ] = False,
     remove: Annotated[
         list[str] | None,
@@ -162,7 +158,7 @@ def index(
 
 
 def _check(images: Path | None, output: Path, there: bool) -> None:
-    """To fail before the model is loaded."""
+    """Check the arguments before the model is loaded."""
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import INDEX, is_index_folder

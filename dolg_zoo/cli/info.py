@@ -164,7 +164,7 @@ def _facts(preset: str | None) -> dict[str, Any]:
 
 
 def _origin(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
-    """Return what the list of presets says."""
+    """Return the text for the list of presets."""
     from dataclasses import asdict
 
     return {

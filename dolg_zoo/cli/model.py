@@ -34,7 +34,7 @@ def load_model(preset: str | None) -> DOLG:
 
 
 def load_explainer(preset: str | None) -> Explains:
-    """Return what explains the scores of a preset; one that ships with us needs no TensorFlow."""
+    """Return the object that explains a preset's scores; shipped presets need no TensorFlow."""
     from dolg_zoo.explaining.without_keras import LiteRTExplainer
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.runtimes.choice import RUNTIME_VARIABLE
@@ -51,12 +51,7 @@ def load_explainer(preset: str | None) -> Explains:
 
 
 def check_preset_name(preset: str | None) -> None:
-    """Fail before TensorFlow is imported; what has to be downloaded is downloaded.
-
-    Raises:
-        PresetError: if there is no such preset.
-        WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
-    """
+    """Download a preset if needed, so that a wrong name fails before TensorFlow is imported."""
     from dolg_zoo.presets.files import CONFIG, read_json
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.weights.kept import state_of
@@ -96,16 +91,8 @@ def load_embedder(
     precision: str = "float32",
     sample: Callable[[], Sequence[ImageSource]] | None = None,
 ) -> ImageEmbedder:
-    """Return the model of a preset to embed with, by the default route or the one that is named.
-
-    What it was compiled to before is taken without TensorFlow.
-
-    Args:
-        preset: a name, hf://user/repo, or a folder; None for the default.
-        runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
-        precision: "float32", "bfloat16" or "int8".
-        sample: gives images to calibrate "int8" with.
-    """
+    """Return a preset's model by the default or the named route, without TensorFlow if compiled."""
+    # `sample` gives images to calibrate "int8" with
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
     from dolg_zoo.presets.registry import find_preset
@@ -126,11 +113,7 @@ def load_embedder(
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow; of what it then prints, only what comes with an error is shown.
-
-    Raises:
-        ValueError: if $KERAS_BACKEND names another framework.
-    """
+    """Import TensorFlow, and show its output only with an error; it must be Keras' backend."""
     if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
         raise ValueError(
             f"dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"

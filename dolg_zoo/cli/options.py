@@ -68,8 +68,7 @@ Runtime = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        metavar="TYPE",
-        help="float32; bfloat16 and int8 are faster and change descriptors.",
+        metavar="TYPE", help="float32; bfloat16 and int8 are faster and change descriptors."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""How a command names what it writes."""
+"""Keep standard output free for a command whose output file is a pipe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 
 
 def leave_stdout_to(path: Path | None) -> None:
-    """Print to standard error from now on if what is written goes to a pipe.
-
-    That is most likely standard output, and is to hold nothing else.
-    """
+    """Print to standard error from now on if the output is a pipe, which is most likely stdout."""
     from dolg_zoo._util.files import is_special
 
     if path is not None and is_special(path):

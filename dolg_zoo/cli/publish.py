@@ -42,8 +42,7 @@ def publish(
         typer.Option(metavar="TEXT", help="One line about the preset.", show_default=False),
     ] = None,
     dataset: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The training data.", show_default=False),
+        str | None, typer.Option(metavar="TEXT", help="The training data.", show_default=False)
     ] = None,
     license: Annotated[
         str | None,
@@ -130,7 +129,7 @@ def _prepare_to_load() -> None:
 
 
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
-    """Show what would be published; the page and the picture stay in a temporary folder."""
+    """Show the files to publish; the page and the picture stay in a temporary folder."""
     from dolg_zoo.publishing.staging import CARD, FIGURE, stage, stated_facts
 
     facts = stated_facts(folder)

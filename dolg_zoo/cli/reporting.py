@@ -1,4 +1,4 @@
-"""What all commands say on standard error, and how they end."""
+"""Messages on standard error and exit statuses of all commands."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def _expanded(value: Any) -> Any:
 
 
 def is_debugging() -> bool:
-    """Whether errors are to be shown in full."""
+    """Return whether errors are shown in full."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 def note(message: str) -> None:
-    """Print to standard error, each line harmless to a terminal whatever is in it."""
+    """Print to standard error, each line made harmless to a terminal."""
     from dolg_zoo._util.text import printable
 
     for line in message.split("\n"):
@@ -64,26 +64,13 @@ def note(message: str) -> None:
 
 
 def print_json(document: object, file: TextIO | None = None) -> None:
-    """Print one JSON document, in ASCII: names may hold bytes that are no text.
-
-    Args:
-        document: the document to print.
-        file: where; None is standard output.
-
-    Raises:
-        ValueError: if there is a NaN or an infinity in it, which JSON does not know.
-    """
+    """Print one JSON document in ASCII; raise ValueError if it contains NaN or infinity."""
+    # ASCII, because names may hold bytes that are no text
     print(json.dumps(document, indent=2, allow_nan=False), file=file)
 
 
 def finish(skipped: Mapping[str, str], strict: bool, passed_over: PassedOver | None = None) -> None:
-    """Say at the end of the work what was passed over, and which images could not be read.
-
-    Args:
-        skipped: name to reason.
-        strict: whether to exit with status 3 if there are any.
-        passed_over: what of the folder was not taken for images.
-    """
+    """Report ignored files and unreadable images; exit with status 3 if `strict`."""
     if passed_over:
         note(str(passed_over))
     if not skipped:
@@ -103,7 +90,7 @@ def fail_if(failed: int, total: int, what: str) -> None:
 
 
 def left_out(skipped: Mapping[str, str], passed_over: PassedOver | None = None) -> dict[str, Any]:
-    """Return the images that could not be read, and what was passed over, for JSON."""
+    """Return the unreadable images and the ignored files, for JSON."""
     listed = [{"name": name, "reason": reason} for name, reason in skipped.items()]
     return {
         "skipped": listed,

@@ -199,7 +199,7 @@ def _meant(query: Path, where: Path) -> Path:
 def _relevant(
     index: Index, query: Path, matches: Sequence[Match], label: str | None
 ) -> list[bool | None] | None:
-    """For each match whether it shows what the query shows; None where that is not known."""
+    """Return for each match whether it shows the same as the query; None if unknown."""
     from dolg_zoo._util.text import plain_label
     from dolg_zoo.preprocessing.files import folder_labels
 
@@ -224,7 +224,7 @@ def _name_in(index: Index, query: Path) -> str | None:
 
 
 def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:
-    """Why queries cannot be read, by their indices; raises BadImageError if none can be."""
+    """Return index to fault of unreadable queries; raise BadImageError if none is readable."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 

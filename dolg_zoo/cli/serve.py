@@ -75,7 +75,7 @@ def serve(
 
 
 def _presets(where: Path, preset: str | None) -> list[str | None]:
-    """Those to choose among: of an index that which made it, else all that are here."""
+    """Return the presets to choose from: an index's own, else all on this machine."""
     from dolg_zoo.presets.registry import DEFAULT_PRESET
     from dolg_zoo.retrieval.index.folder import is_index_folder
     from dolg_zoo.weights import load_manifest

@@ -9,13 +9,8 @@ from typing import Any
 def print_table(
     rows: Iterable[Sequence[object]], header: Sequence[str] | None = None, *, apart: bool = False
 ) -> None:
-    """Print rows of cells in columns, whatever is in the cells taken literally.
-
-    Args:
-        rows: the cells; one that is a list has a line for each of its items.
-        header: the titles of the columns.
-        apart: whether to leave a line between the rows.
-    """
+    """Print rows of literal cells in columns; a list in a cell has a line for each item."""
+    # `apart` leaves a blank line between rows
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -39,8 +39,7 @@ def train(
         ),
     ] = None,
     anywhere: Annotated[
-        bool,
-        typer.Option("--anywhere", help="For a list: allow images outside of its folder."),
+        bool, typer.Option("--anywhere", help="For a list: allow images outside of its folder.")
     ] = False,
     preset: Preset = None,
     architecture: Annotated[
@@ -63,8 +62,7 @@ def train(
         int | None, typer.Option(min=1, help="Number of epochs.", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Write nothing; print the expected time and memory."),
+        bool, typer.Option("--dry-run", help="Write nothing; print the expected time and memory.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -128,11 +126,7 @@ def train(
 
 
 def _check(settings: TrainingConfig, relative_to: Path) -> PassedOver:
-    """To fail before TensorFlow is imported: raises PresetError or DataError.
-
-    Returns:
-        What of a folder of images is passed over.
-    """
+    """Raise PresetError or DataError before TensorFlow is imported; return the ignored files."""
     from dolg_zoo.preprocessing import PassedOver, list_images
     from dolg_zoo.training.data import load_split
 

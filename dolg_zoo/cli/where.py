@@ -1,4 +1,4 @@
-"""What is searched: a folder of images, or an index of one."""
+"""The place to search: a folder of images, or an index of one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_where(where: Path, scales: object, images: Path | None) -> None:
-    """To fail before a model is loaded: raises OSError, ValueError or BadParameter."""
+    """Raise OSError, ValueError or BadParameter before a model is loaded."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 
@@ -85,7 +85,7 @@ def contents_of(index: Index, where: Path) -> str:
 
 
 def tell_missing(matches: Sequence[Match], where: Path) -> None:
-    """Say how many of the images found are no longer there, and what to do about it."""
+    """Say how many of the results are no longer there, and the remedy."""
     if missing := [match for match in matches if not match.path.exists()]:
         note(
             f"{len(missing)} of the images found are missing, such as {str(missing[0].path)!r}."
@@ -95,6 +95,6 @@ def tell_missing(matches: Sequence[Match], where: Path) -> None:
 
 
 def line_of(match: Match) -> str:
-    """Return the score and the name of an image that was found, and whether it is missing."""
+    """Return the score and the name of a result, and whether its file is missing."""
     missing = "" if match.path.exists() else "  (missing)"
     return f"{match.score:6.3f}  {shown(match.name)}{missing}"

@@ -19,16 +19,13 @@ def whiten(
         Path, typer.Argument(metavar="DIR", help="Images to learn from, with subfolders.")
     ],
     output: Annotated[
-        Path,
-        typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write."),
+        Path, typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write.")
     ],
     preset: Preset = None,
     dim: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Dimension of the new descriptors. (default: unchanged)",
-            show_default=False,
+            min=1, help="Dimension of the new descriptors. (default: unchanged)", show_default=False
         ),
     ] = None,
     power: Annotated[

@@ -48,21 +48,11 @@ class Described(Protocol):
 
 
 def positions(descriptors: np.ndarray) -> np.ndarray:
-    """Lays descriptors out on a plane, with similar ones near each other.
-
-    Up to 90 different descriptors are projected on their first two principal components, which
-    never moves two of them apart. More are laid out by scikit-learn's t-SNE (van der Maaten and
-    Hinton, "Visualizing Data using t-SNE", 2008), starting from the principal components.
-    Descriptors that differ by rounding alone share one position: t-SNE amplifies the smallest
-    difference, and could move a photograph and its copy to opposite corners.
-
-    Args:
-        descriptors: (images, dim), float, each row L2-normalised.
-
-    Returns:
-        (images, 2), float64, in [0, 1]. Both axes have the same scale: the longer one fills
-        [0, 1], the other one is centred.
-    """
+    """Return positions in [0, 1]² of unit descriptors (images, dim); similar ones lie close."""
+    # Up to 90 different ones: the first two principal components. More: t-SNE (van der Maaten and
+    # Hinton, "Visualizing Data using t-SNE", 2008), starting from those. Descriptors that differ by
+    # rounding share a position: t-SNE could move a photograph and its copy to opposite corners.
+    # Both axes have one scale; the shorter one is centred.
     first, group = _different(descriptors)
     layout = descriptors[first].astype(np.float64)
     layout = (_tsne if len(layout) > 3 * PERPLEXITY else _principal_components)(layout)
@@ -161,7 +151,7 @@ def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
 
 
 def _spread(layout: np.ndarray, distance: float) -> list[int]:
-    """As many rows as fit: no two positions are nearer than `distance` in both directions."""
+    """Return as many rows as fit: no two positions are closer than `distance` in both axes."""
     kept: dict[tuple[int, int], list[int]] = {}
     for number, position in enumerate(layout):
         column, row = (int(part // distance) for part in position)

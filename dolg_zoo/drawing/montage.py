@@ -1,4 +1,4 @@
-"""Pictures of results: the query beside what was found, with ranks, scores and names."""
+"""Pictures of results: the query beside its matches, with ranks, scores and names."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _room(columns: int, height: int, kind: str | None) -> tuple[int, int]:
 
 
 class _Cell:
-    """One image of the page with what stands under it; the query's rank is None."""
+    """An image of the page with its caption; the query's rank is None."""
 
     def __init__(self, picture: Picture, height: int, rank: int | None) -> None:
         self.rank = rank
@@ -260,7 +260,7 @@ def _unreadable(height: int) -> Image.Image:
 
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
+    """Return Pillow's own font."""
     return ImageFont.load_default(TEXT_SIZE)
 
 
@@ -274,7 +274,7 @@ def _lettered(text: str) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageF
 
 @cache
 def _mark(right: bool) -> Image.Image:
-    """Return a tick or a cross: told apart by their shape, not by their colour alone."""
+    """Return a tick or a cross, which differ in shape and not only in colour."""
     large = Image.new("RGBA", (104, 104))  # four times as large, for smooth edges
     draw = ImageDraw.Draw(large)
     draw.ellipse((0, 0, 103, 103), RIGHT if right else WRONG, "white", 6)

@@ -1,7 +1,7 @@
-"""What pictures have in common: their formats, their colours, how they are shown in a notebook.
+"""Formats and colours of pictures, and their display in a notebook.
 
-Pictures have a white page of their own, so that they are read as well on a dark screen. Colours are
-told apart by those who see fewer of them, and none of them says anything alone.
+Pages are white, also on a dark screen. Colour-blind readers can tell the colours apart, and no
+fact is shown by colour alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def picture_format(path: str | Path) -> str:
 
 
 def check_picture(path: str | Path, inputs: Iterable[object] = ()) -> None:
-    """`check_output` of a picture; raises ValueError if its name ends in no format's ending."""
+    """Check a picture as `check_output` does; raise ValueError for an unknown file ending."""
     picture_format(path)
     check_output(path, PICTURE, inputs)
 
@@ -121,12 +121,9 @@ def image_html(data: bytes, kind: str, description: str) -> str:
 
 
 def lettering(text: str) -> tuple[str, str]:
-    r"""Return a text as one font can draw it, and the file of that font.
-
-    The font is Matplotlib's own, or the first of the system's that has all letters, or the one
-    that has most of them. Letters that it lacks are escaped: `\\u5199`. A warning in the log of
-    this module names them once.
-    """
+    """Return a text as one font can draw it, missing letters escaped, and that font's file."""
+    # the font: Matplotlib's, else the first of the system with all letters, else the one with the
+    # most
     file, lacking = _font_of(frozenset(text) | {"…"})  # with which a text is made shorter
     new = "".join(letter for letter in dict.fromkeys(text) if letter in lacking - _NAMED)
     if new:
@@ -146,7 +143,7 @@ def _escaped(text: str) -> str:
 
 @cache
 def _font_of(letters: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """Return the file of the font that has most of the letters, and those that it lacks."""
+    """Return the file of the font with the most of the letters, and the letters that it lacks."""
     from matplotlib import font_manager, get_data_path
     from matplotlib.ft2font import FT2Font
 
@@ -179,7 +176,7 @@ def _usual_first(file: str) -> tuple[bool, str]:
 
 
 def _has_true_letters(file: str) -> bool:
-    """Whether it is not a font of boxes for all letters, of blanks, or of coloured pictures."""
+    """Return whether the font's letters are not boxes, blanks or coloured pictures."""
     name = "".join(filter(str.isalnum, Path(file).stem.lower()))
     return not any(word in name for word in ("lastresort", "blank", "coloremoji"))
 

@@ -13,12 +13,7 @@ from dolg_zoo.drawing.style import PAGE
 
 
 class SvgPage:
-    """What `montage` needs of Pillow's `Image` and `ImageDraw`.
-
-    Args:
-        size: width and height, in pixels.
-        text_size: the size of letters, in pixels.
-    """
+    """An SVG page with the methods of Pillow that `montage` needs; sizes in pixels."""
 
     def __init__(self, size: tuple[int, int], text_size: int) -> None:
         self.width, self.height = size
@@ -39,7 +34,7 @@ class SvgPage:
         )
 
     def rectangle(self, box: tuple[int, ...], outline: str, width: int = 1) -> None:
-        """Draws a frame whose outer edge is the box, as Pillow does."""
+        """Draw a frame whose outer edge is the box, as Pillow does."""
         x1, y1, x2, y2 = box
         half = width / 2  # a stroke lies on both sides of its line
         self._parts.append(
@@ -49,7 +44,7 @@ class SvgPage:
         )
 
     def line(self, ends: tuple[int, ...], fill: str) -> None:
-        """Draws a line."""
+        """Draw a line."""
         x1, y1, x2, y2 = ends
         self._parts.append(f'<path d="M{x1} {y1}L{x2} {y2}" stroke="{fill}"/>')
 

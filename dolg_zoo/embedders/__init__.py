@@ -1,1 +1,1 @@
-"""What turns images into descriptors: a Keras model, or what one was compiled to."""
+"""Models that turn images into descriptors: in Keras, or compiled."""

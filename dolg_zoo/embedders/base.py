@@ -1,4 +1,4 @@
-"""Images of any kind and number in, descriptors out, whatever computes them; needs no Keras."""
+"""Any kind and number of images in, descriptors out, with any runtime; needs no Keras."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ import numpy as np
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError, BadImagesError
-from dolg_zoo.preprocessing import (
-    ImageSource,
-    batch_by_shape,
-    decode_ahead,
-    load_image,
-)
+from dolg_zoo.preprocessing import ImageSource, batch_by_shape, decode_ahead, load_image
 from dolg_zoo.preprocessing.decode import is_image_source, name_of
 from dolg_zoo.preprocessing.sources import image_sources
 
@@ -143,7 +138,7 @@ class ImageEmbedder:
         runtime: str | None = None,
         precision: str | None = None,
     ) -> Iterator[tuple[int, np.ndarray | BadImageError]]:
-        """Embeds a stream of any number of images in constant memory.
+        """Embed a stream of any number of images in constant memory.
 
         Args:
             images: images as `load_image` takes them; one alone is a stream of one.

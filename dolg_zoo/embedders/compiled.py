@@ -32,15 +32,7 @@ from dolg_zoo.runtimes.cache import (
     remembered_model,
     write_compiled,
 )
-from dolg_zoo.runtimes.compile import (
-    Infer,
-    check,
-    cosines,
-    describe,
-    freeze,
-    load,
-    runtime_module,
-)
+from dolg_zoo.runtimes.compile import Infer, check, cosines, describe, freeze, load, runtime_module
 from dolg_zoo.runtimes.measured import FIRST_TURN, FIRST_TURNS, measure_runtimes
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
 from dolg_zoo.runtimes.servable import servable
@@ -88,7 +80,7 @@ class CompiledDOLG(ImageEmbedder):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let `pickle` send where the files are kept, from where another process loads them."""
+        """Let `pickle` send the folder of the files, from which another process loads them."""
         if self._kept is None or load_compiled(*self._kept) is None:
             preset = self.metadata.get("preset", "…")
             raise pickle.PicklingError(
@@ -188,10 +180,7 @@ def known_model_id(resolved: ResolvedPreset) -> str | None:
 def load_compiled(
     model_id: str, runtime: str, precision: str, threads: int | None = None
 ) -> CompiledDOLG | None:
-    """Return the compiled form of a model from the cache, or of a template that ships with us.
-
-    None if there is neither, or what is in the cache is damaged.
-    """
+    """Return the compiled model from the cache or a template; None if missing or damaged."""
     kept = model_id, runtime, precision, threads
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
@@ -250,10 +239,7 @@ def compile_model(
 
 
 def _able(model: EmbeddingModel, precision: str) -> list[str]:
-    """Return the runtimes that are not known to fail for a model, the fastest first.
-
-    They are timed, if they were not before.
-    """
+    """Return the runtimes not known to fail for a model, fastest first; time them if needed."""
     model_id = model.model_id
     if contenders := untimed(precision=precision, model_id=model_id):
         logger.warning(
@@ -367,9 +353,5 @@ def _write(
 
 
 def remember_compiled(model: EmbeddingModel) -> None:
-    """Lets `CompiledDOLG.cached` find what a preset was compiled to by the preset's files.
-
-    Args:
-        model: as `DOLG.from_preset` gave it, not trained since.
-    """
+    """Let `CompiledDOLG.cached` find the compiled form of a preset by the preset's files."""
     remember_preset(hashes_of(resolve_preset(of_the_zoo(model.metadata["preset"]))), model.model_id)

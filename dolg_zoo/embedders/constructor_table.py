@@ -1,6 +1,6 @@
-"""What each `dolg_<backbone>()` costs, and which weights there are for it, as plain data.
+"""Cost and available weights of each `dolg_<backbone>()`, as plain data without a framework.
 
-Reading it imports no framework. `tools/measure_constructors.py` writes the file of figures.
+`tools/measure_constructors.py` writes the file of figures.
 """
 
 from __future__ import annotations
@@ -20,25 +20,15 @@ SIZES_FILE = Path(__file__).with_name("constructor_sizes.json")
 
 @dataclass(frozen=True)
 class ConstructorEntry:
-    """One constructor, called without arguments.
+    """A constructor, called without arguments."""
 
-    Attributes:
-        name: its name in `dolg_zoo`, such as "dolg_resnet50".
-        taps: the levels of its two taps.
-        channels: the channels of the local and the global feature map.
-        parameters: the number of parameters of backbone and head, with those that are not trained.
-        multiply_adds: of convolutions and matrix products, for one image of 256×256 pixels.
-        imagenet: where the ImageNet weights of the backbone come from; None if there are none.
-        pretrained: the tags of the presets over the backbone.
-    """
-
-    name: str
+    name: str  # such as "dolg_resnet50"
     taps: tuple[str, str]
-    channels: tuple[int, int]
-    parameters: int
-    multiply_adds: int
-    imagenet: str | None
-    pretrained: tuple[str, ...]
+    channels: tuple[int, int]  # of the local and the global map
+    parameters: int  # of backbone and head, trained or not
+    multiply_adds: int  # of convolutions and matrix products, for one image of 256×256 pixels
+    imagenet: str | None  # the source of the backbone's ImageNet weights
+    pretrained: tuple[str, ...]  # tags of the presets over the backbone
 
     @property
     def bytes(self) -> int:

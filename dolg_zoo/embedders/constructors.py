@@ -1,4 +1,4 @@
-"""dolg_<backbone>(…): a DOLG model over every backbone, made from the table of backbones."""
+"""dolg_<backbone>(…): a DOLG model over each backbone, made from the table of backbones."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _new(architecture: str, backbone_weights: str | None, overrides: dict[str, A
 
 
 def _fetched(architecture: str, backbone_weights: str | None) -> TimmWeights | None:
-    """Return the weights that come from the Hub, if those that are asked for do."""
+    """Return the weights if they come from the Hub, else None."""
     if backbone_weights is None:
         return None
     if backbone_weights.startswith("hf://"):

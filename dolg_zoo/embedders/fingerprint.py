@@ -1,4 +1,4 @@
-"""Which model made a descriptor."""
+"""The fingerprint of a model, which identifies the origin of descriptors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 
 def fingerprint(model: EmbeddingModel) -> str:
-    """32 hexadecimal digits that are the same for models whose descriptors are the same.
-
-    Taken from the weights as they are now, not from the hashes in the preset's metadata: those
-    stay as they were when a model is trained further.
-    """
+    """Return 32 hexadecimal digits that are equal for models with equal descriptors."""
+    # hashes the current weights: the hashes in the preset's metadata do not follow further training
     settings = [
         model.net.config.to_dict(),
         [type(layer).__name__ for layer in model.net.backbone.layers],

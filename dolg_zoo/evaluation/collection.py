@@ -20,17 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Collection:
-    """Descriptors and the names of their images.
-
-    Attributes:
-        names: names of the images.
-        dim: dimension of a descriptor.
-        parts: gives the descriptors in the order of the names: parts (rows, dim), float32.
-    """
+    """Descriptors and the names of their images."""
 
     names: list[str]
-    dim: int
-    parts: Callable[[], Iterator[np.ndarray]]
+    dim: int  # dimension of a descriptor
+    parts: Callable[[], Iterator[np.ndarray]]  # yields (rows, dim) float32, in the order of `names`
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,7 +35,7 @@ class Collection:
         return cls(store.ids(), store.dim, lambda: (rows for _, rows in store.parts()))
 
     def only(self, keep: np.ndarray) -> Collection:
-        """Those images for which `keep`, (images,) bool, is true."""
+        """Return the images for which `keep`, (images,) bool, is true."""
 
         def parts() -> Iterator[np.ndarray]:
             start = 0
@@ -53,7 +47,7 @@ class Collection:
         return Collection(names, self.dim, parts)
 
     def read(self, *more: Collection) -> np.ndarray:
-        """All descriptors, those of more collections behind them: (images, dim) float32."""
+        """Return all descriptors, then those of more collections: (images, dim) float32."""
         collections = (self, *more)
         everything = np.empty((sum(map(len, collections)), self.dim), np.float32)
         start = 0
@@ -64,11 +58,7 @@ class Collection:
         return everything
 
     def of(self, names: Sequence[str]) -> np.ndarray:
-        """Return the descriptors of some images, by name: (len(names), dim).
-
-        Raises:
-            KeyError: if there is no image of such a name.
-        """
+        """Return the descriptors (len(names), dim) of named images, or raise KeyError."""
         row_of = {name: number for number, name in enumerate(self.names)}
         return self.read()[[row_of[name] for name in names]]
 
@@ -80,21 +70,9 @@ def embedded(
     scales: Sequence[float] | None = None,
     progress: bool = True,
 ) -> tuple[Collection, dict[str, str]]:
-    """Return the descriptors of image files, in the cache that search uses too.
-
-    Args:
-        model: the model to embed with.
-        images: name to file, or to the part of it in a box.
-        folder: the folder of the files.
-        scales: multiples of the image size; None for those of the preset.
-        progress: whether to show a progress bar on a terminal if it takes long.
-
-    Returns:
-        The descriptors, and name to reason for the images that could not be embedded.
-
-    Raises:
-        ValueError: if no image can be embedded.
-    """
+    """Return the descriptors of image files, through the cache, and name to reason for failures."""
+    # `images` maps names to files or boxes in files; a ValueError says that no image can be
+    # embedded
     found = describe_files(model, images, folder, scales=scales, progress=progress)
     if not found.names:
         name, reason = next(iter(found.skipped.items()))
@@ -105,17 +83,8 @@ def embedded(
 def open_descriptors(
     folder: str | Path, model: ImageEmbedder | None, scales: Sequence[float] | None = None
 ) -> DescriptorStore:
-    """Open a store that is to be compared with what a model gives.
-
-    Args:
-        folder: the folder of the store.
-        model: the model; None to take any store.
-        scales: at which it embeds; None for the model's own.
-
-    Raises:
-        StoreError: if the store is of another model, dimension or scales; names both.
-        OSError: if there is none, or it cannot be read.
-    """
+    """Open a store; raise StoreError if its model, dimension or scales are not the model's."""
+    # without a model, any store is taken; without scales, the model's own are expected
     store = DescriptorStore.open(folder)
     if model is not None:
         wanted = replace(

@@ -1,4 +1,4 @@
-"""What a model loses in another form: measured on folders of images."""
+"""The loss of a model in another form, measured on folders of images."""
 
 from __future__ import annotations
 
@@ -26,38 +26,26 @@ the same thing. The bound lies a little below what those kept."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """A folder's figures before and after.
-
-    Attributes:
-        folder: a folder of images.
-        measure: "mAP", or "agreement" of the ten nearest where there are no classes.
-        before: value of the model; 1 for an agreement.
-        after: value of its other form.
-    """
+    """A folder's scores before and after a change of the model."""
 
     folder: str
-    measure: str
-    before: float
-    after: float
+    measure: str  # "mAP", or "agreement" of the ten nearest without classes
+    before: float  # of the model; 1 for an agreement
+    after: float  # of its other form
 
     def __str__(self) -> str:
         before, after = percent(self.before), percent(self.after)
         return f"{self.measure} on {self.folder} {before} before, {after} after"
 
     def is_worse(self, max_loss: float) -> bool:
-        """Whether more is lost than may be; the bound of an agreement is `MIN_AGREEMENT`."""
+        """Return whether the loss is above the limit; an agreement's limit is `MIN_AGREEMENT`."""
         if self.measure == "agreement":
             return not self.after >= MIN_AGREEMENT
         return not self.before - self.after <= max_loss
 
 
 def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> Comparison:
-    """Leave-one-out mAP on class folders, or how many of the ten nearest stay.
-
-    Raises:
-        ValueError: if no image can be read, or only one.
-        OSError: if there is no such folder.
-    """
+    """Compare leave-one-out mAP on class folders, or else the ten nearest images."""
     if task := classes_in(folder):
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]
         return Comparison(str(folder), "mAP", *maps)
@@ -66,12 +54,7 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
 
 
 def classes_in(folder: str | Path) -> ClassFolder | None:
-    """Return the classes of a folder; None if none of its images is in a subfolder.
-
-    Raises:
-        ValueError: if there is no image, or it is not clear what the classes are.
-        OSError: if there is no such folder.
-    """
+    """Return the classes of a folder; None if no image is in a subfolder; ValueError if unclear."""
     has_folders = any("/" in name for name in list_images(folder).names)
     return ClassFolder.find(folder) if has_folders else None
 

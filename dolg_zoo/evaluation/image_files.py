@@ -9,16 +9,9 @@ from dolg_zoo.preprocessing import list_images
 
 
 def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
-    """Find image files by name, anywhere below the folder and with any suffix.
-
-    Returns:
-        (paths, extra): where each image is, and the image files that are none of them.
-
-    Raises:
-        FileNotFoundError: if images are missing; names up to five and says how many.
-        ValueError: if a name has two files, or there is no image in the folder.
-        OSError: if the folder cannot be read.
-    """
+    """Find named images below a folder, with any suffix; return their paths and other images."""
+    # A FileNotFoundError names up to five missing images; a ValueError says that a name has two
+    # files.
     wanted, extra = set(names), []
     paths: dict[str, Path] = {}
     for path in list_images(folder):

@@ -73,22 +73,9 @@ def leave_one_out_each(
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of each image, of which `leave_one_out` takes the mean.
-
-    Args:
-        descriptors: (images, dim); compared by cosine.
-        labels: (images,).
-        queries: (images, dim), the descriptors to use when an image is the query, if different from
-            `descriptors`.
-        first: (images, n), re-ranked results, which come before all others; see `ranks`.
-
-    Returns:
-        Each (images,): the average precision, and whether the first result is relevant, as 1 or 0.
-        NaN for images whose label no other has.
-
-    Raises:
-        ValueError: if the shapes do not agree, or a descriptor is not finite.
-    """
+    """Return average precision and recall at 1 of each image, both (images,)."""
+    # `queries` (images, dim) replace `descriptors` for queries; `first` (images, n) are re-ranked
+    # results, see `ranks`. NaN for images whose label no other image has.
     queries = descriptors if queries is None else queries
     return _each(queries, labels, descriptors, labels, is_same_set=True, first=first)
 

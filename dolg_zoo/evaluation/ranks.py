@@ -1,7 +1,7 @@
-"""At which ranks images stand among a million, without sorting the million.
+"""Ranks of some hundred images per query among a million, without sorting the million.
 
-A score of average precision needs the ranks of some hundreds of images a query and no others; and a
-rank is the number of images that score higher, which can be counted a part at a time.
+Average precision needs no other ranks. A rank is the number of images with a higher score, which
+can be counted in parts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,10 @@ def ranks(
     distractors: Iterable[np.ndarray] = (),
     first: np.ndarray | None = None,
 ) -> list[np.ndarray]:
-    """Return the ranks of some images, from 0, in each query's ranking of the whole gallery.
-
-    The ranking is by falling dot product; of equals, the earlier is first, and all of the gallery
-    before any distractor: a stable sort.
-
-    Args:
-        queries: (queries, dim), no longer than 1.
-        gallery: (images, dim), no longer than 1.
-        wanted: for each query, indices in the gallery.
-        distractors: parts, (rows, dim), of what is searched besides the gallery.
-        first: (queries, n), indices in the gallery and the distractors behind it: what stands
-            before all others, in this order, whatever its score; -1 for nothing. None: nothing.
-
-    Returns:
-        For each query the ranks of what is wanted, in the order of `wanted`.
-    """
+    """Return the ranks, from 0, of each query's `wanted` gallery indices in the whole gallery."""
+    # Ranked by falling dot product, stably: of equals the earlier first, the gallery before the
+    # distractors (parts, (rows, dim)). Rows have a norm of at most 1. `first` (queries, n) are
+    # indices that come before all others, in this order; -1 for none.
     found = [np.empty(len(indices), np.int64) for indices in wanted]
     thresholds = [np.empty(len(indices), np.float32) for indices in wanted]
     step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
@@ -62,13 +50,8 @@ def ranks(
 
 
 def put_first(scores: np.ndarray, first: np.ndarray | None, begin: int = 0) -> None:
-    """Give what is to come first scores above any cosine, in its order.
-
-    Args:
-        scores: (queries, rows), of the indices from `begin` on; changed in place.
-        first: (queries, n), rows of the re-ranked results.
-        begin: the first of these indices.
-    """
+    """Give re-ranked rows `first` (queries, n) scores above any cosine, in their order."""
+    # `scores` (queries, rows), changed in place, are those of the indices from `begin` on
     if first is None:
         return
     indices = first - begin

@@ -1,4 +1,4 @@
-"""What came of an evaluation, with all that its figures depend on."""
+"""The result of an evaluation, with all settings that its scores depend on."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> d
 
 
 def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
-    """Return the settings that the descriptors of a store were made with."""
+    """Return the settings of a store's descriptors."""
     return {
         "preset": store.model_name,
         "model_id": store.model_id,
@@ -102,7 +102,7 @@ def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
 
 
 def settings_of_ranking(ranking: Ranking) -> dict[str, Any]:
-    """How the ranking was made; what was not used has no settings."""
+    """Return the settings of the ranking; unused methods have none."""
     settings: dict[str, Any] = {"expand": ranking.expand, "dba": ranking.dba}
     if ranking.expand or ranking.dba:
         settings["alpha"] = ranking.alpha

@@ -17,13 +17,8 @@ if TYPE_CHECKING:
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
-    """Return a function that searches an array by dot product.
-
-    Args:
-        gallery: (images, dim), float32.
-        leave_out_own: whether the queries are the gallery's images, all in their order, and none
-            is to find itself.
-    """
+    """Return a function that searches a float32 array (images, dim) by dot product."""
+    # with `leave_out_own`, the queries are all gallery images in order, and none finds itself
     exact = Exact(gallery)
 
     def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,18 +37,9 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
 def improved(
     queries: np.ndarray, gallery: np.ndarray, ranking: Ranking, leave_one_out: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Query and gallery as the ranking changes them.
-
-    Args:
-        queries: (queries, dim), unit rows.
-        gallery: (images, dim), unit rows, float32.
-        ranking: what to do.
-        leave_one_out: whether the queries are the gallery's images, all in their order.
-
-    Returns:
-        (queries, gallery, first): `first` are the indices of the re-ranked results, which come
-        before all others, (queries, `ranking.rerank` or fewer); None without re-ranking.
-    """
+    """Return queries and gallery as `ranking` changes them, and the re-ranked indices or None."""
+    # Unit rows. The indices (queries, `ranking.rerank` or fewer) come before all others. With
+    # `leave_one_out` the queries are all gallery images in order.
     if ranking.dba:
         gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
     search = exact_search(gallery, leave_one_out)
@@ -69,13 +55,8 @@ def improved(
 def nearest(
     queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best images of a collection for each query.
-
-    A plain ranking needs memory for one part of the collection, any other for all of it.
-
-    Returns:
-        (scores, indices), each (queries, k), best first; an index of -1 where there is no more.
-    """
+    """Return the best k images: scores and indices (queries, k), best first; index -1 for none."""
+    # a plain ranking holds one part of the collection in memory, any other all of it
     if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
     gallery = collection.read()

@@ -1,8 +1,8 @@
 """A descriptor as a sum over the positions of the local feature map.
 
-DOLG's descriptor is linear in the local map: orthogonal projection, mean, fully connected layer and
-whitening are all linear once the global vector and the two norms that are divided by are known.
-So d = base + Σ contributions of positions, exactly; `base` is what the global branch says.
+The descriptor is linear in the local map once the global vector and the two norms are known (all
+layers after it are linear). So d = base + Σ contributions of positions, exactly; `base` is the part
+of the global branch.
 """
 
 from __future__ import annotations
@@ -14,47 +14,28 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Maps:
-    """What a network computes of one image, before its last layers.
+    """The maps of an image before the last layers; the local map is features * weights."""
 
-    Attributes:
-        features: (height, width, channels), the features of the local branch, not normalised.
-        weights: (height, width, 1 or channels), attention / ‖features‖. The local map is the
-            product of the two.
-        vector: (channels,), the projected global vector.
-    """
-
-    features: np.ndarray
-    weights: np.ndarray
-    vector: np.ndarray
+    features: np.ndarray  # (height, width, channels), of the local branch, not normalised
+    weights: np.ndarray  # (height, width, 1 or channels), attention / ‖features‖
+    vector: np.ndarray  # (channels,), the projected global vector
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer: `x @ kernel + bias`.
+    """A fully connected layer: `x @ kernel + bias`."""
 
-    Attributes:
-        kernel: (inputs, outputs).
-        bias: (outputs,).
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
+    kernel: np.ndarray  # (inputs, outputs)
+    bias: np.ndarray  # (outputs,)
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A descriptor and what it is made of; computed in float64.
+    """A descriptor's parts, in float64."""
 
-    Attributes:
-        attention: (height, width), the local branch's weight of each position, 0 or more; the mean
-            over the channels where each has its own.
-        base: (dim,), the global branch's part, the biases among it.
-        places: (height, width, dim), what each position of the local map adds.
-    """
-
-    attention: np.ndarray
-    base: np.ndarray
-    places: np.ndarray
+    attention: np.ndarray  # (height, width), at least 0; mean over channels if each has its own
+    base: np.ndarray  # (dim,), the global branch's part, with the biases
+    places: np.ndarray  # (height, width, dim), the part of each position of the local map
 
     @property
     def descriptor(self) -> np.ndarray:
@@ -63,16 +44,7 @@ class Decomposition:
 
 
 def decompose(maps: Maps, descriptor: Dense, whitening: Dense | None = None) -> Decomposition:
-    """Take a descriptor apart.
-
-    Args:
-        maps: of the image.
-        descriptor: the last layer of the head, over the global and the local half.
-        whitening: the layer after that, where there is one.
-
-    Returns:
-        The parts, whose sum is the L2-normalised descriptor.
-    """
+    """Return the parts whose sum is the L2-normalised descriptor."""
     features, weights = maps.features.astype(np.float64), maps.weights.astype(np.float64)
     attention = weights * np.linalg.norm(features, axis=-1, keepdims=True)
     local = features * weights / (features.shape[0] * features.shape[1])

@@ -1,4 +1,4 @@
-"""Explains the attention of an image, and the score of two images."""
+"""Explain the attention of an image, and the score of two images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Explanation:
         return f"<Explanation of {names} by {self.model}{score}>"
 
     def figure(self) -> Figure:
-        """Draws the explanation with Matplotlib."""
+        """Draw the explanation with Matplotlib."""
         from dolg_zoo.explaining.figure import draw
 
         return draw(self.sides, self.score)
@@ -72,7 +72,7 @@ class Explanation:
 
 
 class Explains(Protocol):
-    """A model that explains what it finds."""
+    """A model that explains its scores."""
 
     def explain(
         self, image: ImageSource, other: ImageSource | None = None, *, scale: float = 1.0

@@ -24,12 +24,7 @@ ATTENTION, SPEAKS = "viridis", "PuOr_r"  # the latter is purple below 0 and oran
 
 
 def draw(sides: Sequence[Side], score: float | None) -> Figure:
-    """Return a row for each photograph: the photograph, its attention, its parts of the score.
-
-    Args:
-        sides: the photographs.
-        score: the cosine of the two descriptors; None for one photograph.
-    """
+    """Return a row for each photograph: the photograph, its attention, its parts of the score."""
     columns = 2 if score is None else 3
     heights = [WIDTH * min(side.image.height / side.image.width, TALLEST) for side in sides]
     total = sum(heights) + TITLE * (len(sides) + 1) + BAR
@@ -62,10 +57,8 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
 
 
 def _scale_of_parts(sides: Sequence[Side]) -> Normalize:
-    """One scale for both parts of the score: the global part counts as spread over all positions.
-
-    So a local part that adds next to nothing is next to no colour.
-    """
+    """Return one scale for both parts of the score, the global part spread over all positions."""
+    # so a local part that adds almost nothing has almost no colour
     found = [
         max(np.abs(side.places).max(), abs(side.global_part or 0) / side.places.size)
         for side in sides

@@ -15,12 +15,7 @@ LAYERS = ("descriptor", "whitening")
 
 
 def decompose_by_keras(net: DOLGNet, image: np.ndarray) -> Decomposition:
-    """Take the descriptor of an image apart.
-
-    Args:
-        net: gives descriptors.
-        image: (height, width, 3), as it enters the network.
-    """
+    """Return the parts of the descriptor of a network's input image (height, width, 3)."""
     found = {
         name: keras.ops.convert_to_numpy(batch)[0]
         for name, batch in _maps(net, keras.ops.convert_to_tensor(image[None])).items()

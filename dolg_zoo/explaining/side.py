@@ -10,21 +10,10 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Side:
-    """A photograph of an explanation.
+    """A photograph of an explanation; parts of the score are None without a second one."""
 
-    Attributes:
-        name: the file name, or a description.
-        image: the image, or the part of it that was given.
-        attention: (height, width) of the local feature map: the weight of each position, at least
-            0.
-        global_part: the contribution of the global branch to the score; None without another
-            photograph.
-        places: (height, width), the contribution of each position of the local feature map to the
-            score; None without another photograph.
-    """
-
-    name: str
-    image: Image.Image
-    attention: np.ndarray
-    global_part: float | None = None
-    places: np.ndarray | None = None
+    name: str  # the file name, or a description
+    image: Image.Image  # the image, or the given box of it
+    attention: np.ndarray  # (height, width) of the local feature map, at least 0
+    global_part: float | None = None  # the global branch's part of the score
+    places: np.ndarray | None = None  # (height, width), each local position's part of the score

@@ -20,17 +20,7 @@ FORM = "maps-litert-float32"
 
 
 class LiteRTExplainer:
-    """Explains the attention of an image, and the score of two images, as `DOLG.explain` does.
-
-    LiteRT computes the maps; what follows is computed in float64 by NumPy.
-
-    Args:
-        template: makes the file of the maps.
-        resolved: the preset.
-
-    Raises:
-        WeightsError: if the files of the preset do not make the file that was compared with Keras.
-    """
+    """`DOLG.explain` without Keras: LiteRT computes the maps, NumPy the rest in float64."""
 
     def __init__(self, template: Template, resolved: ResolvedPreset) -> None:
         weights = resolved.folder / WEIGHTS

@@ -117,7 +117,7 @@ def _write(
 
 
 def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]:
-    """How the file's descriptors of real photographs differ from the model's."""
+    """Return the distance of the file's descriptors of real photographs from the model's."""
     photos = calibration_images(plan.image_converter, shipped_photos())
     expected, found = describe(model.infer, photos), describe(infer, photos)
     distance = float(np.linalg.norm(found - expected, axis=1).max())

@@ -1,4 +1,4 @@
-"""Which formats there are, and what can be said against an export before it begins."""
+"""The formats of exports, and the checks before an export begins."""
 
 from __future__ import annotations
 
@@ -22,20 +22,12 @@ PRECISIONS = ("float32", "int8")
 
 @dataclass(frozen=True)
 class Plan:
-    """An export that can be begun.
-
-    Attributes:
-        path: the file or folder to write.
-        format: one of `FORMATS`.
-        precision: "float32" or "int8".
-        size: height and width of the images; None in a place for any.
-        image_converter: resizes images for the file.
-    """
+    """An export whose arguments are checked."""
 
     path: Path
-    format: str
-    precision: str
-    size: tuple[int | None, int | None]
+    format: str  # one of `FORMATS`
+    precision: str  # "float32" or "int8"
+    size: tuple[int | None, int | None]  # height and width of the images; None for any
     image_converter: ImageConverter
 
 
@@ -88,7 +80,7 @@ def plan_export(
 
 
 def check_path(path: Path, format: str) -> None:
-    """Check that an export may be written: raises ExportError, or what `check_output` raises."""
+    """Check that an export may be written; raise ExportError or the errors of `check_output`."""
     suffix = FORMATS[format]
     if suffix != path.suffix and (suffix or path.suffix.lower() in FILE_ENDINGS):
         what = f"a file whose name ends in {suffix}" if suffix else "a folder"

@@ -1,4 +1,4 @@
-"""What a file says of itself, kept where its format has a place for it."""
+"""The record of facts in an exported file, at its format's place for metadata."""
 
 from __future__ import annotations
 
@@ -40,12 +40,7 @@ def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
 
 
 def read_record(path: Path, format: str) -> dict[str, Any]:
-    """Return the record of an export.
-
-    Raises:
-        OSError: if there is no such file.
-        ValueError: if it has none.
-    """
+    """Return the record of an export; raise ValueError if it has none."""
     if format == "savedmodel":
         text = (path / IN_SAVED_MODEL).read_text(encoding="utf-8")
     elif format == "litert":
@@ -66,10 +61,6 @@ def read_record(path: Path, format: str) -> dict[str, Any]:
 
 
 def is_ours(path: Path, format: str) -> bool:
-    """Whether the path is an export of that format, and nothing else lies in its folder.
-
-    Raises:
-        Exception: of any type, if it is none, as parsers of foreign files do.
-    """
+    """Return whether the path is an export of that format, alone in its folder, or raise."""
     read_record(path, format)
     return format != "savedmodel" or {each.name for each in path.iterdir()} <= SAVED_MODEL_FILES

@@ -1,4 +1,4 @@
-"""SavedModel: what TensorFlow Serving, TensorFlow Hub and `tf.saved_model.load` take."""
+"""SavedModel, for TensorFlow Serving, TensorFlow Hub and `tf.saved_model.load`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 
 def write(model: keras.Model, folder: Path) -> None:
-    """Write a `servable` model into a folder.
-
-    By TensorFlow itself: what Keras writes cannot be called, as TensorFlow Hub does.
-    """
+    """Write a `servable` model into a folder with TensorFlow."""
+    # TensorFlow Hub cannot call what Keras writes
     import tensorflow as tf
 
     images = tf.TensorSpec(model.input_shape, tf.uint8, name="images")

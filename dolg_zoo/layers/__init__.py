@@ -1,4 +1,4 @@
-"""The Keras layers that DOLG is made of, one idea a file, and the heads it is trained with."""
+"""The Keras layers of DOLG, one idea a file, and the heads for its training."""
 
 from dolg_zoo.layers.arc_face import ArcFace
 from dolg_zoo.layers.cosine import CosineSoftmax

@@ -21,14 +21,14 @@ def _descriptors_shape(shapes):
 
 
 def _inverse_length(rows):
-    """1 / the norm of each row, of shape (…, 1); 0 for a row of zeros, with slope 0."""
+    """Return 1 / the norm of each row, (…, 1); a row of zeros gives 0 with slope 0."""
     square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
     has_length = square > 1e-24
     return ops.where(has_length, ops.rsqrt(ops.where(has_length, square, 1.0)), 0.0)
 
 
 def widened(cosine, cos_margin, sin_margin):
-    """cos(θ + margin) where `cosine` is cos θ, from the margin's cosine and sine."""
+    """Return cos(θ + margin) for `cosine` = cos θ, from the margin's cosine and sine."""
     square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
     positive = square > 0
     # the root's slope at 0 is infinite, and a slope reaches also the branch not taken

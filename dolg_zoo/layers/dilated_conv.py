@@ -6,19 +6,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class DilatedConv2D(keras.layers.Conv2D):
-    """A 3×3 convolution with a dilation, as the sum of its nine taps, each a matrix product.
+    """A dilated 3×3 "same" convolution of (batch, height, width, channels) by matrix products.
 
-    Equal to `keras.layers.Conv2D(filters, 3, padding="same", dilation_rate=…)` but for rounding. A
-    tap is applied only to those positions that it does not shift off the map: on a map of 14×14 a
-    dilation of 12 needs 1.7 of the nine products, and one of 18 only the middle one. On CPUs the
-    convolution of TensorFlow computes all nine, and slowly where there is a dilation.
-
-    Args:
-        filters: channels of the output.
-        dilation_rate: positions of the map between neighbouring taps, at least 1.
-
-    Input: (batch, height, width, channels), height and width may be unknown.
-    Output: (batch, height, width, filters).
+    Equal to `keras.layers.Conv2D` but for rounding. A tap is applied only where it stays on the
+    map: on 14×14 positions a dilation of 12 needs 1.7 of the nine products, one of 18 only one.
+    TensorFlow computes all nine on CPUs, and slowly.
     """
 
     def __init__(self, filters, dilation_rate, **kwargs):
@@ -49,7 +41,7 @@ def _sum_of_taps(x, kernel, dilation, axis, apply):
 
 
 def _pad(part, axis, amounts, like):
-    """Zeros beside the part, so that it is as long as `like`; it may be empty."""
+    """Return zeros beside the part, so that it is as long as `like`; the part may be empty."""
     padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
     if like.shape[axis] is None:  # where the map is shorter than the dilation
         padded = padded[_slice(axis, slice(None, ops.shape(like)[axis]))]

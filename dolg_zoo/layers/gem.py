@@ -62,9 +62,4 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         return (input_shape[0], input_shape[-1])
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "p": self.p,
-            "power": self.power,
-            "epsilon": self.epsilon,
-        }
+        return {**super().get_config(), "p": self.p, "power": self.power, "epsilon": self.epsilon}

@@ -70,11 +70,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         self.multi_atrous = self.reduce_conv = None
         if self.dilation_rates:
             self.multi_atrous = MultiAtrous(
-                atrous_filters,
-                self.dilation_rates,
-                atrous_pointwise,
-                name="multi_atrous",
-                **policy,
+                atrous_filters, self.dilation_rates, atrous_pointwise, name="multi_atrous", **policy
             )
             self.reduce_conv = keras.layers.Conv2D(
                 filters, 1, activation="relu", name="reduce_conv", **policy

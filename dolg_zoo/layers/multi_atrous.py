@@ -10,7 +10,7 @@ from dolg_zoo.layers.dilated_conv import DilatedConv2D
 
 
 def checked_dilations(rates) -> tuple[int, ...]:
-    """`rates` as a tuple; ValueError if they are not an iterable of positive integers."""
+    """Return `rates` as a tuple; raise ValueError unless they are positive integers."""
     checked = tuple(rates) if isinstance(rates, Iterable) else (None,)
     if any(not isinstance(rate, int) or isinstance(rate, bool) or rate < 1 for rate in checked):
         raise ValueError(f"dilation_rates must hold positive integers only, got {rates!r}.")

@@ -1,4 +1,4 @@
-"""DOLG's fusion: of the local map, keep what the global vector does not already say."""
+"""DOLG's fusion: the part of the local map that is orthogonal to the global vector."""
 
 import keras
 from keras import ops

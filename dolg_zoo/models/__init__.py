@@ -1,8 +1,4 @@
-"""The network: image tensor in, descriptor out; and what it is trained as.
-
-`__init__.pyi` lists the public names. Each is imported when it is first used: the configuration of
-a network needs no Keras.
-"""
+"""The network from an image tensor to a descriptor, and its training form; imported lazily."""
 
 from dolg_zoo._util.imports import attach_stub
 

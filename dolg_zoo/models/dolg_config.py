@@ -1,4 +1,4 @@
-"""The one place that says what a DOLG network looks like."""
+"""The configuration of a DOLG network, stated in this one place."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class DOLGConfig:
             )
 
     def _weights_in_head(self) -> int:
-        """About how many, over maps of 1024 channels: each width alone says little."""
+        """Return roughly the number of weights, over maps of 1024 channels."""
         dilated = len(self.dilation_rates)
         channels, atrous = 1024, 0
         if dilated:
@@ -168,7 +168,7 @@ class DOLGConfig:
 
     @property
     def output_dim(self) -> int:
-        """Length of what the network gives in the end."""
+        """The length of the network's output vector."""
         return self.whitened_dim or self.descriptor_dim
 
     @classmethod

@@ -10,11 +10,7 @@ import keras
 
 @contextmanager
 def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
-    """Make a dtype policy the global one meanwhile; None leaves it as it is.
-
-    Raises:
-        ValueError: if there is no such policy.
-    """
+    """Make a dtype policy the global one meanwhile; None changes nothing."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         keras.config.set_dtype_policy(dtype)
@@ -25,11 +21,7 @@ def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
 
 
 def check_not_quantized(net: keras.Model) -> None:
-    """Refuse a network that was quantized in place: what is saved of it could not be loaded.
-
-    Raises:
-        ValueError: names the layers and what to do.
-    """
+    """Raise ValueError for a network quantized in place: its saved form could not be loaded."""
     modes = {
         layer.name: layer.quantization_mode
         for layer in net._flatten_layers()

@@ -1,4 +1,4 @@
-"""What is left to do when a network's variables have been set from elsewhere."""
+"""The work after a network's variables have been set from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 
 
 def normalize_by_what_was_loaded(model: keras.Model) -> None:
-    """Brings Normalization layers up to date: they compute with constants made of variables."""
+    """Recompute the constants of Normalization layers from their loaded variables."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             normalize_by_what_was_loaded(layer)

@@ -98,7 +98,7 @@ class MarginClassifier(OneProcess, keras.Model):
 
     @contextmanager
     def _label_errors(self) -> Iterator[None]:
-        """Say in one line what is wrong with labels that show in a step only."""
+        """Turn TensorFlow's errors about labels in a step into a ValueError of one line."""
         wanted = re.escape(self._wanted())
         try:
             yield

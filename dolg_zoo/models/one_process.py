@@ -1,4 +1,4 @@
-"""What the models have in common: they compute in the process that built the first of them."""
+"""The common base of the models: they compute in the process that built the first of them."""
 
 from __future__ import annotations
 

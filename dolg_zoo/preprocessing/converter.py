@@ -116,7 +116,7 @@ class ImageConverter:
         return min(width * self.size / side, longest), min(height * self.size / side, longest)
 
     def _reduces(self, width: int, height: int) -> bool:
-        """Whether it is for large images alone, and this is one."""
+        """Return whether the mode is "max_side" and an image of this size is larger."""
         limit = self.size if isinstance(self.size, int) else 0
         return self.mode == "max_side" and max(width, height) > limit
 

@@ -123,14 +123,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
 
 def in_memory(source: Any) -> Any:
-    """Return an open file or a buffer as its bytes, to be loaded any number of times.
-
-    Anything else is returned as it is. The file's position stays as it was.
-
-    Raises:
-        BadImageError: the file cannot be read.
-        TypeError: `source` is of none of the types that `load_image` takes.
-    """
+    """Return an open file or a buffer as bytes, its position unchanged; else `source` itself."""
     if isinstance(source, Crop):
         inner = in_memory(source.source)
         return source if inner is source.source else replace(source, source=inner)
@@ -158,7 +151,7 @@ def in_memory(source: Any) -> Any:
 
 
 def is_image_source(value: object) -> bool:
-    """Whether it is of a type that stands for one image, or for a folder of images."""
+    """Return whether a value has the type of an image, or of a folder of images."""
     return isinstance(value, ImageSource) or _is_file(value)
 
 
@@ -170,23 +163,13 @@ def _is_file(source: object) -> bool:
 
 
 def ending_of(file: str | Path) -> str:
-    """Return the ending that the name of an image file should have, by its content.
-
-    Raises:
-        ValueError: it is in none of the formats that are read.
-        OSError: it cannot be read.
-    """
+    """Return the file ending that fits an image's content; raise ValueError for unknown formats."""
     with Path(file).open("rb") as opened:
         return FORMATS[_format_of(opened.read(_PREFIX))]
 
 
 def size_of(file: str | Path) -> tuple[int, int]:
-    """Return width and height of an image file as it is stored; its pixels are not decoded.
-
-    Raises:
-        ValueError: it is not an image that can be read.
-        OSError: it cannot be read.
-    """
+    """Return width and height of an image file as stored, without decoding its pixels."""
     with Path(file).open("rb") as opened:
         try:
             return _open(opened).size
@@ -197,11 +180,7 @@ def size_of(file: str | Path) -> tuple[int, int]:
 
 
 def name_of(source: object) -> str:
-    """Return the name of an image for messages: its path, or its kind.
-
-    Raises:
-        TypeError: `source` is not of the types that `load_image` takes.
-    """
+    """Return an image's path or kind, for messages; raise TypeError for unsupported types."""
     if isinstance(source, Crop):
         return name_of(source.source)
     if isinstance(source, np.ndarray):
@@ -284,15 +263,8 @@ def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Im
 
 
 def _png_without_texts(file: IO[bytes], kept: tuple[bytes, ...]) -> IO[bytes] | None:
-    """Return a PNG without what is not pixels, such as texts, colour profiles and dates.
-
-    Args:
-        file: the file.
-        kept: beginnings of chunks, from their type on, that stay all the same.
-
-    Returns:
-        None if it is no PNG, or there is nothing to leave out.
-    """
+    """Return a PNG with pixels only; None if it is no PNG or has nothing to remove."""
+    # chunks that begin (from their type on) with one of `kept` stay
     file.seek(0)
     if (signature := file.read(len(_PNG))) != _PNG:
         return None
@@ -333,7 +305,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 def _is_heif(prefix: bytes) -> bool:
-    """Whether a file begins as HEIC does, and not as AVIF, which comes in the same container."""
+    """Return whether a file begins as HEIC and not as AVIF, which shares the container."""
     if prefix[4:8] != b"ftyp":
         return False
     size = min(int.from_bytes(prefix[:4], "big"), len(prefix))

@@ -81,7 +81,7 @@ class PassedOver:
     folders: dict[str, str] = field(default_factory=dict)
 
     def takes(self, path: Path) -> bool:
-        """Whether a file is taken for an image; it is counted here if it is not."""
+        """Return whether a file counts as an image; count it here if not."""
         if is_image(path):
             is_own = is_own_picture(path)
             self.own += is_own
@@ -120,12 +120,7 @@ class PassedOver:
 
 
 class Listing(list[Path]):
-    """The image files of a folder, sorted by path.
-
-    Attributes:
-        folder: the folder.
-        passed_over: what of it was not taken for images.
-    """
+    """The image files of a folder, sorted by path; `passed_over` are the ignored files."""
 
     def __init__(self, folder: Path, images: Sequence[Path], passed_over: PassedOver) -> None:
         super().__init__(sorted(images))
@@ -192,7 +187,7 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
 
 
 def names_several(where: str | Path) -> bool:
-    """Whether a path stands for what `list_images` finds there, and not for one image."""
+    """Return whether a path stands for the images that `list_images` finds, not for one image."""
     with suppress(OSError, ValueError):  # as of a name that is too long: it is told of the image
         path = user_path(where)
         endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
@@ -201,20 +196,11 @@ def names_several(where: str | Path) -> bool:
 
 
 def list_folder(folder: Path) -> Listing:
-    """Return the image files of `folder` and the folders below it, sorted by path.
-
-    A file counts by the ending of its name (`IMAGE_SUFFIXES`, in upper or lower case), whatever it
-    is: a link to nowhere is listed too, for `load_image` to refuse it in words. A file of another
-    or no ending counts if it begins as a picture does. Files and folders whose name starts with a
-    dot are skipped, and so are those in `SET_ASIDE`, such as `@eaDir` or `$RECYCLE.BIN`: they are
-    thumbnails, metadata and rubbish bins. What dolg-zoo made is passed over too: its pictures, and
-    folders below (an index, a store, a preset). Links are followed, but each folder is listed once,
-    under its own name where it has one here, so links that lead in a circle do no harm.
-
-    Raises:
-        ValueError: there is no image in it.
-        PermissionError: it may not be read.
-    """
+    """Return the image files of a folder and its subfolders, sorted by path; ValueError if none."""
+    # An image has one of `IMAGE_SUFFIXES` (even a broken link, which `load_image` refuses in words)
+    # or an image's first bytes. Ignored: hidden files and folders, those in `SET_ASIDE`
+    # (thumbnails, metadata, rubbish bins), and outputs of dolg-zoo. Links are followed, but each
+    # folder is listed once, under its own name if that is here, so circles do no harm.
     images: list[Path] = []
     passed_over = PassedOver()
     folders, links = [folder], list[Path]()
@@ -269,7 +255,7 @@ def _is_untold(name: str, ending: str) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is taken for an image, by its ending or, if that is unknown, its content."""
+    """Return whether a file counts as an image, by its ending or, if unknown, its content."""
     ending = path.suffix.lower()
     if ending in IMAGE_SUFFIXES:
         return True
@@ -286,7 +272,7 @@ def is_image(path: Path) -> bool:
 
 
 def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
-    """Whether dolg-zoo made a folder, by the record in it."""
+    """Return whether dolg-zoo made a folder, by the record in it."""
     records = (entry.name for entry in entries if entry.name in _RECORDS)
     return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 
@@ -297,16 +283,9 @@ def class_of(name: str) -> str:
 
 
 def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
-    """Raise a ValueError if the subfolders of a folder are no classes.
-
-    They are none if all bear the names of the parts of a data set, such as train and val, or if
-    all hold only folders, and one of them several.
-
-    Args:
-        folder: the folder.
-        names: the paths of its images below it.
-        command: takes the path of a folder with classes; it is shown with the one that was meant.
-    """
+    """Raise ValueError if subfolders are no classes; show `command` on the folder that is meant."""
+    # They are none if all are parts of a data set (train, val), or all hold only folders and one of
+    # them several.
     if not (folders := unclear_classes(names)):
         return
     # of a data set, the part that the command is for; of groups, one with several folders
@@ -328,11 +307,9 @@ def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:
-    """Return the class of each image; None unless all have one, and there are several.
-
-    Of the parts of a data set, it is the class in the part. Where it is not clear, as
-    `check_classes` has it, there is none.
-    """
+    """Return each image's class; None unless all images have one and there are at least two."""
+    # in parts of a data set, the class is the folder inside the part; None too if `check_classes`
+    # fails
     if (folders := unclear_classes(names)) and all(map(_PART.fullmatch, folders)):
         names = [name.partition("/")[2] for name in names]
     if not all("/" in name for name in names) or unclear_classes(names):

@@ -62,7 +62,7 @@ def keras_hub_preprocessing(
 
 
 def _computes_otherwise(converter: Any) -> bool:
-    """Whether it is of a subclass that has a computation of its own, such as Gemma's."""
+    """Return whether the object is of a subclass with its own computation, such as Gemma's."""
     for cls in type(converter).__mro__:
         if cls.__name__ == "ImageConverter" and cls.__module__.startswith("keras_hub."):
             return False

@@ -20,12 +20,7 @@ IMAGE, ID = "image", "id"
 def read_list(
     path: Path, images: Path | None = None, anywhere: bool = False
 ) -> tuple[Path, list[str], list[str]]:
-    """Return the folder, the ids and the paths below it of the images that a list names.
-
-    Raises:
-        OSError: if it cannot be read.
-        DataError: if it is faulty: names the line; or if it names no image.
-    """
+    """Return the folder, the ids and the paths below the folder of the images in a list."""
     folder = path.parent if images is None else images
     is_inside = stays_inside(folder)
     first: dict[str, int] = {}

@@ -24,22 +24,20 @@ _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 
 
 def is_set_aside(name: str) -> bool:
-    """Whether a system, and no user, put aside what is in a file or folder of this name."""
+    """Return whether files or folders of this name are hidden or belong to a system or program."""
     # Lightroom keeps small copies in folders that end so
     return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether it has wildcards or a range in it, and no file has this name."""
+    """Return whether a name has wildcards or a range, and no file has this name."""
     text = str(path)
     return bool(glob.has_magic(text) or _RANGE.search(text)) and not path.exists()
 
 
 def matches(pattern: str) -> tuple[Path, list[str]]:
-    """Return the folder where wildcards and ranges begin, and the files below it that they name.
-
-    A file that a range names is among them whether it is there or not.
-    """
+    """Return the folder where wildcards and ranges begin, and the matching files below it."""
+    # files that a range names need not exist
     path = Path(pattern)
     if path.exists():  # whatever letters are in its name
         return path.parent, [path.name]

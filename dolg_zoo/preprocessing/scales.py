@@ -11,11 +11,7 @@ MAX_SCALES = 16
 
 
 def checked_scales(scales: object) -> tuple[float, ...]:
-    """Return the scales as a tuple.
-
-    Raises:
-        ValueError: if they are not one to `MAX_SCALES` numbers above 0 and up to `MAX_SCALE`.
-    """
+    """Return at most `MAX_SCALES` scales, above 0, up to `MAX_SCALE`; raise ValueError if wrong."""
     values = [finite(scale) for scale in scales] if isinstance(scales, Iterable) else []
     checked = tuple(value for value in values if value is not None and 0 < value <= MAX_SCALE)
     if not 0 < len(values) <= MAX_SCALES or len(checked) < len(values):

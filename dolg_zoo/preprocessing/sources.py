@@ -1,4 +1,4 @@
-"""From whatever a caller gives as images to a sequence of them; all entry points use it."""
+"""Turn the caller's images, in any form, into a sequence; all entry points use it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[ImageSource]:
-    """Return images one by one, whatever they are given as: see `ImageEmbedder.embed`.
-
-    Raises:
-        TypeError: if something is not an image; names its index.
-        OSError: if a folder cannot be listed.
-    """
+    """Return the images one by one, in any form that `ImageEmbedder.embed` takes."""
     if isinstance(images, str | Path) and names_several(images):
         listed = list_images(images)
         if listed.passed_over:

@@ -1,8 +1,4 @@
-"""Presets: their names, and the folders that hold them.
-
-`__init__.pyi` lists the public names. Each is imported when it is first used: finding a preset
-needs no Keras.
-"""
+"""Presets: their names, and the folders that hold them; imported at first use, without Keras."""
 
 from dolg_zoo._util.imports import attach_stub
 

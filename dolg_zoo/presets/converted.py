@@ -1,4 +1,4 @@
-"""The presets that are made from an upstream's checkpoint, kept under the checkpoint's sha256."""
+"""Presets converted from upstream checkpoints, cached under the checkpoint's sha256."""
 
 from __future__ import annotations
 
@@ -20,21 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
-    """Convert a checkpoint, and cache the result.
-
-    A conversion that is there already is replaced.
-
-    Args:
-        entry: the manifest's entry.
-        path: the checkpoint, verified.
-
-    Returns:
-        The preset folder.
-
-    Raises:
-        WeightsError: if the checkpoint cannot be read.
-        PresetError: if it holds another network than the manifest says.
-    """
+    """Convert a verified checkpoint, put the result in the cache and return its folder."""
     conversion = convert_checkpoint(path, entry.format, entry.metadata())
     backbone = conversion.preset.net.config.backbone
     if backbone != entry.architecture:

@@ -25,29 +25,17 @@ from dolg_zoo.presets.registry import ResolvedPreset
 
 @dataclass(frozen=True)
 class PresetDescription:
-    """Facts about a preset.
-
-    Attributes:
-        config: everything about the head.
-        image_converter: resizes an image for the network.
-        metadata: name, license, provenance and so on.
-        parameters: the number of parameters, including those that are not trained.
-        backbone_layers: the number of layers of a backbone that is none of ours; None for others.
-    """
+    """Facts about a preset."""
 
     config: DOLGConfig
     image_converter: ImageConverter
     metadata: Mapping[str, Any]
-    parameters: int
-    backbone_layers: int | None
+    parameters: int  # trained or not
+    backbone_layers: int | None  # number of layers of a custom backbone, else None
 
 
 def describe_preset(resolved: ResolvedPreset) -> PresetDescription:
-    """Read the facts about a preset from its folder.
-
-    Raises:
-        PresetError: if a file is missing, damaged or malformed; names the file.
-    """
+    """Read the facts about a preset from its folder; a PresetError names the file at fault."""
     folder = resolved.folder
     config, converter = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
     if not resolved.sha256:

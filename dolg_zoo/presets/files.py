@@ -1,4 +1,4 @@
-"""The files of a preset folder, and whether they are those that belong together; needs no Keras."""
+"""The files of a preset folder, and the check that they belong together; needs no Keras."""
 
 from __future__ import annotations
 
@@ -55,17 +55,13 @@ def preset_folder(folder: str | Path) -> Path:
 
 
 def check_preset(folder: Path) -> dict[str, str]:
-    """Compare the sha256 of a preset's files with its metadata.json, and return them by file name.
-
-    Raises:
-        PresetError: if a file is missing or has another sha256; names the file.
-    """
+    """Return a preset's sha256 by file name; raise PresetError unless metadata.json agrees."""
     names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
     return check_hashes(folder, read_json(folder / METADATA), names)
 
 
 def has_margin_head(folder: Path) -> bool:
-    """Whether a preset says that it keeps the head it was trained under."""
+    """Return whether a preset states that it has the margin head of its training."""
     return "margin_head" in read_json(folder / CONFIG)
 
 
@@ -84,17 +80,8 @@ def check_hashes(
     names: tuple[str, ...],
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return the sha256 of those files whose sha256 the preset's metadata states.
-
-    Args:
-        folder: the preset.
-        metadata: its metadata.
-        names: the files to check.
-        known: sha256 of files, by name, that have just been worked out.
-
-    Raises:
-        PresetError: if a file has another sha256.
-    """
+    """Return the sha256 of files that the metadata states; raise PresetError if one differs."""
+    # `known` are sha256 that have just been computed
     try:
         hashes = stated_hashes(metadata)
     except ValueError as error:
@@ -112,11 +99,7 @@ def check_hashes(
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object of a preset.
-
-    Raises:
-        PresetError: if the file is missing, none, too large or holds something else.
-    """
+    """Return a JSON object of a preset, or raise PresetError."""
     if not path.is_file():  # a pipe would hang, a device never end
         raise PresetError(
             f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"

@@ -1,6 +1,6 @@
 """The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5.
 
-With the margin head that the network was trained with, if it is known: margin_head.npz.
+If the margin head of the training is known, margin_head.npz too.
 """
 
 from __future__ import annotations
@@ -39,11 +39,7 @@ from dolg_zoo.presets.files import (
     has_margin_head,
     read_json,
 )
-from dolg_zoo.presets.margin_head import (
-    describe_margin_head,
-    load_margin_head,
-    save_margin_head,
-)
+from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head, save_margin_head
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights

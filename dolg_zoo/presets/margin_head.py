@@ -1,4 +1,4 @@
-"""The head that a preset was trained under: kept beside it, and read only by who trains on."""
+"""The margin head of a preset's training, stored beside it and read only for more training."""
 
 from __future__ import annotations
 

@@ -162,11 +162,7 @@ CORRECTED: dict[str, tuple[set[str], Callable[[Any], dict[str, Any]]]] = {
 
 
 def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
-    """Return the backbone's graph, without its weights, for `deserialize_backbone`.
-
-    Raises:
-        PresetError: if it holds layers that a preset does not carry, or wider ones.
-    """
+    """Return the backbone's graph without weights; raise PresetError for unsupported layers."""
     config = keras.saving.serialize_keras_object(backbone)
     _correct(config, backbone)
     _refuse_strangers(config)
@@ -177,17 +173,9 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
 def deserialize_backbone(
     config: dict[str, Any], dtype: str | keras.DTypePolicy | None = None
 ) -> keras.Model:
-    """Return the backbone that `serialize_backbone` described, with new weights.
-
-    Args:
-        config: the description.
-        dtype: a dtype policy for its layers; None for that which each was saved with.
-
-    Raises:
-        PresetError: if the description names anything but the layers a preset carries, or more or
-            wider ones than any needs; if it names one of keras-hub, and that is not installed, or
-            another release of it.
-    """
+    """Return the backbone that `serialize_backbone` described, with new weights."""
+    # The PresetError names unsupported, too many or too wide layers, or the missing release of
+    # keras-hub. Without `dtype` each layer has its saved dtype policy.
     config = _changed(config, _unmarked)
     _refuse_strangers(config)
     _refuse_giants(config)
@@ -208,7 +196,7 @@ def deserialize_backbone(
 
 
 def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
-    """Change the dtype policy of all layers but those that normalise images."""
+    """Change the dtype policy of all layers except those that normalise images."""
     for item in _dictionaries(config):
         module = item.get("module")
         is_layer = str(module).startswith("keras.layers") or module in {*KERAS_HUB, *OURS}
@@ -228,7 +216,7 @@ def _count_weights(config: dict[str, Any]) -> int:
 
 
 def _correct(config: dict[str, Any], model: keras.Model) -> None:
-    """Put down for layers what their constructors take, where `get_config` says another thing."""
+    """Correct layers' configurations where `get_config` and the constructor differ."""
     layers = {layer.name: layer for layer in model.layers}
     for item in config["config"]["layers"]:
         layer = layers.get(item.get("name"))
@@ -242,7 +230,7 @@ def _correct(config: dict[str, Any], model: keras.Model) -> None:
 
 
 def _changed(item: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy in which each value, from the outside in, is what `change` makes of it."""
+    """Return a copy with `change` applied to each value, from the outside in."""
     item = change(item)
     if isinstance(item, dict):
         return {key: _changed(value, change) for key, value in item.items()}
@@ -264,7 +252,7 @@ def _unmarked(item: Any) -> Any:
 
 
 def _import_keras_hub(config: object) -> None:
-    """Import what the description names of keras-hub, so that Keras finds it there."""
+    """Import the classes of keras-hub that the description names, so that Keras finds them."""
     for item in _named_classes(config):
         module, name = item.get("module"), item["class_name"]
         if module not in KERAS_HUB:
@@ -329,7 +317,7 @@ def _numbers(value: object) -> list[int | float]:
 
 
 def _named_classes(config: Any) -> Iterator[dict[str, Any]]:
-    """Every description of something that Keras would look up."""
+    """Yield each description of an object that Keras would look up."""
     for item in _dictionaries(config):
         if "class_name" in item and not (
             item.get("module") is None and item["class_name"] in MARKERS

@@ -1,4 +1,4 @@
-"""From what a user calls a preset to a folder with its files, each of them verified."""
+"""Turn the user's name of a preset into a folder with its verified files."""
 
 from __future__ import annotations
 
@@ -47,15 +47,7 @@ DEFAULT_PRESET = "dolg_efficientnet_lite_b0_places_products"
 
 @dataclass(frozen=True)
 class ResolvedPreset:
-    """A folder with a preset's files.
-
-    Attributes:
-        name: the name of the preset.
-        folder: the folder.
-        sha256: sha256 of files that have just been verified, by the name of the file.
-        metadata: facts about the preset from the manifest. They take precedence over metadata.json,
-            which may have been written by an older version of dolg-zoo.
-    """
+    """A folder with a preset's files; its metadata from the manifest precedes metadata.json."""
 
     name: str
     folder: Path
@@ -87,18 +79,7 @@ def preset_tags(architecture: str) -> list[str]:
 
 
 def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEntry | Path | str:
-    """Return what the name of a preset stands for; nothing is downloaded or read.
-
-    Args:
-        preset: as `resolve_preset` takes it.
-
-    Returns:
-        An entry of the manifest, a folder, or an hf:// address.
-
-    Raises:
-        PresetError: if there is no such preset or folder.
-        WeightsError: if an hf:// address is malformed.
-    """
+    """Return the manifest entry, folder or hf:// address for a preset's name; nothing is read."""
     presets = load_manifest().entries
     if preset is None:
         return presets[DEFAULT_PRESET]
@@ -124,10 +105,8 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
 
 
 def entry_of(name: str) -> PresetEntry | CheckpointEntry | None:
-    """Return the manifest's entry of a preset; None if there is none, or a preset folder is here.
-
-    Where a folder bears the name, the log says once which of the two is taken.
-    """
+    """Return a preset's manifest entry; None if there is none, or a preset folder is here."""
+    # if a folder has the name, the log says once which of the two is taken
     entry = load_manifest().entries.get(name)
     if entry and (folder := Path(name)).is_dir():
         is_preset = (preset_folder(folder) / CONFIG).is_file()
@@ -147,7 +126,7 @@ class _ZooName(str):
 
 
 def of_the_zoo(name: str) -> str:
-    """Return the name so that it stands for a preset of the zoo whatever folder bears it."""
+    """Return the name in a form that means the zoo's preset even if a folder has that name."""
     return _ZooName(name) if name in load_manifest().entries else name
 
 

@@ -24,35 +24,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TimmWeights:
-    """A verified file of weights.
+    """A verified weights file."""
 
-    Attributes:
-        address: hf://user/repo@commit.
-        file: where the file is.
-        mean: mean of red, green and blue that the weights were trained with; see
-            `imagenet_normalization`.
-        std: the standard deviation.
-    """
-
-    address: str
+    address: str  # hf://user/repo@commit
     file: Path
-    mean: tuple[float, ...]
+    mean: tuple[float, ...]  # of red, green, blue in training; see `imagenet_normalization`
     std: tuple[float, ...]
 
 
 def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
-    """Download the weights of a backbone, each file checked against the hash the Hub states.
-
-    Args:
-        architecture: a key of `BACKBONES`.
-        address: hf://user/repo or hf://user/repo@revision, in the form of timm's: config.json and
-            model.safetensors.
-
-    Raises:
-        ValueError: if the address is malformed, or no weights of timm fit the backbone.
-        PresetError: if the repository is of another architecture, or its config.json is not timm's.
-        WeightsError: if a file cannot be downloaded, or its hash differs.
-    """
+    """Download a backbone's weights from hf://user/repo[@revision] and check the Hub's hashes."""
+    # timm's form: config.json and model.safetensors. ValueError: malformed address, or timm has no
+    # weights for the backbone. PresetError: another architecture, or not timm's config.json.
     source = SOURCES.get(architecture)
     if source is None or source.timm is None:
         fitting = ", ".join(name for name, source in SOURCES.items() if source.timm)
@@ -78,18 +61,9 @@ def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
 def load_timm_weights(
     weights: TimmWeights, backbone: keras.Model, whole: keras.Model | None = None
 ) -> None:
-    """Put weights into a backbone.
-
-    Args:
-        weights: what `fetch_timm_weights` returned.
-        backbone: the backbone; its weights change.
-        whole: the same one up to its last level, if the taps of `backbone` leave out its end:
-            every tensor of the file has to belong somewhere.
-
-    Raises:
-        PresetError: if the file does not fit; names the repository and what differs.
-        CheckpointError: if it is damaged.
-    """
+    """Load weights into a backbone; a PresetError says what differs."""
+    # `whole` is the backbone up to its last level, if the taps leave out its end: each tensor of
+    # the file must belong to a layer
     variables = (backbone if whole is None else whole).variables
     state = read_state_dict(weights.file)
     try:

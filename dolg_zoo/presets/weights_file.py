@@ -16,12 +16,7 @@ from dolg_zoo.models import normalize_by_what_was_loaded
 
 
 def load_weights(net: keras.Model, path: Path) -> None:
-    """Fill the network from a file that Keras's `save_weights` wrote for the same architecture.
-
-    Raises:
-        PresetError: if the file is missing or damaged, leads outside itself, or does not hold one
-            tensor for each of the network's.
-    """
+    """Load the network's weights from Keras's `save_weights` file, or raise PresetError."""
     if not path.is_file():
         raise PresetError(f"{path.parent} is no preset: it has no {path.name}.")
     try:
@@ -53,11 +48,8 @@ def load_weights(net: keras.Model, path: Path) -> None:
 def _by_name(
     net: keras.Model, datasets: Mapping[str, h5py.Dataset]
 ) -> list[tuple[keras.Variable, h5py.Dataset]]:
-    """Each of the network's weights with its tensor, by the layers' names that Keras notes down.
-
-    Empty if the names alone do not tell. Keras then finds them by walking through all attributes
-    of all layers, which takes longer than reading the file.
-    """
+    """Return each weight with its tensor by Keras's layer names; empty if these are not enough."""
+    # Keras's own search through all attributes of all layers takes longer than reading the file
     given, wanted = defaultdict(list), defaultdict(list)
     for path in sorted(datasets, key=_place):
         given[path.rpartition("/")[0]].append(datasets[path])
@@ -85,11 +77,7 @@ def _place(path: str) -> tuple[str, int]:
 
 
 def check_finite(net: keras.Model, path: Path) -> None:
-    """Refuses weights with which no descriptor would be any good.
-
-    Raises:
-        PresetError: if one is not finite; names it and `path`, where they are from.
-    """
+    """Raise a PresetError that names `path` if a weight is not finite."""
     for weight in net.weights:
         _check_finite(np.asarray(weight), weight, path)
 
@@ -109,7 +97,7 @@ def _values(dataset: h5py.Dataset, mapped: np.memmap) -> np.ndarray:
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Every tensor in the file by its path, after a look at the headers alone."""
+    """Return each tensor in the file by its path; read only the headers."""
     datasets: dict[str, h5py.Dataset] = {}
     seen = set()
 

@@ -1,4 +1,4 @@
-"""What a network looks like, as plain data: for those who draw or describe it."""
+"""The structure of a network as plain data, to be drawn or described."""
 
 from __future__ import annotations
 
@@ -53,12 +53,7 @@ class Architecture:
 
 
 def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:
-    """Return the parts of a network that is not built; None if it must be built to know them.
-
-    Args:
-        config: the network's configuration.
-        parameters: its number of parameters.
-    """
+    """Return a network's parts without building it; None if it must be built for that."""
     entries = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
     backbone = config.backbone
     if backbone not in entries:

@@ -30,7 +30,7 @@ WIDE = WIDTH - 2 * MARGIN
 
 
 def architecture_figure(architecture: Architecture) -> Image.Image:
-    """Draws a network: backbone and taps, the local and the global branch, fusion, descriptor.
+    """Draw a network: backbone and taps, the local and the global branch, fusion, descriptor.
 
     Returns:
         An RGB picture, 1760 pixels wide, on a white page.
@@ -133,7 +133,7 @@ class _Page:
         self.y: float = MARGIN
 
     def box(self, x: float, width: float, title: str, text: str, fill: str) -> None:
-        """Return a box around (x, y), with two lines in it."""
+        """Draw a box with two lines of text around `x`, at `self.y`."""
         corners = (x - width / 2, self.y, x + width / 2, self.y + BOX)
         self.draw.rounded_rectangle(
             [SCALE * corner for corner in corners], 8 * SCALE, fill, EDGE[fill], SCALE + 1
@@ -145,7 +145,7 @@ class _Page:
         self.y += BOX
 
     def arrow(self, x: float, end: float | None = None) -> None:
-        """Return an arrow down from (x, y)."""
+        """Draw an arrow down from (`x`, `self.y`)."""
         tip = self.y + GAP if end is None else end
         line = [(SCALE * x, SCALE * self.y), (SCALE * x, SCALE * (tip - 6))]
         self.draw.line(line, ARROW, 2 * SCALE)

@@ -1,4 +1,4 @@
-"""One commit to the Hub: all of a preset, or nothing.
+"""Publish a preset to the Hub in one commit: all of it or nothing.
 
 huggingface_hub is imported when it is first needed: it reads its environment at import.
 """
@@ -39,11 +39,7 @@ class Commit:
 
 
 def check_repo(repo: str) -> None:
-    """Refuses what cannot succeed, before any work.
-
-    Raises:
-        PublishError: if it names no repository, the Hub may not be asked, or no user is logged in.
-    """
+    """Raise PublishError, before any work, for a bad repository name, offline mode or no login."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.utils import validate_repo_id
 
@@ -64,11 +60,8 @@ def check_repo(repo: str) -> None:
 
 
 def commit(staged: Staged, *, private: bool, message: str | None) -> Commit:
-    """Make a repository hold what was staged, in one commit; none if it does so already.
-
-    Raises:
-        PublishError: if it cannot be; says whether anything was published.
-    """
+    """Make a repository equal to the staged files in one commit, or none if it is already."""
+    # a PublishError says whether anything was published
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api, repo = HfApi(), staged.repo
@@ -94,11 +87,7 @@ def commit(staged: Staged, *, private: bool, message: str | None) -> Commit:
 
 
 def check_published(staged: Staged, made: Commit) -> None:
-    """Download all published files again, and compare them with the staged ones.
-
-    Raises:
-        PublishError: if a file is another one, or cannot be had.
-    """
+    """Download the published files and compare them with the staged ones; raise PublishError."""
     there = f"{staged.repo} at commit {made.oid}"
     restore = (
         f" The commit before it is {made.before}." if made.before not in (None, made.oid) else ""
@@ -124,12 +113,8 @@ def check_published(staged: Staged, made: Commit) -> None:
 
 @contextmanager
 def _explained(repo: str, before: ModelInfo | None = None) -> Iterator[None]:
-    """Turn what the Hub client raises into one PublishError that says what to do.
-
-    Args:
-        repo: the repository.
-        before: its state before the attempted commit, if there is one.
-    """
+    """Turn errors of the Hub client into one PublishError that says what to do."""
+    # `before` is the repository's state before the attempted commit, if there is one
     try:
         yield
     except Exception as error:
@@ -177,7 +162,7 @@ def _reason(error: Exception) -> str:
 
 
 def _what_is_there(repo: str, before: ModelInfo) -> str:
-    """Whether a commit that failed, as far as the client saw, was made all the same."""
+    """Return a sentence that says whether a commit that seemed to fail was made."""
     from huggingface_hub import HfApi
 
     try:
@@ -196,7 +181,7 @@ def _what_is_there(repo: str, before: ModelInfo) -> str:
 
 
 def _without_token(message: str) -> str:
-    """Return the message, should a server have repeated what it was sent."""
+    """Return the message without the token, which a server may have repeated."""
     from huggingface_hub import get_token
 
     try:

@@ -58,14 +58,7 @@ HUB_LICENSES = {
 
 
 def hub_license(expression: str) -> dict[str, str]:
-    """Return the fields of a model card's header that state a licence.
-
-    Args:
-        expression: an SPDX expression.
-
-    Returns:
-        `license`, and where the Hub knows none of that name `license_name`.
-    """
+    """Return a model card's `license`, and perhaps `license_name`, for an SPDX expression."""
     name = expression.lower()
     known = re.sub(r"-(only|or-later)$", "", name)  # as SPDX ends the GNU licences
     if known in HUB_LICENSES:

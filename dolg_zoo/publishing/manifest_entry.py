@@ -19,22 +19,8 @@ def pinned_preset(
     architecture: str,
     descriptor_dim: int,
 ) -> dict[str, Any]:
-    """Return the manifest's entry of a published preset.
-
-    Args:
-        source: the repository, at the commit that the files are from.
-        files: size and sha256 of each of them, by name.
-        metadata: the content of its metadata.json; keys that an entry lacks are left out.
-        architecture: name of the backbone.
-        descriptor_dim: dimension of the descriptor.
-
-    Returns:
-        The entry, as it stands in JSON.
-
-    Raises:
-        ManifestError: if the metadata lacks a value that each entry states, or the license is no
-            SPDX expression.
-    """
+    """Return a published preset's manifest entry, as in JSON, or raise ManifestError."""
+    # `source` names the commit of the files; metadata.json's keys that an entry lacks are left out
     needed = ("description", "dataset", "license", "provenance")
     lacking = [key for key in needed if not metadata.get(key)]
     if lacking:

@@ -1,4 +1,4 @@
-"""What is said of a published preset: checked, and complete."""
+"""The metadata of a published preset: checked and complete."""
 
 from __future__ import annotations
 
@@ -21,16 +21,7 @@ NEEDED = {
 
 
 def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the content of metadata.json, updated with given values.
-
-    Args:
-        stated: the content of metadata.json.
-        given: values for the keys of `FIELDS`.
-
-    Raises:
-        PublishError: if a key is unknown or a value of a wrong kind; if something that must be
-            said is not, then all of it is named.
-    """
+    """Return metadata.json's content updated with `given`; a PublishError names all faults."""
     given = {} if given is None else given
     check_metadata(given)
     merged = {**stated, **given}
@@ -65,11 +56,7 @@ def _check_values(metadata: Mapping[str, Any]) -> None:
 
 
 def license_id(expression: str) -> str:
-    """Return an SPDX licence expression, spelt as SPDX spells it.
-
-    Raises:
-        ValueError: if it is none.
-    """
+    """Return an SPDX licence expression in SPDX's spelling, or raise ValueError."""
     try:
         return canonicalize_license_expression(expression)
     except InvalidLicenseExpression as error:

@@ -1,4 +1,4 @@
-"""The page of a preset on the Hub: what it is, how to use it, what is known of it and what not."""
+"""The page of a preset on the Hub: description, usage, scores and limits."""
 
 from __future__ import annotations
 

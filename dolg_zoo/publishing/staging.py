@@ -1,4 +1,4 @@
-"""What is going to be published, in a folder of its own."""
+"""Write the files to publish into a folder of their own."""
 
 from __future__ import annotations
 
@@ -43,22 +43,13 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Staged:
-    """A preset as it is going to be published.
+    """A preset ready to be published."""
 
-    Attributes:
-        repo: the repository, `user/name`.
-        folder: the folder of its files.
-        files: size and sha256 of each of them, the page and the picture included.
-        metadata: the content of metadata.json.
-        architecture: name of the backbone, "custom" for one that is none of ours.
-        descriptor_dim: dimension of a descriptor.
-    """
-
-    repo: str
+    repo: str  # `user/name`
     folder: Path
-    files: Mapping[str, FileHash]
-    metadata: Mapping[str, Any]
-    architecture: str
+    files: Mapping[str, FileHash]  # of each file, with page and picture
+    metadata: Mapping[str, Any]  # the content of metadata.json
+    architecture: str  # name of the backbone, or "custom"
     descriptor_dim: int
 
     def entry(self, commit: str) -> dict[str, Any]:
@@ -74,23 +65,16 @@ class Staged:
 
 
 class Facts(NamedTuple):
-    """What the page says of a preset's network: its parts, and what resizes its images."""
+    """The page's facts about a preset's network: its parts and its image converter."""
 
     architecture: Architecture
     converter: ImageConverter
 
 
 def stated_facts(preset: Path) -> Facts | None:
-    """Return what the files of a preset folder say of its network, which is not loaded.
-
-    Returns:
-        None unless its metadata.json states the sha256 of the files, as `save_to_preset` writes it,
-        and its backbone is one of `BACKBONES` with the default taps or those of the presets in the
-        package.
-
-    Raises:
-        PresetError: if a file is missing, has another sha256, or is malformed.
-    """
+    """Return the facts that a preset's files state about its network, or None; load nothing."""
+    # None without the sha256 that `save_to_preset` writes, or if the backbone is not one of
+    # `BACKBONES` with the default taps or those of the presets in the package
     needed = {CONFIG, PREPROCESSOR, WEIGHTS} | ({MARGIN_HEAD} if has_margin_head(preset) else set())
     hashes = check_preset(preset)
     if not needed <= hashes.keys():
@@ -109,20 +93,8 @@ def stage(
     margin_head: keras.layers.Layer | None = None,
     facts: Facts | None = None,
 ) -> Staged:
-    """Write what will be published into a folder: the preset, its page and a picture.
-
-    Args:
-        preset: a preset folder, which is only read, or a model.
-        repo: the repository to publish to, `user/name`.
-        folder: an empty folder.
-        metadata: see `push_to_hub`.
-        margin_head: see `push_to_hub`.
-        facts: what `stated_facts` says of a preset folder, which then is not loaded.
-
-    Raises:
-        PresetError: if the preset does not load.
-        PublishError: if something is wrong with the metadata, or missing from it.
-    """
+    """Write the preset, its page and a picture into an empty folder, or raise PublishError."""
+    # a preset folder is only read, and not even loaded with `facts`, the result of `stated_facts`
     if isinstance(preset, str | Path):
         source = preset_folder(preset)
         check_stated(source, metadata)
@@ -177,16 +149,7 @@ def _loaded(folder: Path, source: Path) -> Facts:
 
 
 def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Check what can be seen to be wrong with a preset folder before it is loaded.
-
-    Args:
-        preset: the folder.
-        metadata: see `push_to_hub`.
-
-    Raises:
-        PresetError: if it is no preset folder, or a file in it is a link.
-        PublishError: if it does not exist, or something is wrong with the metadata, or missing.
-    """
+    """Raise PresetError or PublishError for faults of a preset folder that show before loading."""
     if not preset.is_dir():
         raise PublishError(
             f"There is no folder {str(preset)!r}; publish a folder that save_to_preset wrote, or a"
@@ -225,7 +188,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _state(path: Path, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Write what is given into metadata.json; with nothing new the file stays as it is."""
+    """Write given values into metadata.json; without new values the file stays as it is."""
     stated = read_json(path)
     merged = merged_metadata(stated, given)
     if merged != stated:

@@ -1,4 +1,4 @@
-"""Descriptors of many images: an index to search, and pictures of what was found."""
+"""Descriptors of many images: an index to search, and pictures of its results."""
 
 from dolg_zoo.drawing.map import draw_map
 from dolg_zoo.drawing.montage import Picture, montage, montage_rows

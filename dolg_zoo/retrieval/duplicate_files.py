@@ -1,4 +1,4 @@
-"""Which file of a group of near-duplicates is kept, and how the others are put aside."""
+"""Choose the file to keep of a group of near-duplicates, and put the others aside."""
 
 from __future__ import annotations
 
@@ -19,18 +19,9 @@ ACTIONS = ("move", "link")
 
 
 def keeper(group: Sequence[Match], rule: str) -> int:
-    """Return which image of a group to keep.
-
-    An image that can be read is preferred to one that cannot, and a file to a link.
-
-    Args:
-        group: the images.
-        rule: "largest", the most pixels and then the most bytes; "oldest", the file whose content
-            was changed longest ago; or "first", as in the group. The first one wins a tie.
-
-    Raises:
-        ValueError: if there is no such rule.
-    """
+    """Return the index of a group's "largest", "oldest" or "first" image; the first of equals."""
+    # Readable images precede unreadable ones, and files precede links. Largest: pixels, then bytes.
+    # Oldest: by the last change of the content.
     one_of("keep", rule, RULES)
     best: tuple[tuple[float, ...], int] | None = None
     for at, match in enumerate(group):
@@ -56,20 +47,9 @@ def _rank(path: Path, rule: str) -> tuple[float, ...]:
 
 
 def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, str]:
-    """Move images to a folder, or make links to them there, under their names.
-
-    Nothing is deleted or overwritten: where a name is taken, ` (2)` or the next free number is
-    added to it. A link that leads to the image already is left as it is. A moved link leads to the
-    same image as before.
-
-    Args:
-        images: the images.
-        folder: the folder to move to. It is made where it is not there.
-        action: "move", or "link" for symbolic links.
-
-    Returns:
-        Names of the images that stay where they were, each with the reason.
-    """
+    """Move or link images to a folder; return name to reason for images that stay."""
+    # Nothing is deleted or overwritten: a name that is taken gets ` (2)` or the next free number. A
+    # link that leads to the image already is left alone. A moved link keeps its target.
     one_of("action", action, ACTIONS)
     failed: dict[str, str] = {}
     moved: dict[str, Path] = {}
@@ -94,7 +74,7 @@ def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, s
 
 
 def _in_free_place(make: Callable[[Path], None], target: Path) -> Path:
-    """Call `make` with the path, or with the first one that is free after it."""
+    """Call `make` with the path, or with the first free path after it."""
     free, number = target, 2
     while True:
         try:
@@ -111,7 +91,7 @@ def _link(file: str, target: Path) -> None:
 
 
 def _move(file: Path, target: Path) -> None:
-    """Move a file; FileExistsError if the target is there. It is in one of the two all the time."""
+    """Move a file, which exists in one of the two places at any time; raise FileExistsError."""
     try:
         os.link(file, target)  # a rename would overwrite
     except FileExistsError:

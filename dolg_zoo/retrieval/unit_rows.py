@@ -8,15 +8,7 @@ _ROWS = 65536
 
 
 def unit(descriptors: np.ndarray, dim: int) -> np.ndarray:
-    """Return the descriptors with norm 1, float32.
-
-    Args:
-        descriptors: (any, dim), finite; their lengths do not matter if they are not 0.
-        dim: the expected dimension.
-
-    Raises:
-        ValueError: if the shape does not fit, or a descriptor is zero or not finite.
-    """
+    """Return descriptors (any, dim) with norm 1, float32; raise ValueError if one is invalid."""
     descriptors = np.asarray(descriptors, np.float64)
     if descriptors.ndim != 2 or descriptors.shape[1] != dim:
         raise ValueError(
@@ -34,10 +26,8 @@ def unit(descriptors: np.ndarray, dim: int) -> np.ndarray:
 
 
 def first_not_unit(descriptors: np.ndarray) -> int | None:
-    """Return the first row that is not finite or whose norm is not 1 to three digits, or None.
-
-    Row by row in blocks: what is mapped from a file may be larger than memory.
-    """
+    """Return the first row that is not finite or does not have norm 1, or None."""
+    # norms to three digits; in blocks, since a mapped file may be larger than memory
     for start in range(0, len(descriptors), _ROWS):
         rows = descriptors[start : start + _ROWS]
         with np.errstate(over="ignore", invalid="ignore"):

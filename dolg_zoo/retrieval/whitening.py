@@ -97,26 +97,11 @@ def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
 def pca_whitening(
     descriptors: np.ndarray, dim: int, power: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the kernel and bias that whiten descriptors d: d @ kernel + bias.
-
-    The `dim` axes along which the descriptors vary most, each divided by its variance to the
-    given power. Source: Jégou and Chum, "Negative evidences and co-occurrences in image
-    retrieval: the benefit of PCA and whitening" (ECCV 2012).
-
-    Args:
-        descriptors: (images, features), of norm 1: an array or a memory map.
-        dim: the number of axes that are kept.
-        power: 0.5 whitens in full: each axis has the variance 1, and their covariance is the
-            identity; 0 only turns and shortens. What is between does half of it, and is safer
-            where there are few images for each dimension.
-
-    Returns:
-        kernel (features, dim) and bias (dim,), float32.
-
-    Raises:
-        ValueError: if there are too few images or too like ones for that many axes, a descriptor
-            has another norm than 1, or `dim` or `power` is out of its range.
-    """
+    """Return kernel (features, dim) and bias (dim,) that whiten unit rows: d @ kernel + bias."""
+    # Each of the `dim` principal axes is divided by its variance to the given power: 0.5 whitens in
+    # full, 0 only rotates; values between are safer with few images per dimension. Source: Jégou
+    # and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and
+    # whitening" (ECCV 2012).
     count, source_dim = descriptors.shape
     _check_settings(dim, source_dim, power)
     if count < dim + 1:

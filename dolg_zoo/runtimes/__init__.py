@@ -1,4 +1,4 @@
-"""What computes descriptors: Keras, or a runtime that its network was compiled for."""
+"""The runtimes that compute descriptors: Keras, and those that a network is compiled for."""
 
 from dolg_zoo.errors import CompilationError, RuntimeMissingError
 from dolg_zoo.runtimes.choice import check_route, default_runtime, routes, untimed, why_default

@@ -1,9 +1,8 @@
-"""What was compiled before, kept until anything it depends on changes.
+"""The cache of compiled models, valid until anything that they depend on changes.
 
-A folder for each model, runtime and precision: the runtime's files, and record.json, which says
-what they were made of and by. Another version or processor, or a file that is not the one
-recorded, and the folder is made anew. Beside them, under the sha256 of a preset's files, the name
-of the model that they hold, so that it is found without Keras.
+A folder for each model, runtime and precision holds the runtime's files and record.json, which
+states their sources. Another version or processor, or a changed file, and the folder is made anew.
+The model's name is kept under the sha256 of its preset's files, to be found without Keras.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ RECORD = "record.json"
 
 
 def compiled_folder(model_id: str, runtime: str, precision: str) -> Path | None:
-    """Where a compiled model is kept, be it there or not; None without a cache folder."""
+    """Return the folder for a compiled model, even a missing one; None without a cache folder."""
     parent = cache_folder()
     return parent and parent / "compiled" / model_id / f"{runtime}-{precision}"
 
@@ -60,11 +59,7 @@ def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
 def write_compiled(
     folder: Path, runtime: str, record: Mapping[str, Any], write: Callable[[Path], None]
 ) -> None:
-    """Has the files of a compiled model written, whole or not at all; what is there is replaced.
-
-    Raises:
-        OSError: if they cannot be.
-    """
+    """Write a compiled model's files whole or not at all; replace the old ones."""
     with replacing_folder(folder) as made:
         write(made)
         hashes = {name: sha256_of(made / name) for name in runtime_module(runtime).FILES}
@@ -85,7 +80,7 @@ def remember_fault(model_id: str, runtime: str, precision: str, fault: str) -> N
 
 
 def remembered_fault(model_id: str, runtime: str, precision: str) -> bool:
-    """Whether this version of a runtime is known not to compute a model."""
+    """Return whether this version of a runtime is known to fail for a model."""
     folder = compiled_folder(model_id, runtime, precision)
     if folder is None:
         return False
@@ -111,7 +106,7 @@ def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
 
 
 def remembered_model(hashes: Mapping[str, str]) -> str | None:
-    """Return the model that the files of a preset hold, if it was kept."""
+    """Return the id of the model in a preset's files if it is cached."""
     link = _link(hashes)
     if link is None:
         return None

@@ -1,4 +1,4 @@
-"""From a Keras model to the file of a runtime, and what it was compared with."""
+"""Compile a Keras model to a runtime's file, and compare the two."""
 
 from __future__ import annotations
 
@@ -31,41 +31,22 @@ def runtime_module(runtime: str) -> ModuleType:
 
 
 def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
-    """Return a function from images to descriptors, from a runtime's files; only it is imported.
-
-    Args:
-        folder: the folder of the files.
-        runtime: their runtime.
-        precision: their precision.
-        threads: the number of threads; None for one per core.
-    """
+    """Return a function from images to descriptors; import only the runtime of the files."""
+    # `threads` None: one per core
     return runtime_module(runtime).load(folder, precision, threads or cores())
 
 
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
-    """Return a traced function with its weights as constants, so that they can be folded.
-
-    Args:
-        traced: a function of one signature, from images to descriptors.
-    """
+    """Return a traced function of one signature with constant weights, so that they fold."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     return lambda images: frozen(tf.constant(images))[0].numpy()
 
 
 def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
-    """Compare two ways to compute in float32.
-
-    Returns:
-        The largest distance of a descriptor from the expected one.
-
-    Raises:
-        CompilationError: if it is above `TOLERANCE`.
-    """
+    """Return the largest distance of a descriptor from the expected; refuse over `TOLERANCE`."""
     height, width = model.input_shape[1:3]
     sizes = [(height, width)] if height and width else [(224, 224), (192, 256)]
     try:
@@ -86,14 +67,14 @@ def describe(infer: Infer, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def cosines(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """How alike descriptors of the same images are: their mean and lowest cosine."""
+    """Return the mean and the lowest cosine of descriptors of the same images."""
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     each = (before * after).sum(axis=1) / np.maximum(lengths, 1e-12)
     return {"mean": cosine(each.mean()), "lowest": cosine(each.min())}
 
 
 def pattern(height: int, width: int) -> np.ndarray:
-    """(2, height, width, 3) uint8: two images that have something of everything in them."""
+    """Return two images of varied content, (2, height, width, 3) uint8."""
     down, right = np.mgrid[:height, :width].astype(np.float32)
     waves = [np.sin(down / a + right / b) for a, b in ((9, 31), (40, 5), (3, -3))]
     smooth = np.stack(waves, axis=-1) * 90 + 128

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -32,7 +32,7 @@ def cpu_id() -> str:
 
 
 def has_gpu() -> bool:
-    """Whether the driver of a GPU of NVIDIA's is loaded; asked without TensorFlow."""
+    """Return whether the driver of an NVIDIA GPU is loaded, without TensorFlow."""
     return Path("/proc/driver/nvidia/version").exists()
 
 

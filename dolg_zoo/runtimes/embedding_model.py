@@ -16,11 +16,11 @@ class Embeds(Protocol):
     """Anything with a batch of images in and normalised descriptors out."""
 
     def infer(self, images: np.ndarray) -> np.ndarray:
-        """(batch, height, width, 3) uint8 to (batch, dim) float32, each row of norm 1."""
+        """Map (batch, height, width, 3) uint8 to (batch, dim) float32, each row of norm 1."""
 
 
 class EmbeddingModel(Embeds, Protocol):
-    """A model with its preprocessing; see `DOLG` for what each attribute is."""
+    """A model with its preprocessing; `DOLG` documents the attributes."""
 
     net: DOLGNet
     image_converter: ImageConverter

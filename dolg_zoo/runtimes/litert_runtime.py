@@ -1,4 +1,4 @@
-"""LiteRT: files made of a Keras model, and run."""
+"""LiteRT: make files of a Keras model, and run them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,7 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
 
 
 def interpreter_of(threads: int, **source: Any) -> Interpreter:
-    """Return an interpreter of a network that takes images.
-
-    Args:
-        threads: the number of threads.
-        source: `model_path`, or `model_content`, its bytes.
-    """
+    """Return an interpreter of a network on images, from `model_path` or `model_content`."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(num_threads=threads, **source)

@@ -35,21 +35,10 @@ def measure_runtimes(
     turns: int = TURNS,
     turn: float = TURN,
 ) -> dict[str, float]:
-    """Time the runtimes that can be used here, in turns, and remember their speeds.
-
-    From then on the fastest is the default for this model on this machine, until a runtime comes,
-    goes or changes.
-
-    Args:
-        model: is compiled for each, if it was not before; speeds are of its image size.
-        say: called with lines for the user: what goes on, and what cannot compute the model.
-        names: the runtimes to time.
-        turns: how often each is timed.
-        turn: the seconds that each time takes, at least.
-
-    Returns:
-        Images a second in float32 by runtime, the fastest first: medians.
-    """
+    """Time this machine's runtimes in turns; return median images per second, fastest first."""
+    # In float32. The fastest becomes the default for this model here until a runtime comes, goes or
+    # changes. The model is compiled where needed. `say` gets lines for the user; each of `turns`
+    # takes at least `turn` seconds.
     height, width = model.input_shape[1:3]
     if not (height and width):
         width, height = model.image_converter.target_size(*PHOTO)
@@ -75,7 +64,7 @@ def measure_runtimes(
 
 
 def remembered_speeds(model_id: str | None) -> dict[str, float]:
-    """Return what `measure_runtimes` found for a model here with these runtimes; empty if none."""
+    """Return this machine's result of `measure_runtimes` for a model; empty if there is none."""
     path = model_id and _path(model_id)
     if not path:
         return {}
@@ -89,7 +78,7 @@ def remembered_speeds(model_id: str | None) -> dict[str, float]:
 
 
 def can_remember() -> bool:
-    """Whether there is a cache folder to write to; else all would be timed in each process."""
+    """Return whether a cache folder is writable; else each process would time all runtimes."""
     parent = cache_folder()
     if parent is None:
         return False

@@ -1,4 +1,4 @@
-"""ONNX: files made of a Keras model, and run by ONNX Runtime."""
+"""ONNX: make files of a Keras model, and run them with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -59,10 +59,8 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
 
 
 def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
-    """Allow a 0 in a computed shape: a feature map may be smaller than a dilation.
-
-    TensorFlow means a side of length 0 by it; ONNX, unless told so, the length that it was.
-    """
+    """Allow a 0 in a computed shape: a feature map may be smaller than a dilation."""
+    # TensorFlow means a length of 0 by it, ONNX by default the old length
     from onnx.helper import make_attribute
 
     given = {constant.name for constant in network.graph.initializer}

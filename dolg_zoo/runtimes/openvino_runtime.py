@@ -1,4 +1,4 @@
-"""OpenVINO: its files made of a Keras model, and run."""
+"""OpenVINO: make files of a Keras model, and run them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""int8: the files of a runtime calibrated on images, by the runtime's own quantiser.
+"""int8: a runtime's files calibrated on images by the runtime's own quantiser.
 
-What comes after the convolutions (attention, GeM's powers, fusion and normalisation) stays in
-float32: in int8 it is a small part of the time, and descriptors would not have norm 1.
+Everything after the convolutions (attention, GeM, fusion, normalisation) stays in float32: int8
+saves little time there, and descriptors would not have norm 1.
 """
 
 from __future__ import annotations
@@ -34,18 +34,7 @@ _NOT_IN_OPENVINO = [
 
 
 def calibration_images(converter: ImageConverter, sources: Any) -> list[np.ndarray]:
-    """Images to calibrate with, as they enter the network; those that cannot be read are left out.
-
-    Args:
-        converter: resizes them.
-        sources: images, as `embed` takes them, of which `MOST_IMAGES` are taken, evenly spaced.
-
-    Returns:
-        Arrays (height, width, 3) uint8.
-
-    Raises:
-        ValueError: if there are none, or none can be read.
-    """
+    """Return up to `MOST_IMAGES` readable, evenly spaced images, each (height, width, 3) uint8."""
     sources = [] if sources is None else image_sources(sources)
     how = "--calibration DIR, or calibration=[…] in Python"
     if not len(sources):
@@ -65,14 +54,7 @@ def calibration_images(converter: ImageConverter, sources: Any) -> list[np.ndarr
 
 
 def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
-    """Make a runtime's float32 files int8 ones.
-
-    Args:
-        model: `servable`, that the files were made of.
-        folder: their folder.
-        runtime: their runtime.
-        images: images for calibration, (height, width, 3) uint8 each.
-    """
+    """Turn a runtime's float32 files into int8 ones with images (height, width, 3) uint8."""
     with _nothing_on_stdout():
         if runtime == "openvino":
             _quantize_openvino(folder, images)
@@ -108,10 +90,8 @@ def _quantize_openvino(folder: Path, images: Sequence[np.ndarray]) -> None:
 
 
 def _adds_feature_maps(node: openvino.Node) -> bool:
-    """Whether a node is the sum at the end of a residual block, which is computed in int8.
-
-    In float32 it would turn the maps around it from int8 and back: a third of a ResNet's time.
-    """
+    """Return whether a node is a residual block's final sum, which is computed in int8."""
+    # in float32 it would convert the maps around it to int8 and back: a third of a ResNet's time
     if node.get_type_name() != "Add" or node.get_output_partial_shape(0).rank.get_length() != 4:
         return False
     given = [node.input_value(index).get_node().get_type_name() for index in (0, 1)]
@@ -156,7 +136,7 @@ def _quantize_litert(model: keras.Model, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _nothing_on_stdout() -> Iterator[None]:
-    """Quantisers draw on standard output; a command's JSON is alone there."""
+    """Silence standard output: quantisers draw on it, and a command's JSON must be alone there."""
     level = logging.root.level
     try:
         with (

@@ -16,25 +16,15 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Runtime:
-    """Something that computes descriptors.
+    """A runtime that computes descriptors."""
 
-    Attributes:
-        name: its name for users, and of the extra that installs it if it is one.
-        package: the distribution that it needs.
-        module: the module of it that is imported.
-        precisions: those that it has, on a processor that has them.
-        converters: modules that are needed besides to make its files.
-        quantizers: modules that are needed besides to make those in int8.
-        is_extra: whether it is not part of a default installation.
-    """
-
-    name: str
-    package: str
+    name: str  # for users, and of the extra that installs it
+    package: str  # the distribution
     module: str
-    precisions: tuple[str, ...]
-    converters: tuple[str, ...] = ()
-    quantizers: tuple[str, ...] = ()
-    is_extra: bool = True
+    precisions: tuple[str, ...]  # if the processor has them
+    converters: tuple[str, ...] = ()  # further modules that make its files
+    quantizers: tuple[str, ...] = ()  # further modules for int8 files
+    is_extra: bool = True  # whether a default installation lacks it
 
     @cached_property  # it is asked for some ten times a command
     def version(self) -> str | None:
@@ -84,7 +74,7 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
 
 
 def describe_runtimes() -> list[dict[str, Any]]:
-    """Each runtime's name and version, and for each precision that it has what keeps it from it."""
+    """Return each runtime's name and version, and the obstacle to each of its precisions."""
     return [
         {
             "name": name,
@@ -98,5 +88,5 @@ def describe_runtimes() -> list[dict[str, Any]]:
 
 
 def has_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor."""
+    """Return whether OpenVINO computes in bfloat16 on this processor."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -10,12 +10,7 @@ if TYPE_CHECKING:
 
 
 def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
-    """Return the model with uint8 images as its input, whose descriptors are its output.
-
-    Args:
-        model: a model from (batch, height, width, 3) to (batch, dim).
-        size: height and width; None for the model's own, which may be any.
-    """
+    """Return the model with uint8 images as input; without `size`, that of the model."""
     import keras
 
     height, width = size or model.input_shape[1:3]
@@ -24,7 +19,7 @@ def servable(model: keras.Model, size: tuple[int | None, int | None] | None = No
 
 
 def export(model: keras.Model, path: Path, format: str, **options: Any) -> None:
-    """Has Keras write a `servable` model; the options are the converter's."""
+    """Export a `servable` model with Keras; the options are the converter's."""
     import keras
 
     images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")

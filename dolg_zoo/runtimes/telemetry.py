@@ -1,7 +1,7 @@
 """OpenVINO without its reports.
 
-Its import, its converter and NNCF send what they do to Google Analytics, under a number that they
-keep in the home folder, unless somebody has opted out. Nobody was asked: here they send nothing.
+Its import, its converter and NNCF report to Google Analytics, under a number in the home folder,
+unless the user has opted out. Nobody was asked: here they send nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from types import ModuleType
 
 @contextmanager
 def no_telemetry() -> Iterator[None]:
-    """Set the variables by which OpenVINO and NNCF know that nothing is to be sent.
-
-    CI is afterwards as it was; NNCF_CI stays, since NNCF reads it once, when it is imported.
-    """
+    """Set the variables that stop the reports of OpenVINO and NNCF."""
+    # CI is restored afterwards; NNCF_CI stays, since NNCF reads it once, at import
     os.environ.setdefault("NNCF_CI", "1")
     before = os.environ.get("CI")
     os.environ["CI"] = "true"

@@ -1,9 +1,8 @@
 """Compiled forms of the embedded presets, made of their weights without TensorFlow.
 
-A compiled file is as large as the weights in float32, and most of it are these weights: each kernel
-times one factor a channel, since batch normalisation is folded into it. So a template ships with
-the preset: the file with zeros for its kernels, the factors, and where each kernel goes. The
-template and the file that it makes are both pinned by their sha256.
+A compiled file is mostly the float32 weights: each kernel times a factor per channel, since batch
+normalisation is folded into it. So the preset has a template: the file with zeros for its kernels,
+the factors, and the place of each kernel. sha256 pin the template and the file that it makes.
 
 `tools/make_runtime_template.py` makes a template.
 """
@@ -27,17 +26,13 @@ from dolg_zoo.weights.verification import verify_files
 
 @dataclass(frozen=True)
 class Template:
-    """The template of a preset's compiled file.
+    """The template of a preset's compiled file."""
 
-    Attributes:
-        path: the file of the template, in the folder of the preset.
-        facts: its JSON: `file` (name and sha256 of the compiled file), `kernels` (dataset in the
-            preset's weights, order of its axes and byte at which it begins, for each), and `record`
-            (facts about the compiled form, as `CompiledDOLG.record` has them). That of the maps has
-            `last_layers` as well: the datasets of kernel and bias of each layer after the maps.
-    """
+    # `facts`: `file` (name and sha256 of the compiled file), `kernels` (dataset in the preset's
+    # weights, order of axes and first byte of each), `record` (as `CompiledDOLG.record`), and for
+    # the maps `last_layers` (datasets of kernel and bias of each layer after the maps).
 
-    path: Path
+    path: Path  # in the preset's folder
     facts: dict[str, Any]
 
     @property
@@ -46,23 +41,12 @@ class Template:
         return dict(self.facts["record"])
 
     def write(self, folder: Path, weights: Path | None = None) -> None:
-        """Write the compiled file into a folder; see `content`.
-
-        Raises:
-            WeightsError: as `content`.
-            OSError: if it cannot be written.
-        """
+        """Write the compiled file into a folder; see `content`."""
         (folder / self.facts["file"]["name"]).write_bytes(self.content(weights))
 
     def content(self, weights: Path | None = None) -> bytes:
-        """Return the bytes of the compiled file.
-
-        Args:
-            weights: the weights of the preset; by default the file beside the template.
-
-        Raises:
-            WeightsError: if the result is not the file that was compared with Keras.
-        """
+        """Return the compiled file's bytes, or raise WeightsError if they are not as pinned."""
+        # `weights` are by default the file beside the template
         import h5py
 
         with np.load(self.path) as arrays, h5py.File(weights or self.path.parent / WEIGHTS) as file:
@@ -83,17 +67,8 @@ class Template:
 def find_template(
     form: str, preset: str | None = None, model_id: str | None = None
 ) -> Template | None:
-    """Return the template of a compiled form, if it ships with dolg-zoo.
-
-    Args:
-        form: runtime and precision of the compiled form, "litert-float32" say; with "maps-" before
-            it for what an explanation is computed from.
-        preset: the name of the preset; None for any.
-        model_id: the id of the model in float32; None for any.
-
-    Raises:
-        WeightsError: if it is not found, and a template has been changed.
-    """
+    """Return the shipped template of a compiled form, such as "litert-float32", or None."""
+    # "maps-" before it: for explanations. WeightsError: none is found, and a template was changed.
     file = f"{form}.npz"
     changed: WeightsError | None = None
     for name, entry in load_manifest().presets.items():

@@ -1,4 +1,4 @@
-"""What the page does, without the page: search, explain, add."""
+"""The actions of the page, without the page: search, explain, add."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class SearchDesk:
         name: str,
         box: tuple[float, float, float, float] | None = None,
     ) -> Explanation:
-        """Explains why an image matches one of the index.
+        """Explain why an image matches one of the index.
 
         Raises:
             BadImageError: if one of them cannot be read.

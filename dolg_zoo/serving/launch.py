@@ -28,22 +28,8 @@ def start(
     may_add: bool = True,
     open_browser: bool = False,
 ) -> gr.Blocks:
-    """Begins to serve the page.
-
-    Args:
-        desk: the desk that searches.
-        title: the title of the page.
-        host: the address to listen at.
-        port: None for the first that is free from 7860 on.
-        may_add: whether visitors may add images.
-        open_browser: whether to open the page in the browser.
-
-    Returns:
-        The page: `local_url` says where it is, `block_thread` waits for Ctrl-C, `close` ends it.
-
-    Raises:
-        OSError: if the port is taken, or GRADIO_TEMP_DIR names a folder that cannot be written to.
-    """
+    """Start to serve the page; without `port`, at the first free one from 7860."""
+    # the result has `local_url`, `block_thread` and `close`
     upload_folder()
     with _no_proxies():
         import gradio as gr
@@ -73,15 +59,8 @@ def start(
 
 
 def upload_folder() -> Path:
-    """Return the folder of what visitors send, and have Gradio use it.
-
-    It is that of the variable GRADIO_TEMP_DIR. Without it, it belongs to this process alone and is
-    removed at its end: Gradio's own is shared by all users of the machine, and the first of them
-    owns it.
-
-    Raises:
-        OSError: if GRADIO_TEMP_DIR names a folder that cannot be written to.
-    """
+    """Return the folder of visitors' files, $GRADIO_TEMP_DIR or a temporary one, for Gradio."""
+    # Gradio's default is shared by all users of the machine, and the first of them owns it
     if not (given := os.environ.get("GRADIO_TEMP_DIR")):
         given = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="dolg-zoo-page-")
         atexit.register(shutil.rmtree, given, ignore_errors=True)

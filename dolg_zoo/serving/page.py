@@ -1,7 +1,7 @@
-"""The page: what is on it, and what happens when something is clicked.
+"""The page: its elements and their actions.
 
-A visitor gets pictures that were drawn here, thumbnails among them, and never a file by its path.
-Files that a visitor sends are read by `load_image` alone, which knows a fixed list of formats.
+A visitor gets pictures that were drawn here, never a file by its path. Only `load_image` reads a
+visitor's files, in a fixed list of formats.
 """
 
 from __future__ import annotations
@@ -51,23 +51,14 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Query:
-    """What a visitor searches for.
-
-    Attributes:
-        path: the path of the photograph.
-        name: its name.
-        corner: the first corner of a box that is being drawn.
-        box: (x1, y1, x2, y2) in pixels of the photograph.
-        found: names in the index of what was found for it, best first.
-        chosen: the one that was clicked.
-    """
+    """A visitor's query."""
 
     path: Path
     name: str
-    corner: tuple[int, int] | None = None
-    box: tuple[int, int, int, int] | None = None
-    found: tuple[str, ...] = ()
-    chosen: str | None = None
+    corner: tuple[int, int] | None = None  # the first corner of a box that is being drawn
+    box: tuple[int, int, int, int] | None = None  # (x1, y1, x2, y2), pixels of the photograph
+    found: tuple[str, ...] = ()  # names of the results in the index, best first
+    chosen: str | None = None  # the result that was clicked
 
 
 class Page:
@@ -77,11 +68,7 @@ class Page:
         self.desk, self.title = desk, title
 
     def blocks(self, may_add: bool = True) -> gr.Blocks:
-        """Return the page as Gradio's blocks.
-
-        Args:
-            may_add: whether visitors may add images to the index.
-        """
+        """Return the page as Gradio's blocks; with `may_add`, visitors may add images."""
         with gr.Blocks(
             title=self.title, analytics_enabled=False, delete_cache=(KEPT, KEPT)
         ) as page:
@@ -176,7 +163,7 @@ class Page:
         return page
 
     def _endpoints(self, may_add: bool) -> None:
-        """Add what programs call by name: /search, /explain and, where allowed, /add."""
+        """Add the endpoints for programs: /search, /explain and, if allowed, /add."""
 
         def text(label: str, value: str | None = None) -> gr.Textbox:
             return gr.Textbox(value, label=label, visible=False)
@@ -330,10 +317,8 @@ class Page:
 def _on(
     event: Callable, act: Callable, inputs: list, outputs: list, api_name: str | None = None
 ) -> None:
-    """Ties what happens to what is clicked; what goes wrong is said and changes nothing.
-
-    With a name it is an endpoint for programs.
-    """
+    """Bind an action to an event; a failed action shows its error and changes nothing."""
+    # with `api_name` it is an endpoint for programs
 
     @functools.wraps(act)  # Gradio looks for a parameter of the type SelectData
     def acting(*given: Any) -> Any:
@@ -422,7 +407,7 @@ def _short(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown that says the same."""
+    """Return Markdown that shows the text literally."""
     return "".join(
         f"\\{letter}" if letter in "\\`*_{}[]<>()#+-.!|~$" else letter for letter in text
     )

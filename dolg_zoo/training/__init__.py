@@ -1,8 +1,4 @@
-"""Fine-tuning and training of DOLG models.
-
-`__init__.pyi` lists the public names. Each is imported when it is first used: a configuration and
-its data are checked without TensorFlow.
-"""
+"""Fine-tuning and training of DOLG models; imported at first use."""
 
 from dolg_zoo._util.imports import attach_stub
 

@@ -1,4 +1,4 @@
-"""What is done to a batch of training images, with Keras's own layers."""
+"""The augmentation of a batch of training images, with Keras's own layers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dolg_zoo.training.config import AugmentationPlan
 
 
 def build_augmentation(plan: AugmentationPlan, seed: int) -> keras.Sequential:
-    """Layers that alter images (batch, height, width, 3) in [0, 255], each image its own way.
-
-    The random crop is not among them: it is cut from the image as it was decoded, before anything
-    is resized, so that no detail is lost.
-    """
+    """Return layers that alter images (batch, height, width, 3) in [0, 255], each differently."""
+    # the random crop is cut earlier, from the decoded image, so that no detail is lost
     layers = [keras.layers.Identity(dtype="float32")]
     if plan.flip:
         layers.append(keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"))

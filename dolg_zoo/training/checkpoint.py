@@ -1,4 +1,4 @@
-"""The state of a run, kept so that a run killed at any moment goes on as if it had not been."""
+"""The saved state of a run: a run that is killed at any moment continues from it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,10 @@ KEPT = 2
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, each a folder `step_<number>` that appears whole or not at all.
+    """The checkpoints of a run, each a folder `step_<number>` that appears whole or not at all."""
 
-    Args:
-        folder: their folder.
-        classifier: the model that is trained; its weights and its optimizer are saved.
-        variables: more variables to save: states of random generators, running means of metrics.
-        settings: the settings of the run; a checkpoint with other settings is refused.
-    """
+    # `variables` are saved besides the classifier and its optimizer, such as states of random
+    # generators; a checkpoint with other `settings` is refused
 
     def __init__(
         self,
@@ -43,11 +39,7 @@ class CheckpointFolder:
         self.settings = json.loads(json.dumps(settings))
 
     def save(self, step: int, progress: dict[str, Any]) -> None:
-        """Keep the state after `step` steps, and `progress`, which JSON must be able to hold.
-
-        Raises:
-            OSError: if it cannot be written; what was kept before stays.
-        """
+        """Save the state after `step` steps, and `progress` as JSON; an OSError keeps the old."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.folder)
         with replacing_folder(self.folder / f"step_{step:09d}") as made:
@@ -64,14 +56,8 @@ class CheckpointFolder:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """Brings back the last state that is whole.
-
-        Returns:
-            The step and the progress that it was saved with; None if there is no checkpoint.
-
-        Raises:
-            TrainingConfigError: if it is of a run with other settings, or none is whole.
-        """
+        """Restore the last whole state; return its step and progress, or None without one."""
+        # TrainingConfigError: the run had other settings, or no checkpoint is whole
         found = self._all()
         for checkpoint in reversed(found):
             state = _read(checkpoint)

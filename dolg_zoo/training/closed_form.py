@@ -1,13 +1,9 @@
-"""The head of a DOLG model in closed form, learned from images without labels.
+"""The head of a DOLG model in closed form, from images without labels and without gradient steps.
 
-No gradient step is taken:
-
-1. global projection: PCA of the images' GeM features, each component divided by the fourth root of
-   its variance, half of what whitening would do;
-2. local branch: ridge regression from each position of the local map to the normalised global
-   vector of its image;
-3. attention: ridge regression to the logarithm of the norm of what 2. predicts, so that positions
-   that say much weigh more;
+1. global projection: PCA of GeM features, each component divided by the fourth root of its variance
+   (half whitening);
+2. local branch: ridge regression from each local position to its image's normalised global vector;
+3. attention: ridge regression to the log norm of the prediction of 2, a measure of information;
 4. descriptor: PCA of the global vector beside the orthogonal local one, the latter scaled down.
 """
 
@@ -96,11 +92,9 @@ def fit_head(
 
 
 def check_can_fit(model: DOLG) -> None:
-    """Raise a ValueError unless the head of a model has a closed form.
-
-    It has one without MultiAtrous, with one attention for all channels and without whitening, and
-    with no more dimensions than there are features to make them from.
-    """
+    """Raise ValueError unless the head of a model has a closed form."""
+    # it needs no MultiAtrous, one attention for all channels, no whitening, and enough features for
+    # the dimensions
     config, channels = model.net.config, model.net.get_layer("gem").output.shape[-1]
     wanted = (
         ("dilation_rates", config.dilation_rates == (), "()"),
@@ -137,7 +131,7 @@ def check_count(images: int, dim: int) -> None:
 def _features(
     model: DOLG, sources: Iterable[ImageSource], progress: bool
 ) -> tuple[np.ndarray, list[np.ndarray], dict[str, str]]:
-    """Return GeM features (images, channels), local maps (positions, channels), and what failed."""
+    """Return GeM features (images, channels), local maps (positions, channels), and failures."""
     import keras
 
     net = model.net
@@ -218,15 +212,8 @@ def _set_weights(
 
 
 def half_whitening(x: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias of a PCA whose components keep the square root of their variance.
-
-    Args:
-        x: (images, features).
-        dim: the number of components.
-
-    Raises:
-        DataError: if the features vary in fewer directions.
-    """
+    """Return kernel and bias of a PCA of (images, features) that keeps each variance's root."""
+    # DataError: the features vary in fewer than `dim` directions
     mean = x.mean(axis=0)
     variances, axes = principal_axes(x - mean)
     varied = int((variances > 1e-9 * max(variances[0], 1e-12)).sum())

@@ -28,7 +28,7 @@ HEADS = ("arcface", "cosine", "curricularface", "subcenter_arcface")
 
 @contextmanager
 def _config_errors() -> Iterator[None]:
-    """Raise what a check of arguments raises as a TrainingConfigError."""
+    """Turn the errors of an argument check into a TrainingConfigError."""
     try:
         yield
     except TrainingConfigError:

@@ -16,11 +16,7 @@ from dolg_zoo.errors import TrainingConfigError, WorkerLostError
 
 
 def choose_strategy() -> tf.distribute.Strategy:
-    """Return the strategy that fits what there is.
-
-    With the workers of several processes in the environment variable TF_CONFIG, as TensorFlow
-    defines it, all of them together; else all GPUs of this host; else the one device.
-    """
+    """Return the strategy for all workers in TF_CONFIG, else all GPUs here, else one device."""
     if worker_count() > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
@@ -34,7 +30,7 @@ def worker_count() -> int:
 
 
 def worker_rank() -> int:
-    """Which of them this is, from 0 on; 0 writes the files."""
+    """Return this worker's rank from 0; worker 0 writes the files."""
     return int(_tf_config().get("task", {}).get("index", 0))
 
 
@@ -50,7 +46,7 @@ def _tf_config() -> dict[str, Any]:
 
 
 def share_batch_statistics(model: keras.Model) -> None:
-    """Batch norms take the statistics of the joint batch, as one device would."""
+    """Make batch norms use the statistics of the joint batch, as on one device."""
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
@@ -66,7 +62,7 @@ def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """Raise what TensorFlow raises if another worker stops as a `WorkerLostError`."""
+    """Turn TensorFlow's errors about a stopped worker into a `WorkerLostError`."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
@@ -79,17 +75,9 @@ def naming_lost_workers() -> Iterator[None]:
 
 
 class DistributedBatches:
-    """This worker's batches as the strategy's `run` takes them.
+    """This worker's batches in the form that the strategy's `run` takes."""
 
-    Args:
-        strategy: under which the steps are taken.
-        batches: this worker's (images, labels).
-        image_size: pixels of each side of the images.
-        local_batch: images of this worker a step.
-
-    Raises:
-        TrainingConfigError: if its devices cannot share a batch evenly.
-    """
+    # TrainingConfigError: its devices cannot share a batch of `local_batch` images evenly
 
     def __init__(
         self,

@@ -18,15 +18,9 @@ CHECK_EVERY = 20
 
 
 class Loop:
-    """Takes steps with Keras's own `train_step`, under whatever strategy the model was made in.
+    """Take steps with Keras's `train_step` under any strategy."""
 
-    `fit` does the same, but begins epochs at their beginning only, and with several hosts it fails.
-
-    Args:
-        classifier: compiled, with its optimizer built.
-        augmentation: the augmentation of the images.
-        strategy: under which both were made.
-    """
+    # `fit` begins only at the start of an epoch, and fails with several hosts
 
     def __init__(
         self,
@@ -41,7 +35,7 @@ class Loop:
         self._step: Callable[[Any], None] | None = None
 
     def set_backbone_trainable(self, trainable: bool, batch_norm: bool) -> None:
-        """Freezes or thaws the backbone; with `batch_norm` false its batch norms stay frozen."""
+        """Freeze or thaw the backbone; without `batch_norm` its batch norms stay frozen."""
         if self._trainable == (trainable, batch_norm):
             return
         backbone = self.classifier.model.net.backbone
@@ -53,11 +47,7 @@ class Loop:
         self._step = self._compiled()  # which weights learn is written into the graph
 
     def run(self, batches: Iterator[Any], first: int, last: int) -> Iterator[int]:
-        """Take the steps from `first` to before `last`, and yield each number when it is done.
-
-        Raises:
-            DivergedError: if the mean loss since the metrics were reset is not finite.
-        """
+        """Take the steps from `first` to before `last`; yield each; raise DivergedError if lost."""
         take = self._step
         assert take is not None  # what learns has been set
         for step in range(first, last):
@@ -67,10 +57,8 @@ class Loop:
             yield step + 1
 
     def check_weights(self, step: int) -> None:
-        """Raise DivergedError if a weight is no finite number.
-
-        Other than the mean loss, the weights are known to a worker without asking the others.
-        """
+        """Raise DivergedError if a weight is not finite."""
+        # unlike the mean loss, a worker knows the weights without asking the others
         for variable in self.classifier.trainable_variables:
             if not np.isfinite(np.asarray(variable)).all():
                 raise DivergedError(

@@ -7,22 +7,16 @@ from keras import ops
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits with whole-number labels, a share of it spread over all classes.
+    """Cross-entropy of logits with integer labels, a share in [0, 1) spread over all classes."""
 
-    Keras's `CategoricalCrossentropy(label_smoothing=…)` is the same with one-hot labels, which are
-    too large for 81,313 classes. Source: arXiv 1512.00567, section 7.
-
-    Args:
-        label_smoothing: share of the target probability that all classes have in equal parts, from
-            0 to below 1.
-    """
+    # Keras needs one-hot labels for it, too large for 81,313 classes. arXiv 1512.00567, section 7.
 
     def __init__(self, label_smoothing: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        """(batch,) labels and (batch, classes) logits to the loss of each, (batch,)."""
+        """Return the losses (batch,) of labels (batch,) and logits (batch, classes)."""
         loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         if not self.label_smoothing:
             return loss

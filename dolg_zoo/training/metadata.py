@@ -1,4 +1,4 @@
-"""What a trained preset says of itself, so that it can be published as it is."""
+"""The metadata of a trained preset, complete enough to publish it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ from dolg_zoo.training.data import Examples
 def describe(
     config: TrainingConfig, training: Examples, validation: Examples, row: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return the metadata of the preset of one epoch; what [metadata] states comes first.
-
-    Args:
-        config: the configuration of the run.
-        training: the images for training.
-        validation: the images for validation.
-        row: the epoch's row of the history.
-    """
+    """Return the metadata of one epoch's preset; values in [metadata] come first."""
     dataset = (
         f"{dataset_name(config.data)} ({len(training)} images of {len(training.counts)} classes)"
     )

@@ -50,11 +50,7 @@ class _Rated(_Optimizer):
         return list(zip(super()._clip_gradients(grads), variables, strict=True))
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable.
-
-        Raises:
-            RuntimeError: if Keras did not call the methods that clip and sum gradients.
-        """
+        """Update one variable; raise RuntimeError if Keras skipped clipping and summing."""
         for hook in ("_clip_gradients", "_all_reduce_sum_gradients"):
             if hook not in self._hooks_called:
                 raise RuntimeError(
@@ -69,7 +65,7 @@ class RatedSGD(_Rated, keras.optimizers.SGD):
     """SGD whose weight decay is part of the gradient, as PyTorch and the official code have it."""
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
+        """Update one variable."""
         rate = learning_rate * self.factor(variable)
         super().update_step(gradient + self.decay * variable, variable, rate)
 
@@ -78,7 +74,7 @@ class RatedAdamW(_Rated, keras.optimizers.Adam):
     """Adam whose weight decay is apart from the gradient. Source: arXiv 1711.05101."""
 
     def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
+        """Update one variable."""
         rate = learning_rate * self.factor(variable)
         self.assign_sub(variable, rate * self.decay * variable)
         super().update_step(gradient, variable, rate)
@@ -92,13 +88,8 @@ def build_optimizer(
     precision: str = "float32",
     workers: int = 1,
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a run, built on all that the classifier may ever train.
-
-    The rate rises linearly in the warm-up and then falls as a cosine to 0 after the last step.
-
-    Raises:
-        TrainingConfigError: if the plan's parts do not go together.
-    """
+    """Return the optimizer of a run, built for every variable that may ever be trained."""
+    # the rate rises linearly in the warm-up, then falls as a cosine to 0 after the last step
     if plan.accumulate > 1 and workers > 1:
         raise TrainingConfigError(
             f"[optimizer] accumulate = {plan.accumulate} works with one worker only, and there"
@@ -161,16 +152,11 @@ def layer_rates(
 
 
 class WeightAverage:
-    """The mean of weights that is validated and saved in place of the last step's.
+    """The mean of weights that is validated and saved instead of the last step's."""
 
-    That is the optimizer's moving average, if it keeps one; and of that, or of the last step's
-    weights, the mean with the weights before training. The margin head has no part in the latter.
-    Source: WiSE-FT, arXiv 2109.01903.
-
-    Args:
-        classifier: compiled, before training.
-        with_start: share of the weights before training, from 0 to below 1.
-    """
+    # It is the optimizer's moving average if there is one, averaged with the weights before
+    # training by the share `with_start` (0 to below 1), but for the margin head. WiSE-FT, arXiv
+    # 2109.01903.
 
     def __init__(self, classifier: MarginClassifier, with_start: float = 0.0):
         self._classifier = classifier
@@ -179,7 +165,7 @@ class WeightAverage:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Within it, the classifier has the mean for its weights."""
+        """Give the classifier the mean as its weights inside the block."""
         with self._moving_average():
             if not self._with_start:
                 yield

@@ -1,4 +1,4 @@
-"""What a run would take, measured on a few of its own steps."""
+"""Estimate a run's time and memory from a few of its own steps."""
 
 from __future__ import annotations
 

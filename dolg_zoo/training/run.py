@@ -211,7 +211,7 @@ class _Training:
             self.say(said)
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
-        """Training goes on if the disk is full: there may be room again by the next time."""
+        """Write, and go on if the disk is full: there may be room again by the next time."""
         if not self.is_chief:
             return
         try:
@@ -248,14 +248,7 @@ def _in_words(name: str, value: float) -> str:
 
 
 def why_no_better(before: float, best: float, images: int, classes: int) -> str | None:
-    """Say what it means that training brought no better mAP; None if it did.
-
-    Args:
-        before: mAP before training, from 0 to 1.
-        best: the best mAP since.
-        images: images for validation.
-        classes: their classes.
-    """
+    """Explain why training brought no better mAP (0 to 1); None if it did."""
     if best > before:
         return None
     values = f"mAP was {percent(before)} before it and is {percent(best)} at best"

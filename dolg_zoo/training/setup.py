@@ -33,16 +33,7 @@ from dolg_zoo.training.optimizers import WeightAverage, build_optimizer
 
 
 class Run:
-    """The images, the model, its optimizer and the loop of a run, before the first step.
-
-    Args:
-        config: all that the run is told.
-        relative_to: the folder that relative paths of [data] are relative to.
-
-    Raises:
-        TrainingConfigError: if the configuration does not fit the data, the model or the machine.
-        DataError: if there is nothing to train on.
-    """
+    """The images, model, optimizer and loop of a run before its first step."""
 
     def __init__(self, config: TrainingConfig, relative_to: str | Path = "."):
         self.config = config
@@ -121,7 +112,7 @@ class Run:
         )
 
     def thaw(self, epoch: int) -> None:
-        """Lets learn what is to learn in an epoch, counted from 0."""
+        """Make the variables trainable that an epoch, counted from 0, trains."""
         plan = self.config.run
         self.loop.set_backbone_trainable(
             epoch >= plan.freeze_backbone_epochs, plan.backbone_batch_norm == "trained"

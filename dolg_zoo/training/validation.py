@@ -11,14 +11,7 @@ from dolg_zoo.training.data import Examples
 
 
 def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str, str]]:
-    """Search for each image among all others, prepared as `embed` prepares them.
-
-    Returns:
-        The scores, and what is wrong with the images that could not be read, by their names.
-
-    Raises:
-        DataError: if too few can be read for any search.
-    """
+    """Search for each image among the others; return scores, and name to fault if unreadable."""
     descriptors, labels, skipped = [], [], {}
     # in their own order, not that in which they were done: scores with ties would vary
     results = model.embed_each(examples.sources, runtime="keras")  # its weights are new each time

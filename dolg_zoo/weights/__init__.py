@@ -1,4 +1,4 @@
-"""From a weight's name to a file on this machine whose bytes are those that were promised."""
+"""Turn the name of weights into a local file whose hash is verified."""
 
 from dolg_zoo.checkpoints.readers import read_plain, read_state_dict
 from dolg_zoo.errors import (
@@ -9,13 +9,7 @@ from dolg_zoo.errors import (
     UnreachableError,
     WeightsError,
 )
-from dolg_zoo.weights.download import (
-    RepoSnapshot,
-    fetch,
-    fetch_preset,
-    fetch_repo,
-    parse_hub_url,
-)
+from dolg_zoo.weights.download import RepoSnapshot, fetch, fetch_preset, fetch_repo, parse_hub_url
 from dolg_zoo.weights.manifest import (
     CheckpointEntry,
     Manifest,

@@ -1,12 +1,8 @@
 """Files from the Hub, handed out only after their hash has matched.
 
-huggingface_hub does the downloading: its cache, tokens, mirror (`HF_ENDPOINT`), offline switch
-(`HF_HUB_OFFLINE`) and progress bars are the user's own. It compares no hashes, so a byte that
-flipped on the way or on the disk would pass unseen; every file is therefore hashed here, whether
-it has just arrived or was found in the cache.
-
-Hashing at each load is cheap: sha256 runs at more than a gigabyte a second. A record of earlier
-checks would itself have to be trusted.
+huggingface_hub downloads, with the user's cache, tokens, mirror (`HF_ENDPOINT`) and offline switch
+(`HF_HUB_OFFLINE`). It compares no hashes, so every file is hashed here, cached ones too: sha256
+runs at over 1 GB/s, and a record of earlier checks would itself need trust.
 
 huggingface_hub is imported when it is first needed: it reads its environment at import.
 """
@@ -86,10 +82,7 @@ def fetch(
 
 
 def fetch_preset(
-    entry: PresetEntry,
-    files: Sequence[str] = PRESET_FILES,
-    *,
-    cache_dir: Path | str | None = None,
+    entry: PresetEntry, files: Sequence[str] = PRESET_FILES, *, cache_dir: Path | str | None = None
 ) -> RepoSnapshot:
     """Return verified local copies of files of a pinned preset.
 

@@ -1,4 +1,4 @@
-"""Where a preset's files lie on this machine, found without Keras, the network or hashing."""
+"""The places of a preset's files on this machine, found without Keras, network or hashing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ UNKEPT: dict[str, Path] = {}
 
 
 def conversion_folder(entry: CheckpointEntry) -> Path | None:
-    """Where the preset that a checkpoint is converted to is kept, be it there or not.
-
-    Returns:
-        The folder, named by the checkpoint's sha256; None if there is no cache folder.
-    """
+    """Return the folder for a converted checkpoint, by its sha256; None without a cache folder."""
     parent = cache_folder()
     return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
 
@@ -39,12 +35,7 @@ def kept_conversion(entry: CheckpointEntry) -> Path | None:
 
 
 def state_of(entry: PresetEntry | CheckpointEntry) -> str:
-    """Return which part of a preset is on this machine; nothing is verified.
-
-    Returns:
-        "in the package"; "converted", if the result of a conversion is kept; "cached", if all that
-        has to be downloaded is in the Hub's cache; else "not cached".
-    """
+    """Return "in the package", "converted", "cached" or "not cached"; nothing is verified."""
     source = entry.source
     if isinstance(entry, CheckpointEntry):
         folder = conversion_folder(entry)

@@ -61,21 +61,13 @@ class HubSource:
 
 @dataclass(frozen=True)
 class Figure:
-    """A published or measured result.
-
-    Attributes:
-        value: the number.
-        metric: the name of the metric, with its unit if it has one: "mAP %".
-        dataset: the data that it was measured on: "ROxford medium".
-        source: who says so, or the command that measures it.
-        note: what a reader must know to compare it.
-    """
+    """A published or measured result."""
 
     value: float
-    metric: str
-    dataset: str
-    source: str
-    note: str = ""
+    metric: str  # with its unit if it has one, such as "mAP %"
+    dataset: str  # such as "ROxford medium"
+    source: str  # who published it, or the command that measures it
+    note: str = ""  # facts that a reader needs to compare it
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class PresetEntry:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """The size of all its files in bytes."""
         return sum(file.size for file in self.files.values())
 
 
@@ -158,11 +150,11 @@ class CheckpointEntry:
 
     @property
     def size(self) -> int:
-        """Bytes of the upstream's file."""
+        """The size of the upstream's file in bytes."""
         return self.file.size
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata.json of the preset that is made from the file, without hashes."""
+        """Return the metadata.json of the converted preset, without hashes."""
         return {
             "name": self.name,
             "description": self.description,
@@ -214,15 +206,7 @@ _read_own = functools.cache(_read)
 
 
 def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
-    """Return the manifest that a JSON object holds.
-
-    Args:
-        content: the object.
-        name: the name of the manifest in errors.
-
-    Raises:
-        ManifestError: as `load_manifest`.
-    """
+    """Return the manifest in a JSON object; a ManifestError mentions `name`."""
     if content.get("format_version") != FORMAT_VERSION:
         raise ManifestError(
             f"{name} has the format_version {content.get('format_version')!r}, and this dolg-zoo"
@@ -235,7 +219,7 @@ def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
 
 
 def _own_manifest() -> Path:
-    """Where the project's own manifest lies: in the installed package, or in the checkout."""
+    """Return the path of the project's own manifest, in the installed package or the checkout."""
     package = Path(__file__).parents[1]
     installed = package / _FILE_NAME
     return installed if installed.is_file() else package.parent / _FILE_NAME

@@ -1,4 +1,4 @@
-"""What lies in the caches, hashed again and held against what was promised of it."""
+"""Hash the cached files again and compare them with their pinned hashes."""
 
 from __future__ import annotations
 
@@ -30,28 +30,15 @@ from dolg_zoo.weights.manifest import (
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file and what is wrong with it.
-
-    Attributes:
-        path: its path.
-        fault: the fault, with the expected value, in words; None if there is none.
-        fetch_again: puts the right bytes in its place or raises a WeightsError; None for a file
-            that was not downloaded.
-    """
+    """A file and its fault."""
 
     path: Path
-    fault: str | None
-    fetch_again: Callable[[], object] | None = None
+    fault: str | None  # in words, with the expected value
+    fetch_again: Callable[[], object] | None = None  # restores it; None: not downloaded
 
 
 def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
-    """Hash what the caches hold of a preset of the manifest.
-
-    Of one that is converted from an upstream's file, that are the upstream's file and the result.
-
-    Returns:
-        A record for each of its files; none if none of them is cached.
-    """
+    """Hash the cached files of a preset in the manifest and of its conversion."""
     if isinstance(entry, PresetEntry) and entry.source is None:
         return verify_files(EMBEDDED / entry.name, entry.files)
     if isinstance(entry, PresetEntry):
@@ -62,7 +49,7 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
 
 
 def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
-    """Hash files of a folder and compare with what they are pinned to, by name."""
+    """Hash files of a folder and compare them with their pinned hashes, by name."""
     return [
         CheckedFile(folder / name, _fault(folder / name, pin.sha256, pin.size))
         for name, pin in files.items()
@@ -70,18 +57,8 @@ def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFil
 
 
 def verify_repo(url: str) -> list[CheckedFile]:
-    """Hash what the Hub's cache holds of a preset that nothing pins.
-
-    Args:
-        url: `hf://user/repo` or `hf://user/repo@revision`; a branch stands for the commit it was
-            at when it was last used.
-
-    Returns:
-        A record for each of its files; none if none of them is cached.
-
-    Raises:
-        ValueError: the text is not of that form.
-    """
+    """Hash the cached files of the unpinned preset `hf://user/repo[@revision]`."""
+    # a branch stands for its commit at the last use
     repo, revision = parse_hub_url(url)
     found = _cached(repo, revision or "main", (*PRESET_FILES, MARGIN_HEAD))
     files = [_verify_unpinned(repo, path) for path in found.values()]
@@ -96,14 +73,9 @@ def verify_repo(url: str) -> list[CheckedFile]:
 def verify_folder(
     folder: Path, *, from_hub: bool = False, known: Mapping[str, str] = MappingProxyType({})
 ) -> list[CheckedFile]:
-    """Hash the files of a preset folder and compare with what its metadata.json states.
-
-    Args:
-        folder: the folder.
-        from_hub: whether it is one of the Hub's cache, where the margin head is fetched only for
-            who asks for it; hashes need not be stated there, for the Hub states them.
-        known: sha256 of files in it, by name, that have just been worked out.
-    """
+    """Hash the files of a preset folder and compare them with its metadata.json."""
+    # `from_hub`: a folder of the Hub's cache, where the margin head is optional and the Hub states
+    # the hashes; `known` are sha256 that were just computed
     metadata = folder / METADATA
     if absent := absence_of(metadata):
         return [CheckedFile(metadata, absent)]
@@ -123,11 +95,7 @@ def verify_folder(
 
 
 def stated_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sha256 of a preset's files, by name, that its metadata states.
-
-    Raises:
-        ValueError: they are no such hashes.
-    """
+    """Return the sha256 of a preset's files by name from its metadata, or raise ValueError."""
     stated = metadata.get("sha256", {})
     if not isinstance(stated, dict) or not all(
         isinstance(value, str) and SHA256.fullmatch(value) for value in stated.values()
@@ -137,10 +105,8 @@ def stated_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cached_repos() -> list[str]:
-    """Return the presets in the cache of the Hub, each as `hf://user/repo@commit`.
-
-    Damaged ones too, which the Hub client's own list leaves out.
-    """
+    """Return the presets in the Hub's cache as `hf://user/repo@commit`, damaged ones too."""
+    # the Hub client's own list leaves those out
     from huggingface_hub import constants
 
     found = []

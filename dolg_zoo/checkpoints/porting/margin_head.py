@@ -39,11 +39,7 @@ class MarginHead:
 
 
 def centers_in(state: Mapping[str, np.ndarray], key: str, dim: int) -> np.ndarray:
-    """Return the class matrix of a checkpoint whose descriptors have `dim` numbers; not copied.
-
-    Raises:
-        PortingError: if its shape is not (classes, dim).
-    """
+    """Return the class matrix (classes, dim), not copied; raise PortingError for another shape."""
     shape = state[key].shape
     if len(shape) != 2 or shape[1] != dim or not shape[0]:
         raise PortingError(f"{key!r} must give {dim} numbers for each class; its shape is {shape}.")

@@ -1,4 +1,4 @@
-"""Which ResNet a state dict holds, told by how many blocks its stages have."""
+"""Recognise a state dict's ResNet by the number of blocks in its stages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "
 
 
 def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
-    """Return the name of the backbone whose first `stages` stages the keys name.
-
-    Args:
-        keys: those of the state dict.
-        block: a pattern for the beginning of a block's keys, with the stage's number and the
-            block's as its groups.
-        stages: the number of the backbone's stages that upstream keeps.
-
-    Raises:
-        PortingError: if it is none of ours.
-    """
+    """Return the backbone whose first stages have these keys; raise PortingError if none has."""
+    # `block` matches the start of a block's keys; its groups are the stage's and the block's number
     found: dict[int, set[int]] = {}
     for key in keys:
         if match := re.match(block, key):
@@ -45,11 +36,7 @@ def resnet_of(keys: Iterable[str], block: str, stages: int = 4) -> str:
 
 
 def width_of(state: Mapping[str, np.ndarray], key: str, axis: int = 0) -> int:
-    """Return the size of a kernel that the configuration follows.
-
-    Raises:
-        PortingError: if there is no such kernel.
-    """
+    """Return the size of a kernel along `axis`; raise PortingError if there is no such kernel."""
     if key not in state or state[key].ndim not in (2, 4):
         found = f"its shape is {state[key].shape}" if key in state else "there is none"
         raise PortingError(f"The checkpoint must hold a kernel {key!r}; {found}.")

@@ -28,21 +28,10 @@ def port(
     *,
     unused: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Rename every tensor of a state dict and lays it out as Keras does.
-
-    Args:
-        state: the state dict, each tensor as an array in PyTorch's layout.
-        targets: our variables' paths, such as "stem_conv/kernel", with their shapes.
-        layer_of: our layer's path for a PyTorch module's path, or None if it has none.
-        unused: keys of `state` that are deliberately left out.
-
-    Returns:
-        An array for each of `targets`, in its shape.
-
-    Raises:
-        PortingError: lists the tensors without a variable, the variables without a tensor,
-            those whose shapes differ, and those that are integers or complex.
-    """
+    """Rename PyTorch's tensors and lay them out as Keras does: an array for each of `targets`."""
+    # `layer_of` maps a PyTorch module's path to our layer's, or to None. The PortingError lists
+    # tensors without a variable, variables without a tensor, wrong shapes, and integer or complex
+    # tensors.
     rest = {key: array for key, array in state.items() if key not in set(unused)}
     batch_norms = {_split(key)[0] for key in rest if key.endswith((".running_mean", "._mean"))}
     ported, strange, no_floats = {}, [], []
@@ -85,7 +74,7 @@ def _listed(names: list[str]) -> str:
 
 
 def holds_floats(array: np.ndarray) -> bool:
-    """Whether the numbers are real: quantised ones, say, are no weights without more knowledge."""
+    """Return whether the numbers are real: quantised ones need more than their values."""
     return array.dtype.kind not in "biuc"
 
 

@@ -1,7 +1,6 @@
-"""Checkpoints of other frameworks, read without those frameworks and without running them.
+"""Read checkpoints of other frameworks without these frameworks and without running any code.
 
-A .pt, .pth, .pyth or .pdparams file is a pickle: a program that may call anything when it is loaded
-in the usual way. Here it is only taken apart.
+.pt, .pth, .pyth and .pdparams files are pickles: programs that may call anything when loaded.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Region(NamedTuple):
 
 
 def dtype_named(name: str) -> np.dtype:
-    """Return the NumPy dtype of a framework's; those that NumPy lacks are of ml_dtypes."""
+    """Return the NumPy or ml_dtypes dtype for a framework's dtype name."""
     if name in _PLAIN:
         return np.dtype(name).newbyteorder("<")
     try:
@@ -39,12 +39,7 @@ def dtype_named(name: str) -> np.dtype:
 
 
 def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
-    """Check a shape that a file states.
-
-    Args:
-        sizes: the sizes in the file.
-        limit: the maximum number of elements of an array.
-    """
+    """Return the shape that a file states; refuse one with more than `limit` elements."""
     if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
         raise DamagedError(f"has a tensor whose shape is {shown(sizes)}")
     for size in sizes:
@@ -60,28 +55,14 @@ def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
 def view(
     data: np.memmap | bytes, start: int, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return the array whose elements stand in a row in the file, or in bytes made from it."""
+    """Return an array of consecutive elements in the file, or in bytes made from it."""
     return read_only(np.ndarray(shape, dtype, data, start))
 
 
 def strided_view(
-    file: np.memmap,
-    region: Region,
-    dtype: np.dtype,
-    offset: object,
-    sizes: object,
-    strides: object,
+    file: np.memmap, region: Region, dtype: np.dtype, offset: object, sizes: object, strides: object
 ) -> np.ndarray:
-    """Return an array whose elements stand anywhere in a part of the file.
-
-    Args:
-        file: the file's bytes.
-        region: the part to stay in.
-        dtype: the elements' type.
-        offset: the position of the first element in the region, in elements.
-        sizes: the shape.
-        strides: the steps along each axis, in elements.
-    """
+    """Return a strided view of a region of the file; `offset` and `strides` count elements."""
     shape = shape_of(sizes, len(file))
     if not isinstance(strides, tuple) or len(strides) != len(shape):
         raise DamagedError(f"has a tensor of the shape {shape} with {shown(strides)} for strides")

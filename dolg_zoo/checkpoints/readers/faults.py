@@ -1,4 +1,4 @@
-"""What a reader finds wrong with a file, before `read_state_dict` puts the file's name to it."""
+"""The errors of a reader, to which `read_state_dict` adds the file's name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class FileError(Exception):
 
 
 class DamagedError(FileError):
-    """The file is not what its format promises."""
+    """The file breaks the rules of its format."""
 
     remedy = "The file is damaged or was changed after it was written: fetch or save it again."
 
 
 class UnsupportedError(FileError):
-    """The file is sound as far as can be told, but holds what is not read here."""
+    """The file seems sound, but holds values that are not read here."""
 
     remedy = (
         "Load it with the framework that wrote it and save the plain state dict alone, for "
@@ -35,10 +35,8 @@ class RefusedError(FileError):
 
 
 def shown(value: object) -> str:
-    """Return a value of the file in a form that is short and safe to print.
-
-    Containers are only named by type: they may be deep, endless or hold themselves.
-    """
+    """Return a short, printable form of a value of the file."""
+    # containers are named only by type: they may be deep, endless or contain themselves
     if isinstance(value, str):
         return ascii(value if len(value) <= 80 else value[:77] + "...")
     if value is None or isinstance(value, (bool, float)):

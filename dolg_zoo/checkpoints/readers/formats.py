@@ -1,4 +1,4 @@
-"""Which reader a file is for, told by its first bytes."""
+"""Choose a file's reader by its first bytes."""
 
 from __future__ import annotations
 

@@ -21,10 +21,7 @@ from dolg_zoo.checkpoints.readers.restricted_pickle import (
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
 _CHUNKS = "UnpackBigParamInfor@@"
-_TYPES = {
-    *("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"),
-    *("f2", "f4", "f8", "c8", "c16"),
-}
+_TYPES = {*("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"), *("f2", "f4", "f8", "c8", "c16")}
 
 
 class _NdArray:

@@ -1,4 +1,4 @@
-"""What PyTorch's two formats share: the names in their pickles, and how a tensor is made."""
+"""The common part of PyTorch's two formats: the names in their pickles, and making a tensor."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A block of `total` elements in the file, of which `count` from `first` on are meant."""
+    """A block of `total` elements in the file; `count` elements from `first` on are used."""
 
     key: str
     dtype: str
@@ -113,11 +113,7 @@ STATES: dict[type, Callable] = {Dict: lambda value, state: None}
 
 
 def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
-    """Return what gives a persistent id of a PyTorch pickle its storage.
-
-    Args:
-        dtypes: takes the types of the storages, by their keys.
-    """
+    """Return the function from a persistent id to its storage; it adds types to `dtypes`."""
 
     def named(saved_id: object) -> Storage:
         found = _storage(saved_id)
@@ -154,13 +150,7 @@ def _storage(saved_id: object) -> Storage:
 def state_dict(
     checkpoint: Any, file: np.memmap, locate: Callable[[Storage], Region]
 ) -> dict[str, np.ndarray]:
-    """Return the model's arrays.
-
-    Args:
-        checkpoint: the content of the pickle.
-        file: the bytes of the file.
-        locate: finds the block that a storage lies in.
-    """
+    """Return the model's arrays; `locate` finds the block of the file that holds a storage."""
 
     def view(tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
@@ -211,7 +201,7 @@ def _parameter(arguments: tuple) -> Tensor:
 
 
 def _first(*kinds: type) -> Call:
-    """Let the plain value that another is made from stand for it."""
+    """Return a call whose value is its first argument, a plain value."""
 
     def take(arguments: tuple) -> Any:
         match arguments:

@@ -123,7 +123,7 @@ class _Archive:
 
 
 class _DirectoryFile(io.FileIO):
-    """A file of which zipfile may read the directory, unless that is too large to hold."""
+    """A file for zipfile to read the directory of, unless that is too large for memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > _MAX_DIRECTORY:

@@ -1,11 +1,9 @@
-"""Pickles read as data, with the standard library's unpickler.
+"""Read pickles as data, with the standard library's unpickler.
 
-A pickle is a program for a small stack machine, and its instructions may import and call anything.
-Here the unpickler has only those that build plain values. A global is not imported but looked up in
-a table that the file format's reader brings, and a call is one of that reader's own functions.
-
-It is the unpickler in Python, not the one in C: in that a deep tuple as a key of a dict ends the
-process, and nothing bounds what a file asks for.
+A pickle is a program that may import and call anything. Here only the instructions that build plain
+values exist; a global is looked up in a table of the format's reader and never imported, and a call
+can only reach that reader's own functions. It is the unpickler in Python, because in the one in C a
+deep tuple as a dict's key ends the process and nothing bounds memory.
 """
 
 from __future__ import annotations
@@ -43,10 +41,9 @@ class Payload:
 
 @dataclass(slots=True)
 class Opaque:
-    """What an unknown global stands for, and all that the file makes with it: nothing is run.
+    """A placeholder for an unknown global and all that the file makes with it; nothing is run."""
 
-    It may lie beside a state dict, not in it: see `state_dict`.
-    """
+    # it may lie beside a state dict, not in it: see `state_dict`
 
     name: str
 
@@ -72,7 +69,7 @@ class Dict(dict):
     __slots__ = ()
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Set an item; giant integers can be made to collide."""
+        """Set an item with a text, None or a small integer as its key: giant ones could collide."""
         is_small = isinstance(key, int) and -(2**63) <= key < 2**64
         if not (isinstance(key, str) or key is None or is_small):
             raise UnsupportedError(f"has a dict with {shown(key)} for a key")
@@ -88,7 +85,7 @@ class Bytes:
         self.reads_left = MAX_READS
 
     def skip(self, size: int) -> int:
-        """Step over some bytes and return where they start."""
+        """Skip some bytes and return their position."""
         start = self.position
         if not 0 <= size <= self.stop - start:
             raise DamagedError(
@@ -114,16 +111,11 @@ class Bytes:
 
 
 class RestrictedUnpickler(_Unpickler):
-    """Reads pickles that follow one another in a file.
+    """Read consecutive pickles of a file."""
 
-    Args:
-        file: the part of the file.
-        names: (module, name) to what stands for that global.
-        states: type to the function that sets the state of a value from the file.
-        persistent: the function from a persistent id to a value.
-        may_be_opaque: whether a global that is not in `names` becomes a value that nothing can be
-            done with; otherwise it is refused.
-    """
+    # `names` maps (module, name) to the substitute for a global, `states` a type to the function
+    # that sets its state. With `may_be_opaque` other globals become `Opaque`, else they are
+    # refused.
 
     def __init__(
         self,
@@ -149,7 +141,7 @@ class RestrictedUnpickler(_Unpickler):
             raise DamagedError(f"has a pickle that makes no sense ({reason})") from None
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global."""
+        """Return the substitute for a global."""
         value = self.names.get((module, name))
         if isinstance(value, UnsupportedError):
             raise value
@@ -160,7 +152,7 @@ class RestrictedUnpickler(_Unpickler):
         return value
 
     def persistent_load(self, saved_id: Any) -> Any:
-        """Return what stands for data outside of the pickle."""
+        """Return the substitute for data outside of the pickle."""
         if self.persistent is None:
             raise RefusedError("asks for data outside of it by a persistent id")
         return self.persistent(saved_id)
@@ -202,12 +194,12 @@ class RestrictedUnpickler(_Unpickler):
 
 
 def asks_for(value: Opaque) -> RefusedError:
-    """Return what to raise where a value that is needed can only be had by running something."""
+    """Return the error for a needed value that only running code could give."""
     return RefusedError(f"asks for {shown(value.name)}, which plain data do not need")
 
 
 def unknown(code: int) -> FileError:
-    """Return what to raise for an instruction that is not read here."""
+    """Return the error for an unsupported instruction."""
     known = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
     if known is None:
         return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
@@ -215,7 +207,7 @@ def unknown(code: int) -> FileError:
 
 
 def ordered_dict(arguments: tuple) -> Dict:
-    """Return what stands for a call of collections.OrderedDict; its items are set afterwards."""
+    """Return the substitute for a call of collections.OrderedDict; its items are set afterwards."""
     if arguments:
         raise DamagedError("has an OrderedDict made in a way that Python 3 does not write")
     return Dict()

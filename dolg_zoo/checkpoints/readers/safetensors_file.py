@@ -15,7 +15,7 @@ _MAX_HEADER = 8 << 20
 
 
 def begins(head: bytes, size: int) -> bool:
-    """Tell whether a file of `size` bytes that begins with `head` is of this format."""
+    """Return whether a file of `size` bytes that begins with `head` has this format."""
     return head[8:9] == b"{" and _header_size(head) <= size - 8
 
 

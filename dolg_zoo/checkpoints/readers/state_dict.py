@@ -21,12 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, Any]:
-    """Return the state dict in a checkpoint, without wrappers around it or around its names.
-
-    Args:
-        checkpoint: the content of the file.
-        kind: the type that stands for a tensor in it.
-    """
+    """Return the state dict of a checkpoint, unwrapped, with `kind` as the type of its tensors."""
     if isinstance(checkpoint, Opaque):
         raise asks_for(checkpoint)
     if not isinstance(checkpoint, dict):

@@ -1,4 +1,4 @@
-"""What the evaluations have in common: better ranking, and how figures are printed."""
+"""The common part of the evaluations: ranking options and the output of scores."""
 
 from __future__ import annotations
 

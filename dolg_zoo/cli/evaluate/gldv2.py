@@ -30,11 +30,7 @@ Solution = Annotated[
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE.csv",
-        help="Score only this submission.",
-        show_default=False,
-    ),
+    typer.Option(metavar="FILE.csv", help="Score only this submission.", show_default=False),
 ]
 Queries = Annotated[
     Path | None,
@@ -118,8 +114,7 @@ def gldv2_recognition(
     queries: Queries = None,
     predictions: Predictions = None,
     neighbours: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Number of nearest training images that vote."),
+        int, typer.Option(metavar="N", min=1, help="Number of nearest training images that vote.")
     ] = 5,
     preset: Preset = None,
     scales: Scales = None,
@@ -159,7 +154,7 @@ def gldv2_recognition(
 
 
 def _either(predictions: Path | None, others: dict[str, Path | None]) -> bool:
-    """Whether predictions are given; if not, all the others are."""
+    """Return whether predictions are given; if not, require the other options."""
     given = [value is not None for value in others.values()]
     if any(given) if predictions else not all(given):
         raise typer.BadParameter(f"Give either --predictions, or {' and '.join(others)}.")

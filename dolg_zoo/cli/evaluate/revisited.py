@@ -24,8 +24,7 @@ from dolg_zoo.cli.options import (
 )
 
 Images = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="The folder of the images, with subfolders."),
+    Path, typer.Option(metavar="DIR", help="The folder of the images, with subfolders.")
 ]
 GroundTruth = Annotated[
     Path | None,

@@ -1,4 +1,4 @@
-"""Images of Google Landmarks v2: files, or descriptors that were made before."""
+"""Images of Google Landmarks v2: files, or descriptors in a store."""
 
 from __future__ import annotations
 
@@ -27,32 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Images:
-    """Images of Google Landmarks v2 by their ids: files, or descriptors in a store.
+    """Images of Google Landmarks v2 by their ids: files, or descriptors in a store."""
 
-    Attributes:
-        folder: the folder of the files, or of the store.
-        paths: id to file; None for a store.
-        wanted: the ids that are wanted; None for all.
-    """
-
-    folder: Path
-    paths: Mapping[str, Path] | None
-    wanted: Container[str] | None = None
+    folder: Path  # of the files or of the store
+    paths: Mapping[str, Path] | None  # id to file; None for a store
+    wanted: Container[str] | None = None  # the ids to use; None for all
 
     @classmethod
     def find(cls, folder: str | Path, needed: Container[str], only_these: bool) -> Images:
-        """Look for images in a folder, flat or a/b/c/abc….jpg, or for a store.
-
-        Args:
-            folder: the folder of the images; or a store of descriptors, with a store.json.
-            needed: ids of images that must be there.
-            only_these: whether no others are wanted.
-
-        Raises:
-            FileNotFoundError: if images are missing; names up to five and says how many.
-            ValueError: if there is no image in the folder.
-            OSError: if it cannot be read.
-        """
+        """Find images in a folder, flat or as a/b/c/abc….jpg, or open a store there."""
+        # A FileNotFoundError names up to five missing images of `needed`. `only_these` ignores
+        # others.
         folder, wanted = user_path(folder), needed if only_these else None
         if (folder / "store.json").is_file():
             return cls(folder, None, wanted)
@@ -69,7 +54,7 @@ class Images:
     def described(
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
-        """Descriptors by id, what could not be embedded, and the store that they are from."""
+        """Return the descriptors by id, the failed images, and the store of the descriptors."""
         if self.paths is not None:
             assert model is not None  # `needs_model` says so
             return *embedded(model, self.paths, self.folder, scales, progress), None
@@ -88,19 +73,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two sets of descriptors that can be compared.
-
-    Attributes:
-        gallery: the images that are searched, by id.
-        queries: the images that are searched for, by id.
-        settings: the settings that both were made with.
-        skipped: id to reason, for images that could not be embedded.
-    """
+    """Two sets of descriptors from one model."""
 
     gallery: Collection
     queries: Collection
-    settings: Mapping[str, Any]
-    skipped: Mapping[str, str]
+    settings: Mapping[str, Any]  # of the model or the store
+    skipped: Mapping[str, str]  # id to reason, for images that could not be embedded
 
     @classmethod
     def of(
@@ -111,13 +89,8 @@ class Compared:
         scales: Sequence[float] | None,
         progress: bool,
     ) -> Compared:
-        """Return the descriptors of both.
-
-        Raises:
-            StoreError: if a store was made by another model or at other scales than the model or
-                the other store, or is damaged.
-            ValueError: if there are files to embed, and no model.
-        """
+        """Return both sets; raise StoreError unless stores and model agree in model and scales."""
+        # a ValueError says that there are files to embed, and no model
         if model is None and needs_model(gallery, queries):
             raise ValueError("There are images to embed; give a model.")
         rows, skipped, store = gallery.described(model, scales, progress)
@@ -134,7 +107,7 @@ class Compared:
 
 
 def needs_model(*images: Images) -> bool:
-    """Whether there is something to embed: not if all are stores."""
+    """Return whether there are files to embed, not only stores."""
     return any(found.paths is not None for found in images)
 
 

@@ -23,17 +23,7 @@ _LINES = {
 def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Read train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
 
-    Args:
-        path: the file.
-        hint: advice for the error if it is another file.
-
-    Returns:
-        (ids, landmarks), each (images,): the ids as the numbers whose 16 hexadecimal digits they
-        are, in the order of the file, and the landmarks' numbers.
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
+    Return (ids, landmarks), each (images,); an id is the number that its 16 hex digits stand for.
     """
     listed = lines(path)
     header = next(listed, "").rstrip()

@@ -57,11 +57,7 @@ class Recognition:
 
     @classmethod
     def find(
-        cls,
-        solution: str | Path,
-        labels: str | Path,
-        train: str | Path,
-        queries: str | Path,
+        cls, solution: str | Path, labels: str | Path, train: str | Path, queries: str | Path
     ) -> Recognition:
         """Look for all files.
 
@@ -89,7 +85,7 @@ class Recognition:
 
     @property
     def needs_model(self) -> bool:
-        """Whether there is something to embed."""
+        """Return whether there are images to embed."""
         return needs_model(self.train, self.queries)
 
     def evaluate(

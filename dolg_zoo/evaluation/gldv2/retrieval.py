@@ -19,10 +19,7 @@ from dolg_zoo.evaluation.gldv2.images import (
     settings_of_files,
 )
 from dolg_zoo.evaluation.gldv2.scores import DEPTH, mean_average_precision_at
-from dolg_zoo.evaluation.gldv2.solutions import (
-    read_retrieval_predictions,
-    read_retrieval_solution,
-)
+from dolg_zoo.evaluation.gldv2.solutions import read_retrieval_predictions, read_retrieval_solution
 from dolg_zoo.evaluation.report import Report, settings_of_ranking
 from dolg_zoo.evaluation.search import nearest
 from dolg_zoo.retrieval.search.ranking import Ranking
@@ -74,7 +71,7 @@ class Retrieval:
 
     @property
     def needs_model(self) -> bool:
-        """Whether there is something to embed."""
+        """Return whether there are images to embed."""
         return needs_model(self.index, self.queries)
 
     def evaluate(

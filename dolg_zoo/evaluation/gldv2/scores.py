@@ -1,8 +1,4 @@
-"""The scores of Google Landmarks v2, by the definitions of its authors.
-
-Weyand et al., "Google Landmarks Dataset v2: A Large-Scale Benchmark for Instance-Level Recognition
-and Retrieval" (2020, arXiv 2004.01804).
-"""
+"""The scores of Google Landmarks v2, as its authors define them (arXiv 2004.01804)."""
 
 from __future__ import annotations
 
@@ -79,19 +75,9 @@ def micro_average_precision(
 def recognise(
     scores: np.ndarray, indices: np.ndarray, landmarks: np.ndarray
 ) -> list[tuple[int, float] | None]:
-    """Return the landmark that each query shows, told by its nearest neighbours.
-
-    Each neighbour votes for its landmark with its similarity; the landmark with the highest sum is
-    the prediction, and the sum its confidence. Of equals, that of the nearer neighbour.
-
-    Args:
-        scores: (queries, k), similarities of the neighbours, best first.
-        indices: (queries, k), which images they are; -1 for none.
-        landmarks: (images,), what the images show.
-
-    Returns:
-        For each query (landmark, confidence); None if it has no neighbour.
-    """
+    """Return (landmark, confidence) or None for each query, by neighbours (queries, k)."""
+    # Each neighbour votes for its landmark with its similarity; the highest sum wins and is the
+    # confidence. Of equal sums the nearer neighbour's wins. An index of -1 is no neighbour.
     predictions: list[tuple[int, float] | None] = []
     for row, found in zip(scores.tolist(), indices.tolist(), strict=True):
         votes: dict[int, float] = {}

@@ -19,52 +19,24 @@ IGNORED = "Ignored"
 
 
 def read_retrieval_solution(path: str | Path) -> dict[str, dict[str, frozenset[str]]]:
-    """`retrieval_solution_v2.1.csv`: id, images (joined by spaces), Usage.
-
-    Returns:
-        For "Public" and "Private", the query's id to those of the images it should find. What is
-        "Ignored" is left out.
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
-    """
+    """Return the relevant images of each query id for "Public" and "Private", not "Ignored"."""
+    # columns: id, images (joined by spaces), Usage
     return _solution(path, "images", _relevant)
 
 
 def read_recognition_solution(path: str | Path) -> dict[str, dict[str, frozenset[int]]]:
-    """`recognition_solution_v2.1.csv`: id, landmarks (joined by spaces, or none), Usage.
-
-    Returns:
-        For "Public" and "Private", the query's id to the numbers of the landmarks it shows. What is
-        "Ignored" is left out.
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
-    """
+    """Return the landmarks of each query id for "Public" and "Private", not "Ignored"."""
+    # columns: id, landmarks (joined by spaces, or empty), Usage
     return _solution(path, "landmarks", _landmarks)
 
 
 def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
-    """Read a submission to the retrieval challenge: id, images (joined by spaces, best first).
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
-    """
+    """Read a submission to the retrieval challenge: id, images (joined by spaces, best first)."""
     return {query: text.split() for _, query, text in _by_query(path, "id", "images")}
 
 
 def read_recognition_predictions(path: str | Path) -> dict[str, tuple[int, float]]:
-    """Read a submission to the recognition challenge: id, landmarks (its number and a confidence).
-
-    A query may be without a prediction: landmarks is empty then.
-
-    Raises:
-        DataError: if something is wrong with the file; the message names the line.
-        OSError: if the file cannot be read.
-    """
+    """Read a recognition challenge's submission: id, landmarks (number confidence or empty)."""
     return {
         query: _prediction(text, where)
         for where, query, text in _by_query(path, "id", "landmarks")
@@ -90,7 +62,7 @@ def _solution(
 
 
 def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
-    """(where it stands, query, the other values) of each line; no query comes twice."""
+    """Yield (position, query, the other values) of each line; refuse a repeated query."""
     # not the csv module: its fields are too short for all that a query may have to find
     line_of = re.compile(
         ",".join([r"([0-9a-f]{16})", r"([^,\"]*)", r"(\w+)"][: len(header)]) + r"\s*"

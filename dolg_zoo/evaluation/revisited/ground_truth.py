@@ -1,4 +1,4 @@
-"""What a query of Revisited Oxford or Paris should find, as its authors published it."""
+"""The ground truth of Revisited Oxford and Paris, as its authors published it."""
 
 from __future__ import annotations
 
@@ -67,11 +67,7 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
 
 
 def find_ground_truth(benchmark: str, images: str | Path) -> Path:
-    """`gnd_<benchmark>.pkl`, looked for in the folder of the images and the one around it.
-
-    Raises:
-        FileNotFoundError: if it is in neither; says where it is published.
-    """
+    """Return `gnd_<benchmark>.pkl` in the images' folder or its parent, or raise."""
     name = f"gnd_{benchmark}.pkl"
     folder = user_path(images).absolute()
     for where in (folder, folder.parent):

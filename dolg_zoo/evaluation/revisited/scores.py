@@ -1,7 +1,6 @@
-"""The protocol of Revisited Oxford and Paris.
+"""The protocol of Revisited Oxford and Paris (Radenović et al., 2018, arXiv 1803.11285).
 
-Radenović et al., "Revisiting Oxford and Paris: Large-Scale Image Retrieval Benchmarking" (2018,
-arXiv 1803.11285). Junk is taken out of a ranking before it is scored: neither right nor wrong.
+Junk images, neither right nor wrong, are removed from a ranking before it is scored.
 """
 
 from __future__ import annotations
@@ -99,12 +98,7 @@ def _union(found: dict[str, np.ndarray], kinds: Sequence[str]) -> np.ndarray:
 
 
 def _scored(right: np.ndarray, junk: np.ndarray) -> tuple[float, ...]:
-    """Average precision, and precision at each of `KS`.
-
-    Args:
-        right: ranks of what is right, ascending, from 0; at least one.
-        junk: ranks of the junk, ascending.
-    """
+    """Return average precision, and precision at each of `KS`, from ascending ranks from 0."""
     right = right - np.searchsorted(junk, right)  # as if the junk were not there
     hits = np.arange(len(right))
     # by the trapezoid: the mean of the precision before and after each hit

@@ -1,7 +1,7 @@
-"""The cache of a folder's descriptors: a store that search, evaluation and all others share.
+"""The cache of a folder's descriptors: a store that search, evaluation and other commands share.
 
-A folder that was renamed keeps its cache. Nothing here can make a search fail: a damaged cache is
-rebuilt, and one that cannot be written costs a warning.
+A renamed folder keeps its cache. No search fails because of it: a damaged cache is rebuilt, and a
+cache that cannot be written costs a warning.
 """
 
 from __future__ import annotations
@@ -50,21 +50,13 @@ FILES = 64
 
 @dataclass(frozen=True)
 class FolderDescriptors:
-    """The descriptors of a folder's images.
+    """The descriptors of a folder's images."""
 
-    Attributes:
-        names: the names of the images, in the order of `parts`.
-        identities: their records, as texts.
-        parts: yields the descriptors: parts (rows, dim), float32.
-        skipped: the names of the images without a descriptor, each with the reason.
-        reused: the number of descriptors from the cache.
-    """
-
-    names: list[str]
-    identities: list[str]
-    parts: Callable[[], Iterator[np.ndarray]]
-    skipped: dict[str, str]
-    reused: int
+    names: list[str]  # in the order of `parts`
+    identities: list[str]  # records of the images, as texts
+    parts: Callable[[], Iterator[np.ndarray]]  # yields (rows, dim) float32
+    skipped: dict[str, str]  # name to reason, for images without a descriptor
+    reused: int  # number of descriptors from the cache
 
 
 def describe_files(
@@ -77,19 +69,8 @@ def describe_files(
     progress: bool = True,
     cache: bool = True,
 ) -> FolderDescriptors:
-    """Embed image files, each once for all uses.
-
-    An interrupted call goes on where it was a minute before, at worst.
-
-    Args:
-        model: the model to embed with.
-        images: name to file, or to the part of it in a box.
-        folder: the folder that the cache is for; the same images are cached once a folder.
-        scales: multiples of the image size; None for those of the preset.
-        batch_size: images per batch.
-        progress: whether to show a progress bar on a terminal if it takes long.
-        cache: whether to use the cache.
-    """
+    """Embed image files (name to file, or to a box in it), each once per folder."""
+    # an interrupted call loses at most the last minute
     folder = user_path(folder)
     scales = model.image_converter.scales_or_own(scales)
     names: dict[str, list[str]] = {}  # two of them may be of one image
@@ -133,7 +114,7 @@ def describe_files(
 
 
 class _Cache(DescriptorStore):
-    """A store that keeps in memory what cannot be written to it."""
+    """A store that keeps descriptors in memory if they cannot be written to it."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -242,11 +223,7 @@ def _name_of_cache(folder: str, model: ImageEmbedder, scales: tuple[float, ...])
 
 
 def _take_over(
-    store_folder: Path,
-    here: str,
-    model: ImageEmbedder,
-    scales: tuple[float, ...],
-    source: Files,
+    store_folder: Path, here: str, model: ImageEmbedder, scales: tuple[float, ...], source: Files
 ) -> None:
     """Give a folder that was renamed or moved the cache that it had under its old name."""
     for path in store_folder.parent.glob(f"*/{MANIFEST}"):
@@ -267,7 +244,7 @@ def _take_over(
 
 
 def _knows_one_of(store: DescriptorStore, source: Files) -> bool:
-    """Whether one of the first images that a store has under the same name has its content."""
+    """Return whether a store has one of its first shared names with the same content."""
     known = store.identities()
     pairs = zip(source.ids, source.names, strict=True)
     both = ((known[id], Path(name)) for id, name in pairs if id in known)

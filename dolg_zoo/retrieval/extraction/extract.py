@@ -1,4 +1,4 @@
-"""Embeds millions of images into a descriptor store; an interrupted job continues."""
+"""Embed millions of images into a descriptor store; an interrupted job continues."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
 from dolg_zoo.preprocessing import PassedOver
-from dolg_zoo.retrieval.extraction.identity import (
-    Changes,
-    Identity,
-    Known,
-    check_gone,
-    shard_of,
-)
+from dolg_zoo.retrieval.extraction.identity import Changes, Identity, Known, check_gone, shard_of
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, Twin, embed_here
 from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
@@ -181,12 +175,9 @@ def fill(
     remove: bool = False,
     remove_missing: bool = False,
 ) -> ExtractionReport:
-    """Embeds what a store lacks of a source; the arguments are those of `extract`.
-
-    Args:
-        images: the folder that the ids are relative to, to be recorded.
-        remove: whether images that are gone are removed, after `check_gone`.
-    """
+    """Embed the images of a source that a store lacks; for the arguments see `extract`."""
+    # `images` is the folder that the ids are relative to, to be recorded; `remove` removes images
+    # that are gone, after `check_gone`
     begin = time.monotonic()
     before = store.identities()
     report = ExtractionReport(store, known=len(before), passed_over=source.passed_over)
@@ -260,16 +251,7 @@ def _say_if_old(store: DescriptorStore, known: Mapping[str, Identity]) -> None:
 
 
 def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool = False) -> None:
-    """Check that the images of a source are not confused with those of another folder.
-
-    Args:
-        store: the store that they are to be added to.
-        source: the images.
-        moved: see `extract`.
-
-    Raises:
-        StoreError: if the store has an id of the source from another folder.
-    """
+    """Raise StoreError if the store has an id of the source from another folder."""
     here = _folder_of(source)
     names = frozenset(source.ids if isinstance(source, Files) else source.names)
     moved_from = set()
@@ -296,7 +278,7 @@ def _folder_of(source: Source) -> str:
 
 
 def check_engine(engine: str, workers: int | None) -> None:
-    """Raise ValueError if there is no such engine, RayError if what it needs is not installed."""
+    """Raise ValueError for an unknown engine, RayError if its packages are not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
@@ -318,12 +300,7 @@ def _embedder(
 
 
 class _Writer:
-    """Gathers descriptors and writes them part by part.
-
-    Attributes:
-        added: how many images were not in the store before.
-        changed: how many were, with another content.
-    """
+    """Collect descriptors and write them in parts; count new and changed images."""
 
     def __init__(self, store: DescriptorStore, images: str, before: Collection[str]) -> None:
         self._store, self._images, self._before = store, images, before

@@ -19,25 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embedded:
-    """The images of a folder.
-
-    Attributes:
-        folder: where the names begin.
-        names: their paths below the folder, with `/` between the parts.
-        descriptors: (images, dim), in the order of `names`.
-        identities: their records, as texts, by which they are known again.
-        skipped: name to reason, for those that could not be read.
-        passed_over: the other files there, and what cannot be read.
-        reused: the number of descriptors from the cache.
-    """
+    """The images of a folder."""
 
     folder: Path
-    names: list[str]
-    descriptors: np.ndarray
-    identities: list[str]
-    skipped: dict[str, str]
-    passed_over: PassedOver
-    reused: int
+    names: list[str]  # paths below the folder, with `/`
+    descriptors: np.ndarray  # (images, dim), in the order of `names`
+    identities: list[str]  # records of the images, as texts
+    skipped: dict[str, str]  # name to reason, for unreadable images
+    passed_over: PassedOver  # files that are ignored
+    reused: int  # number of descriptors from the cache
 
 
 def embed_folder(
@@ -49,7 +39,7 @@ def embed_folder(
     progress: bool,
     cache: bool,
 ) -> Embedded:
-    """Embeds the images of a folder and the folders below it; see `Index.build`."""
+    """Embed the images of a folder and the folders below it; see `Index.build`."""
     if not isinstance(folder, str | os.PathLike):
         given = type(folder).__name__
         folder = [*folder] if isinstance(folder, Iterable) else []
@@ -62,13 +52,7 @@ def embed_folder(
     folder = listed.folder
     images = dict(zip(listed.names, listed, strict=True))
     found = describe_files(
-        model,
-        images,
-        folder,
-        scales=scales,
-        batch_size=batch_size,
-        progress=progress,
-        cache=cache,
+        model, images, folder, scales=scales, batch_size=batch_size, progress=progress, cache=cache
     )
     if not found.names:
         name, reason = next((name, found.skipped[name]) for name in images)

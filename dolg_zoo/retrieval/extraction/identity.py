@@ -1,4 +1,4 @@
-"""How a photograph is known again: by facts that are cheap to ask for, or else by its content.
+"""Recognise an unchanged image by cheap facts about its file, or else by its content.
 
 The descriptor cache, the store and the index keep the same record of each image.
 """
@@ -23,31 +23,25 @@ RACY_NS = 3 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The record of an image.
+    """The record of an image."""
 
-    Attributes:
-        digest: hash of the content; empty in files of versions that kept no such record.
-        facts: size, times and inode of the file; empty if they cannot tell. Without a digest: the
-            time at which the descriptor was written, in nanoseconds.
-    """
-
-    digest: str
-    facts: str
+    digest: str  # hash of the content; empty in files of old versions
+    facts: str  # size, times and inode; empty if uncertain; without a digest: time of writing, ns
 
     @classmethod
     def parse(cls, text: str | None, written_ns: int = 0) -> Identity:
-        """Read what `str` gives; without a text, what is known of a descriptor written then."""
+        """Parse the text of a record; without one, return a record with the time of writing."""
         digest, _, facts = (text or "").partition(" ")
         if not digest and not (facts.isdecimal() and len(facts) < 20):
             facts = str(written_ns)
         return cls(digest, facts)
 
     def __str__(self) -> str:
-        """Return the text that is kept in files."""
+        """Return the text of the record for files."""
         return f"{self.digest} {self.facts}"
 
     def is_content_of(self, now: Identity) -> bool:
-        """Whether an image has the same content now."""
+        """Return whether an image still has the same content."""
         if self.digest or not now.facts:
             return self.digest == now.digest
         return int(now.facts.split()[1]) < int(self.facts)  # when it last changed
@@ -55,10 +49,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Changes:
-    """How many images an update has added, changed and removed, and how many are as they were.
-
-    An image that has only got another name is as it was.
-    """
+    """The numbers of images that an update added, changed, removed and kept (or only renamed)."""
 
     added: int = 0
     changed: int = 0
@@ -71,11 +62,9 @@ class Changes:
 
 
 class Known:
-    """What is known of the images of a store; contains (id, facts) of those that are unchanged.
+    """The records of a store's images; contains (id, facts) of unchanged images."""
 
-    Attributes:
-        unseen: ids that nobody has asked for yet, of those that were given as `own`.
-    """
+    # `unseen` are the ids in `own` that nobody has asked for yet
 
     def __init__(self, identities: Mapping[str, Identity], own: Iterable[str] = ()) -> None:
         self.identities = identities
@@ -89,11 +78,7 @@ class Known:
         return bool(facts) and known is not None and bool(known.digest) and known.facts == facts
 
     def twin(self, id: str, now: Identity) -> str | None:
-        """Return the id of an image of the same content, its own id first; None if there is none.
-
-        Raises:
-            OSError: if the image cannot be read.
-        """
+        """Return the id of an image with the same content, its own id first, or None."""
         known = self.identities.get(id)
         if known is not None and known.is_content_of(now):
             return id
@@ -103,11 +88,7 @@ class Known:
 
 
 def identity_of(content: Path | Crop | bytes, facts: str | None = None) -> Identity:
-    """Read an image and return its record.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
+    """Read an image and return its record."""
     if isinstance(content, Crop):
         whole = identity_of(cast("Path", content.source), facts)
         return Identity(f"{whole.digest}@{','.join(map(str, content.box))}", whole.facts)
@@ -128,11 +109,9 @@ def text_of(path: Path) -> str:
 
 
 def facts_of(path: str | Path) -> str:
-    """Return size, times and inode of a file; empty if they cannot tell whether it has changed.
-
-    The time of the last change of the inode cannot be set, so that what keeps size and time over
-    another content (`cp -p`, `rsync -t`, `touch -r`) shows. Windows has no such time.
-    """
+    """Return size, times and inode of a file; empty if they cannot show a change."""
+    # The inode's change time cannot be set, so it shows new content of the same size and time (`cp
+    # -p`, `rsync -t`, `touch -r`). Windows has no such time.
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million names takes seconds
     except OSError:  # reading it will say why
@@ -145,18 +124,9 @@ def facts_of(path: str | Path) -> str:
 def check_gone(
     gone: Collection[str], total: int, folder: str | Path, remove_missing: bool = False
 ) -> None:
-    """Check that images that are not found any more are deleted, and not away for a while.
-
-    Args:
-        gone: the names of the images, their paths below the folder.
-        total: how many images there were.
-        folder: the folder of the images.
-        remove_missing: whether they are to be removed all the same.
-
-    Raises:
-        ImagesAwayError: if a link leads nowhere, a folder cannot be read or is empty, or more than
-            half of the images are gone; nothing is changed then.
-    """
+    """Raise ImagesAwayError if missing images (`gone`, of `total`) may come back."""
+    # That is if a link leads nowhere, a folder is unreadable or empty, or over half of the images
+    # are missing. `remove_missing` accepts it all the same.
     if remove_missing:
         return
     reasons: dict[str, str] = {}

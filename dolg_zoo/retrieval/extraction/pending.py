@@ -1,4 +1,4 @@
-"""What is to be embedded yet, and the embedding of it in this process."""
+"""The images without a descriptor, and their embedding in this process."""
 
 from __future__ import annotations
 
@@ -31,15 +31,10 @@ Result = tuple[str, np.ndarray | Twin | BadImageError, Identity | None]
 
 
 class Pending:
-    """The images of a source that are new, changed, or not known by their facts alone.
+    """The new, changed or unrecognised images of a source: id, image and record of each."""
 
-    Each has its id and its record. In place of an image stands the `Twin` that has its content and
-    its descriptor, or the error of one that cannot be embedded.
-
-    Attributes:
-        faults: those of the source, once all is iterated.
-        gone: ids of the images that were there and are no more, once all is iterated.
-    """
+    # A `Twin` replaces an image whose content has a descriptor already; an error replaces one that
+    # cannot be embedded. After the iteration, `faults` are the source's and `gone` the missing ids.
 
     def __init__(self, source: Source, known: Known) -> None:
         self._source = source
@@ -77,11 +72,7 @@ def embed_here(
     scales: Sequence[float] | None,
     runtime: str | None = None,
 ) -> Iterator[Result]:
-    """Embeds items in this process, in about their order.
-
-    Yields:
-        (id, descriptor, record), the error or the `Twin` in place of the descriptor, for each item.
-    """
+    """Embed items here; yield (id, descriptor or error or `Twin`, record), nearly in order."""
     waiting: dict[int, tuple[str, Identity | None]] = {}
     others: list[Result] = []
 

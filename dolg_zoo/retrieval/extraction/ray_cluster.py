@@ -23,7 +23,7 @@ def check_ray() -> None:
 
 
 def leave_gpus_to_workers() -> None:
-    """Keep TensorFlow in this process from taking the memory of GPUs; before a model is made."""
+    """Keep TensorFlow in this process off the GPUs' memory; call it before a model is made."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

@@ -1,7 +1,7 @@
-"""Embedding on Ray Data: by workers on one machine or on many, each with the model.
+"""Embedding on Ray Data: by workers on one or many machines, each with the model.
 
-What travels to the workers are paths, or the bytes of what has no path, and descriptors come back.
-They go in numbered chunks, so that none could be lost or doubled without being noticed.
+Paths (or bytes of images without a path) go to the workers, descriptors come back. They travel in
+numbered chunks, so that a lost or doubled one is noticed.
 """
 
 from __future__ import annotations
@@ -39,25 +39,10 @@ def embed_on_ray(
     scales: Sequence[float] | None,
     workers: int | None = None,
 ) -> Iterator[Result]:
-    """Embeds images on the cluster that RAY_ADDRESS names, or else on one of this machine alone.
-
-    A worker that dies is replaced, and its chunk is done again.
-
-    Args:
-        model: is sent to the workers as it is.
-        items: the images to embed. It is iterated in a worker, so that no image passes through this
-            process; its faults, and what is gone, come back.
-        batch_size: images that go through the network at once.
-        scales: multiples of the image size; None for those of the preset.
-        workers: the number of workers; None: one per GPU, or per machine without a GPU.
-
-    Yields:
-        (id, descriptor) or (id, error), one for each item, in any order.
-
-    Raises:
-        RayError: if Ray is missing, the cluster cannot be reached or is too small, or the workers
-            fail again and again.
-    """
+    """Embed on the cluster at RAY_ADDRESS, or on this machine; yield results in any order."""
+    # `items` is iterated in a worker, so no image passes through this process. A dead worker is
+    # replaced and its chunk repeated. RayError: Ray is missing, the cluster is out of reach or too
+    # small, or workers fail repeatedly. `workers` None: one per GPU, or per machine without GPUs.
     check_ray()
     with cluster() as (cpus, gpus, machines):
         import ray
@@ -151,7 +136,7 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
 
 
 def _reason(error: BaseException) -> str:
-    """Return the last line of what Ray has wrapped up, where the reason is."""
+    """Return the last line of an error that Ray has wrapped, where the reason is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(".: ")
 

@@ -1,4 +1,4 @@
-"""What the folder of an index holds: settings, descriptors, items, and what faiss knows."""
+"""The contents of an index folder: settings, descriptors, items, and faiss' index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SKIPPED = 10_000
 
 
 def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write what `read_contents` reads; raises OSError."""
+    """Write the contents for `read_contents`."""
     nearest: Exact | Approximate = contents["nearest"]
     settings = {
         "kind": nearest.kind,
@@ -49,12 +49,7 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_contents(folder: str | Path) -> dict[str, Any]:
-    """Return the contents that `write_contents` was given, the descriptors mapped from their file.
-
-    Raises:
-        FileNotFoundError: if there is no index.
-        ValueError: if a file is not valid; the message names it.
-    """
+    """Return the contents of an index, with mapped descriptors; a ValueError names a bad file."""
     settings, paths = read_folder(folder)
     path = user_path(folder) / "index.json"
     try:

@@ -32,7 +32,7 @@ INDEX_FILE = Kind("an index in a file", _is_own)
 
 
 def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write what `read_file` reads; a file that was there stays if it cannot be written."""
+    """Write the file for `read_file`; if that fails, the old file stays."""
     skipped = contents["skipped"]
     with writing(path, INDEX_FILE) as file:
         np.savez(
@@ -48,12 +48,7 @@ def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """names, descriptors, scales, model_id, model_name and skipped, of a file that may be anything.
-
-    Raises:
-        OSError: if it cannot be read.
-        ValueError: if it is no such file.
-    """
+    """Return names, descriptors, scales, model and skipped images of an untrusted .npz file."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _DTYPES}

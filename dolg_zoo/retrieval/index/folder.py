@@ -1,8 +1,8 @@
-"""The folder of an index: `index.json`, which promises size and sha256 of each other file.
+"""The folder of an index: `index.json` states size and sha256 of each other file.
 
-Every file but `index.json` is named by its own sha256, and no file is ever written over: a change
-writes new files, then puts a new `index.json` in the old one's place, then removes what the new one
-does not name. So whenever a process is killed, the folder is the old index or the new one.
+Every other file is named by its own sha256 and is never written over: a change writes new files,
+then replaces `index.json`, then removes unnamed files. So a killed process leaves the old index or
+the new one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Hashed:
         self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write bytes, or what is like bytes."""
+        """Write bytes or a buffer."""
         self.sha256.update(data)
         self.bytes += memoryview(data).nbytes
         self._file.write(data)
@@ -51,7 +51,7 @@ class Hashed:
 
 
 def is_index_folder(path: str | Path) -> bool:
-    """Whether there is an index: not a foreign file of its name among images."""
+    """Return whether a folder is an index, and not only has a foreign file of that name."""
     manifest = user_path(path) / MANIFEST
     if not manifest.is_file():
         return False
@@ -59,7 +59,7 @@ def is_index_folder(path: str | Path) -> bool:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether images lie right in a folder."""
+    """Return whether a folder has images directly in it."""
     return any(map(is_image, folder.iterdir()))
 
 
@@ -74,17 +74,8 @@ INDEX = Kind(
 def write_folder(
     folder: str | Path, settings: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> None:
-    """Make the folder an index of these settings and files, or leaves it as it was.
-
-    Args:
-        folder: where; made if need be.
-        settings: the other content of `index.json`.
-        writers: role in `ROLES` to the function that writes its file.
-
-    Raises:
-        OutputError: if it holds something else.
-        OSError: if it cannot be written.
-    """
+    """Write an index, or leave the folder as it was; raise OutputError if it is no index."""
+    # `writers` maps a role in `ROLES` to the function that writes its file
     from filelock import FileLock
 
     folder = check_output(folder, INDEX)
@@ -98,12 +89,7 @@ def write_folder(
 
 
 def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Return the settings in `index.json`, and the path of the verified file of each role.
-
-    Raises:
-        FileNotFoundError: if there is no index.
-        ValueError: if a file is not valid; the message names it.
-    """
+    """Return the settings in `index.json` and each role's verified file; ValueError if invalid."""
     folder = user_path(folder)
     path = folder / MANIFEST
     if not path.is_file():

@@ -230,7 +230,7 @@ class Gallery:
         ]
 
     def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
-        """Return the search after database-side augmentation; the last one is kept."""
+        """Return the search after database-side augmentation; cache the last one."""
         settings = ranking.dba, ranking.alpha
         if self._augmented is None or self._augmented[0] != settings:
             rows = augment_database(self.descriptors, self._nearest.search, *settings)

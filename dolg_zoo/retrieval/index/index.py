@@ -110,7 +110,7 @@ class Index(Gallery):
         kind: str = "auto",
         recall: float = 0.95,
     ) -> Index:
-        """Embeds the images of a folder and the folders below it.
+        """Embed the images of a folder and the folders below it.
 
         Args:
             model: the model to embed with.
@@ -258,7 +258,7 @@ class Index(Gallery):
     def _embedded(
         self, names: list[str], metadata: Sequence[dict] | None
     ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None, list[str]]:
-        """Of the images that can be read: names, descriptors, metadata and records."""
+        """Return names, descriptors, metadata and records of the readable images."""
         found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
         identities = [text_of(path) for path in paths]
@@ -362,7 +362,7 @@ class Index(Gallery):
         return self.model.routed()  # chosen once: to see whether a model has changed takes time
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what computes here: where the index is sent to, that is chosen anew."""
+        """Leave out the objects that compute; the receiver chooses its own."""
         return {name: value for name, value in self.__dict__.items() if name != "_embedder"}
 
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an index knows of its images besides their descriptors: names and metadata."""
+"""The names, metadata and records of an index's images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def checked_metadata(metadata: Sequence[Mapping[str, Any] | None], rows: int) -> list[dict]:
-    """Return a dictionary for each row, which JSON can hold.
-
-    Raises:
-        ValueError: if it cannot, or there is not one for each row.
-    """
+    """Return a JSON dictionary for each row, or raise ValueError."""
     if len(metadata) != rows:
         raise ValueError(f"metadata must have an entry for each of {rows} images: {len(metadata)}.")
     for entry in metadata:
@@ -47,10 +43,8 @@ def items_as_parquet(
     identities: Sequence[str],
     numbers: np.ndarray | None,
 ) -> memoryview:
-    """Return a Parquet file: `id`, `metadata` (JSON or null), `identity` and `number` (or null).
-
-    `id` is a string column, or a binary one if a name is of bytes that are no text.
-    """
+    """Return a Parquet file: `id`, `metadata` (JSON or null), `identity`, `number` (or null)."""
+    # `id` is a string column, or a binary one if a name has bytes that are no text
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -73,13 +67,8 @@ def items_as_parquet(
 def items_from_parquet(
     path: Path, rows: int
 ) -> tuple[list[str], list[dict], list[str], np.ndarray | None]:
-    """Read what `items_as_parquet` wrote: names, metadata, identities, and perhaps numbers.
-
-    Versions that knew an image by its name alone wrote no identities.
-
-    Raises:
-        ValueError: if it is no such file, or not of so many rows.
-    """
+    """Read names, metadata, identities and numbers (or None) from a file of `items_as_parquet`."""
+    # old versions wrote no identities
     import pyarrow as pa
     import pyarrow.parquet as pq
 

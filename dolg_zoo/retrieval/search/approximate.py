@@ -1,7 +1,7 @@
-"""Approximate search: faiss finds a shortlist in a fraction of the time, and exact cosines rank it.
+"""Approximate search: faiss finds a shortlist quickly, and exact cosines rank it.
 
-faiss keeps codes of the descriptors, a quarter of their size or less; the descriptors themselves
-stay where they are, and only the rows of the shortlists are read.
+faiss keeps codes of at most a quarter of the descriptors' size; of the descriptors only the rows of
+the shortlists are read.
 """
 
 from __future__ import annotations
@@ -38,11 +38,7 @@ MOST = 4096  # rows of a shortlist
 
 
 def kind_for(rows: int, kind: str) -> str:
-    """Return the kind of search for so many rows.
-
-    Raises:
-        ValueError: if there is no such kind.
-    """
+    """Return the kind of search for so many rows."""
     one_of("kind", kind, ("auto", *KINDS))
     if rows < LEAST:
         return "exact"
@@ -53,29 +49,19 @@ def kind_for(rows: int, kind: str) -> str:
 
 @dataclass
 class Approximate:
-    """Approximate search among unit rows; takes the place of `Exact`.
+    """Approximate search among unit rows, with the methods of `Exact`."""
 
-    Attributes:
-        kind: "hnsw" (Malkov and Yashunin, 2016, arXiv 1603.09320; over 8-bit codes) or "ivfpq"
-            (Jégou et al., 2011; 4 bits for each 2 dimensions).
-        descriptors: (rows, dim), float32, each row of norm 1.
-        faiss_index: the index of faiss.
-        numbers: (rows,), int64: the number of each row in `faiss_index`, which keeps the numbers of
-            rows that were removed. Equal rows have one number: in faiss' graph they would be each
-            other's only neighbours, and cut off what lies beyond them.
-        asked: the recall that was asked for.
-        parameters: the search effort: "efSearch", or "nprobe" and "shortlist".
-        recall: the share of the ten nearest others that is found, measured on some of the rows
-            themselves; None before it was measured.
-    """
+    # "hnsw": Malkov and Yashunin, 2016, arXiv 1603.09320, over 8-bit codes. "ivfpq": Jégou et al.,
+    # 2011, 4 bits for each 2 dimensions. Equal rows share a number: in faiss' graph they would be
+    # each other's only neighbours, and cut off the rows beyond them.
 
     kind: str
-    descriptors: np.ndarray
+    descriptors: np.ndarray  # (rows, dim), float32, unit rows
     faiss_index: Any
-    numbers: np.ndarray
-    asked: float
-    parameters: dict[str, int]
-    recall: float | None = None
+    numbers: np.ndarray  # (rows,), int64: numbers in `faiss_index`, which keeps removed rows'
+    asked: float  # the recall that was asked for
+    parameters: dict[str, int]  # the search effort: "efSearch", or "nprobe" and "shortlist"
+    recall: float | None = None  # share of the ten nearest others that is found; None: not measured
 
     def __post_init__(self) -> None:
         self._order = np.argsort(self.numbers, kind="stable")
@@ -85,10 +71,7 @@ class Approximate:
 
     @classmethod
     def build(cls, kind: str, descriptors: np.ndarray, asked: float) -> Exact | Approximate:
-        """Has faiss take in the descriptors, then searches as far as the recall asks for.
-
-        The search is exact if too few descriptors are different.
-        """
+        """Build faiss's index and tune it for the recall; exact if few descriptors differ."""
         different, numbers = np.unique(first_equal(descriptors), return_inverse=True)
         if len(different) < LEAST:
             return Exact(descriptors)
@@ -99,15 +82,10 @@ class Approximate:
         return built
 
     def changed(self, kept: np.ndarray, descriptors: np.ndarray) -> Exact | Approximate:
-        """Return the search after some rows were removed and others added.
-
-        faiss' graph cannot lose rows: those removed stay in it and are passed over, until they are
-        a third of it. Then it is built anew.
-
-        Args:
-            kept: the indices, ascending, of the rows that stay.
-            descriptors: (rows, dim): those that stay, and after them the new ones.
-        """
+        """Return the search after some rows were removed and others added."""
+        # `kept` are the ascending indices of rows that stay; `descriptors` (rows, dim) are those
+        # rows, then the new ones. faiss' graph cannot lose rows: removed ones stay and are skipped,
+        # until they are a third of it; then it is built anew.
         first = first_equal(descriptors)
         different = np.unique(first)
         if len(different) < LEAST:
@@ -128,7 +106,7 @@ class Approximate:
 
     @property
     def different(self) -> np.ndarray:
-        """Indices, ascending, of the rows without those that equal an earlier one."""
+        """Return the ascending indices of rows that equal no earlier row."""
         return self._different
 
     @property
@@ -139,10 +117,8 @@ class Approximate:
     def search(
         self, queries: np.ndarray, k: int, once: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Like `Exact.search`, but for an index of -1, and a score of -1, where none was found.
-
-        With `once`, of equal rows the first one alone is found.
-        """
+        """Search like `Exact.search`; index and score are -1 where nothing was found."""
+        # with `once`, only the first of equal rows is found
         k = min(k, len(self.descriptors))
         scores = np.full((len(queries), k), -1, np.float32)
         indices = np.full((len(queries), k), -1, np.int64)
@@ -166,15 +142,12 @@ class Approximate:
     def within(
         self, queries: np.ndarray, threshold: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `Exact.within`, and as exact: how many there will be, no shortlist can know."""
+        """Search as `Exact.within`, exactly: no shortlist can know the number of results."""
         return Exact(self.descriptors).within(queries, threshold)
 
     def tune(self) -> None:
-        """Search farther and farther until the recall is reached, or says that it is not.
-
-        It lets its own images miss but half of what may be missed: queries from elsewhere, which
-        the index was not made of, miss more.
-        """
+        """Raise the search effort until the recall is reached; log it if it is not."""
+        # its own images may miss only half of the allowed share: queries from elsewhere miss more
         queries, wanted = _sample(self.descriptors, self.different)
         aim = (1 + self.asked) / 2
         shares = self._measured(queries, wanted)
@@ -200,7 +173,7 @@ class Approximate:
             )
 
     def _measured(self, queries: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """For each query the share of neighbours as near as the true ones are at least."""
+        """Return for each query the share of neighbours at least as near as the true ones."""
         scores, indices = self.search(self.descriptors[queries], RECALL_AT + 1)
         others = (indices >= 0) & (indices != queries[:, None])
         hits = (others & (scores >= wanted[:, None] - 1e-6)).sum(axis=1)
@@ -222,12 +195,12 @@ class Approximate:
 
 
 def _at_least(shares: np.ndarray) -> float:
-    """Return a lower confidence bound of the mean share, of which these are a sample."""
+    """Return a lower confidence bound of the mean of a sample of shares."""
     return float(shares.mean() - 2 * shares.std() / len(shares) ** 0.5)
 
 
 def check(index: Any, kind: str, dim: int, numbers: np.ndarray) -> None:
-    """Raise ValueError, in words, if what faiss read is no index of the kind and the numbers."""
+    """Raise ValueError if faiss read no index of this kind and these numbers."""
     import faiss
 
     wanted = faiss.IndexHNSWSQ if kind == "hnsw" else faiss.IndexIVFPQFastScan
@@ -254,18 +227,14 @@ def check_parameters(parameters: object, kind: str) -> None:
 
 
 def write(index: Any, file: IO[bytes]) -> None:
-    """Write what `read` reads."""
+    """Write the file for `read`."""
     import faiss
 
     faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def read(path: Path) -> Any:
-    """Read what `faiss.write_index` wrote.
-
-    Raises:
-        ValueError: if faiss cannot read it.
-    """
+    """Read a file of `faiss.write_index`, or raise ValueError."""
     import faiss
 
     try:
@@ -275,7 +244,7 @@ def read(path: Path) -> Any:
 
 
 def first_equal(descriptors: np.ndarray) -> np.ndarray:
-    """For each row, return the index of the first one that equals it."""
+    """Return for each row the index of the first row that equals it."""
     random = np.random.default_rng(0)
     factors = random.integers(2**63, size=descriptors.shape[1], dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(descriptors), np.uint64)

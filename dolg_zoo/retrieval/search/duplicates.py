@@ -19,18 +19,9 @@ NEIGHBOURS = 32
 
 
 def duplicates(nearest: Exact | Approximate, threshold: float) -> list[np.ndarray]:
-    """Group of rows that are joined by cosines of the threshold or more, directly or in steps.
-
-    Every pair is compared if the search is exact; else each row with those that the search finds,
-    so that a row may be missed in a share of cases that the search's recall tells.
-
-    Args:
-        nearest: `Exact` or `Approximate`.
-        threshold: the minimum cosine, from -1 to 1.
-
-    Returns:
-        The indices of each group of two or more, ascending; the groups by their first index.
-    """
+    """Return groups (ascending indices) of rows linked by cosines of at least the threshold."""
+    # An exact search compares every pair. An approximate one compares each row with its results, so
+    # it misses a share of rows that its recall tells.
     rows = nearest.descriptors
     group = np.arange(len(rows))
     pairs, held = [], 0

@@ -17,16 +17,11 @@ QUERIES = 512
 
 
 class Exact:
-    """Exact search among unit rows.
+    """Exact search among unit rows (rows, dim) float32, an array or a memory map; not copied."""
 
-    NumPy's product block by block, of which only what beats the best so far is looked at. The
-    flat index of faiss takes longer (docs/design/decisions/2_exact_search.md has the figures), and
-    a whole matrix of scores would take more memory than the descriptors.
-
-    Args:
-        descriptors: (rows, dim), float32, each row of norm 1: an array, or a memory map, of
-            which no copy is made.
-    """
+    # NumPy's product in blocks: faiss' flat index is slower
+    # (docs/design/decisions/2_exact_search.md), and a whole score matrix would need more memory
+    # than the descriptors.
 
     kind = "exact"
     recall = 1.0
@@ -39,15 +34,7 @@ class Exact:
         return Exact(descriptors)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k rows nearest to each query.
-
-        Args:
-            queries: (queries, dim), float32, each row of norm 1.
-            k: the number of results; fewer if there are fewer rows.
-
-        Returns:
-            (scores, indices), each (queries, k): cosines in descending order, and row numbers.
-        """
+        """Return cosines and row numbers, both (queries, k or fewer), best first."""
         k = min(k, len(self.descriptors))
         scores = np.empty((len(queries), k), np.float32)
         indices = np.empty((len(queries), k), np.int64)
@@ -72,15 +59,7 @@ class Exact:
     def within(
         self, queries: np.ndarray, threshold: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All rows whose cosine with a query is the threshold or more.
-
-        Args:
-            queries: (queries, dim), float32, each row of norm 1.
-            threshold: the minimum cosine, from -1 to 1.
-
-        Returns:
-            (scores, query numbers, indices), each (found,), in no order.
-        """
+        """Return (cosines, queries, rows), each (pairs,) unordered, from the threshold up."""
         found = list(pairs_within(queries, self.descriptors, threshold))
         empty = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
         scores, numbers, indices = map(np.concatenate, zip(empty, *found, strict=True))
@@ -88,13 +67,7 @@ class Exact:
 
 
 def _better(scores: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and query of the scores in a block that may be among the k best of their query.
-
-    Args:
-        scores: (rows, queries).
-        least: (queries,), the k-th best so far.
-        k: the number of results.
-    """
+    """Return rows and queries of scores (rows, queries) that beat `least` (queries,)."""
     row, query = _where(scores > least)
     if len(row) > 4 * k * len(least) and k < len(scores):  # as in the first block, where all are
         row, query = _where(scores >= np.partition(scores.T, -k, axis=1)[:, -k])
@@ -109,10 +82,7 @@ def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _merged(
     best: np.ndarray, indices: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best of the best so far and of what was found: scores, query numbers and indices.
-
-    Of equals, the one with the lower index comes first.
-    """
+    """Return the k best of old and new scores and indices; of equals, the lower index first."""
     queries, k = best.shape
     own = best.ravel(), np.repeat(np.arange(queries), k), indices.ravel()
     scores, query, index = map(np.concatenate, zip(own, *found, strict=True))
@@ -123,12 +93,8 @@ def _merged(
 
 
 def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the cosines of one block of rows after another with all queries.
-
-    Yields:
-        (first, scores): the block's first row, and (rows of the block, queries) float32, which is
-        overwritten by the next. The product this way round takes three quarters of the time.
-    """
+    """Yield (first row, cosines (block rows, queries)) block by block; the next overwrites them."""
+    # the product this way round takes three quarters of the time
     buffer = np.empty((min(ROWS, len(rows)), len(queries)), np.float32)
     for first in range(0, len(rows), ROWS):
         block = rows[first : first + ROWS]
@@ -140,11 +106,7 @@ def score_blocks(queries: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, n
 def pairs_within(
     queries: np.ndarray, rows: np.ndarray, threshold: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield the pairs of a query and a row whose cosine is the threshold or more, block by block.
-
-    Yields:
-        (scores, query numbers, row numbers), each (found,).
-    """
+    """Yield (cosines, queries, rows), each (pairs,), from the threshold up, block by block."""
     for start in range(0, len(queries), QUERIES):
         for first, scores in score_blocks(queries[start : start + QUERIES], rows):
             row, query = _where(reaches(scores, threshold))

@@ -1,4 +1,4 @@
-"""Labelled images: where they come from, what is kept back, in which order they are learned."""
+"""Labelled images: their sources, the validation split, and the order of training."""
 
 from dolg_zoo.errors import DataError
 from dolg_zoo.training.data.decoding import Batches, random_resized_crop

@@ -113,7 +113,7 @@ class Batches:
                 images, labels = [], []
 
     def _positions(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """(order of the epoch, epoch, position in it) of each image of this worker."""
+        """Yield (order of the epoch, epoch, position in it) of each image of this worker."""
         steps = steps_per_epoch(len(self._examples), self._batch_size)
         order = None
         for step in self._steps:

@@ -64,7 +64,7 @@ class Examples:
 
     @property
     def lone_classes(self) -> int:
-        """How many classes have one image only, so that nothing says what their images share."""
+        """Return the number of classes with a single image, which have nothing to compare."""
         return int(np.count_nonzero(self.counts == 1))
 
     def name(self, index: int) -> str:

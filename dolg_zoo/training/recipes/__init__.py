@@ -1,4 +1,4 @@
-"""Whole training runs that come with dolg-zoo, each a TOML file found by its name."""
+"""Complete training runs in dolg-zoo, each a TOML file with a name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe_path(name: str) -> Path:
-    """Return the file of a recipe.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
+    """Return the file of a recipe, or raise ValueError."""
     if name not in recipe_names():
         raise ValueError(f"There is no recipe {name!r}; there are {', '.join(recipe_names())}.")
     return _FOLDER / f"{name}.toml"

@@ -1,1 +1,1 @@
-"""Between this project and huggingface_hub: what it is asked, and what it is kept from doing."""
+"""The use of huggingface_hub, and the limits set to it."""

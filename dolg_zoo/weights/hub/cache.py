@@ -11,10 +11,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 def cached_path(
     repo: str, revision: str, name: str, cache_dir: Path | str | None = None
 ) -> Path | None:
-    """Return the file that the cache has under a name, unverified, without asking the Hub.
-
-    A branch stands for the commit that it was at when it was last used.
-    """
+    """Return a cached file, unverified, without the Hub; a branch is its last used commit."""
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repo, name, cache_dir=cache_dir, revision=revision)

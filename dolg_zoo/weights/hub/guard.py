@@ -1,4 +1,4 @@
-"""What a server may make the Hub client do."""
+"""Limits to a server's power over the Hub client."""
 
 from __future__ import annotations
 
@@ -21,13 +21,9 @@ _PATIENCE_S = 30
 
 @contextmanager
 def guarded_clients(described: str) -> Iterator[None]:
-    """Have the Hub client's answers looked at before it acts on them.
-
-    It makes a file's path of an etag and a commit, and waits for as long as a server asks it to.
-
-    Raises:
-        RuntimeError: if this version of huggingface_hub does not use the guarded client.
-    """
+    """Check the answers of the Hub before its client acts on them."""
+    # The client makes paths of an etag and a commit, and waits as long as a server says.
+    # RuntimeError: this huggingface_hub does not use the guarded client.
     import huggingface_hub
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http

@@ -40,10 +40,7 @@ class Request(Wanted):
         return self.verified(file.path, fault, file)
 
     def verified(
-        self,
-        name: str,
-        fault: Callable[[Path], str | None],
-        promised: RemoteFile | None = None,
+        self, name: str, fault: Callable[[Path], str | None], promised: RemoteFile | None = None
     ) -> Path:
         """Return a file in which `fault` finds none; a bad one is fetched once more."""
         from huggingface_hub import constants
@@ -79,7 +76,7 @@ class Request(Wanted):
         )
 
     def cached(self, name: str) -> Path | None:
-        """Return what the cache has for a name: at the commit, or where the branch was last."""
+        """Return the cached file of a name, at the commit or at the branch's last used commit."""
         with self.explained(name):
             return cached_path(self.repo, self.revision, name, self.cache_dir)
 
@@ -124,7 +121,7 @@ class Request(Wanted):
                 return fetch()
 
     def ask(self, name: str, patient: bool) -> HfFileMetadata:
-        """Return what the Hub states of a file."""
+        """Return the Hub's statement about a file: its commit, hash and size."""
         from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -138,7 +135,7 @@ class Request(Wanted):
         return get_hf_file_metadata(url, timeout=timeout, retry_on_errors=True)
 
     def check(self, name: str, stated: HfFileMetadata, promised: RemoteFile | None) -> None:
-        """Refuse an answer that is not of the commit or the file that were asked for."""
+        """Refuse an answer for another commit or file than requested."""
         commit = stated.commit_hash or ""
         pinned = COMMIT.fullmatch(self.revision)
         if not COMMIT.fullmatch(commit) or (pinned and commit != self.revision):
@@ -197,7 +194,7 @@ class Request(Wanted):
             )
 
     def stated_fault(self, path: Path) -> str | None:
-        """Hold a cached file against the hash that the Hub stated for it."""
+        """Compare a cached file with the hash that the Hub stated for it."""
         return fault_in(path, self.stated_hash(path))
 
     def stated_hash(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What is wanted of the Hub, and what to say if it cannot be had."""
+"""A requested file of the Hub, and the messages if it cannot be downloaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from pathlib import Path
 from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import DownloadError, UnreachableError, WeightsError
 
-_CANNOT_STORE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-}
+_CANNOT_STORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class Wanted:
 
     @contextmanager
     def explained(self, name: str) -> Iterator[None]:
-        """Turn what the Hub client raises into one DownloadError that says what to do."""
+        """Turn the Hub client's errors into one DownloadError that says what to do."""
         try:
             yield
         except WeightsError:
@@ -44,7 +37,7 @@ class Wanted:
             raise import_fault(error) or self.explanation(name, error) from error
 
     def explanation(self, name: str, error: Exception) -> DownloadError:
-        """Say what an error of the Hub client means for who asked."""
+        """Explain an error of the Hub client to the user."""
         from huggingface_hub import constants, errors
 
         described = self.describe(name)
@@ -106,14 +99,14 @@ class Wanted:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and so on."""
+    """Yield an error and its causes, one after another."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def storage_problem(error: BaseException) -> OSError | None:
-    """Return the error by which the disk or its rights were in the way, if that was it."""
+    """Return the error of the disk or its permissions among an error's causes, or None."""
     errors = (cause for cause in causes_of(error) if isinstance(cause, OSError))
     return next((cause for cause in errors if cause.errno in _CANNOT_STORE), None)
 

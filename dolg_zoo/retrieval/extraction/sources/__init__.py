@@ -1,4 +1,4 @@
-"""What names images: a folder, a glob, a CSV or Parquet list, tar shards."""
+"""Sources of images: a folder, a glob, a CSV or Parquet list, tar shards."""
 
 from dolg_zoo.errors import DataError
 from dolg_zoo.retrieval.extraction.sources.files import Files

@@ -59,7 +59,7 @@ class Files:
                 yield id, facts, path if box is None else Crop(path, box)
 
     def lacks(self, id: str) -> bool:
-        """Whether there is no image any more that had this id; no if the ids are no paths."""
+        """Return whether the image of this id is gone; False if the ids are no paths."""
         return self.ids is self.names and not os.path.lexists(self.folder / id)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:

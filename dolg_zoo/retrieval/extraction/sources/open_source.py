@@ -1,4 +1,4 @@
-"""From what a user writes to the images it names."""
+"""Turn the user's text into the images that it names."""
 
 from __future__ import annotations
 

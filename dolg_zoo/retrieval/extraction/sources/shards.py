@@ -58,7 +58,7 @@ class Shards:
                 self.faults[name] = str(error)
 
     def lacks(self, id: str) -> bool:
-        """Whether the shard of an image could be read to its end, so that it must have come."""
+        """Return whether the shard of an image could be read to its end."""
         shard = shard_of(id, self.names)
         return shard is not None and shard not in self.faults
 
@@ -68,10 +68,7 @@ class _ShardError(Exception):
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is damaged, or a file that ends without the mark of its end, is an error.
-
-    Left to itself, tarfile takes either for the end.
-    """
+    """A tar header that raises for damage or a missing end mark; tarfile takes both for the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Any:

@@ -1,8 +1,8 @@
-"""A store: the descriptors of any number of images in a folder of Parquet files, to be added to.
+"""A store: descriptors of any number of images in a folder of Parquet files that can grow.
 
-`store.json` says which model made them, and names each part with its size and sha256. A part is
-written whole before it is named there, so a process that is killed leaves a store that is good and
-lacks that part at most. Several processes may add to one store.
+`store.json` names the model, and each part with its size and sha256. A part is written whole before
+it is named there, so a killed process leaves a good store that lacks one part at most. Several
+processes may add to one store.
 """
 
 from dolg_zoo.errors import StoreError

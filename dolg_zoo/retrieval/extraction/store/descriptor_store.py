@@ -419,7 +419,7 @@ class DescriptorStore:
         )
 
     def _refresh(self) -> None:
-        """Take in what other processes have added."""
+        """Read the parts that other processes have added."""
         settings, self._parts = read_manifest(self.folder)
         self.settings.check_same(settings, self.folder)
 

@@ -34,7 +34,7 @@ STORE = Kind(
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a store: its name, what is promised of it, and the folder of its images or None."""
+    """A file of a store: its name, rows, size and sha256, and perhaps the folder of its images."""
 
     file: str
     rows: int
@@ -51,11 +51,7 @@ def next_name(parts: Sequence[Part]) -> str:
 
 
 def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
-    """Put a new `store.json` in the place of the old one.
-
-    Raises:
-        OSError: if it cannot be written; the old one stays.
-    """
+    """Replace `store.json`; after an OSError the old one stays."""
     document = {
         "format_version": FORMAT_VERSION,
         **asdict(settings),
@@ -69,11 +65,7 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
 
 
 def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
-    """Read what `write_manifest` wrote.
-
-    Raises:
-        StoreError: if it is not valid; the message says why.
-    """
+    """Read `store.json`; a StoreError says why it is not valid."""
     path = folder / MANIFEST
     try:
         document = read_json_object(path)

@@ -1,6 +1,6 @@
 """The bytes of a part: a Parquet file with the columns `id`, `descriptor` and `identity`.
 
-Versions that knew an image by its id alone wrote no column `identity`.
+Old versions wrote no column `identity`.
 """
 
 from __future__ import annotations
@@ -75,19 +75,8 @@ def encode(rows: Rows, dtype: str) -> memoryview:
 def decode(
     data: bytes, rows: int, dim: int, dtype: str, written_ns: int, with_descriptors: bool = True
 ) -> Rows:
-    """Return the rows of a part, the descriptors as (rows, dim) float32.
-
-    Args:
-        data: its bytes.
-        rows: how many rows are promised.
-        dim: dimension of a descriptor.
-        dtype: of the descriptors in the file.
-        written_ns: when it was written, for rows without a record.
-        with_descriptors: whether the descriptors are wanted; without, they are (0, dim).
-
-    Raises:
-        ValueError: if the bytes are no part, or not of so many rows; says what is wrong.
-    """
+    """Return a part's rows, descriptors (rows, dim) float32; raise ValueError if it is not one."""
+    # `written_ns` is for rows without a record; without descriptors, those are (0, dim)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -116,10 +105,8 @@ def decode(
 
 
 def _values(lists: pa.FixedSizeListArray, dim: int) -> np.ndarray:
-    """Return the numbers in lists of `dim`, one after another.
-
-    `flatten` imports pyarrow.compute, and `to_numpy` pandas if it is installed: half a second.
-    """
+    """Return the numbers in lists of `dim` as one flat array."""
+    # `flatten` imports pyarrow.compute, and `to_numpy` pandas if it is installed: half a second
     values = lists.values
     if lists.null_count or values.null_count:
         raise ValueError("a descriptor in it is null")

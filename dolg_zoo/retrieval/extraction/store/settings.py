@@ -1,4 +1,4 @@
-"""What is true of all descriptors of a store."""
+"""The settings that all descriptors of a store share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Settings:
             raise StoreError(str(error)) from None
 
     def check_same(self, wanted: Settings, folder: Path) -> None:
-        """Raise StoreError if descriptors made with `wanted` do not belong to the others."""
+        """Raise StoreError if the settings `wanted` differ from these."""
         differences = [
             f"{name} {_shown(self, name)} there, {_shown(wanted, name)} here"
             for name in ("model_id", "dim", "dtype", "scales")

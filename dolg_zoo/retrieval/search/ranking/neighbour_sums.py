@@ -14,32 +14,15 @@ class Search(Protocol):
     """What finds neighbours: exact or approximate, in memory or not."""
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the neighbours of each query, best first.
-
-        Args:
-            queries: (queries, dim), float32, unit rows.
-            k: the number of results for each query; there may be fewer.
-
-        Returns:
-            (scores, indices), each (queries, k or fewer): cosines, and rows of the gallery; an
-            index of -1 where there is none.
-        """
+        """Return cosines and gallery rows, both (queries, k or fewer), best first; row -1: none."""
 
 
 def added(
     rows: np.ndarray, scores: np.ndarray, indices: np.ndarray, gallery: np.ndarray, alpha: float
 ) -> np.ndarray:
-    """Each row plus its neighbours, these with the weight max(0, score)^alpha; unit rows.
-
-    A row that would become zero stays as it is.
-
-    Args:
-        rows: (rows, dim).
-        scores: (rows, n), cosines of the neighbours.
-        indices: (rows, n), where in the gallery they are; -1 for none.
-        gallery: (images, dim), an array or a memory map.
-        alpha: 0 for the plain mean.
-    """
+    """Return unit rows (rows, dim): rows plus neighbours with the weight max(0, score)^alpha."""
+    # `scores` and `indices` are (rows, n), index -1 for none. A row that would be zero stays as it
+    # is.
     rows = np.asarray(rows, np.float32)
     weights = np.maximum(scores, 0, dtype=np.float32) ** np.float32(alpha)
     weights[indices < 0] = 0

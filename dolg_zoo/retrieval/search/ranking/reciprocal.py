@@ -45,7 +45,7 @@ def rerank(
 
 
 def _distances(nodes: np.ndarray, k1: int, k2: int, weight: float) -> np.ndarray:
-    """From the first node to each other one: (nodes - 1,)."""
+    """Return distances from the first node to each other node: (nodes - 1,)."""
     original = np.maximum(2 - 2 * nodes @ nodes.T, 0)
     original /= np.maximum(original.max(axis=1, keepdims=True), 1e-12)
     np.fill_diagonal(original, -1)  # each is its own nearest, before its equals
@@ -66,7 +66,7 @@ def _distances(nodes: np.ndarray, k1: int, k2: int, weight: float) -> np.ndarray
 
 
 def _reciprocal(nearest: np.ndarray, k: int) -> np.ndarray:
-    """Which two are among the k nearest of each other, itself besides: (nodes, nodes), bool."""
+    """Return which nodes are among each other's k nearest others: (nodes, nodes), bool."""
     among = np.zeros(nearest.shape, bool)
     np.put_along_axis(among, nearest[:, : k + 1], True, axis=1)
     return among & among.T
