@@ -65,9 +65,9 @@ def dedupe(
 ) -> None:
     """List groups of near-duplicate images, the one to keep first. Nothing is deleted.
 
-    Two images are in one group if their cosine similarity is at least the threshold, or if a chain
-    of such pairs connects them. The number beside an image is its cosine similarity with the first
-    image of its group. --move-to keeps the folders of the images, and overwrites nothing.
+    Each image of a group has at least the threshold's cosine similarity with the first, the one to
+    keep. The number beside an image is that similarity. --move-to keeps the folders of the images,
+    and overwrites nothing.
 
     \b
     Example:

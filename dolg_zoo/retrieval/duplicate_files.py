@@ -18,14 +18,20 @@ RULES = ("largest", "oldest", "first")
 ACTIONS = ("move", "link")
 
 
-def keeper(group: Sequence[Match], rule: str) -> int:
+def keeper(
+    group: Sequence[Match], rule: str, ranks: dict[Path, tuple[float, ...]] | None = None
+) -> int:
     """Return the index of a group's "largest", "oldest" or "first" image; the first of equals."""
+    # A file is opened for its rank; `ranks` keeps those of the files that were opened before.
+    ranks = {} if ranks is None else ranks
     # Readable images precede unreadable ones, and files precede links. Largest: pixels, then bytes.
     # Oldest: by the last change of the content.
     one_of("keep", rule, RULES)
     best: tuple[tuple[float, ...], int] | None = None
     for at, match in enumerate(group):
-        rank = _rank(match.path, rule)
+        if match.path not in ranks:
+            ranks[match.path] = _rank(match.path, rule)
+        rank = ranks[match.path]
         if best is None or rank < best[0]:
             best = rank, at
         if rule == "first" and rank == (0,):  # there is no need to open the others

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from dolg_zoo._util.arguments import number, one_of, whole_number
-from dolg_zoo._util.cosines import cosine
+from dolg_zoo._util.cosines import cosine, reaches
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
 from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
@@ -259,11 +259,12 @@ class Gallery:
         return matches
 
     def duplicates(self, threshold: float = 0.95, keep: str = "first") -> list[list[Match]]:
-        """Group of near-duplicate images.
+        """Group near-duplicate images.
 
-        Two images are in one group if their cosine similarity is at least the threshold, or if a
-        chain of such pairs connects them. An exact index compares every pair. An approximate one
-        compares each image with its nearest neighbours, and can miss some, as its `recall` says.
+        All images of a group have at least the threshold's cosine similarity to the one to keep,
+        so that nothing that goes is unlike what stays. An exact index compares every pair. An
+        approximate one compares each image with its nearest neighbours, and can miss some, as its
+        `recall` says.
 
         Args:
             threshold: the minimum cosine similarity.
@@ -279,12 +280,18 @@ class Gallery:
         """
         number("threshold", threshold, -1, 1)
         one_of("keep", keep, RULES)
-        groups = []
+        groups, ranks = [], dict[Path, tuple[float, ...]]()
         for rows in duplicates(self._nearest, threshold):
-            at = keeper([self._match(row, 1) for row in rows], keep)
-            rows = np.concatenate([rows[at : at + 1], np.delete(rows, at)])
-            scores = self.descriptors[rows] @ self.descriptors[rows[0]]
-            groups.append([self._match(*each) for each in zip(rows, scores, strict=True)])
+            while len(rows) > 1:  # a chain of pairs is as many groups as it has images to keep
+                at = keeper([self._match(row, 1) for row in rows], keep, ranks)
+                scores = self.descriptors[rows] @ self.descriptors[rows[at]]
+                near = reaches(scores, threshold) & (np.arange(len(rows)) != at)
+                if near.any():
+                    kept = self._match(rows[at], scores[at])
+                    others = zip(rows[near], scores[near], strict=True)
+                    groups.append([kept, *(self._match(*each) for each in others)])
+                near[at] = True
+                rows = rows[~near]
         return groups
 
     def _match(self, row: int, score: float) -> Match:

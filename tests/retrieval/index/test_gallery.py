@@ -103,6 +103,17 @@ def test_duplicates_tell_how_alike_they_are_to_the_first(rng):
     assert group[1].score == pytest.approx(float(rows[1] @ rows[3]), abs=COSINE)
 
 
+def test_no_image_of_a_group_is_less_like_the_first_than_the_threshold():
+    angles = np.radians([0, 15, 30, 45, 60, 75, 90])  # each is alike to its neighbours alone
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
+    groups = gallery(rows).duplicates(0.95)  # the cosine of 18 degrees
+    assert [names_of(group) for group in groups] == [
+        ["0.jpg", "1.jpg"],
+        ["2.jpg", "3.jpg"],
+        ["4.jpg", "5.jpg"],
+    ]
+
+
 def test_expansion_searches_with_the_weighted_mean(rng):
     rows = unit_rows(rng, 50)
     query = unit_rows(rng, 1)[0]
