@@ -80,8 +80,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         metadata: Mapping[str, Any] | None = None,
         *,
         name: str = "dolg",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if net.num_classes is not None:
             raise ValueError(
                 f"DOLG needs a network that gives descriptors, not {net.num_classes} classes."
@@ -440,7 +440,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None) -> DOLG:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLG:
         """Return the model that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)

@@ -1,8 +1,11 @@
 """ArcFace: one margin for every image."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers._margin import MarginHead
 
 
@@ -34,8 +37,12 @@ class ArcFace(MarginHead):
             of other shapes.
     """
 
-    def __init__(self, num_classes, scale=64.0, margin=0.5, **kwargs):
+    def __init__(
+        self, num_classes: int, scale: float = 64.0, margin: float = 0.5, **kwargs: Any
+    ) -> None:
         super().__init__(num_classes, scale, margin, **kwargs)
 
-    def with_margin(self, logits, target, labels, is_target, training):
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
         return ops.where(is_target, self.scale * self.widened(target), logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from dolg_zoo._util.arguments import whole_number
@@ -44,12 +46,12 @@ class DOLGNet(OneProcess, keras.Model):
         self,
         backbone: keras.Model | None = None,
         num_classes: int | None = None,
-        activation=None,
+        activation: Any = None,
         *,
-        config: DOLGConfig | dict | None = None,
+        config: DOLGConfig | dict[str, Any] | None = None,
         name: str = "dolg_net",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         check_keras()
         tensorflow_starts()
         if isinstance(config, dict):
@@ -125,7 +127,7 @@ class DOLGNet(OneProcess, keras.Model):
         """
         return keras.Model(self.inputs, self.outputs, name=self.name)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments, in a form that `from_config` takes."""
         check_not_quantized(self)
         brought = self.backbone if self.config.backbone is None else None
@@ -139,7 +141,7 @@ class DOLGNet(OneProcess, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLGNet:
         """Return the network that `get_config` described, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)

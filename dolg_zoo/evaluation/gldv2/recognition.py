@@ -6,7 +6,7 @@ from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -137,7 +137,9 @@ class Recognition:
             "solution_sha256": self.sha256,
         }
         notes = missing(queries_of(self.solution), compared.queries)
-        return _recognition(self.solution, predictions, settings, notes, compared.skipped)
+        return _recognition(
+            self.solution, predictions, settings=settings, notes=notes, skipped=compared.skipped
+        )
 
 
 def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
@@ -150,11 +152,13 @@ def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
     return _recognition(
         read_recognition_solution(solution),
         read_recognition_predictions(predictions),
-        settings_of_files(solution, predictions),
+        settings=settings_of_files(solution, predictions),
     )
 
 
-def _recognition(solution, predictions, settings, notes=(), skipped=None) -> Report:
+def _recognition(
+    solution: Mapping[str, Any], predictions: Mapping[str, Any], **facts: Any
+) -> Report:
     rows = [
         (
             subset,
@@ -165,4 +169,4 @@ def _recognition(solution, predictions, settings, notes=(), skipped=None) -> Rep
         for subset, queries in solution.items()
     ]
     header = ("", "μAP", "queries", "with a landmark")
-    return Report("GLDv2 recognition", header, rows, settings, notes, skipped or {})
+    return Report("GLDv2 recognition", header, rows, **facts)
