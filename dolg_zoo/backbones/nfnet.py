@@ -208,9 +208,7 @@ class ScaledStdConv2D(GroupedConv2D):
 class ScaledActivation(layers.Layer):
     """An activation, times a constant."""
 
-    def __init__(
-        self, activation: str | Callable[[Tensor], Tensor], scale: float, **kwargs: Any
-    ) -> None:
+    def __init__(self, activation: Any, scale: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
         self.scale = scale

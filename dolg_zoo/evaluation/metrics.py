@@ -13,6 +13,8 @@ from dolg_zoo.evaluation.ranks import put_first
 # similarities held at a time; sorting them takes about thirty bytes each
 MAX_SIMILARITIES = 2**22
 
+Labels = Sequence[Any] | np.ndarray
+
 
 @dataclass(frozen=True)
 class RetrievalScores:
@@ -52,7 +54,7 @@ def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np
     return (precision * relevant).sum(axis=-1) / found[..., -1]
 
 
-def leave_one_out(descriptors: np.ndarray, labels: Sequence[Any]) -> RetrievalScores:
+def leave_one_out(descriptors: np.ndarray, labels: Labels) -> RetrievalScores:
     """Scores of each image as a query against all others.
 
     Images whose label no other image has are in the gallery, but are no queries.
@@ -70,7 +72,7 @@ def leave_one_out(descriptors: np.ndarray, labels: Sequence[Any]) -> RetrievalSc
 
 def leave_one_out_each(
     descriptors: np.ndarray,
-    labels: Sequence[Any] | np.ndarray,
+    labels: Labels,
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -83,9 +85,9 @@ def leave_one_out_each(
 
 def query_gallery(
     query_descriptors: np.ndarray,
-    query_labels: Sequence[Any],
+    query_labels: Labels,
     gallery_descriptors: np.ndarray,
-    gallery_labels: Sequence[Any],
+    gallery_labels: Labels,
 ) -> RetrievalScores:
     """Scores of queries against a separate gallery.
 
@@ -104,9 +106,9 @@ def query_gallery(
 
 def _each(
     query_descriptors: np.ndarray,
-    query_labels: Sequence[Any] | np.ndarray,
+    query_labels: Labels,
     gallery_descriptors: np.ndarray,
-    gallery_labels: Sequence[Any] | np.ndarray,
+    gallery_labels: Labels,
     is_same_set: bool = False,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -150,9 +152,7 @@ def _summary(precisions: np.ndarray, hits: np.ndarray) -> RetrievalScores:
     )
 
 
-def _checked(
-    descriptors: np.ndarray, labels: Sequence[Any] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _checked(descriptors: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     descriptors, labels = np.asarray(descriptors, np.float32), np.asarray(labels)
     if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
         raise ValueError(

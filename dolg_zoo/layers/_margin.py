@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from dolg_zoo._util.arguments import number, whole_number
-from dolg_zoo._util.types import Tensor
+from dolg_zoo._util.types import Shape, Tensor
 
 
 def _descriptors_shape(shapes: Any) -> Any:
@@ -44,7 +44,9 @@ class MarginHead(keras.layers.Layer):
     A subclass says in `with_margin` how much harder.
     """
 
-    def __init__(self, num_classes: int, scale: float, margin: float, **kwargs: Any) -> None:
+    def __init__(
+        self, num_classes: int, scale: float = 64.0, margin: float = 0.5, **kwargs: Any
+    ) -> None:
         # not cast to half precision, for near 1 it holds hardly any cosine
         super().__init__(autocast=False, **kwargs)
         is_number = isinstance(margin, Real)
@@ -62,13 +64,13 @@ class MarginHead(keras.layers.Layer):
         # The longer a center, the less a step turns it: the length, about 0.6, must not fall with
         # the number of classes, as Keras's default would have it.
         bound = 1 / math.sqrt(dim)
-        self.centers = self.add_weight(
-            name="centers",
-            shape=(*rows, dim),
-            initializer=keras.initializers.RandomUniform(-bound, bound),
-            dtype="float32",
-            autocast=False,
-        )
+        uniform = keras.initializers.RandomUniform(-bound, bound)
+        self.centers = self.add_float32("centers", (*rows, dim), uniform)
+
+    def add_float32(self, name: str, shape: Shape, initializer: Any, **options: Any) -> Any:
+        """Add a weight that stays float32 whatever the layer's dtype."""
+        options |= {"dtype": "float32", "autocast": False}
+        return self.add_weight(name=name, shape=shape, initializer=initializer, **options)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         _descriptors_shape(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
@@ -85,22 +87,11 @@ class MarginHead(keras.layers.Layer):
         return products * ops.reshape(_inverse_length(centers), (1, -1))
 
     def add_margin(self, logits: Tensor, labels: Tensor, training: bool | None = None) -> Tensor:
-        """Return the logits with the margin on, from those without it.
+        """Return the logits with the margin, float32 (batch, num_classes).
 
-        For a model that gives the logits of `head(descriptors)`, and learns the labels only where
-        its loss is computed. `head([descriptors, labels])` gives the same.
-
-        Args:
-            logits: (batch, num_classes), what the layer gives for descriptors alone; of any
-                precision, but half precision holds hardly any cosine near 1.
-            labels: (batch,) or (batch, 1), whole numbers from 0 to num_classes − 1.
-            training: whether running means are updated.
-
-        Returns:
-            float32, (batch, num_classes).
-
-        Raises:
-            ValueError: if the logits are not of num_classes classes.
+        `add_margin(head(descriptors), labels)` equals `head([descriptors, labels])`. It is for a
+        model that learns the labels only where its loss is computed. The logits may be of any
+        precision; ValueError if they are not of num_classes classes.
         """
         logits = ops.cast(logits, "float32")
         if len(logits.shape) != 2 or logits.shape[1] != self.num_classes:
@@ -128,9 +119,5 @@ class MarginHead(keras.layers.Layer):
         return widened(cosine, math.cos(self.margin), math.sin(self.margin))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "scale": self.scale,
-            "margin": self.margin,
-        }
+        own = {name: getattr(self, name) for name in ("num_classes", "scale", "margin")}
+        return {**super().get_config(), **own}

@@ -1,7 +1,5 @@
 """ArcFace: one margin for every image."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -36,11 +34,6 @@ class ArcFace(MarginHead):
         ValueError: if `num_classes`, `scale` or `margin` is out of its range, or the inputs are
             of other shapes.
     """
-
-    def __init__(
-        self, num_classes: int, scale: float = 64.0, margin: float = 0.5, **kwargs: Any
-    ) -> None:
-        super().__init__(num_classes, scale, margin, **kwargs)
 
     def with_margin(
         self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object

@@ -60,14 +60,7 @@ class CurricularFace(MarginHead):
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
-        self.t = self.add_weight(
-            name="t",
-            shape=(),
-            initializer="zeros",
-            dtype="float32",
-            autocast=False,
-            trainable=False,
-        )
+        self.t = self.add_float32("t", (), "zeros", trainable=False)
 
     def with_margin(
         self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object

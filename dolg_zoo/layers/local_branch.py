@@ -96,16 +96,10 @@ class DOLGLocalBranch(keras.layers.Layer):
         self.attention_conv.build(shape)
 
     def attend(self, inputs: Tensor, training: bool | None = None) -> tuple[Tensor, Tensor]:
-        """Return the two factors of the local map.
+        """Return the two factors of the local map, from a map (batch, height, width, channels).
 
-        Args:
-            inputs: (batch, height, width, channels).
-            training: whether the batch norm uses the batch's own statistics.
-
-        Returns:
-            features: (batch, height, width, filters), not normalised.
-            weights: (batch, height, width, attention_channels), attention / ‖features‖, in
-                float32 or wider. The local map is their product.
+        They are the features (batch, height, width, filters), not normalised, and the attention /
+        ‖features‖ (batch, height, width, attention_channels), in float32 or wider.
         """
         x = inputs
         if self.multi_atrous is not None and self.reduce_conv is not None:
@@ -130,14 +124,6 @@ class DOLGLocalBranch(keras.layers.Layer):
         return (*input_shape[:-1], self.filters)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "dilation_rates": self.dilation_rates,
-            "atrous_filters": self.atrous_filters,
-            "atrous_pointwise": self.atrous_pointwise,
-            "use_bias": self.use_bias,
-            "attention_channels": self.attention_channels,
-            "bn_epsilon": self.bn_epsilon,
-            "pool": self.pool,
-        }
+        names = ["filters", "dilation_rates", "atrous_filters", "atrous_pointwise", "use_bias"]
+        names += ["attention_channels", "bn_epsilon", "pool"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

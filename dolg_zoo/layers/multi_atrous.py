@@ -85,9 +85,5 @@ class MultiAtrous(keras.layers.Layer):
         return (*input_shape[:-1], self.filters * (1 + len(self.convs)))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "dilation_rates": self.dilation_rates,
-            "pointwise": self.pointwise,
-        }
+        own = {name: getattr(self, name) for name in ("filters", "dilation_rates", "pointwise")}
+        return {**super().get_config(), **own}

@@ -1,6 +1,5 @@
 """DOLG's fusion: the part of the local map that is orthogonal to the global vector."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -62,6 +61,6 @@ class OrthogonalFusion(keras.layers.Layer):
         )
         return ops.cast(fused, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         local, _ = _checked(input_shape)
         return (*local[:-1], 2 * local[-1])

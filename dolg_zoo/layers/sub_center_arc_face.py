@@ -101,14 +101,8 @@ class SubCenterArcFace(MarginHead):
 
     def add_centers(self, rows: tuple[int, ...], dim: int) -> None:
         super().add_centers((*rows, self.centers_per_class), dim)
-        self.margins = self.add_weight(
-            name="margins",
-            shape=rows,
-            initializer=keras.initializers.Constant(self.margin),
-            dtype="float32",
-            autocast=False,
-            trainable=False,
-        )
+        constant = keras.initializers.Constant(self.margin)
+        self.margins = self.add_float32("margins", rows, constant, trainable=False)
 
     def set_margins(self, margins: Sequence[float] | np.ndarray) -> None:
         """Give each class its own margin, such as `dynamic_margins` finds.

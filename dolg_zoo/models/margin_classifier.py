@@ -16,6 +16,7 @@ from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo._util.text import short_repr
 from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers import MARGIN_HEADS
+from dolg_zoo.layers._margin import MarginHead
 from dolg_zoo.models.one_process import OneProcess
 
 HEADS: tuple[type[Any], ...] = tuple(MARGIN_HEADS.values())
@@ -40,7 +41,7 @@ class MarginClassifier(OneProcess, keras.Model):
     def __init__(
         self,
         model: keras.Model,
-        head: keras.layers.Layer,
+        head: MarginHead,
         *,
         name: str = "margin_classifier",
         **kwargs: Any,

@@ -161,12 +161,12 @@ def _recognition(
 ) -> Report:
     rows = [
         (
-            subset,
-            micro_average_precision(predictions, queries),
-            len(queries),
-            sum(map(bool, queries.values())),
+            name,
+            micro_average_precision(predictions, asked),
+            len(asked),
+            sum(map(bool, asked.values())),
         )
-        for subset, queries in solution.items()
+        for name, asked in solution.items()
     ]
     header = ("", "μAP", "queries", "with a landmark")
     return Report("GLDv2 recognition", header, rows, **facts)
