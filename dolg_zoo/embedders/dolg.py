@@ -73,6 +73,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             or another size.
     """
 
+    keras_parts = ("net",)
+
     def __init__(
         self,
         net: DOLGNet,
@@ -442,15 +444,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLG:
         """Return the model that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        config["net"] = keras.saving.deserialize_keras_object(
-            config["net"], custom_objects=custom_objects
-        )
-        config["image_converter"] = ImageConverter.from_config(config["image_converter"])
-        model = cls(**config)
-        model.trainable = trainable
-        return model
+        converter = ImageConverter.from_config(config["image_converter"])
+        return super().from_config({**config, "image_converter": converter}, custom_objects)
 
 
 def _of_compiled(accept: Callable[[CompiledDOLG], dict[str, Any]]) -> Accept:

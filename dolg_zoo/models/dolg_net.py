@@ -42,6 +42,8 @@ class DOLGNet(OneProcess, keras.Model):
             maps as outputs; if neither or both of `backbone` and `config.backbone` are given.
     """
 
+    keras_parts = ("backbone",)
+
     def __init__(
         self,
         backbone: keras.Model | None = None,
@@ -139,19 +141,6 @@ class DOLGNet(OneProcess, keras.Model):
             "activation": keras.activations.serialize(keras.activations.get(self.activation)),
             "config": self.config.to_dict(),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLGNet:
-        """Return the network that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        if config["backbone"] is not None:
-            config["backbone"] = keras.saving.deserialize_keras_object(
-                config["backbone"], custom_objects=custom_objects
-            )
-        net = cls(**config)
-        net.trainable = trainable
-        return net
 
 
 def _with_plain_input(backbone: keras.Model) -> keras.Model:

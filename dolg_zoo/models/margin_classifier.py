@@ -16,7 +16,6 @@ from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo._util.text import short_repr
 from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers import MARGIN_HEADS
-from dolg_zoo.layers._margin import MarginHead
 from dolg_zoo.models.one_process import OneProcess
 
 HEADS: tuple[type[Any], ...] = tuple(MARGIN_HEADS.values())
@@ -38,10 +37,12 @@ class MarginClassifier(OneProcess, keras.Model):
         TypeError: if the head is none of these.
     """
 
+    keras_parts = ("model", "head")
+
     def __init__(
         self,
         model: keras.Model,
-        head: MarginHead,
+        head: keras.layers.Layer,
         *,
         name: str = "margin_classifier",
         **kwargs: Any,
@@ -75,27 +76,23 @@ class MarginClassifier(OneProcess, keras.Model):
         if isinstance(validation_data, tuple | list) and len(validation_data) > 1:
             images, labels, *weights = validation_data
             validation_data = (images, self._labels(labels), *weights)
-        y = self._labels(y)
         with self._label_errors():
-            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+            return super().fit(x, self._labels(y), *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Compute loss and metrics; ValueError if a label is no class of the head."""
-        y = self._labels(y)
         with self._label_errors():
-            return super().evaluate(x, y, *args, **kwargs)
+            return super().evaluate(x, self._labels(y), *args, **kwargs)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on one batch; ValueError if a label is no class of the head."""
-        y = self._labels(y)
         with self._label_errors():
-            return super().train_on_batch(x, y, *args, **kwargs)
+            return super().train_on_batch(x, self._labels(y), *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Compute loss and metrics of one batch; ValueError if a label is no class of the head."""
-        y = self._labels(y)
         with self._label_errors():
-            return super().test_on_batch(x, y, *args, **kwargs)
+            return super().test_on_batch(x, self._labels(y), *args, **kwargs)
 
     @contextmanager
     def _label_errors(self) -> Iterator[None]:
@@ -168,16 +165,3 @@ class MarginClassifier(OneProcess, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             "head": keras.saving.serialize_keras_object(self.head),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MarginClassifier:
-        """Return the classifier that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        for part in ("model", "head"):
-            config[part] = keras.saving.deserialize_keras_object(
-                config[part], custom_objects=custom_objects
-            )
-        classifier = cls(**config)
-        classifier.trainable = trainable
-        return classifier
