@@ -23,7 +23,7 @@ from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import GroupedConv2D, call_new
 
 
-@keras.saving.register_keras_serializable(package="dolg_zoo")  # type: ignore[untyped-decorator]
+@keras.saving.register_keras_serializable(package="dolg_zoo")
 def gelu(x: Tensor) -> Tensor:
     """Return the Gaussian error linear unit in a form that ONNX and LiteRT's converter know."""
     # ONNX lacks Keras' Erfc
@@ -163,17 +163,13 @@ class ScaledStdConv2D(GroupedConv2D):
 
     def __init__(
         self,
-        filters: int,
-        kernel_size: int,
-        strides: int = 1,
-        padding: str = "valid",
-        *,
+        *args: Any,
         gamma: float = 1.0,
         epsilon: float = 1e-5,
         gain_initializer: str | dict[str, Any] = "ones",
         **kwargs: Any,
     ) -> None:
-        super().__init__(filters, kernel_size, strides, padding, **kwargs)
+        super().__init__(*args, **kwargs)
         self.gamma = gamma
         self.epsilon = epsilon
         self.gain_initializer = keras.initializers.get(gain_initializer)
