@@ -1,12 +1,12 @@
 """Sub-center ArcFace: several centers a class, and a margin for each class."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.types import Tensor
@@ -14,10 +14,7 @@ from dolg_zoo.layers._margin import MarginHead, widened
 
 
 def dynamic_margins(
-    counts: Sequence[int] | np.ndarray,
-    smallest: float = 0.05,
-    largest: float = 0.5,
-    power: float = -0.25,
+    counts: ArrayLike, smallest: float = 0.05, largest: float = 0.5, power: float = -0.25
 ) -> np.ndarray:
     """Return a margin for each class: the fewer images a class has, the larger.
 
@@ -104,7 +101,7 @@ class SubCenterArcFace(MarginHead):
         constant = keras.initializers.Constant(self.margin)
         self.margins = self.add_float32("margins", rows, constant, trainable=False)
 
-    def set_margins(self, margins: Sequence[float] | np.ndarray) -> None:
+    def set_margins(self, margins: ArrayLike) -> None:
         """Give each class its own margin, such as `dynamic_margins` finds.
 
         Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from dolg_zoo._util.arguments import finite
 
 MAX_SIZE = 2**14
 """The largest width, number of channels and image side: a configuration from a stranger must not
@@ -86,11 +87,7 @@ class DOLGConfig:
             return type(value) is int and 0 < value <= MAX_SIZE
 
         def is_number(value: Any) -> bool:
-            return (
-                isinstance(value, (int, float))
-                and not isinstance(value, bool)
-                and math.isfinite(value)
-            )
+            return isinstance(value, int | float) and finite(value) is not None
 
         def are_numbers(value: Any) -> bool:
             return isinstance(value, tuple) and all(map(is_number, value))

@@ -39,9 +39,7 @@ class _Rated(_Optimizer):
     # would not be those of one with the joint batch. Here the sum is clipped. These two methods
     # are private to Keras, so each step checks that Keras called them.
 
-    def apply(
-        self, grads: Sequence[Tensor], trainable_variables: Sequence[keras.Variable] | None = None
-    ) -> None:
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Any = None) -> None:
         self._hooks_called.clear()
         super().apply(grads, trainable_variables)
 

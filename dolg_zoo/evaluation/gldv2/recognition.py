@@ -137,9 +137,7 @@ class Recognition:
             "solution_sha256": self.sha256,
         }
         notes = missing(queries_of(self.solution), compared.queries)
-        return _recognition(
-            self.solution, predictions, settings=settings, notes=notes, skipped=compared.skipped
-        )
+        return _recognition(self.solution, predictions, settings, notes, compared.skipped)
 
 
 def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
@@ -152,21 +150,17 @@ def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
     return _recognition(
         read_recognition_solution(solution),
         read_recognition_predictions(predictions),
-        settings=settings_of_files(solution, predictions),
+        settings_of_files(solution, predictions),
     )
 
 
 def _recognition(
-    solution: Mapping[str, Any], predictions: Mapping[str, Any], **facts: Any
+    solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any
 ) -> Report:
-    rows = [
-        (
-            name,
-            micro_average_precision(predictions, asked),
-            len(asked),
-            sum(map(bool, asked.values())),
-        )
-        for name, asked in solution.items()
-    ]
+    rows = []
+    for subset, queries in solution.items():
+        with_landmark = sum(map(bool, queries.values()))
+        score = micro_average_precision(predictions, queries)
+        rows.append((subset, score, len(queries), with_landmark))
     header = ("", "μAP", "queries", "with a landmark")
-    return Report("GLDv2 recognition", header, rows, **facts)
+    return Report("GLDv2 recognition", header, rows, *facts)

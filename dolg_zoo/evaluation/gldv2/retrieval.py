@@ -115,9 +115,7 @@ class Retrieval:
             "solution_sha256": self.sha256,
         }
         notes = missing(queries_of(self.solution), compared.queries)
-        return _retrieval(
-            self.solution, predictions, settings=settings, notes=notes, skipped=compared.skipped
-        )
+        return _retrieval(self.solution, predictions, settings, notes, compared.skipped)
 
 
 def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
@@ -130,14 +128,14 @@ def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
     return _retrieval(
         read_retrieval_solution(solution),
         read_retrieval_predictions(predictions),
-        settings=settings_of_files(solution, predictions),
+        settings_of_files(solution, predictions),
     )
 
 
-def _retrieval(solution: Mapping[str, Any], predictions: Mapping[str, Any], **facts: Any) -> Report:
+def _retrieval(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
     rows = [
         (subset, mean_average_precision_at(predictions, queries), len(queries))
         for subset, queries in solution.items()
     ]
     header = ("", f"mAP@{DEPTH}", "queries")
-    return Report("GLDv2 retrieval", header, rows, **facts)
+    return Report("GLDv2 retrieval", header, rows, *facts)
