@@ -101,7 +101,7 @@ def has_keys(path: Path, *keys: str) -> bool:
     return False
 
 
-def has_manifest(folder: Path, manifest: str, keys: Iterable[str], others: re.Pattern) -> bool:
+def has_manifest(folder: Path, manifest: str, keys: Iterable[str], others: re.Pattern[str]) -> bool:
     """Return whether a folder has a manifest with these keys, or only files matching `others`."""
     # in the second case the manifest may be damaged
     if has_keys(folder / manifest, *keys):

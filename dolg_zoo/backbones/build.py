@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import keras
 
+from dolg_zoo._util.types import Shape
 from dolg_zoo.backbones.efficientnet_lite import efficientnet_lite
 from dolg_zoo.backbones.keras_cv import build_keras_cv
 from dolg_zoo.backbones.nfnet import nfnet
@@ -71,17 +72,17 @@ def build_backbone(
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"No backbone {name!r}.{hint} There are: {', '.join(BACKBONES)}.")
     spec = BACKBONES[name]
-    input_shape = _checked_shape(name, spec, input_shape)
+    shape = _checked_shape(name, spec, input_shape)
     taps = taps or ("P4", "P5")
     check_taps(taps)  # before the work of building
     if spec.builder is None:
-        network, levels = build_keras_cv(spec, input_shape)
+        network, levels = build_keras_cv(spec, shape)
     else:
-        network, levels = _BUILDERS[spec.builder](**spec.arguments, input_shape=input_shape)
+        network, levels = _BUILDERS[spec.builder](**spec.arguments, input_shape=shape)
     return tap_layers(network, taps, levels, name=name)
 
 
-def _checked_shape(name: str, spec: BackboneSpec, shape):
+def _checked_shape(name: str, spec: BackboneSpec, shape: Shape | None) -> Shape:
     if shape is None:
         return spec.input_shape
     if spec.square and (shape[0] != shape[1] or shape[0] is None or shape[0] % 32):

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 import keras
 from keras import layers, ops
 
+from dolg_zoo._util.types import Tensor
+
 _to_be_filled = ContextVar("to_be_filled", default=False)
 
 
@@ -25,7 +27,7 @@ def to_be_filled() -> Iterator[None]:
         _to_be_filled.reset(token)
 
 
-def call_new(conv: keras.layers.Layer, x):
+def call_new(conv: keras.layers.Layer, x: Tensor) -> Tensor:
     """Call a new convolution; within `to_be_filled` its kernel starts at zero."""
     initializer = conv.kernel_initializer
     if _to_be_filled.get():
@@ -35,7 +37,9 @@ def call_new(conv: keras.layers.Layer, x):
     return x
 
 
-def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1):
+def conv_bn(
+    x: Tensor, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1
+) -> Tensor:
     """Convolve with PyTorch's padding, equal on all sides, and normalise."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
@@ -52,7 +56,7 @@ def conv_bn(x, filters: int, kernel: int, stride: int, name: str, bn_name: str, 
     return batch_norm(call_new(conv, x), bn_name)
 
 
-def batch_norm(x, name: str):
+def batch_norm(x: Tensor, name: str) -> Tensor:
     """Apply batch normalisation with PyTorch's defaults; its momentum of 0.1 is Keras' 0.9."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
@@ -64,7 +68,7 @@ class GroupedConv2D(layers.Conv2D):
     # Keras hands grouped convolutions to XLA, which compiles them for each image size, and some
     # export formats lack them.
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         if self.groups == 1:
             return super().convolution_op(inputs, kernel)
         parts = zip(

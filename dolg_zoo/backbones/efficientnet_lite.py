@@ -11,6 +11,7 @@ import math
 import keras
 from keras import layers
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import call_new
 
 # One row a stage: repeats, kernel, stride, expansion, filters
@@ -28,13 +29,13 @@ _DROPPED = 0.2  # of the last block's output; of earlier ones less, in proportio
 
 
 def efficientnet_lite(
-    width: float, depth: float, input_shape: tuple[int | None, int | None, int] = (None, None, 3)
+    width: float, depth: float, input_shape: Shape = (None, None, 3)
 ) -> tuple[keras.Model, dict[str, str]]:
     """Return the network to (batch, H/32, W/32, 1280) and the layer names of "P2" to "P5"."""
     # `depth` scales all stages but the first and the last
     image = keras.Input(input_shape)
     x = layers.ZeroPadding2D(_padding(image, 3), name="stem_conv_pad")(image)
-    x = _conv(x, 32, 3, "stem_conv", "stem_bn", strides=2, padding="valid")
+    x = _conv(x, 32, 3, "stem_conv", "stem_bn", strides=2)
     x = layers.Activation("relu6", name="stem_activation")(x)
     ends, number = [], 0
     for stage, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES, start=1):
@@ -59,7 +60,9 @@ def efficientnet_lite(
     return keras.Model(image, x), dict(zip(("P1", "P2", "P3", "P4", "P5"), names, strict=True))
 
 
-def _block(x, filters: int, kernel: int, stride: int, expansion: int, dropped: float, name: str):
+def _block(
+    x: Tensor, filters: int, kernel: int, stride: int, expansion: int, dropped: float, name: str
+) -> Tensor:
     shortcut = x
     if expansion > 1:
         x = _conv(x, expansion * x.shape[-1], 1, f"{name}expand_conv", f"{name}expand_bn")
@@ -84,12 +87,14 @@ def _block(x, filters: int, kernel: int, stride: int, expansion: int, dropped: f
     return x
 
 
-def _conv(x, filters: int, kernel: int, name: str, bn_name: str, strides=1, padding="same"):
+def _conv(
+    x: Tensor, filters: int, kernel: int, name: str, bn_name: str, strides: int = 1
+) -> Tensor:
     conv = layers.Conv2D(
         filters,
         kernel,
         strides,
-        padding,
+        "valid" if strides == 2 else "same",
         use_bias=False,
         kernel_initializer=_initializer(),
         name=name,
@@ -101,7 +106,7 @@ def _initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
 
 
-def _padding(x, kernel: int) -> tuple[tuple[int, int], ...]:
+def _padding(x: Tensor, kernel: int) -> tuple[tuple[int, int], ...]:
     """Return the padding of TensorFlow's "same" at stride 2; an unknown size counts as even."""
     half = kernel // 2
     return tuple((half - (1 if size is None else 1 - size % 2), half) for size in x.shape[1:3])

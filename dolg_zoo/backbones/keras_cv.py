@@ -15,15 +15,16 @@ square images of a fixed size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from dolg_zoo._util.imports import imports_told
+from dolg_zoo._util.types import Shape
 from dolg_zoo.backbones.registry import BackboneSpec
 
 
-def build_keras_cv(
-    spec: BackboneSpec, input_shape: tuple[int | None, ...]
-) -> tuple[keras.Model, dict[str, str]]:
+def build_keras_cv(spec: BackboneSpec, input_shape: Shape) -> tuple[keras.Model, dict[str, str]]:
     """Build a keras-cv network with new weights; return it and the layer names of "P2" to "P5"."""
     backbone = _class(spec)(include_rescaling=False, input_shape=input_shape, **spec.arguments)
     levels = backbone.pyramid_level_inputs
@@ -47,7 +48,7 @@ def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
     return network
 
 
-def _class(spec: BackboneSpec):
+def _class(spec: BackboneSpec) -> Any:
     with imports_told():
         import keras_cv
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, ops
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import GroupedConv2D, call_new
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
-def gelu(x):
+def gelu(x: Tensor) -> Tensor:
     """Return the Gaussian error linear unit in a form that ONNX and LiteRT's converter know."""
     # ONNX lacks Keras' Erfc
     return 0.5 * x * (1.0 + ops.erf(x * 2**-0.5))
@@ -36,7 +38,7 @@ _ATTENTION_GAIN = 2.0  # a sigmoid of about zero halves
 class _Family:
     """The differences between the two families."""
 
-    activation: str | Callable
+    activation: str | Callable[[Tensor], Tensor]
     gamma: float  # 1 / standard deviation of the activation's output for normal input
     bottleneck: float  # width of a block's inner convolutions / width of its output
     eca: bool  # whether attention is ECA, and padding and gains are timm's
@@ -53,7 +55,7 @@ def nfnet(
     family: str = "nfnet",
     features: int = 3072,
     width: int = 256,
-    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    input_shape: Shape = (None, None, 3),
 ) -> tuple[keras.Model, dict[str, str]]:
     """Return the network to (batch, H/32, W/32, features) and the layer names of "P2" to "P5"."""
     kind = _FAMILIES[family]
@@ -75,7 +77,9 @@ def nfnet(
     return keras.Model(image, x, name=family), levels | {"P5": "final_act"}
 
 
-def _block(x, width: int, groups: int, stride: int, beta: float, kind: _Family, name: str):
+def _block(
+    x: Tensor, width: int, groups: int, stride: int, beta: float, kind: _Family, name: str
+) -> Tensor:
     shortcut = x
     x = _act(x, kind, f"{name}_act1", beta)
     if stride > 1 or shortcut.shape[-1] != width:
@@ -96,13 +100,13 @@ def _block(x, width: int, groups: int, stride: int, beta: float, kind: _Family, 
     return Residual(_ALPHA * _ATTENTION_GAIN, skipinit=not kind.eca, name=name)([shortcut, x])
 
 
-def _act(x, kind: _Family, name: str, beta: float = 1.0):
+def _act(x: Tensor, kind: _Family, name: str, beta: float = 1.0) -> Tensor:
     # timm's own networks have gamma in the kernel of the next convolution
     return ScaledActivation(kind.activation, beta * (1 if kind.eca else kind.gamma), name=name)(x)
 
 
 def _conv(
-    x,
+    x: Tensor,
     filters: int,
     kernel: int,
     name: str,
@@ -110,7 +114,7 @@ def _conv(
     stride: int = 1,
     groups: int = 1,
     gain: str = "ones",
-):
+) -> Tensor:
     padding = "same"  # where an odd number of pixels is missing: right and below, as in TensorFlow
     if kind.eca and stride > 1:  # as in PyTorch: on all sides alike
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
@@ -129,7 +133,7 @@ def _conv(
     return call_new(conv, x)
 
 
-def _squeeze_excite(x, name: str):
+def _squeeze_excite(x: Tensor, name: str) -> Tensor:
     """Apply Squeeze-and-Excitation, arXiv 1709.01507, with half the channels inside."""
     channels = x.shape[-1]
     a = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
@@ -138,7 +142,7 @@ def _squeeze_excite(x, name: str):
     return layers.Multiply(name=f"{name}_scale")([x, a])
 
 
-def _efficient_attention(x, name: str):
+def _efficient_attention(x: Tensor, name: str) -> Tensor:
     """Apply ECA: each channel's weight depends only on the means of neighbouring channels."""
     channels = x.shape[-1]
     size = max(int((math.log2(channels) + 1) / 2) | 1, 3)
@@ -159,28 +163,24 @@ class ScaledStdConv2D(GroupedConv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        *,
-        gamma=1.0,
-        epsilon=1e-5,
-        gain_initializer="ones",
-        **kwargs,
-    ):
-        super().__init__(filters, kernel_size, strides, padding, **kwargs)
+        *args: Any,
+        gamma: float = 1.0,
+        epsilon: float = 1e-5,
+        gain_initializer: str | dict[str, Any] = "ones",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
         self.gamma = gamma
         self.epsilon = epsilon
         self.gain_initializer = keras.initializers.get(gain_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         # of the shape of PyTorch's, laid out as a kernel
         shape = (1, 1, 1, self.filters)
         self.gain = self.add_weight(name="gain", shape=shape, initializer=self.gain_initializer)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         kernel = ops.cast(kernel, "float32")
         mean, variance = ops.moments(kernel, axes=(0, 1, 2), keepdims=True)
         scale = ops.cast(self.gain, "float32") * (self.gamma * math.prod(kernel.shape[:3]) ** -0.5)
@@ -191,7 +191,7 @@ class ScaledStdConv2D(GroupedConv2D):
     save_own_variables = layers.Layer.save_own_variables
     load_own_variables = layers.Layer.load_own_variables
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "gamma": self.gamma,
@@ -204,18 +204,18 @@ class ScaledStdConv2D(GroupedConv2D):
 class ScaledActivation(layers.Layer):
     """An activation, times a constant."""
 
-    def __init__(self, activation, scale, **kwargs):
+    def __init__(self, activation: Any, scale: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
         self.scale = scale
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.activation(x) * self.scale
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
         return {**super().get_config(), "activation": activation, "scale": self.scale}
 
@@ -224,22 +224,22 @@ class ScaledActivation(layers.Layer):
 class Residual(layers.Layer):
     """The shortcut plus alpha times the branch, with a learned gain from 0 (arXiv 2002.10444)."""
 
-    def __init__(self, alpha, skipinit, **kwargs):
+    def __init__(self, alpha: float, skipinit: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.skipinit = skipinit
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.skipinit:
             self.skipinit_gain = self.add_weight(name="skipinit_gain", initializer="zeros")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         shortcut, branch = inputs
         gain = self.skipinit_gain * self.alpha if self.skipinit else self.alpha
         return shortcut + gain * branch
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "skipinit": self.skipinit}

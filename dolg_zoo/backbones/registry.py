@@ -65,7 +65,10 @@ def _efficientnet() -> Iterator[tuple[str, BackboneSpec]]:
 
 
 def _efficientnet_v2() -> Iterator[tuple[str, BackboneSpec]]:
-    def spec(variant, repeats, stem, filters, width=1.0, depth=1.0):
+    def spec(
+        variant: str, repeats: list[int], stem: int, filters: list[int], *scale: float
+    ) -> tuple[str, BackboneSpec]:
+        width, depth = scale or (1.0, 1.0)
         more = len(filters) - 6  # m and l have a seventh stage, like the sixth but of stride 1
         arguments = {
             "stackwise_kernel_sizes": [3] * len(filters),

@@ -14,14 +14,12 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import batch_norm, call_new, conv_bn
 
 
 def resnest(
-    blocks: Sequence[int],
-    stem_width: int,
-    width: int = 64,
-    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    blocks: Sequence[int], stem_width: int, width: int = 64, input_shape: Shape = (None, None, 3)
 ) -> tuple[keras.Model, dict[str, str]]:
     """Return the network to (batch, H/32, W/32, 32 * width) and the layers of "P2" to "P5"."""
     image = keras.Input(input_shape)
@@ -40,7 +38,7 @@ def resnest(
     return keras.Model(image, x, name="resnest"), levels
 
 
-def _bottleneck(x, width: int, stride: int, name: str):
+def _bottleneck(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     shortcut = x
     if stride != 1 or x.shape[-1] != 4 * width:
         if stride > 1:  # an average is of those pixels that there are
@@ -57,7 +55,7 @@ def _bottleneck(x, width: int, stride: int, name: str):
     return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([shortcut, x]))
 
 
-def _split_attention(x, width: int, name: str):
+def _split_attention(x: Tensor, width: int, name: str) -> Tensor:
     """Add two maps; for each channel a softmax over the two says how much of either."""
     x = _conv_bn_relu(x, 2 * width, 3, 1, f"{name}_conv", f"{name}_bn0", groups=2)
     first, second = ops.split(x, 2, axis=-1)
@@ -71,6 +69,8 @@ def _split_attention(x, width: int, name: str):
     return second + share * (first - second)
 
 
-def _conv_bn_relu(x, filters: int, kernel: int, stride: int, name: str, bn: str, groups: int = 1):
+def _conv_bn_relu(
+    x: Tensor, filters: int, kernel: int, stride: int, name: str, bn: str, groups: int = 1
+) -> Tensor:
     x = conv_bn(x, filters, kernel, stride, name, bn, groups)
     return layers.ReLU(name=f"{bn}_relu")(x)

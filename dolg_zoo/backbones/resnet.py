@@ -14,15 +14,14 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import conv_bn
 
 # Blocks in each of the four stages.
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def resnet(
-    depth: int, input_shape: tuple[int | None, int | None, int] = (None, None, 3)
-) -> tuple[keras.Model, dict[str, str]]:
+def resnet(depth: int, input_shape: Shape = (None, None, 3)) -> tuple[keras.Model, dict[str, str]]:
     """Return the network to (batch, H/32, W/32, 2048) and the layer names of "P2" to "P5"."""
     if depth not in _BLOCKS:
         raise ValueError(f"No ResNet of depth {depth}; there are {sorted(_BLOCKS)}.")
@@ -41,7 +40,7 @@ def resnet(
     return keras.Model(image, x, name=f"resnet{depth}"), levels
 
 
-def _bottleneck(x, width: int, stride: int, name: str):
+def _bottleneck(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     shortcut = x
     if stride != 1 or x.shape[-1] != 4 * width:
         shortcut = conv_bn(x, 4 * width, 1, stride, f"{name}_proj", f"{name}_bn")

@@ -52,9 +52,10 @@ def load_explainer(preset: str | None) -> Explains:
 
 def check_preset_name(preset: str | None) -> None:
     """Download a preset if needed, so that a wrong name fails before TensorFlow is imported."""
-    from dolg_zoo.presets.files import CONFIG, read_json
+    from dolg_zoo.presets.files import read_json
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.weights.kept import state_of
+    from dolg_zoo.weights.manifest import CONFIG
 
     found = find_preset(preset)
     if isinstance(found, Path):

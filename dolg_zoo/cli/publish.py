@@ -130,7 +130,8 @@ def _prepare_to_load() -> None:
 
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
     """Show the files to publish; the page and the picture stay in a temporary folder."""
-    from dolg_zoo.publishing.staging import CARD, FIGURE, stage, stated_facts
+    from dolg_zoo.publishing.model_card import FIGURE
+    from dolg_zoo.publishing.staging import CARD, stage, stated_facts
 
     facts = stated_facts(folder)
     if facts is None:

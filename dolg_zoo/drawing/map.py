@@ -166,7 +166,7 @@ def _spread(layout: np.ndarray, distance: float) -> list[int]:
     return sorted(number for cell in kept.values() for number in cell)
 
 
-def _thumbnail(panel: Axes, path, position: np.ndarray, colour: str) -> None:
+def _thumbnail(panel: Axes, path: Path, position: np.ndarray, colour: str) -> None:
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     try:

@@ -206,7 +206,7 @@ def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
             text.set_fontproperties(font)
 
 
-def _write(figure: Figure, file, kind: str) -> None:
+def _write(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
     from matplotlib import rc_context
 
     options: dict[str, dict[str, Any]] = {

@@ -147,7 +147,7 @@ def _fetched(architecture: str, backbone_weights: str | None) -> TimmWeights | N
     return fetch_timm_weights(architecture, f"hf://{repo}") if repo else None
 
 
-def _copy_embedded(architecture: str, backbone) -> None:
+def _copy_embedded(architecture: str, backbone: Any) -> None:
     trained = read_preset(
         resolve_preset(of_the_zoo(f"dolg_{architecture}_imagenet")).folder
     ).net.backbone

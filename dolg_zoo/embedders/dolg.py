@@ -73,6 +73,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             or another size.
     """
 
+    keras_parts = ("net",)
+
     def __init__(
         self,
         net: DOLGNet,
@@ -80,8 +82,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         metadata: Mapping[str, Any] | None = None,
         *,
         name: str = "dolg",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if net.num_classes is not None:
             raise ValueError(
                 f"DOLG needs a network that gives descriptors, not {net.num_classes} classes."
@@ -440,17 +442,10 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None) -> DOLG:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLG:
         """Return the model that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        config["net"] = keras.saving.deserialize_keras_object(
-            config["net"], custom_objects=custom_objects
-        )
-        config["image_converter"] = ImageConverter.from_config(config["image_converter"])
-        model = cls(**config)
-        model.trainable = trainable
-        return model
+        converter = ImageConverter.from_config(config["image_converter"])
+        return super().from_config({**config, "image_converter": converter}, custom_objects)
 
 
 def _of_compiled(accept: Callable[[CompiledDOLG], dict[str, Any]]) -> Accept:

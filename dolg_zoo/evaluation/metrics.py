@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from dolg_zoo.evaluation.ranks import put_first
 
 # similarities held at a time; sorting them takes about thirty bytes each
 MAX_SIMILARITIES = 2**22
+
+Labels = Sequence[Any] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np
     return (precision * relevant).sum(axis=-1) / found[..., -1]
 
 
-def leave_one_out(descriptors: np.ndarray, labels: Sequence) -> RetrievalScores:
+def leave_one_out(descriptors: np.ndarray, labels: Labels) -> RetrievalScores:
     """Scores of each image as a query against all others.
 
     Images whose label no other image has are in the gallery, but are no queries.
@@ -69,7 +72,7 @@ def leave_one_out(descriptors: np.ndarray, labels: Sequence) -> RetrievalScores:
 
 def leave_one_out_each(
     descriptors: np.ndarray,
-    labels: Sequence | np.ndarray,
+    labels: Labels,
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -82,9 +85,9 @@ def leave_one_out_each(
 
 def query_gallery(
     query_descriptors: np.ndarray,
-    query_labels: Sequence,
+    query_labels: Labels,
     gallery_descriptors: np.ndarray,
-    gallery_labels: Sequence,
+    gallery_labels: Labels,
 ) -> RetrievalScores:
     """Scores of queries against a separate gallery.
 
@@ -102,12 +105,12 @@ def query_gallery(
 
 
 def _each(
-    query_descriptors,
-    query_labels,
-    gallery_descriptors,
-    gallery_labels,
-    is_same_set=False,
-    first=None,
+    query_descriptors: np.ndarray,
+    query_labels: Labels,
+    gallery_descriptors: np.ndarray,
+    gallery_labels: Labels,
+    is_same_set: bool = False,
+    first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     queries, query_labels = _checked(query_descriptors, query_labels)
     gallery, gallery_labels = _checked(gallery_descriptors, gallery_labels)
@@ -149,7 +152,7 @@ def _summary(precisions: np.ndarray, hits: np.ndarray) -> RetrievalScores:
     )
 
 
-def _checked(descriptors, labels) -> tuple[np.ndarray, np.ndarray]:
+def _checked(descriptors: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     descriptors, labels = np.asarray(descriptors, np.float32), np.asarray(labels)
     if descriptors.ndim != 2 or labels.shape != descriptors.shape[:1]:
         raise ValueError(

@@ -1,13 +1,15 @@
 import math
 from numbers import Real
+from typing import Any
 
 import keras
 from keras import ops
 
 from dolg_zoo._util.arguments import number, whole_number
+from dolg_zoo._util.types import Shape, Tensor
 
 
-def _descriptors_shape(shapes):
+def _descriptors_shape(shapes: Any) -> Any:
     """Return the shape of the descriptors; ValueError if the inputs' shapes do not fit."""
     paired = len(shapes) == 2 and isinstance(shapes[0], tuple | list)
     descriptors, labels = shapes if paired else (shapes, shapes[:1])
@@ -20,14 +22,14 @@ def _descriptors_shape(shapes):
     )
 
 
-def _inverse_length(rows):
+def _inverse_length(rows: Tensor) -> Tensor:
     """Return 1 / the norm of each row, (…, 1); a row of zeros gives 0 with slope 0."""
     square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
     has_length = square > 1e-24
     return ops.where(has_length, ops.rsqrt(ops.where(has_length, square, 1.0)), 0.0)
 
 
-def widened(cosine, cos_margin, sin_margin):
+def widened(cosine: Tensor, cos_margin: Tensor, sin_margin: Tensor) -> Tensor:
     """Return cos(θ + margin) for `cosine` = cos θ, from the margin's cosine and sine."""
     square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
     positive = square > 0
@@ -42,38 +44,41 @@ class MarginHead(keras.layers.Layer):
     A subclass says in `with_margin` how much harder.
     """
 
-    def __init__(self, num_classes, scale, margin, **kwargs):
+    def __init__(
+        self, num_classes: int, scale: float = 64.0, margin: float = 0.5, **kwargs: Any
+    ) -> None:
         # not cast to half precision, for near 1 it holds hardly any cosine
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(margin, Real) or not 0 <= margin < math.pi / 2:
+        is_number = isinstance(margin, Real)
+        if not is_number or not 0 <= margin < math.pi / 2:
             raise ValueError(f"margin must be an angle in [0, π/2) radians, got {margin!r}.")
         self.num_classes = whole_number("num_classes", num_classes, 1)
         self.scale = number("scale", scale, 0, open_ends=True)
         self.margin = float(margin)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.add_centers((self.num_classes,), _descriptors_shape(input_shape)[-1])
 
-    def add_centers(self, rows, dim):
+    def add_centers(self, rows: tuple[int, ...], dim: int) -> None:
         """Add the weight `centers` of shape (*rows, dim)."""
         # The longer a center, the less a step turns it: the length, about 0.6, must not fall with
         # the number of classes, as Keras's default would have it.
         bound = 1 / math.sqrt(dim)
-        self.centers = self.add_weight(
-            name="centers",
-            shape=(*rows, dim),
-            initializer=keras.initializers.RandomUniform(-bound, bound),
-            dtype="float32",
-            autocast=False,
-        )
+        uniform = keras.initializers.RandomUniform(-bound, bound)
+        self.centers = self.add_float32("centers", (*rows, dim), uniform)
 
-    def call(self, inputs, training=None):
+    def add_float32(self, name: str, shape: Shape, initializer: Any, **options: Any) -> Any:
+        """Add a weight that stays float32 whatever the layer's dtype."""
+        options |= {"dtype": "float32", "autocast": False}
+        return self.add_weight(name=name, shape=shape, initializer=initializer, **options)
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         _descriptors_shape(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         descriptors, labels = inputs if isinstance(inputs, tuple | list) else (inputs, None)
         logits = self.scale * self.cosines(descriptors)
         return logits if labels is None else self.add_margin(logits, labels, training=training)
 
-    def cosines(self, descriptors):
+    def cosines(self, descriptors: Tensor) -> Tensor:
         """Return the cosine between each descriptor and each row of centers, (batch, rows)."""
         descriptors = ops.cast(descriptors, "float32")
         centers = ops.reshape(self.centers, (-1, self.centers.shape[-1]))
@@ -81,23 +86,12 @@ class MarginHead(keras.layers.Layer):
         # the products are made shorter, for they are fewer numbers than the centers
         return products * ops.reshape(_inverse_length(centers), (1, -1))
 
-    def add_margin(self, logits, labels, training=None):
-        """Return the logits with the margin on, from those without it.
+    def add_margin(self, logits: Tensor, labels: Tensor, training: bool | None = None) -> Tensor:
+        """Return the logits with the margin, float32 (batch, num_classes).
 
-        For a model that gives the logits of `head(descriptors)`, and learns the labels only where
-        its loss is computed. `head([descriptors, labels])` gives the same.
-
-        Args:
-            logits: (batch, num_classes), what the layer gives for descriptors alone; of any
-                precision, but half precision holds hardly any cosine near 1.
-            labels: (batch,) or (batch, 1), whole numbers from 0 to num_classes − 1.
-            training: whether running means are updated.
-
-        Returns:
-            float32, (batch, num_classes).
-
-        Raises:
-            ValueError: if the logits are not of num_classes classes.
+        `add_margin(head(descriptors), labels)` equals `head([descriptors, labels])`. It is for a
+        model that learns the labels only where its loss is computed. The logits may be of any
+        precision; ValueError if they are not of num_classes classes.
         """
         logits = ops.cast(logits, "float32")
         if len(logits.shape) != 2 or logits.shape[1] != self.num_classes:
@@ -109,29 +103,21 @@ class MarginHead(keras.layers.Layer):
         is_target = ops.one_hot(labels, self.num_classes, dtype="bool")
         return self.with_margin(logits, target, labels, is_target, training)
 
-    def with_margin(self, logits, target, labels, is_target, training):
-        """Return the logits with the margin.
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
+        """Return the logits with the margin, (batch, num_classes).
 
-        Args:
-            logits: (batch, num_classes), scale times the cosines.
-            target: (batch, 1), the cosine to the right class.
-            labels: (batch,), the right classes.
-            is_target: (batch, num_classes), boolean, true at the right class.
-            training: whether running means are updated.
-
-        Returns:
-            (batch, num_classes).
+        `logits` are scale times the cosines; `target`, (batch, 1), is the cosine to the right
+        class; `labels`, (batch,), are the right classes, where `is_target` (batch, num_classes)
+        is true. Running means are updated if `training`.
         """
         raise NotImplementedError
 
-    def widened(self, cosine):
+    def widened(self, cosine: Tensor) -> Tensor:
         """cos(θ + margin) where `cosine` is cos θ."""
         return widened(cosine, math.cos(self.margin), math.sin(self.margin))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "scale": self.scale,
-            "margin": self.margin,
-        }
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("num_classes", "scale", "margin")}
+        return {**super().get_config(), **own}

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers._margin import MarginHead
 
 
@@ -34,8 +35,7 @@ class ArcFace(MarginHead):
             of other shapes.
     """
 
-    def __init__(self, num_classes, scale=64.0, margin=0.5, **kwargs):
-        super().__init__(num_classes, scale, margin, **kwargs)
-
-    def with_margin(self, logits, target, labels, is_target, training):
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
         return ops.where(is_target, self.scale * self.widened(target), logits)

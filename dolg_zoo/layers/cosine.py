@@ -1,7 +1,10 @@
 """Cosine softmax: a classifier by angles alone, without a margin."""
 
+from typing import Any
+
 import keras
 
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers._margin import MarginHead
 
 
@@ -30,13 +33,15 @@ class CosineSoftmax(MarginHead):
             shapes.
     """
 
-    def __init__(self, num_classes, scale=30.0, **kwargs):
+    def __init__(self, num_classes: int, scale: float = 30.0, **kwargs: Any) -> None:
         super().__init__(num_classes, scale, margin=0.0, **kwargs)
 
-    def with_margin(self, logits, target, labels, is_target, training):
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
         return logits
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["margin"]
         return config

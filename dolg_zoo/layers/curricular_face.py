@@ -1,11 +1,13 @@
 """CurricularFace: a margin, and hard classes whose weight increases as training progresses."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from dolg_zoo._util.arguments import number
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers._margin import MarginHead
 
 
@@ -45,22 +47,24 @@ class CurricularFace(MarginHead):
             inputs are of other shapes.
     """
 
-    def __init__(self, num_classes, scale=30.0, margin=0.15, momentum=0.99, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        scale: float = 30.0,
+        margin: float = 0.15,
+        momentum: float = 0.99,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes, scale, margin, **kwargs)
         self.momentum = number("momentum", momentum, 0, 1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         super().build(input_shape)
-        self.t = self.add_weight(
-            name="t",
-            shape=(),
-            initializer="zeros",
-            dtype="float32",
-            autocast=False,
-            trainable=False,
-        )
+        self.t = self.add_float32("t", (), "zeros", trainable=False)
 
-    def with_margin(self, logits, target, labels, is_target, training):
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
         t = self.t
         if training:
             mean = ops.stop_gradient(ops.mean(target))
@@ -73,5 +77,5 @@ class CurricularFace(MarginHead):
         right = ops.where(target > -math.cos(self.margin), widened, fallback)
         return ops.where(is_target, self.scale * right, wrong)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum}

@@ -1,7 +1,12 @@
 """A dilated convolution that reads no padding."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
+
+from dolg_zoo._util.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
@@ -13,20 +18,22 @@ class DilatedConv2D(keras.layers.Conv2D):
     TensorFlow computes all nine on CPUs, and slowly.
     """
 
-    def __init__(self, filters, dilation_rate, **kwargs):
+    def __init__(self, filters: int, dilation_rate: int, **kwargs: Any) -> None:
         fixed = {"kernel_size": 3, "padding": "same", "data_format": "channels_last"}
         super().__init__(filters, dilation_rate=dilation_rate, **kwargs | fixed)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         down, right = self.dilation_rate
 
-        def row(part, taps):
+        def row(part: Tensor, taps: Tensor) -> Tensor:
             return _sum_of_taps(part, taps, right, 2, lambda x, tap: ops.tensordot(x, tap, axes=1))
 
         return _sum_of_taps(inputs, kernel, down, 1, row)
 
 
-def _sum_of_taps(x, kernel, dilation, axis, apply):
+def _sum_of_taps(
+    x: Tensor, kernel: Tensor, dilation: int, axis: int, apply: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """Return the sum of three taps along an axis; `apply` takes a part of the map and a tap."""
     total = apply(x, kernel[1])
     size = x.shape[axis]
@@ -40,7 +47,7 @@ def _sum_of_taps(x, kernel, dilation, axis, apply):
     )
 
 
-def _pad(part, axis, amounts, like):
+def _pad(part: Tensor, axis: int, amounts: tuple[int, int], like: Tensor) -> Tensor:
     """Return zeros beside the part, so that it is as long as `like`; the part may be empty."""
     padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
     if like.shape[axis] is None:  # where the map is shorter than the dilation
@@ -48,5 +55,5 @@ def _pad(part, axis, amounts, like):
     return padded
 
 
-def _slice(axis, wanted):
+def _slice(axis: int, wanted: slice) -> tuple[slice, ...]:
     return tuple(wanted if i == axis else slice(None) for i in range(axis + 1))

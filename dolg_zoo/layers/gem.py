@@ -1,9 +1,12 @@
 """Generalized-mean pooling."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from dolg_zoo._util.arguments import number, one_of
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.layers._numerics import wide_dtype
 
 POWERS = ("shared", "channel", "fixed")
@@ -31,14 +34,16 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         ValueError: if `p` or `epsilon` is not a positive number, or `power` is none of the three.
     """
 
-    def __init__(self, p=3.0, power="shared", epsilon=1e-6, **kwargs):
+    def __init__(
+        self, p: float = 3.0, power: str = "shared", epsilon: float = 1e-6, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.p = number("p", p, 0, open_ends=True)
         self.power = one_of("power", power, POWERS)
         self.epsilon = number("epsilon", epsilon, 0, open_ends=True)
         self.input_spec = keras.InputSpec(ndim=4)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.power != "fixed":
             self.learned_p = self.add_weight(
                 name="p",
@@ -47,7 +52,7 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
                 autocast=False,  # 2.95 and 2.93 are one number in bfloat16
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         dtype = wide_dtype(self.compute_dtype)
         x = ops.maximum(ops.cast(inputs, dtype), self.epsilon)
         p = self.p if self.power == "fixed" else ops.cast(self.learned_p, dtype)
@@ -58,8 +63,8 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         pooled = ops.power(mean, 1.0 / p) * ops.squeeze(scale, axis=(1, 2))
         return ops.cast(pooled, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], input_shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p, "power": self.power, "epsilon": self.epsilon}

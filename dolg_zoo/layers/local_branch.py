@@ -1,8 +1,12 @@
 """DOLG's local branch: local features and their attention weights at each position."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.layers._numerics import wide_dtype
 from dolg_zoo.layers.multi_atrous import MultiAtrous, checked_dilations
 
@@ -39,18 +43,18 @@ class DOLGLocalBranch(keras.layers.Layer):
 
     def __init__(
         self,
-        IMG_SIZE=None,
+        IMG_SIZE: int | None = None,
         *,
-        filters=1024,
-        dilation_rates=(6, 12, 18),
-        atrous_filters=512,
-        atrous_pointwise=True,
-        use_bias=True,
-        attention_channels=1,
-        bn_epsilon=1e-5,
-        pool=False,
-        **kwargs,
-    ):
+        filters: int = 1024,
+        dilation_rates: Sequence[int] = (6, 12, 18),
+        atrous_filters: int = 512,
+        atrous_pointwise: bool = True,
+        use_bias: bool = True,
+        attention_channels: int = 1,
+        bn_epsilon: float = 1e-5,
+        pool: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if attention_channels not in (1, filters):
             raise ValueError(
@@ -83,7 +87,7 @@ class DOLGLocalBranch(keras.layers.Layer):
             attention_channels, 1, name="attention_conv", **policy
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = tuple(input_shape)
         for layer in (self.multi_atrous, self.reduce_conv, self.conv, self.bn):
             if layer is not None:
@@ -91,20 +95,14 @@ class DOLGLocalBranch(keras.layers.Layer):
                 shape = tuple(layer.compute_output_shape(shape))
         self.attention_conv.build(shape)
 
-    def attend(self, inputs, training=None):
-        """Return the two factors of the local map.
+    def attend(self, inputs: Tensor, training: bool | None = None) -> tuple[Tensor, Tensor]:
+        """Return the two factors of the local map, from a map (batch, height, width, channels).
 
-        Args:
-            inputs: (batch, height, width, channels).
-            training: whether the batch norm uses the batch's own statistics.
-
-        Returns:
-            features: (batch, height, width, filters), not normalised.
-            weights: (batch, height, width, attention_channels), attention / ‖features‖, in
-                float32 or wider. The local map is their product.
+        They are the features (batch, height, width, filters), not normalised, and the attention /
+        ‖features‖ (batch, height, width, attention_channels), in float32 or wider.
         """
         x = inputs
-        if self.multi_atrous is not None:
+        if self.multi_atrous is not None and self.reduce_conv is not None:
             x = self.reduce_conv(self.multi_atrous(x))
         features = self.bn(self.conv(x), training=training)
         dtype = wide_dtype(self.compute_dtype)
@@ -112,7 +110,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         norm = ops.norm(ops.cast(features, dtype), axis=-1, keepdims=True)
         return features, attention / ops.maximum(norm, 1e-12)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         features, weights = self.attend(inputs, training=training)
         local = ops.cast(features, weights.dtype) * weights
         if self.pool:
@@ -120,20 +118,12 @@ class DOLGLocalBranch(keras.layers.Layer):
             local = ops.mean(local, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.pool:
             return (input_shape[0], self.filters)
         return (*input_shape[:-1], self.filters)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "dilation_rates": self.dilation_rates,
-            "atrous_filters": self.atrous_filters,
-            "atrous_pointwise": self.atrous_pointwise,
-            "use_bias": self.use_bias,
-            "attention_channels": self.attention_channels,
-            "bn_epsilon": self.bn_epsilon,
-            "pool": self.pool,
-        }
+    def get_config(self) -> dict[str, Any]:
+        names = ["filters", "dilation_rates", "atrous_filters", "atrous_pointwise", "use_bias"]
+        names += ["attention_channels", "bn_epsilon", "pool"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

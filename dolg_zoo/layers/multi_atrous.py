@@ -1,15 +1,17 @@
 """Dilated convolutions side by side: one map seen at several scales."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.layers._numerics import wide_dtype
 from dolg_zoo.layers.dilated_conv import DilatedConv2D
 
 
-def checked_dilations(rates) -> tuple[int, ...]:
+def checked_dilations(rates: Any) -> tuple[int, ...]:
     """Return `rates` as a tuple; raise ValueError unless they are positive integers."""
     checked = tuple(rates) if isinstance(rates, Iterable) else (None,)
     if any(not isinstance(rate, int) or isinstance(rate, bool) or rate < 1 for rate in checked):
@@ -38,7 +40,13 @@ class MultiAtrous(keras.layers.Layer):
         ValueError: if `dilation_rates` is empty or is not a sequence of positive integers.
     """
 
-    def __init__(self, filters=512, dilation_rates=(6, 12, 18), pointwise=True, **kwargs):
+    def __init__(
+        self,
+        filters: int = 512,
+        dilation_rates: Sequence[int] = (6, 12, 18),
+        pointwise: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.dilation_rates = checked_dilations(dilation_rates)
         if not self.dilation_rates:
@@ -59,12 +67,12 @@ class MultiAtrous(keras.layers.Layer):
                 0, keras.layers.Conv2D(kernel_size=1, name="pointwise_conv", **convolution)
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.average_conv.build((input_shape[0], 1, 1, input_shape[-1]))
         for conv in self.convs:
             conv.build(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         # thousands of positions do not add up in float16
         average = ops.mean(
             ops.cast(inputs, wide_dtype(self.compute_dtype)), axis=(1, 2), keepdims=True
@@ -73,13 +81,9 @@ class MultiAtrous(keras.layers.Layer):
         maps = [conv(inputs) for conv in self.convs]
         return ops.concatenate([ops.broadcast_to(average, ops.shape(maps[0])), *maps], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters * (1 + len(self.convs)))
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "dilation_rates": self.dilation_rates,
-            "pointwise": self.pointwise,
-        }
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("filters", "dilation_rates", "pointwise")}
+        return {**super().get_config(), **own}

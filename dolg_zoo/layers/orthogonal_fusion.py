@@ -1,12 +1,15 @@
 """DOLG's fusion: the part of the local map that is orthogonal to the global vector."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.layers._numerics import wide_dtype
 
 
-def _checked(shapes):
+def _checked(shapes: Any) -> tuple[Any, Any]:
     """Return the shapes of the local and the global input; ValueError if they do not fit."""
     if len(shapes) == 2 and all(isinstance(shape, tuple | list) for shape in shapes):
         local, global_ = shapes
@@ -41,7 +44,7 @@ class OrthogonalFusion(keras.layers.Layer):
             if their ranks are wrong.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         _checked(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         local, global_ = (ops.cast(x, wide_dtype(self.compute_dtype)) for x in inputs)
         if len(local.shape) == 4:
@@ -58,6 +61,6 @@ class OrthogonalFusion(keras.layers.Layer):
         )
         return ops.cast(fused, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         local, _ = _checked(input_shape)
         return (*local[:-1], 2 * local[-1])

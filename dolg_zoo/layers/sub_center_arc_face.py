@@ -1,16 +1,21 @@
 """Sub-center ArcFace: several centers a class, and a margin for each class."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from dolg_zoo._util.arguments import whole_number
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers._margin import MarginHead, widened
 
 
-def dynamic_margins(counts, smallest=0.05, largest=0.5, power=-0.25):
+def dynamic_margins(
+    counts: ArrayLike, smallest: float = 0.05, largest: float = 0.5, power: float = -0.25
+) -> np.ndarray:
     """Return a margin for each class: the fewer images a class has, the larger.
 
     count ** power, spread evenly from `smallest` to `largest`. The defaults are those of the winner
@@ -80,22 +85,23 @@ class SubCenterArcFace(MarginHead):
             or the inputs are of other shapes.
     """
 
-    def __init__(self, num_classes, centers_per_class=3, scale=45.0, margin=0.5, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        centers_per_class: int = 3,
+        scale: float = 45.0,
+        margin: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes, scale, margin, **kwargs)
         self.centers_per_class = whole_number("centers_per_class", centers_per_class, 1)
 
-    def add_centers(self, rows, dim):
+    def add_centers(self, rows: tuple[int, ...], dim: int) -> None:
         super().add_centers((*rows, self.centers_per_class), dim)
-        self.margins = self.add_weight(
-            name="margins",
-            shape=rows,
-            initializer=keras.initializers.Constant(self.margin),
-            dtype="float32",
-            autocast=False,
-            trainable=False,
-        )
+        constant = keras.initializers.Constant(self.margin)
+        self.margins = self.add_float32("margins", rows, constant, trainable=False)
 
-    def set_margins(self, margins):
+    def set_margins(self, margins: ArrayLike) -> None:
         """Give each class its own margin, such as `dynamic_margins` finds.
 
         Args:
@@ -116,15 +122,17 @@ class SubCenterArcFace(MarginHead):
             )
         self.margins.assign(margins)
 
-    def cosines(self, descriptors):
+    def cosines(self, descriptors: Tensor) -> Tensor:
         each = super().cosines(descriptors)
         shape = (-1, self.num_classes, self.centers_per_class)
         return ops.max(ops.reshape(each, shape), axis=-1)
 
-    def with_margin(self, logits, target, labels, is_target, training):
+    def with_margin(
+        self, logits: Tensor, target: Tensor, labels: Tensor, is_target: Tensor, training: object
+    ) -> Tensor:
         margin = ops.expand_dims(ops.take(self.margins, labels), -1)
         right = widened(target, ops.cos(margin), ops.sin(margin))
         return ops.where(is_target, self.scale * right, logits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "centers_per_class": self.centers_per_class}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from dolg_zoo._util.arguments import finite
 
 MAX_SIZE = 2**14
 """The largest width, number of channels and image side: a configuration from a stranger must not
@@ -68,31 +69,27 @@ class DOLGConfig:
     std: tuple[float, ...] | None = None
     whitened_dim: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
         self._check()
 
-    def _check(self):
-        def require(name, holds, wanted):
+    def _check(self) -> None:
+        def require(name: str, holds: Callable[[Any], bool], wanted: str) -> None:
             if not holds(getattr(self, name)):
                 raise ValueError(
                     f"DOLGConfig: {name} must be {wanted}, got {getattr(self, name)!r}."
                 )
 
-        def is_size(value):
+        def is_size(value: Any) -> bool:
             return type(value) is int and 0 < value <= MAX_SIZE
 
-        def is_number(value):
-            return (
-                isinstance(value, (int, float))
-                and not isinstance(value, bool)
-                and math.isfinite(value)
-            )
+        def is_number(value: Any) -> bool:
+            return isinstance(value, int | float) and finite(value) is not None
 
-        def are_numbers(value):
+        def are_numbers(value: Any) -> bool:
             return isinstance(value, tuple) and all(map(is_number, value))
 
         require("backbone", lambda v: v is None or isinstance(v, str), "a name or None")
@@ -172,17 +169,17 @@ class DOLGConfig:
         return self.whitened_dim or self.descriptor_dim
 
     @classmethod
-    def official(cls, **changes) -> DOLGConfig:
+    def official(cls, **changes: Any) -> DOLGConfig:
         """Return the released weights' architecture (feymanpriv/DOLG): no MultiAtrous."""
         return cls.paper(**{"dilation_rates": (), **changes})
 
     @classmethod
-    def paper(cls, **changes) -> DOLGConfig:
+    def paper(cls, **changes: Any) -> DOLGConfig:
         """Return the paper's architecture: that of the official code with MultiAtrous."""
         return cls(**changes)
 
     @classmethod
-    def dongkyuk(cls, **changes) -> DOLGConfig:
+    def dongkyuk(cls, **changes: Any) -> DOLGConfig:
         """Return the architecture of dongkyuk/DOLG-pytorch, whose taps have strides 8 and 16."""
         variant = {
             "taps": ("P3", "P4"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from dolg_zoo._util.arguments import whole_number
@@ -40,16 +42,18 @@ class DOLGNet(OneProcess, keras.Model):
             maps as outputs; if neither or both of `backbone` and `config.backbone` are given.
     """
 
+    keras_parts = ("backbone",)
+
     def __init__(
         self,
         backbone: keras.Model | None = None,
         num_classes: int | None = None,
-        activation=None,
+        activation: Any = None,
         *,
-        config: DOLGConfig | dict | None = None,
+        config: DOLGConfig | dict[str, Any] | None = None,
         name: str = "dolg_net",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         check_keras()
         tensorflow_starts()
         if isinstance(config, dict):
@@ -125,7 +129,7 @@ class DOLGNet(OneProcess, keras.Model):
         """
         return keras.Model(self.inputs, self.outputs, name=self.name)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments, in a form that `from_config` takes."""
         check_not_quantized(self)
         brought = self.backbone if self.config.backbone is None else None
@@ -137,19 +141,6 @@ class DOLGNet(OneProcess, keras.Model):
             "activation": keras.activations.serialize(keras.activations.get(self.activation)),
             "config": self.config.to_dict(),
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Return the network that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        if config["backbone"] is not None:
-            config["backbone"] = keras.saving.deserialize_keras_object(
-                config["backbone"], custom_objects=custom_objects
-            )
-        net = cls(**config)
-        net.trainable = trainable
-        return net
 
 
 def _with_plain_input(backbone: keras.Model) -> keras.Model:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import tensorflow as tf
 from dolg_zoo._util.arguments import label_array
 from dolg_zoo._util.forked import check_not_forked
 from dolg_zoo._util.text import short_repr
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.layers import MARGIN_HEADS
 from dolg_zoo.models.one_process import OneProcess
 
@@ -35,9 +37,16 @@ class MarginClassifier(OneProcess, keras.Model):
         TypeError: if the head is none of these.
     """
 
+    keras_parts = ("model", "head")
+
     def __init__(
-        self, model: keras.Model, head: keras.layers.Layer, *, name="margin_classifier", **kwargs
-    ):
+        self,
+        model: keras.Model,
+        head: keras.layers.Layer,
+        *,
+        name: str = "margin_classifier",
+        **kwargs: Any,
+    ) -> None:
         check_not_forked()
         if not isinstance(head, HEADS):
             known = ", ".join(cls.__name__ for cls in HEADS)
@@ -46,55 +55,44 @@ class MarginClassifier(OneProcess, keras.Model):
         self.model = model
         self.head: Any = head
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
         """Return the compiled loss of the logits with the margin; labels (batch,) or (batch, 1)."""
         if y is not None and y_pred is not None:
             y = self._checked(y)
             y_pred = self.head.add_margin(y_pred, y, training=training)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
-        """Train: see `keras.Model.fit`.
-
-        Raises:
-            ValueError: if a label is none of the head's classes.
-        """
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train; ValueError if a label is no class of the head."""
         if isinstance(validation_data, tuple | list) and len(validation_data) > 1:
             images, labels, *weights = validation_data
             validation_data = (images, self._labels(labels), *weights)
-        y = self._labels(y)
         with self._label_errors():
-            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+            return super().fit(x, self._labels(y), *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Compute loss and metrics: see `keras.Model.evaluate`.
-
-        Raises:
-            ValueError: if a label is none of the head's classes.
-        """
-        y = self._labels(y)
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute loss and metrics; ValueError if a label is no class of the head."""
         with self._label_errors():
-            return super().evaluate(x, y, *args, **kwargs)
+            return super().evaluate(x, self._labels(y), *args, **kwargs)
 
-    def train_on_batch(self, x, y=None, *args, **kwargs):
-        """Train on one batch: see `keras.Model.train_on_batch`.
-
-        Raises:
-            ValueError: if a label is none of the head's classes.
-        """
-        y = self._labels(y)
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train on one batch; ValueError if a label is no class of the head."""
         with self._label_errors():
-            return super().train_on_batch(x, y, *args, **kwargs)
+            return super().train_on_batch(x, self._labels(y), *args, **kwargs)
 
-    def test_on_batch(self, x, y=None, *args, **kwargs):
-        """Compute loss and metrics of one batch: see `keras.Model.test_on_batch`.
-
-        Raises:
-            ValueError: if a label is none of the head's classes.
-        """
-        y = self._labels(y)
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute loss and metrics of one batch; ValueError if a label is no class of the head."""
         with self._label_errors():
-            return super().test_on_batch(x, y, *args, **kwargs)
+            return super().test_on_batch(x, self._labels(y), *args, **kwargs)
 
     @contextmanager
     def _label_errors(self) -> Iterator[None]:
@@ -143,7 +141,7 @@ class MarginClassifier(OneProcess, keras.Model):
                 " one-hot vectors take labels.argmax(-1)."
             )
 
-    def _checked(self, y):
+    def _checked(self, y: Any) -> Tensor:
         y = tf.convert_to_tensor(y)
         self._check(y.shape, y.dtype.name)
         y = tf.cast(y, "float32" if y.dtype.is_floating else "int64")
@@ -155,11 +153,11 @@ class MarginClassifier(OneProcess, keras.Model):
         with tf.control_dependencies([tf.debugging.Assert(right, told)]):
             return tf.identity(y)
 
-    def save_to_preset(self, folder, metadata=None) -> None:
+    def save_to_preset(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write the model with its head as a preset folder: see `DOLG.save_to_preset`."""
         self.model.save_to_preset(folder, margin_head=self.head, metadata=metadata)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Return the arguments, in a form that `from_config` takes."""
         return {
             "name": self.name,
@@ -167,16 +165,3 @@ class MarginClassifier(OneProcess, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             "head": keras.saving.serialize_keras_object(self.head),
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Return the classifier that `get_config` described, with new weights."""
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        for part in ("model", "head"):
-            config[part] = keras.saving.deserialize_keras_object(
-                config[part], custom_objects=custom_objects
-            )
-        classifier = cls(**config)
-        classifier.trainable = trainable
-        return classifier

@@ -1,8 +1,10 @@
-"""The common base of the models: they compute in the process that built the first of them."""
+"""The common base of the models: they compute in one process, and are built from configurations."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
+
+import keras
 
 from dolg_zoo._util.forked import check_not_forked
 
@@ -12,6 +14,8 @@ class OneProcess:
 
     All ways to compute lead through one of these methods of `keras.Model`.
     """
+
+    keras_parts: ClassVar[tuple[str, ...]] = ()  # the arguments that Keras serializes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """See `keras.Model`."""
@@ -32,3 +36,16 @@ class OneProcess:
         """See `keras.Model`."""
         check_not_forked()
         return super().make_predict_function(force)  # type: ignore[misc]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Return the model that `get_config` described, with new weights."""
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        for part in cls.keras_parts:
+            config[part] = keras.saving.deserialize_keras_object(
+                config[part], custom_objects=custom_objects
+            )
+        model: Any = cls(**config)
+        model.trainable = trainable
+        return model

@@ -271,7 +271,7 @@ def is_image(path: Path) -> bool:
     return bool(_PICTURE.match(beginning) or (not ending and _TIFF.match(beginning)))
 
 
-def _is_made_here(folder: Path, entries: Sequence[os.DirEntry]) -> bool:
+def _is_made_here(folder: Path, entries: Sequence[os.DirEntry[str]]) -> bool:
     """Return whether dolg-zoo made a folder, by the record in it."""
     records = (entry.name for entry in entries if entry.name in _RECORDS)
     return any(has_keys(folder / name, *_RECORDS[name]) for name in records)

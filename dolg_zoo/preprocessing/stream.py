@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def decode_ahead(
             return error.with_traceback(None)
 
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), "decode")
-    waiting: deque = deque()
+    waiting: deque[Any] = deque()
     try:
         for index, source in enumerate(sources):
             waiting.append((index, source, pool.submit(attempt, source)))
@@ -65,7 +65,7 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _first(waiting: deque) -> tuple:
+def _first(waiting: deque[Any]) -> tuple[Any, ...]:
     index, source, future = waiting.popleft()
     return index, source, future.result()
 

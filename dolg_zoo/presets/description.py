@@ -11,16 +11,9 @@ from typing import Any
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.files import (
-    CONFIG,
-    METADATA,
-    PREPROCESSOR,
-    WEIGHTS,
-    check_format,
-    check_preset,
-    read_json,
-)
+from dolg_zoo.presets.files import check_format, check_preset, read_json
 from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.weights.manifest import CONFIG, METADATA, PREPROCESSOR, WEIGHTS
 
 
 @dataclass(frozen=True)

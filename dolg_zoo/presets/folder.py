@@ -27,13 +27,9 @@ from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
-    CONFIG,
     FORMAT_VERSION,
-    METADATA,
-    PREPROCESSOR,
     PRESET,
     REPORT,
-    WEIGHTS,
     check_format,
     check_hashes,
     has_margin_head,
@@ -43,7 +39,7 @@ from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head,
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.presets.weights_file import load_weights as read_weights
-from dolg_zoo.weights.manifest import MARGIN_HEAD
+from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 
 
 @dataclass(frozen=True)

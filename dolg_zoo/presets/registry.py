@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.text import did_you_mean
-from dolg_zoo.errors import PresetError
-from dolg_zoo.presets.files import (
-    CONFIG,
-    PREPROCESSOR,
-    WEIGHTS,
-    check_preset,
-    has_margin_head,
-    preset_folder,
-)
+from dolg_zoo.errors import PresetError as PresetError
+from dolg_zoo.presets.files import check_preset, has_margin_head, preset_folder
 from dolg_zoo.weights import (
     CheckpointEntry,
     fetch,
@@ -32,7 +25,14 @@ from dolg_zoo.weights import (
     parse_hub_url,
 )
 from dolg_zoo.weights.kept import EMBEDDED, kept_conversion
-from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, PresetEntry
+from dolg_zoo.weights.manifest import (
+    CONFIG,
+    MARGIN_HEAD,
+    PREPROCESSOR,
+    PRESET_FILES,
+    WEIGHTS,
+    PresetEntry,
+)
 from dolg_zoo.weights.verification import verify_files
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dolg_zoo.backbones.imagenet_sources import SOURCES
 from dolg_zoo.checkpoints.porting import port_timm
 from dolg_zoo.errors import PortingError, PresetError
-from dolg_zoo.presets.files import CONFIG, read_json
+from dolg_zoo.presets.files import read_json
 from dolg_zoo.weights import fetch_repo, parse_hub_url, read_state_dict
+from dolg_zoo.weights.manifest import CONFIG
 
 if TYPE_CHECKING:
     import keras

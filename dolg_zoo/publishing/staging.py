@@ -13,24 +13,23 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.drawing.style import marked, write_picture
 from dolg_zoo.errors import PresetError, PublishError, WeightsError
 from dolg_zoo.presets.description import describe_preset
-from dolg_zoo.presets.files import (
-    CONFIG,
-    METADATA,
-    PREPROCESSOR,
-    REPORT,
-    WEIGHTS,
-    check_preset,
-    has_margin_head,
-    preset_folder,
-    read_json,
-)
+from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset_folder, read_json
 from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.manifest_entry import pinned_preset
 from dolg_zoo.publishing.metadata import merged_metadata
 from dolg_zoo.publishing.model_card import FIGURE, model_card
-from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES, FileHash, HubSource
+from dolg_zoo.weights.manifest import (
+    CONFIG,
+    MARGIN_HEAD,
+    METADATA,
+    PREPROCESSOR,
+    PRESET_FILES,
+    WEIGHTS,
+    FileHash,
+    HubSource,
+)
 
 if TYPE_CHECKING:
     import keras

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,7 @@ def pca_whitening(
     return kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)
 
 
-def _blocks(descriptors: np.ndarray):
+def _blocks(descriptors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for start in range(0, len(descriptors), ROWS):
         yield start, np.asarray(descriptors[start : start + ROWS], np.float64)
 

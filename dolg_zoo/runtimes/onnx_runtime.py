@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
             node.attribute.append(make_attribute("allowzero", 1))
 
 
-def _rename(names, old: str, new: str) -> None:
+def _rename(names: Any, old: str, new: str) -> None:
     for number, name in enumerate(names):
         if name == old:
             names[number] = new

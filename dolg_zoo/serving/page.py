@@ -34,6 +34,8 @@ RESULTS, MOST = 12, 1000  # images that are found, and the most that a program m
 SHOWN, THUMBNAIL = 900, 320  # pixels of the longer side
 WAITING = 100  # requests that may wait; 50 at once are answered
 IMAGES = ["image", ".heic", ".heif", ".hif"]  # not every system knows the type of these endings
+Action = Callable[..., Any]
+Values = tuple[Any, ...]  # one for each output of an action
 KEPT = 3600  # seconds that what a visitor sent is kept
 FONTS = ["system-ui", "sans-serif"]  # of the visitor's own: none is fetched
 STYLE = """
@@ -201,7 +203,7 @@ class Page:
             for rank, match in enumerate(matches, 1)
         ]
 
-    def explain(self, image: str, name: str, box: str, preset: str | None = None) -> tuple:
+    def explain(self, image: str, name: str, box: str, preset: str | None = None) -> Values:
         """Return the score of an image and one of the index, its two parts, and a picture."""
         explanation = self.desk.explain(self._preset(preset), _sent(image), name, _box(box))
         result = {
@@ -223,7 +225,7 @@ class Page:
 
     # What happens. Each returns what `_on` was told to put it into.
 
-    def _drop(self, file: str | None, preset: str | None, ranking: str) -> tuple:
+    def _drop(self, file: str | None, preset: str | None, ranking: str) -> Values:
         if not file:
             raise gr.Error("There is no file.")
         query = Query(Path(file), Path(file).name)
@@ -231,7 +233,7 @@ class Page:
 
     def _corner(
         self, query: Query | None, preset: str | None, ranking: str, click: gr.SelectData
-    ) -> tuple:
+    ) -> Values:
         query = _there(query)
         photo = load_image(query.path)
         scale = max(photo.size) / min(SHOWN, max(photo.size))
@@ -247,22 +249,22 @@ class Page:
 
     def _search_box(
         self, query: Query | None, text: str, preset: str | None, ranking: str
-    ) -> tuple:
+    ) -> Values:
         query = replace(_there(query), corner=None, box=_box(text))
         return self._found(query, preset, ranking)
 
-    def _search_again(self, query: Query | None, preset: str | None, ranking: str) -> tuple:
+    def _search_again(self, query: Query | None, preset: str | None, ranking: str) -> Values:
         if query is None:  # a preset is chosen before a photograph: it is made ready
             return None, f"{len(self.desk.index(preset))} images.", *[gr.skip()] * 5
         return self._found(query, preset, ranking)
 
-    def _onward(self, query: Query | None, preset: str | None, ranking: str) -> tuple:
+    def _onward(self, query: Query | None, preset: str | None, ranking: str) -> Values:
         name = _there(query).chosen
         if name is None:
             raise gr.Error("Choose one of the results first.")
         return self._found(Query(self.desk.photo(preset, name), name), preset, ranking)
 
-    def _found(self, query: Query, preset: str | None, ranking: str) -> tuple:
+    def _found(self, query: Query, preset: str | None, ranking: str) -> Values:
         photo = load_image(query.path)
         matches = self.desk.search(preset, photo, query.box, RESULTS, ranking)
         query = replace(query, found=tuple(match.name for match in matches), chosen=None)
@@ -290,7 +292,7 @@ class Page:
         """Return the label and the name of each preset."""
         return [(name or "the default preset", name) for name in self.desk.presets]
 
-    def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> tuple:
+    def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> Values:
         query = _there(query)
         if not 0 <= click.index < len(query.found):
             raise gr.Error("That result is no longer there: search again.")
@@ -315,7 +317,7 @@ class Page:
 
 
 def _on(
-    event: Callable, act: Callable, inputs: list, outputs: list, api_name: str | None = None
+    event: Action, act: Action, inputs: list[Any], outputs: list[Any], api_name: str | None = None
 ) -> None:
     """Bind an action to an event; a failed action shows its error and changes nothing."""
     # with `api_name` it is an endpoint for programs

@@ -32,7 +32,7 @@ class CheckpointFolder:
         classifier: keras.Model,
         variables: Sequence[keras.Variable],
         settings: dict[str, Any],
-    ):
+    ) -> None:
         self.folder = folder
         self.classifier = classifier
         self.variables = variables

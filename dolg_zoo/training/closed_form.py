@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,7 +143,7 @@ def _features(
     maps: dict[int, np.ndarray] = {}
     skipped: dict[str, str] = {}
 
-    def arrays():
+    def arrays() -> Iterator[tuple[int, np.ndarray]]:
         decoded = decode_ahead(
             sources, lambda source: model.image_converter(load_image(source)), ahead=2 * BATCH
         )

@@ -14,7 +14,8 @@ from typing import Any
 from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
-from dolg_zoo.errors import PublishError, TrainingConfigError
+from dolg_zoo.errors import PublishError
+from dolg_zoo.errors import TrainingConfigError as TrainingConfigError
 from dolg_zoo.publishing.metadata import check_metadata
 
 if sys.version_info >= (3, 11):
@@ -58,10 +59,10 @@ class ModelPlan:
     preset: str | None = None
     architecture: str | None = None
     backbone_weights: str = "imagenet"
-    settings: dict = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.preset is None) == (self.architecture is None):
             raise TrainingConfigError(
                 "[model] needs either preset or architecture, got"
@@ -90,10 +91,10 @@ class SplitPlan:
 
     by: str = "class"
     share: float = 0.1
-    classes: tuple = ()
+    classes: tuple[Any, ...] = ()
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("[split] by", self.by, ("class", "image", "none"))
         number("[split] share", self.share, 0, 1, open_ends=True)
 
@@ -113,10 +114,10 @@ class HeadPlan:
     name: str = "subcenter_arcface"
     dynamic_margins: bool = False
     label_smoothing: float = 0.0
-    settings: dict = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("[head] name", self.name, HEADS)
         _share_below_1("[head] label_smoothing", self.label_smoothing)
         if self.dynamic_margins and self.name != "subcenter_arcface":
@@ -167,7 +168,7 @@ class OptimizerPlan:
     average_with_start: float = 0.0
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("[optimizer] name", self.name, ("sgd", "adamw"))
         number("[optimizer] learning_rate", self.learning_rate, 0, open_ends=True)
         number("[optimizer] momentum", self.momentum, 0, 1)
@@ -196,7 +197,7 @@ class AugmentationPlan:
     """
 
     crop: bool = True
-    area: tuple = (0.25, 1.0)
+    area: tuple[float, float] = (0.25, 1.0)
     flip: bool = True
     brightness: float = 0.2
     contrast: float = 0.2
@@ -205,7 +206,7 @@ class AugmentationPlan:
     cut_out: float = 0.0
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (
             len(self.area) == 2
             and all(type(value) in (int, float) for value in self.area)
@@ -255,7 +256,7 @@ class RunPlan:
     tensorboard: bool = False
 
     @_config_errors()
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "images_per_class"):
             whole_number(f"[run] {name}", getattr(self, name), 1)
         if self.images_per_class > 1 and not self.balanced:
@@ -291,16 +292,16 @@ class TrainingConfig:
         TrainingConfigError: if a value is out of range; the message names table and key.
     """
 
-    data: dict
+    data: dict[str, Any]
     model: ModelPlan
     split: SplitPlan = dataclasses.field(default_factory=SplitPlan)
     head: HeadPlan = dataclasses.field(default_factory=HeadPlan)
     optimizer: OptimizerPlan = dataclasses.field(default_factory=OptimizerPlan)
     augmentation: AugmentationPlan = dataclasses.field(default_factory=AugmentationPlan)
     run: RunPlan = dataclasses.field(default_factory=RunPlan)
-    metadata: dict = dataclasses.field(default_factory=dict)
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.run.freeze_backbone_epochs >= self.run.epochs:
             raise TrainingConfigError(
                 f"[run] freeze_backbone_epochs ({self.run.freeze_backbone_epochs}) must be fewer"
@@ -322,7 +323,7 @@ class TrainingConfig:
         hints = typing.get_type_hints(cls)
         parts: dict[str, Any] = {
             name: dict(_table(name, table))
-            if hints[name] is dict
+            if typing.get_origin(hints[name]) is dict
             else _plan(hints[name], name, table)
             for name, table in tables.items()
         }
@@ -374,6 +375,7 @@ def _known(where: str, table: Mapping[str, Any], kind: type, what: str) -> None:
 
 def _typed(table: str, key: str, value: object, hint: Any) -> Any:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
     if float in kinds and type(value) is int:
         value = float(value)
     if tuple in kinds and isinstance(value, list):

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dolg_zoo.errors import TrainingConfigError, WorkerLostError
+from dolg_zoo.errors import TrainingConfigError
+from dolg_zoo.errors import WorkerLostError as WorkerLostError
 
 
 def choose_strategy() -> tf.distribute.Strategy:
@@ -85,7 +86,7 @@ class DistributedBatches:
         batches: Iterable[tuple[np.ndarray, np.ndarray]],
         image_size: int,
         local_batch: int,
-    ):
+    ) -> None:
         self._error: Exception | None = None
         replicas = strategy.num_replicas_in_sync // worker_count()
         if local_batch % replicas:
@@ -119,7 +120,7 @@ class DistributedBatches:
                 raise self._error from None
             raise
 
-    def _keeping_the_error(self, batches: Iterable) -> Iterator:
+    def _keeping_the_error(self, batches: Iterable[Any]) -> Iterator[Any]:
         # TensorFlow would make of it an error of its own, with the traceback as a text
         try:
             yield from batches

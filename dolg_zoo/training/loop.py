@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dolg_zoo.errors import DivergedError
+from dolg_zoo._util.types import Tensor
+from dolg_zoo.errors import DivergedError as DivergedError
 from dolg_zoo.models import MarginClassifier
 
 CHECK_EVERY = 20
@@ -27,7 +28,7 @@ class Loop:
         classifier: MarginClassifier,
         augmentation: keras.Model,
         strategy: tf.distribute.Strategy,
-    ):
+    ) -> None:
         self.classifier = classifier
         self.augmentation = augmentation
         self.strategy = strategy
@@ -79,7 +80,7 @@ class Loop:
         )
 
     def _compiled(self) -> Callable[[Any], None]:
-        def train_step(batch):
+        def train_step(batch: tuple[Tensor, Tensor]) -> None:
             images, labels = batch
             self.classifier.train_step((self.augmentation(images, training=True), labels))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from dolg_zoo._util.types import Tensor
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
@@ -11,11 +15,11 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     # Keras needs one-hot labels for it, too large for 81,313 classes. arXiv 1512.00567, section 7.
 
-    def __init__(self, label_smoothing: float = 0.0, **kwargs):
+    def __init__(self, label_smoothing: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the losses (batch,) of labels (batch,) and logits (batch, classes)."""
         loss = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
         if not self.label_smoothing:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
@@ -19,37 +20,39 @@ _Optimizer: Any = object  # to a type checker it has whatever Keras's optimizers
 class _Rated(_Optimizer):
     """What both have in common: `rate_of` gives the factor of a variable's learning rate."""
 
-    def __init__(self, *args, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs):
+    def __init__(
+        self, *args: Any, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs: Any
+    ) -> None:
         super().__init__(*args, weight_decay=None, **kwargs)
         self.decay = decay
         self.rate_of = rate_of
         self._hooks_called: set[str] = set()
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         super().build(variables)
         self.factors = [self.rate_of(variable) for variable in variables]
 
-    def factor(self, variable) -> float:
+    def factor(self, variable: keras.Variable) -> float:
         return self.factors[self._get_variable_index(variable)]
 
     # Keras clips the gradient of each replica and sums them up then, so that the steps of two
     # would not be those of one with the joint batch. Here the sum is clipped. These two methods
     # are private to Keras, so each step checks that Keras called them.
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Sequence[Tensor], trainable_variables: Any = None) -> None:
         self._hooks_called.clear()
         super().apply(grads, trainable_variables)
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         self._hooks_called.add("_clip_gradients")
         return grads
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Tensor, keras.Variable]]:
         self._hooks_called.add("_all_reduce_sum_gradients")
         grads, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
         return list(zip(super()._clip_gradients(grads), variables, strict=True))
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Update one variable; raise RuntimeError if Keras skipped clipping and summing."""
         for hook in ("_clip_gradients", "_all_reduce_sum_gradients"):
             if hook not in self._hooks_called:
@@ -64,7 +67,7 @@ class _Rated(_Optimizer):
 class RatedSGD(_Rated, keras.optimizers.SGD):
     """SGD whose weight decay is part of the gradient, as PyTorch and the official code have it."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Update one variable."""
         rate = learning_rate * self.factor(variable)
         super().update_step(gradient + self.decay * variable, variable, rate)
@@ -73,7 +76,7 @@ class RatedSGD(_Rated, keras.optimizers.SGD):
 class RatedAdamW(_Rated, keras.optimizers.Adam):
     """Adam whose weight decay is apart from the gradient. Source: arXiv 1711.05101."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Update one variable."""
         rate = learning_rate * self.factor(variable)
         self.assign_sub(variable, rate * self.decay * variable)
@@ -158,7 +161,7 @@ class WeightAverage:
     # training by the share `with_start` (0 to below 1), but for the margin head. WiSE-FT, arXiv
     # 2109.01903.
 
-    def __init__(self, classifier: MarginClassifier, with_start: float = 0.0):
+    def __init__(self, classifier: MarginClassifier, with_start: float = 0.0) -> None:
         self._classifier = classifier
         self._with_start = with_start
         self._start = _values(classifier.model.weights) if with_start else []

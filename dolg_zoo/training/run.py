@@ -15,7 +15,8 @@ import tensorflow as tf
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.outputs import Kind, check_output
 from dolg_zoo._util.text import percent
-from dolg_zoo.drawing.curves import NAMES, draw_curves
+from dolg_zoo.drawing.curves import NAMES
+from dolg_zoo.drawing.curves import draw_curves as draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.presets.files import CHECKPOINTS, HISTORY, RUN, TRAINED
@@ -92,7 +93,7 @@ def train(
 
 
 class _Training:
-    def __init__(self, run: Run, output: Path, say: Callable[[str], None]):
+    def __init__(self, run: Run, output: Path, say: Callable[[str], None]) -> None:
         self.run, self.config, self.output = run, run.config, output
         self.is_chief = run.rank == 0
         self.say = say if self.is_chief else lambda line: None

@@ -35,7 +35,7 @@ from dolg_zoo.training.optimizers import WeightAverage, build_optimizer
 class Run:
     """The images, model, optimizer and loop of a run before its first step."""
 
-    def __init__(self, config: TrainingConfig, relative_to: str | Path = "."):
+    def __init__(self, config: TrainingConfig, relative_to: str | Path = ".") -> None:
         self.config = config
         if config.run.tensorboard and not is_installed("tensorboard"):
             raise TrainingConfigError(

@@ -70,7 +70,7 @@ class Margins:
                 self.note(used, f"approx ± {tolerance:.2g}")
             return equals(expected, actual)
 
-        scalar.__eq__ = watched_equals  # type: ignore[method-assign,assignment]
+        scalar.__eq__ = watched_equals  # type: ignore[method-assign]
 
     def _watched(self, compare: Callable[..., Any], rtol: float, atol: float) -> Callable[..., Any]:
         def watched(

@@ -29,7 +29,7 @@ class MarginHead:
     margin: float
     arrays: Mapping[str, np.ndarray]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check that the arrays hold real numbers; a PortingError if not."""
         for name, array in self.arrays.items():
             if not holds_floats(array):

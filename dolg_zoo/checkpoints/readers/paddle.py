@@ -64,7 +64,7 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
 
 
 class _Reader:
-    def __init__(self, file: np.memmap):
+    def __init__(self, file: np.memmap) -> None:
         self.file = file
         # Under protocol 2 bytes are written as text, and a file could ask for the same twice.
         self.bytes_left = len(file)
@@ -87,7 +87,7 @@ class _Reader:
             ("numpy._core.multiarray", "_reconstruct"): Call(_new_array),
         }
 
-    def encode(self, arguments: tuple) -> bytes:
+    def encode(self, arguments: tuple[Any, ...]) -> bytes:
         """Return the bytes that were written as a text of as many characters."""
         match arguments:
             case (str() as text, "latin1"):
@@ -120,7 +120,7 @@ class _Reader:
             return view(data, start, dtype, shape[::-1]).T
         return view(data, start, dtype, shape)
 
-    def join_chunks(self, checkpoint: dict) -> None:
+    def join_chunks(self, checkpoint: dict[Any, Any]) -> None:
         """Put the arrays together that Paddle cuts up below protocol 4, at 2**30 bytes."""
         chunked = checkpoint.pop(_CHUNKS)
         if not isinstance(chunked, dict):
@@ -135,7 +135,7 @@ class _Reader:
                     raise DamagedError(f"does not say what {shown(name)} was cut into")
 
     def joined(
-        self, checkpoint: dict, name: str, shape: tuple[int, ...], parts: list
+        self, checkpoint: dict[Any, Any], name: str, shape: tuple[int, ...], parts: list[Any]
     ) -> np.ndarray:
         chunks = []
         for part in parts:
@@ -154,14 +154,14 @@ class _Reader:
         return read_only(np.concatenate(chunks).reshape(shape))
 
 
-def _new_array(arguments: tuple) -> _Array:
+def _new_array(arguments: tuple[Any, ...]) -> _Array:
     match arguments:
         case (_NdArray(), _, _):
             return _Array()
     raise RefusedError("asks for an array of another class than numpy.ndarray")
 
 
-def _dtype(arguments: tuple) -> _DType:
+def _dtype(arguments: tuple[Any, ...]) -> _DType:
     match arguments:
         case (str() as code, _, _) if code in _TYPES:
             return _DType(code)
@@ -189,7 +189,7 @@ def _set_array(array: _Array, state: object) -> None:
             raise DamagedError("has an array whose content is no plain bytes")
 
 
-def _named_array(arguments: tuple) -> Any:
+def _named_array(arguments: tuple[Any, ...]) -> Any:
     match arguments:
         case ((str(), _Array() as array),):
             return array
@@ -198,7 +198,7 @@ def _named_array(arguments: tuple) -> Any:
     raise DamagedError("has a tuple made in a way that Paddle does not write")
 
 
-def _no_bytes(arguments: tuple) -> bytes:
+def _no_bytes(arguments: tuple[Any, ...]) -> bytes:
     if arguments:
         raise DamagedError("has bytes made in a way that Python does not write")
     return b""

@@ -109,7 +109,7 @@ def names() -> dict[tuple[str, str], Any]:
 
 
 # An OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors.
-STATES: dict[type, Callable] = {Dict: lambda value, state: None}
+STATES: dict[type, Callable[..., Any]] = {Dict: lambda value, state: None}
 
 
 def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
@@ -168,7 +168,7 @@ def state_dict(
     return {name: view(tensor) for name, tensor in tensors_in(checkpoint, Tensor).items()}
 
 
-def _tensor(arguments: tuple) -> Tensor:
+def _tensor(arguments: tuple[Any, ...]) -> Tensor:
     match arguments:
         case (Storage() as storage, offset, sizes, strides, *rest):
             _check_metadata(rest[2:])
@@ -176,7 +176,7 @@ def _tensor(arguments: tuple) -> Tensor:
     raise DamagedError("has a tensor whose description PyTorch does not write")
 
 
-def _tensor_with_dtype(arguments: tuple) -> Tensor:
+def _tensor_with_dtype(arguments: tuple[Any, ...]) -> Tensor:
     match arguments:
         case (Storage() as storage, offset, sizes, strides, _, _, Kind(dtype, False), *metadata):
             _check_metadata(metadata)
@@ -184,7 +184,7 @@ def _tensor_with_dtype(arguments: tuple) -> Tensor:
     raise DamagedError("has a tensor whose description PyTorch does not write")
 
 
-def _check_metadata(metadata: list) -> None:
+def _check_metadata(metadata: list[Any]) -> None:
     match metadata:
         case [] | [None]:
             return
@@ -193,7 +193,7 @@ def _check_metadata(metadata: list) -> None:
     raise UnsupportedError("holds a tensor that is marked as conjugated or negated")
 
 
-def _parameter(arguments: tuple) -> Tensor:
+def _parameter(arguments: tuple[Any, ...]) -> Tensor:
     match arguments:
         case (Tensor() as tensor, _, _, *_):
             return tensor
@@ -203,7 +203,7 @@ def _parameter(arguments: tuple) -> Tensor:
 def _first(*kinds: type) -> Call:
     """Return a call whose value is its first argument, a plain value."""
 
-    def take(arguments: tuple) -> Any:
+    def take(arguments: tuple[Any, ...]) -> Any:
         match arguments:
             case (value, *_) if isinstance(value, kinds):
                 return value

@@ -51,7 +51,7 @@ class _Entry(NamedTuple):
 class _Archive:
     """The entries of a zip archive, each checked to lie where its directory says."""
 
-    def __init__(self, file: np.memmap, path: Path):
+    def __init__(self, file: np.memmap, path: Path) -> None:
         self.file = file
         self.entries: dict[str, _Entry] = {}
         self.sound: set[str] = set()

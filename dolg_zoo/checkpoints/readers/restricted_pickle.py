@@ -59,11 +59,11 @@ class Opaque:
 class Call:
     """What the name of a function stands for: one of the reader's own, given the arguments."""
 
-    def __init__(self, function: Callable[[tuple], Any]):
+    def __init__(self, function: Callable[[tuple[Any, ...]], Any]) -> None:
         self.function = function
 
 
-class Dict(dict):
+class Dict(dict[Any, Any]):
     """A dict whose keys are as cheap to hash and to compare as those of real checkpoints."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ class Dict(dict):
 class Bytes:
     """A part of a file as the unpickler reads it."""
 
-    def __init__(self, data: memoryview, start: int = 0, stop: int | None = None):
+    def __init__(self, data: memoryview, start: int = 0, stop: int | None = None) -> None:
         self.data, self.position = data, start
         self.stop = len(data) if stop is None else stop
         self.reads_left = MAX_READS
@@ -124,7 +124,7 @@ class RestrictedUnpickler(_Unpickler):
         states: Mapping[type, Callable[[Any, Any], None]],
         persistent: Callable[[Any], Any] | None = None,
         may_be_opaque: bool = False,
-    ):
+    ) -> None:
         super().__init__(file)
         self.file, self.names, self.states = file, names, states
         self.persistent, self.may_be_opaque = persistent, may_be_opaque
@@ -206,14 +206,14 @@ def unknown(code: int) -> FileError:
     return RefusedError(f"uses the pickle instruction {known.name}, which plain data do not need")
 
 
-def ordered_dict(arguments: tuple) -> Dict:
+def ordered_dict(arguments: tuple[Any, ...]) -> Dict:
     """Return the substitute for a call of collections.OrderedDict; its items are set afterwards."""
     if arguments:
         raise DamagedError("has an OrderedDict made in a way that Python 3 does not write")
     return Dict()
 
 
-class _Instructions(dict):
+class _Instructions(dict[Any, Any]):
     def __missing__(self, code: int) -> Any:
         raise unknown(code)
 

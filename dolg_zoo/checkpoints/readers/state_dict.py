@@ -67,7 +67,7 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
     return tensors
 
 
-def _flat(checkpoint: dict, kind: type | tuple[type, ...]) -> dict[str, Any]:
+def _flat(checkpoint: dict[Any, Any], kind: type | tuple[type, ...]) -> dict[str, Any]:
     return {
         f"{name}.{key}": value
         for name, inner in checkpoint.items()
@@ -81,7 +81,7 @@ def _is_extra_state(name: object) -> bool:
     return isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE
 
 
-def _tell_others(checkpoint: dict, taken: str, kind: type | tuple[type, ...]) -> None:
+def _tell_others(checkpoint: dict[Any, Any], taken: str, kind: type | tuple[type, ...]) -> None:
     """Say which state dict is taken where there are several, such as an average beside it."""
     last_parts = {name.rpartition(".")[2] for name in checkpoint[taken] if isinstance(name, str)}
     others = [

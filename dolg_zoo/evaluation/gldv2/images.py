@@ -111,7 +111,7 @@ def needs_model(*images: Images) -> bool:
     return any(found.paths is not None for found in images)
 
 
-def queries_of(solution: Mapping[str, Mapping[str, Container]]) -> set[str]:
+def queries_of(solution: Mapping[str, Mapping[str, Container[Any]]]) -> set[str]:
     """Return the queries of all subsets."""
     return {query for subset in solution.values() for query in subset}
 

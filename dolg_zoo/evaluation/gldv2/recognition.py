@@ -6,7 +6,7 @@ from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -154,15 +154,13 @@ def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
     )
 
 
-def _recognition(solution, predictions, settings, notes=(), skipped=None) -> Report:
-    rows = [
-        (
-            subset,
-            micro_average_precision(predictions, queries),
-            len(queries),
-            sum(map(bool, queries.values())),
-        )
-        for subset, queries in solution.items()
-    ]
+def _recognition(
+    solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any
+) -> Report:
+    rows = []
+    for subset, queries in solution.items():
+        with_landmark = sum(map(bool, queries.values()))
+        score = micro_average_precision(predictions, queries)
+        rows.append((subset, score, len(queries), with_landmark))
     header = ("", "μAP", "queries", "with a landmark")
-    return Report("GLDv2 recognition", header, rows, settings, notes, skipped or {})
+    return Report("GLDv2 recognition", header, rows, *facts)

@@ -6,7 +6,7 @@ from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
@@ -132,10 +132,10 @@ def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
     )
 
 
-def _retrieval(solution, predictions, settings, notes=(), skipped=None) -> Report:
+def _retrieval(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
     rows = [
         (subset, mean_average_precision_at(predictions, queries), len(queries))
         for subset, queries in solution.items()
     ]
     header = ("", f"mAP@{DEPTH}", "queries")
-    return Report("GLDv2 retrieval", header, rows, settings, notes, skipped or {})
+    return Report("GLDv2 retrieval", header, rows, *facts)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class _FaultError(Exception):
     pass
 
 
-def _fields(value: object) -> dict[str, tuple]:
+def _fields(value: object) -> dict[str, tuple[Any, ...]]:
     if not isinstance(value, dict):
         raise _FaultError("it is no dict")
     gallery, queries = _names(value, "imlist"), _names(value, "qimlist")
@@ -117,7 +118,7 @@ def _fields(value: object) -> dict[str, tuple]:
     }
 
 
-def _names(value: Mapping, key: str) -> tuple[str, ...]:
+def _names(value: Mapping[str, Any], key: str) -> tuple[str, ...]:
     names = value.get(key)
     if not isinstance(names, list) or not names:
         raise _FaultError(f"{key} is no list of names")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
@@ -151,7 +151,11 @@ class Revisited:
         )
 
     def _embedded(
-        self, model: ImageEmbedder, images: Mapping, scales: Sequence[float] | None, progress: bool
+        self,
+        model: ImageEmbedder,
+        images: Mapping[str, Any],
+        scales: Sequence[float] | None,
+        progress: bool,
     ) -> Collection:
         collection, skipped = embedded(model, images, self.folder, scales, progress)
         if skipped:
@@ -177,5 +181,5 @@ class Revisited:
         return notes
 
 
-def _row(setup: str, scores: RevisitedScores) -> tuple:
+def _row(setup: str, scores: RevisitedScores) -> tuple[Any, ...]:
     return setup, scores.map, *scores.precision_at.values(), scores.queries

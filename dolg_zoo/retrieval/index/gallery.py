@@ -190,7 +190,7 @@ class Gallery:
         gone: set[str],
         names: list[str],
         new: np.ndarray,
-        metadata: list[dict],
+        metadata: list[dict[str, Any]],
         identities: list[str],
     ) -> None:
         kept = np.array([i for i, name in enumerate(self.names) if name not in gone], np.int64)

@@ -256,7 +256,7 @@ class Index(Gallery):
         return changes
 
     def _embedded(
-        self, names: list[str], metadata: Sequence[dict] | None
+        self, names: list[str], metadata: Sequence[dict[str, Any]] | None
     ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None, list[str]]:
         """Return names, descriptors, metadata and records of the readable images."""
         found: dict[int, np.ndarray] = {}

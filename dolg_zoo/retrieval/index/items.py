@@ -23,7 +23,9 @@ def check_names(names: Sequence[str]) -> None:
             raise ValueError(f"the name {name!r} leads out of the folder")
 
 
-def checked_metadata(metadata: Sequence[Mapping[str, Any] | None], rows: int) -> list[dict]:
+def checked_metadata(
+    metadata: Sequence[Mapping[str, Any] | None], rows: int
+) -> list[dict[str, Any]]:
     """Return a JSON dictionary for each row, or raise ValueError."""
     if len(metadata) != rows:
         raise ValueError(f"metadata must have an entry for each of {rows} images: {len(metadata)}.")
@@ -66,7 +68,7 @@ def items_as_parquet(
 
 def items_from_parquet(
     path: Path, rows: int
-) -> tuple[list[str], list[dict], list[str], np.ndarray | None]:
+) -> tuple[list[str], list[dict[str, Any]], list[str], np.ndarray | None]:
     """Read names, metadata, identities and numbers (or None) from a file of `items_as_parquet`."""
     # old versions wrote no identities
     import pyarrow as pa

@@ -76,7 +76,7 @@ class Batches:
         rank: int = 0,
         workers: int = 1,
         threads: int | None = None,
-    ):
+    ) -> None:
         if batch_size % workers:
             raise ValueError(
                 f"batch_size must be a multiple of the {workers} workers, got {batch_size}."

@@ -88,9 +88,9 @@ class Examples:
         return Examples(_Chosen(self.sources, indices), labels, names)
 
 
-class _Chosen(Sequence):
+class _Chosen(Sequence[Any]):
     # a list would make the paths of millions of images that were not needed yet
-    def __init__(self, sources: Sequence[Path | bytes], indices: np.ndarray):
+    def __init__(self, sources: Sequence[Path | bytes], indices: np.ndarray) -> None:
         self._sources = sources
         self._indices = indices
 

@@ -91,9 +91,9 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
     return Examples(sources, classes, tuple(map(str, names)))
 
 
-class _Files(Sequence):
+class _Files(Sequence[Any]):
     # a Path takes five times the memory of its name
-    def __init__(self, folder: Path, names: list[str]):
+    def __init__(self, folder: Path, names: list[str]) -> None:
         self._folder = folder
         self._names = names
 
@@ -104,8 +104,8 @@ class _Files(Sequence):
         return self._folder / self._names[index]
 
 
-class _Tree(Sequence):
-    def __init__(self, folder: Path, ids: np.ndarray):
+class _Tree(Sequence[Any]):
+    def __init__(self, folder: Path, ids: np.ndarray) -> None:
         self._folder = folder
         self._ids = ids
 

@@ -111,7 +111,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
                 yield archive, member
 
 
-def _next(members: Iterator) -> tuple[tarfile.TarFile, tarfile.TarInfo] | None:
+def _next(members: Iterator[Any]) -> tuple[tarfile.TarFile, tarfile.TarInfo] | None:
     try:
         return next(members, None)
     except Exception as error:  # tarfile and the decompressors raise a dozen types
