@@ -41,6 +41,17 @@ __all__ = [
 class DOLGZooError(Exception):
     """Base class of the errors of dolg-zoo."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's calls the class with the message alone, and some take more
+        return _sent, (type(self), self.args, self.__dict__)
+
+
+def _sent(kind: type[DOLGZooError], args: tuple[object, ...], state: dict[str, object]) -> object:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class OutputError(DOLGZooError, FileExistsError):
     """The output would overwrite an input, or a file that dolg-zoo did not write."""

@@ -1,8 +1,10 @@
 """One base class for all errors that a user can meet, and the built-in type that each also is."""
 
 import ast
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dolg_zoo
@@ -58,3 +60,10 @@ def test_no_other_module_has_errors_of_its_own():
 )
 def test_an_error_can_still_be_imported_from_where_it_was(module, name):
     assert getattr(getattr(dolg_zoo, module), name) is getattr(errors, name)
+
+
+def test_an_error_with_more_than_a_message_reaches_another_process_whole():
+    bad = errors.BadImageError("a.jpg", "it is empty")
+    sent = pickle.loads(pickle.dumps(errors.BadImagesError({1: bad}, [0], np.ones((1, 2), "f"))))
+    assert (sent.kept, sent.skipped[1].source, sent.descriptors.shape) == ([0], "a.jpg", (1, 2))
+    assert "a.jpg" in str(sent)

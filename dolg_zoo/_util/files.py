@@ -33,6 +33,8 @@ def user_path(path: str | Path) -> Path:
     # an existing `Path` stays as it is: pathlib drops the `./` of `./~`
     if max(map(len, Path(path).parts), default=0) > _LONGEST_NAME or len(str(path)) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), f"{str(path)[:60]}…")
+    if path == "":
+        raise ValueError("a path is empty; name a file or a folder (`.` is the current one)")
     if isinstance(path, Path) and (not str(path).startswith("~") or os.path.lexists(path)):
         return path
     return expanded(path)

@@ -6,6 +6,8 @@ AttributeError. A caller that is reading a file would otherwise blame the file.
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +51,12 @@ def import_fault(error: Exception) -> DependencyError | None:
     if package is None:
         return None
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    for name in (package, *re.findall(r"[\w.]+", said)):
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if os.path.dirname(file) in (os.getcwd(), os.path.abspath(sys.path[0])):  # noqa: PTH120, PTH109, PTH100
+            return DependencyError(
+                f"{package} cannot be imported ({said}): {file} is taken for it. Rename that file."
+            )
     return DependencyError(
         f"{package} cannot be imported ({said}). The fault is in this Python environment, not in a"
         f" file of yours: {_remedy(package)}"
@@ -74,7 +82,7 @@ def _imported(error: Exception) -> str | None:
 
 def _remedy(package: str) -> str:
     config = sys.modules.get("keras.src.backend.config")  # there even where Keras is not
-    backend = config.backend() if config else "tensorflow"
+    backend = os.environ.get("KERAS_BACKEND") or (config.backend() if config else "tensorflow")
     if package in ("keras", "keras_cv") and backend != "tensorflow":
         return (
             f'Keras is set to {backend!r}; set KERAS_BACKEND=tensorflow, or "backend" in'

@@ -47,7 +47,11 @@ def _expanded(value: Any) -> Any:
     # no shell reads the ~ of --out=~/photos
     if isinstance(value, list):
         return [_expanded(each) for each in value]
-    return user_path(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        # an option of Typer's makes the current folder of an empty text
+        is_empty = str(value) == "." and "" in sys.argv[1:] and "." not in sys.argv[1:]
+        return user_path("" if is_empty else value)
+    return value
 
 
 def is_debugging() -> bool:

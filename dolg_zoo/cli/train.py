@@ -169,6 +169,8 @@ def _config(
         is_recipe = not path.is_file() and str(path) in recipe_names()
         if is_recipe and path.exists():
             note(f"{path} is also a folder here; the recipe of this name is taken.")
+        if path.is_dir() and not is_recipe:
+            raise typer.BadParameter(f"{str(path)!r} is a folder: dolg train --data {path} -o OUT")
         if not (is_recipe or path.exists()):
             names = recipe_names()
             raise FileNotFoundError(

@@ -90,7 +90,9 @@ def check_path(path: Path, format: str) -> None:
     check_output(path, kind_of(format))
     for beside in BESIDE.get(format, ()):
         # of an export that is there it is a part
-        check_output(path.with_suffix(beside), Kind("a part of an export", lambda _: path.exists()))
+        check_output(
+            path.with_suffix(beside), Kind("a part of an export", lambda _: path.stat().st_size > 0)
+        )
 
 
 def kind_of(format: str) -> Kind:

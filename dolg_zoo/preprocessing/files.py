@@ -48,6 +48,7 @@ _UNTOLD_ENDS = ("~", "_original")
 
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|\0\0\0\x0cjP  \r\n\x87\n"
+    rb"|\xff\x4f\xff\x51|BM....\0\0\0\0|P[1-6]\s+[0-9#]"
     rb"|....ftyp(avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)",
     re.DOTALL,
 )
@@ -156,10 +157,14 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
         PermissionError: it may not be read.
     """
     if not isinstance(where, str | os.PathLike):
-        if not (paths := [user_path(each).absolute() for each in where]):
+        paths = dict[Path, None]()
+        for each in where:
+            for path in each_of(each):
+                paths[Path(os.path.abspath(path))] = None  # noqa: PTH100
+        if not paths:
             raise ValueError("there is no image among 0 paths")
         above = Path(os.path.commonpath([path.parent for path in paths]))
-        return Listing(above, [*dict.fromkeys(paths)], PassedOver())
+        return Listing(above, [*paths], PassedOver())
     path = user_path(where)
     if path.is_dir():
         return list_folder(path)
@@ -193,6 +198,14 @@ def names_several(where: str | Path) -> bool:
         endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
         return path.is_dir() or path.name.lower().endswith(endings) or is_pattern(path)
     return False
+
+
+def each_of(where: str | Path) -> Sequence[Path]:
+    """Return the images that a path names, or the path itself, for it to be refused by name."""
+    if names_several(where):
+        with suppress(OSError, ValueError):
+            return list_images(where)
+    return [user_path(where)]
 
 
 def list_folder(folder: Path) -> Listing:
@@ -288,16 +301,18 @@ def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
     # them several.
     if not (folders := unclear_classes(names)):
         return
+    parts = {name: below for name, below in folders.items() if _PART.fullmatch(name)}
+    are_parts = len(parts) > 1 or len(parts) == len(folders)
+    folders = parts if are_parts else folders
     # of a data set, the part that the command is for; of groups, one with several folders
     fitting = [first for first in folders if ("train" in first.lower()) == ("train" in command)]
     first = max(fitting or folders, key=lambda first: len(folders[first]))
     meant = f"`{command} {shlex.quote(str(folder / first))}`"
     inside = sorted(folders[first] - {""})
-    if all(map(_PART.fullmatch, folders)):
-        parts = ", ".join(map(repr, folders))
+    if are_parts:
         raise ValueError(
-            f"{str(folder)!r} holds parts of a data set ({parts}), which are no classes. {meant}"
-            " takes the subfolders of one part as classes."
+            f"{str(folder)!r} holds parts of a data set ({', '.join(map(repr, parts))}), which are"
+            f" no classes. {meant} takes the subfolders of one part as classes."
         )
     raise ValueError(
         f"The subfolders of {str(folder)!r} hold only folders, such as {f'{first}/{inside[0]}'!r}:"
@@ -332,7 +347,8 @@ def unclear_classes(names: Sequence[str]) -> dict[str, set[str]]:
     for first, _, rest in (name.partition("/") for name in sorted(names)):
         if rest:
             folders.setdefault(first, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    parts = [name for name in folders if _PART.fullmatch(name) and folders[name] != {""}]
     is_clear = any("" in below for below in folders.values()) or all(
         len(below) == 1 for below in folders.values()
     )
-    return {} if is_clear and not all(map(_PART.fullmatch, folders)) else folders
+    return folders if len(parts) > 1 or not is_clear or all(map(_PART.fullmatch, folders)) else {}

@@ -14,6 +14,7 @@ SET_ASIDE = frozenset(
     | {"$recycle.bin", "recycler", "system volume information"}  # Windows
     | {"__macosx", "network trash folder", "temporary items"}  # macOS, on disks of others
     | {"lost+found", "ipod photo cache", "captureone"}  # Linux, iTunes, Capture One
+    | {"[originals]", ".picasaoriginals"}  # Picasa
 )
 """Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dolg_zoo._util.text import short_repr
 from dolg_zoo.preprocessing.decode import ImageSource, is_image_source, name_of
-from dolg_zoo.preprocessing.files import list_images, names_several
+from dolg_zoo.preprocessing.files import each_of, list_images, names_several
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
         if listed.passed_over:
             _log.warning("%r: %s", str(images), listed.passed_over)
         return listed
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
+        images = images.tolist()  # of paths
     if isinstance(images, np.ndarray) and images.ndim > 3:
         return cast("Sequence[ImageSource]", images)
     if is_image_source(images):
@@ -36,7 +38,9 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
         raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
     if hasattr(images, "element_spec"):  # a tf.data.Dataset
         return _of_dataset(images)
-    sources = cast("list[ImageSource]", list(images))
+    sources: list[ImageSource] = []
+    for each in images:
+        sources += each_of(each) if isinstance(each, str | Path) else [cast("ImageSource", each)]
     for index, source in enumerate(sources):
         if not is_image_source(source):
             raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,7 @@ REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
 # in the folder that `dolg train` writes
 TRAINED, HISTORY, CHECKPOINTS = "preset", "history.json", "checkpoints"
+_CHECKPOINT = re.compile(r"step_[0-9]{9}|\..*")
 
 PRESET = Kind(
     "a preset",
@@ -29,13 +31,14 @@ PRESET = Kind(
 
 
 def _is_run(folder: Path) -> bool:
-    saved = folder / CHECKPOINTS
-    return (
-        has_keys(folder / HISTORY, "config", "history")
-        or PRESET.is_own(folder / TRAINED)
-        or (
-            saved.is_dir() and all(each.name.startswith((".", "step_")) for each in saved.iterdir())
-        )
+    if (folder / HISTORY).exists():
+        return has_keys(folder / HISTORY, "config", "history")
+    if PRESET.is_own(folder / TRAINED):
+        return True
+    # of a run that was killed before its first epoch ended
+    visible = [each for each in folder.iterdir() if each.name[0] != "."]
+    return visible == [folder / CHECKPOINTS] and all(
+        _CHECKPOINT.fullmatch(each.name) for each in visible[0].iterdir()
     )
 
 

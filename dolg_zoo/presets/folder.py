@@ -18,7 +18,7 @@ import keras
 from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.imports import import_fault
-from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.outputs import check_output, has_keys
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -101,8 +101,10 @@ def write_preset(
         metadata = {**preset.metadata, "sha256": hashes}
         (made / METADATA).write_text(_to_json(metadata), encoding="utf-8")
         check_output(folder, PRESET)  # what came there meanwhile stays
-        for name in {MARGIN_HEAD, REPORT} - {*hashes}:  # of what was here before
-            (folder / name).unlink(missing_ok=True)
+        if MARGIN_HEAD not in hashes:  # of what was here before
+            (folder / MARGIN_HEAD).unlink(missing_ok=True)
+        if has_keys(folder / REPORT, "largest_difference", "tolerance"):  # of other weights
+            (folder / REPORT).unlink()
         # The metadata with the hashes of the rest comes last: should the job die before, no later
         # call takes the new files for the old preset or a mixture for either.
         for name in (*hashes, METADATA):

@@ -13,13 +13,14 @@ from PIL import Image
 from plain_embedder import PlainEmbedder
 from writable_hub import small_model
 
-from dolg_zoo._util.outputs import PICTURE, is_own_picture, writing
+from dolg_zoo._util.outputs import PICTURE, check_output, is_own_picture, writing
 from dolg_zoo.drawing.style import write_picture
 from dolg_zoo.errors import OutputError
 from dolg_zoo.explaining import Explanation
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.exporting import plan_export
 from dolg_zoo.preprocessing import Crop, ImageConverter, list_images, load_image
+from dolg_zoo.presets.files import RUN
 from dolg_zoo.retrieval import DescriptorStore, Index, Match, Picture, extract, montage
 from dolg_zoo.retrieval.extraction.sources import open_source
 
@@ -139,8 +140,18 @@ def test_what_lies_beside_an_export_stays(tmp_path, beside):
     format, name = {"my.json": ("litert", "my.tflite"), "my.bin": ("openvino", "my.xml")}[beside]
     pytest.importorskip("openvino" if format == "openvino" else "ai_edge_litert")
     (tmp_path / beside).write_text(FOREIGN)
+    (tmp_path / name).touch()  # which is no export
     with pytest.raises(OutputError, match=beside):
         plan_export(tmp_path / name, format, "float32", None, ImageConverter(size=64))
+
+
+@pytest.mark.parametrize("theirs", ["history.json", "curves.png", "checkpoints/step_1.pt"])
+def test_a_folder_with_names_of_a_run_is_no_run(tmp_path, theirs):
+    (tmp_path / "checkpoints").mkdir()
+    check_output(tmp_path, RUN)  # as a run that was killed early leaves it
+    (tmp_path / theirs).write_text('{"theirs": 1}')
+    with pytest.raises(OutputError, match="training run"):
+        check_output(tmp_path, RUN)
 
 
 def test_a_run_is_not_begun_in_a_folder_of_photographs(photos):

@@ -56,6 +56,12 @@ def test_the_parts_of_a_data_set_are_no_classes(tmp_path, splits, entry):
         assert examples.class_names == CLASSES
 
 
+def test_a_folder_beside_the_parts_makes_them_no_classes(tmp_path):
+    folder = laid_out(tmp_path, "train/cat", "train/dog", "test/cat", "test/dog", "figures")
+    with pytest.raises(ValueError, match=r"parts of a data set \('test', 'train'\)"):
+        ClassFolder.find(folder)
+
+
 def test_it_is_what_is_meant_that_is_shown(tmp_path):
     folder = laid_out(tmp_path, "test/cat", "train/cat", "val/cat", "train/dog")
     for entry, part in (("evaluate", "test"), ("train", "train")):

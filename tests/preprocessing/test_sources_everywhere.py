@@ -9,6 +9,7 @@ from PIL import Image
 from plain_embedder import PlainEmbedder
 
 from dolg_zoo.embedders.base import ImageEmbedder
+from dolg_zoo.errors import BadImagesError
 from dolg_zoo.evaluation import ClassFolder
 from dolg_zoo.preprocessing import Crop, ImageConverter, list_images
 from dolg_zoo.retrieval import Index
@@ -101,6 +102,26 @@ def test_paths_of_images_are_a_source_too(folder, kind):
     assert list(open_source(IN_MEMORY[kind](folder)).names) == FILES
     with pytest.raises(TypeError, match=r"Index\(model, names, model.embed\(images\)\)"):
         Index.build(MODEL, pixels(folder))
+
+
+def test_folders_and_wildcards_may_be_among_others(folder):
+    several = [folder / "cat", "photos*/dog/*.png"]
+    expected = MODEL.infer(np.stack(pixels(folder)))
+    np.testing.assert_allclose(MODEL.embed(several), expected, atol=1e-5)
+    np.testing.assert_allclose(MODEL.embed(np.array(list(map(str, several)))), expected, atol=1e-5)
+    assert Index.build(MODEL, several, progress=False).names == FILES
+    twice = [folder / FILES[0], f"{folder}/cat/../{FILES[1]}"]
+    assert Index.build(MODEL, twice, progress=False).names == ["1.png", "2.png"]
+    with pytest.raises(BadImagesError) as caught:  # which costs itself alone
+        MODEL.embed([folder / FILES[0], "no*such.png"])
+    assert caught.value.kept == [0]
+
+
+def test_an_empty_path_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder / "cat")
+    for take in (list_images, open_source, lambda where: Index.build(MODEL, where)):
+        with pytest.raises(ValueError, match="a path is empty"):
+            take("")
 
 
 def test_an_index_takes_the_name_of_one_image_to_add(folder):

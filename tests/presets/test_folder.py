@@ -52,9 +52,13 @@ def test_a_backbone_of_the_table_is_kept_by_its_name(tmp_path):
 
 
 def test_what_a_conversion_measured_does_not_outlive_its_weights(preset, folder):
-    (folder / "report.json").write_text("{}")
+    report = folder / "report.json"
+    report.write_text('{"largest_difference": 2e-6, "tolerance": 2e-5}')
     write_preset(folder, preset)
     assert sorted(path.name for path in folder.iterdir()) == FILES
+    report.write_text('{"theirs": 1}')
+    write_preset(folder, preset)
+    assert report.read_text() == '{"theirs": 1}'
 
 
 def test_may_be_written_over_itself(preset, folder):

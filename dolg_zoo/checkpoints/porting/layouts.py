@@ -43,14 +43,16 @@ class Layout:
 
         A network that was a part of another module has a prefix before its names, `model.` or
         `student.module.`. A warning in the log says what is left aside. Of several networks the
-        one with the shortest prefix is taken, of equally short ones the first in the file.
+        one of most tensors is taken, then that with the shortest prefix, then the first in the
+        file.
         """
         ends = [key for key in state if f".{key}".endswith(f".{self.anchor}")]
         parts = _apart(state, [key.removesuffix(self.anchor) for key in ends])
         fitting = [prefix for prefix in parts if self._fits(parts[prefix])] or [*parts]
         if not fitting:
             return state
-        taken, *others = sorted(fitting, key=lambda prefix: prefix.count("."))
+        order = sorted(fitting, key=lambda prefix: (-len(parts[prefix]), prefix.count(".")))
+        taken, *others = order
         network, inside = parts[taken], {taken + key for key in parts[taken]}
         aside = {key: array for key, array in state.items() if key not in inside}
         head = {key: aside[key] for key in self.head if key in aside and key not in network}
