@@ -17,7 +17,12 @@ from dolg_zoo._util.outputs import has_keys, is_own_picture
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
-from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, is_pattern, is_set_aside, matches
+from dolg_zoo.preprocessing.patterns import (
+    SHARD_ENDINGS,
+    is_pattern,
+    is_set_aside,
+    matches,
+)
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
@@ -235,7 +240,7 @@ def list_folder(folder: Path) -> Listing:
         if here is not folder and _is_made_here(here, entries):
             continue
         for entry in entries:
-            if is_set_aside(entry.name):
+            if is_set_aside(entry.name, here.suffix):
                 continue
             path = here / entry.name
             ending = path.suffix.lower()

@@ -18,14 +18,19 @@ SET_ASIDE = frozenset(
 )
 """Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
 
+LIBRARIES = frozenset({".photoslibrary", ".migratedphotolibrary", ".aplibrary"})
+"""Endings of the folders of Apple's Photos and Aperture."""
+
 SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_SHARDS = 10**6
 
 _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 
 
-def is_set_aside(name: str) -> bool:
-    """Return whether files or folders of this name are hidden or belong to a system or program."""
+def is_set_aside(name: str, inside: str = "") -> bool:
+    """Return whether a system, and no user, put a file or folder there; `inside` is an ending."""
+    if inside.lower() in LIBRARIES:  # beside the photographs it has small copies of them
+        return name.lower() not in ("originals", "masters")
     # Lightroom keeps small copies in folders that end so
     return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
 

@@ -58,6 +58,14 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
     assert list_images(tmp_path) == expected
 
 
+def test_of_a_photo_library_the_originals_count(tmp_path):
+    expected = touch(tmp_path, "My.photoslibrary/originals/1/a.jpg", "my.aplibrary/Masters/b.jpg")
+    touch(
+        tmp_path, "My.photoslibrary/resources/derivatives/1/a.jpeg", "my.aplibrary/Thumbnails/b.jpg"
+    )
+    assert list_images(tmp_path) == expected
+
+
 OF_SYSTEMS = [
     "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
     "Catalog Previews.lrdata/0/a.jpg",
