@@ -48,6 +48,7 @@ def test_the_shell_commands_run(place, monkeypatch, tmp_path, capfd):
     # a preset of few layers as the default, for the commands that follow
     small_model().save_to_preset(place / "small")
     monkeypatch.setattr("dolg_zoo.presets.registry.DEFAULT_PRESET", str(place / "small"))
+    shutil.rmtree(place / "my-places")  # of the other pages; the README trains it
     assert len(rest) == 7
     for command in rest:
         run_dolg(command, monkeypatch, capfd)

@@ -92,7 +92,7 @@ def make(arguments):
         fit_head(model, [path for path, _ in training], seed=arguments.seed)
         model.save_to_preset(start)
     config = configure(start, arguments, sorted({label for _, label in validation}))
-    result = train(config, arguments.out)
+    result = train(config, arguments.out / "run")
 
     trained = DOLG.from_preset(result.preset)
     round_kernels(trained.net)

@@ -104,12 +104,12 @@ class _WithDocstrings(SourceFileLoader):
 class DocstringFinder:
     """Import finder for frameworks that edit their own docstrings, which `python -OO` removes."""
 
-    # without it, TensorFlow 2.20 and keras-cv 0.9 cannot be imported there
+    # without it, TensorFlow 2.20, TensorFlow Text and keras-cv 0.9 cannot be imported there
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Find a module of them, to be compiled with its docstrings."""
-        if name.partition(".")[0] not in ("tensorflow", "keras", "keras_cv"):
+        if name.partition(".")[0] not in ("tensorflow", "tensorflow_text", "keras", "keras_cv"):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader:

@@ -82,7 +82,7 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
     """Return the manifest entry, folder or hf:// address for a preset's name; nothing is read."""
     presets = load_manifest().entries
     if preset is None:
-        return presets[DEFAULT_PRESET]
+        preset = of_the_zoo(DEFAULT_PRESET)
     if isinstance(preset, _ZooName):
         return presets[preset]
     if isinstance(preset, str) and preset.startswith("hf://"):

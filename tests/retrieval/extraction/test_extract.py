@@ -22,6 +22,7 @@ from dolg_zoo.errors import BadImagesError
 from dolg_zoo.preprocessing import Crop, load_image
 from dolg_zoo.retrieval import DescriptorStore, Index, StoreError, extract
 from dolg_zoo.retrieval.extraction import extract as extraction
+from dolg_zoo.retrieval.extraction.sources import Files
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 NAMES = ["astronaut.png", "coffee.png", "far/chelsea.png", "rocket.png"]
@@ -310,6 +311,7 @@ from plain_embedder import PlainEmbedder  # TensorFlow would take longer than al
 
 from dolg_zoo.retrieval import extract
 from dolg_zoo.retrieval.extraction import extract as extraction
+from dolg_zoo.retrieval.extraction.sources import Files
 from dolg_zoo.retrieval.extraction.store import descriptor_store
 
 extraction.PART_ROWS = 5
@@ -354,20 +356,20 @@ def test_killed_it_goes_on_without_losing_or_repeating(photos, tmp_path, out, wh
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(model, photos, out):
-    image = np.asarray(Image.open(photos / "rocket.png"))
+    file = io.BytesIO()
+    Image.open(photos / "rocket.png").save(file, "BMP")  # 77 KB
 
-    class Source:
-        folder, names = photos, ()
-
+    class Source(Files):
         def __init__(self, count):
-            self.count, self.faults = count, {}
+            super().__init__(photos, (), ())
+            self.count = count
 
         def missing(self, known):
             return None
 
         def items(self, known):
             for number in range(self.count):
-                yield f"{number}.png", image.copy()
+                yield f"{number}.bmp", "", file.getvalue() + bytes([number])
 
     def growth(run):
         few, many = (
