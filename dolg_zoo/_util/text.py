@@ -43,9 +43,9 @@ def short_repr(value: object) -> str:
         return f"a very long {type(value).__name__}"
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 2) -> str:
     """Return a score from 0 to 1 as people read it everywhere here: `93.99 %`."""
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def figure_in_percent(value: float, metric: str) -> tuple[str, str]:

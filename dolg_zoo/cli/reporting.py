@@ -31,8 +31,8 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **{name: _expanded(value) for name, value in kwargs.items()})
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
-        except KeyboardInterrupt:
-            note("Interrupted.")
+        except KeyboardInterrupt as interrupt:
+            note(f"Interrupted. {interrupt}".rstrip())
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             if is_debugging():

@@ -25,7 +25,8 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="A TOML file that describes the run, or a recipe.",
+            help="A TOML file that describes the run, or a recipe. (default: a recipe that fits the"
+            " photographs)",
             show_default=False,
         ),
     ] = None,
@@ -59,7 +60,32 @@ def train(
         ),
     ] = Path("my-dolg"),
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Number of epochs.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of epochs; more than before lengthen a finished run. (default: 2 to 8,"
+            " fewer for more photographs)",
+            show_default=False,
+        ),
+    ] = None,
+    validate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of the classes to validate on, not to train on; 0 for none. (default: 0.2,"
+            " and more of few classes)",
+            show_default=False,
+        ),
+    ] = None,
+    validate_on: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder or a list like --data, to validate on; all of --data is trained on.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; print the expected time and memory.")
@@ -68,12 +94,15 @@ def train(
 ) -> None:
     """Fine-tune a preset on your own photographs.
 
-    An interrupted run continues when you call it again.
+    Classes that are not trained on show whether the preset becomes better at finding them. The
+    best of the trained weights, the weights before training and averages of both is kept. An
+    interrupted run continues when you call it again.
 
     \b
     Examples:
       dolg train --data photos/ -o my-places
-      dolg train small_network --data photos/ -o my-places
+      dolg train --data photos/ --dry-run
+      dolg train --data photos/ -p my-start --validate-on others/ -o my-places
       dolg train config.toml -o my-places --dry-run
       dolg train oxford_flowers102_efficientnet -o flowers
       dolg train gldv2 --architecture efficientnet_b0 -o dolg_efficientnet_b0_gldv2
@@ -88,6 +117,7 @@ def train(
     if not dry_run:
         check_output(out, RUN, [data])
     settings, relative_to = _config(config, data, anywhere, preset, architecture, epochs)
+    settings = settings.with_split(validate, validate_on)
     passed_over = _check(settings, relative_to)
     if not dry_run and settings.model.preset is not None:
         check_output(out / TRAINED, PRESET, [preset_folder(settings.model.preset)])
@@ -107,7 +137,8 @@ def train(
             for name, table in tables.items():
                 print(f"[{name}]")
                 print_table((key, str(value)) for key, value in table.items())
-            print_table(planned.items())
+            print_table((key, value) for key, value in planned.items() if key != "summary")
+            print(planned["summary"])
         finish({}, False, passed_over)
         return
     result = run(settings, out, relative_to=relative_to, say=note)
@@ -117,6 +148,7 @@ def train(
                 "preset": str(result.preset),
                 "best_epoch": result.best_epoch,
                 "history": result.history,
+                "verdict": None if result.verdict is None else result.verdict.to_dict(),
                 **left_out(result.skipped, passed_over),
             }
         )
@@ -150,8 +182,7 @@ def _config(
 ) -> tuple[TrainingConfig, Path]:
     """Return the configuration, and the folder that its paths are relative to."""
     from dolg_zoo._util.text import did_you_mean
-    from dolg_zoo.presets import DEFAULT_PRESET
-    from dolg_zoo.training.config import ModelPlan, TrainingConfig
+    from dolg_zoo.training.config import ModelPlan, TrainingConfig, data_table
     from dolg_zoo.training.recipes import recipe_names, recipe_path
 
     if path is None and data is None:
@@ -162,9 +193,7 @@ def _config(
         raise typer.BadParameter("Give --preset or --architecture, not both.")
     relative_to = Path()
     if path is None:
-        config = TrainingConfig.from_dict(
-            {"data": _source(data), "model": {"preset": preset or DEFAULT_PRESET}}
-        )
+        config = TrainingConfig.for_photos(str(data), preset)
     else:
         is_recipe = not path.is_file() and str(path) in recipe_names()
         if is_recipe and path.exists():
@@ -179,7 +208,7 @@ def _config(
             )
         config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
         if data is not None:
-            config = dataclasses.replace(config, data=_source(data))
+            config = dataclasses.replace(config, data=data_table(data))
         elif not is_recipe:
             relative_to = path.parent
         if preset is not None:
@@ -191,7 +220,3 @@ def _config(
     if epochs is not None:
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, epochs=epochs))
     return config, relative_to
-
-
-def _source(data: Path | None) -> dict[str, str]:
-    return {"csv" if str(data).lower().endswith(".csv") else "folder": str(data)}

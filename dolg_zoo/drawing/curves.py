@@ -17,7 +17,15 @@ PANELS = (
     ("of the images kept back", ("map", "recall_at_1")),
     ("learning rate", ("learning_rate",)),
 )
-NAMES = {"map": "mAP", "recall_at_1": "recall@1", "learning_rate": "learning rate"}
+SHARES = {"accuracy", "map", "recall_at_1"}
+LEAST_SPAN = 0.1
+"""Of the axis of a share from 0 to 1: smaller changes look as small as they are."""
+NAMES = {
+    "share_of_start": "share of the start",
+    "map": "mAP",
+    "recall_at_1": "recall@1",
+    "learning_rate": "learning rate",
+}
 
 
 def draw_curves(history: Sequence[Mapping[str, float]]) -> Figure:
@@ -40,6 +48,9 @@ def draw_curves(history: Sequence[Mapping[str, float]]) -> Figure:
             points = [(row["epoch"], row[name]) for row in history if name in row]
             label = NAMES.get(name, name)
             panel.plot(*zip(*points, strict=True), marker, ls="-", c=colour, ms=4, label=label)
+        low, high = panel.get_ylim()
+        if SHARES & set(names) and high - low < LEAST_SPAN:
+            panel.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
         panel.set_title(title, fontsize=9, color=FAINT)
         panel.set_xlabel("epoch", fontsize=9, color=FAINT)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

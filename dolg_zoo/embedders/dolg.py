@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -202,6 +203,55 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             num_classes, name="margin_head", **settings
         )
         return MarginClassifier(self, head)
+
+    def fine_tune(
+        self,
+        photos: str | Path,
+        output: str | Path = "my-dolg",
+        *,
+        epochs: int | None = None,
+        validate: float | None = None,
+        validate_on: str | Path | None = None,
+        say: Callable[[str], None] = print,
+    ) -> DOLG:
+        """Fine-tune a copy of this model on your own photographs, as `dolg train --data` does.
+
+        ```python
+        mine = dolg_zoo.DOLG.from_preset().fine_tune("photos/", "my-places")
+        mine.embed("photos/")
+        print(mine.metadata["figures_note"])  # whether training helped
+        ```
+
+        Some classes are not trained on: they show whether the model becomes better at finding
+        them. The best of the trained weights, of this model's and of averages of both is kept. An
+        interrupted run continues when it is called again.
+
+        Args:
+            photos: a folder with a subfolder for each class, or a CSV list with the columns image
+                and label.
+            output: the folder for the preset, the curves and the checkpoints.
+            epochs: number of passes over the photographs; None for 2 to 8, fewer for more images.
+            validate: share of the classes to validate on, from 0 (none) to below 1; None for 0.2,
+                and more of few classes.
+            validate_on: a folder or a list like `photos` to validate on instead.
+            say: is called with each line about the progress of the run.
+
+        Returns:
+            The fine-tuned model, loaded from the preset in `output`.
+
+        Raises:
+            TrainingConfigError: if an argument is out of range, or `output` holds a run with other
+                settings.
+            DataError: if there is nothing to train on, or most images cannot be read.
+            OutputError: if `output` holds files that are of no training run.
+            OSError: if a file cannot be read or written.
+        """
+        # `training` builds on this module, so it is looked up when it is needed
+        training = importlib.import_module("dolg_zoo.training")
+        config = training.TrainingConfig.for_photos(
+            photos, self.metadata.get("preset", "a model in memory"), epochs, validate, validate_on
+        )
+        return DOLG.from_preset(training.train(config, output, start=self, say=say).preset)
 
     def save_to_preset(
         self,
@@ -430,6 +480,24 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         # otherwise than one for all: descriptors would depend on what was embedded before.
         signature = tf.TensorSpec(self.input_shape, tf.uint8)
         return tf.function(lambda images: self(images, training=False), [signature])
+
+    def __repr__(self) -> str:
+        """Return the preset, the dimension and the size of images."""
+        converter = self.image_converter
+        return (
+            f"<DOLG of {name_of_model(self)}: {self.descriptor_dim} dimensions, images of size"
+            f" {converter.size} ({converter.mode})>"
+        )
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        # Keras also calls it to compute; for a clone it would make a model without `embed`
+        caller = getattr(kwargs.get("operation_fn"), "__qualname__", "")
+        if caller.startswith("_clone_functional_model"):
+            raise TypeError(
+                "keras.models.clone_model gives a model that is no DOLG. Use copy.deepcopy(model),"
+                " or DOLG.from_config(model.get_config()) for new weights."
+            )
+        return super()._run_through_graph(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, in a form that `from_config` takes."""

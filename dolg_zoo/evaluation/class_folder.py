@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dolg_zoo._util.text import percent
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
-from dolg_zoo.evaluation.search import improved
+from dolg_zoo.evaluation.search import exact_search, improved
 from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.preprocessing.files import check_classes, class_of
 from dolg_zoo.retrieval.search.ranking import Ranking
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
 
 ALL = "all"
+MOST_FAULTS = 5
+"""The most classes, and pairs of classes, that a report names as the worst."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class ClassFolder:
             of_class = labels == label
             rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
         lone = int((~is_query).sum())
+        best = exact_search(descriptors, True)(queries, 1)[1] if first is None else first
         notes = [
             f"{count} images {what}."
             for count, what in (
@@ -114,6 +118,7 @@ class ClassFolder:
             )
             if count
         ]
+        notes += _faults(rows[1:], labels[is_query], labels[best[is_query, 0]])
         settings = {
             **settings_of_model(model, scales),
             "images": len(names),
@@ -124,6 +129,24 @@ class ClassFolder:
         }
         header = ("", "images", "mAP", "recall@1")
         return Report("leave-one-out", header, rows, settings, notes, skipped, self.passed_over)
+
+
+def _faults(
+    rows: Sequence[tuple[str, int, float, float]], labels: np.ndarray, found: np.ndarray
+) -> Iterator[str]:
+    """Yield a sentence on the worst classes and one on the pairs that are confused most often."""
+    worst = sorted((row for row in rows if row[2] < 1), key=lambda row: row[2])[:MOST_FAULTS]
+    if worst and len(rows) > 1:
+        named = ", ".join(f"{label} ({percent(score)})" for label, _, score, _ in worst)
+        yield f"Worst classes by mAP: {named}."
+    wrong = labels != found
+    pairs = Counter(
+        tuple(sorted(pair))
+        for pair in zip(labels[wrong].tolist(), found[wrong].tolist(), strict=True)
+    )
+    if pairs:
+        named = ", ".join(f"{a} and {b} ({n})" for (a, b), n in pairs.most_common(MOST_FAULTS))
+        yield f"Classes whose images were found first by each other: {named}."
 
 
 def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:

@@ -74,6 +74,12 @@ def _text(value: object) -> str | None:
     return None
 
 
+def _texts(value: object) -> str | None:
+    if isinstance(value, list) and all(_text(each) is None for each in value):
+        return None
+    return "a list of texts"
+
+
 def _license(value: object) -> str | None:
     if not isinstance(value, str) or not value.strip():  # an empty one is lacking, not wrong
         return _text(value)
@@ -120,4 +126,5 @@ FIELDS: Mapping[str, Callable[[object], str | None]] = {
     "figures": _figures,
     "figures_note": _text,
     "derived_from": _text,
+    "trained_classes": _texts,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import TrainingConfigError
 
 WEIGHTS, STATE = "state.weights.h5", "state.json"
+EPOCHS = "[run] epochs"  # the setting that may grow
 KEPT = 2
 """How many checkpoints stay: the last, and the one before in case the last is damaged."""
 
@@ -81,16 +82,30 @@ class CheckpointFolder:
         return every[-1] if every else None
 
     def _check_settings(self, checkpoint: Path, theirs: dict[str, Any]) -> None:
-        for table in sorted({*theirs, *self.settings}):
-            if theirs.get(table) != self.settings.get(table):
-                raise TrainingConfigError(
-                    f"{checkpoint} is of a run with other settings: [{table}] was"
-                    f" {theirs.get(table)} and is {self.settings.get(table)}. Choose another"
-                    f" output folder, or delete {self.folder} to start again."
-                )
+        before, now = dict(_flat(theirs)), dict(_flat(self.settings))
+        changes = [
+            f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key)
+            and not (key == EPOCHS and now.get(key, 0) > before.get(key, 0))
+        ]
+        if changes:
+            raise TrainingConfigError(
+                f"{checkpoint} is of a run with other settings: {'; '.join(changes)}. Choose"
+                f" another output folder, or delete {self.folder} to start again."
+            )
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step_" + "[0-9]" * 9))
+
+
+def _flat(settings: dict[str, Any], table: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting with the name of its table."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and not table:
+            yield from _flat(value, f"[{key}] ")
+        else:
+            yield table + key, value
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:

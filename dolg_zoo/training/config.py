@@ -16,6 +16,7 @@ from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError
 from dolg_zoo.errors import TrainingConfigError as TrainingConfigError
+from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.publishing.metadata import check_metadata
 
 if sys.version_info >= (3, 11):
@@ -25,6 +26,10 @@ else:
 
 HEADS = ("arcface", "cosine", "curricularface", "subcenter_arcface")
 """The names in `dolg_zoo.layers.MARGIN_HEADS`, which needs Keras."""
+
+
+USUAL_SIZE = 224
+"""Side of training images; search is at 256, since objects look larger in crops."""
 
 
 @contextmanager
@@ -48,7 +53,8 @@ class ModelPlan:
     """The model to train: a preset, or an architecture with a new head.
 
     Attributes:
-        preset: a name, hf://user/repo, or a folder; None with an architecture.
+        preset: a name, hf://user/repo, or a folder; the default preset if there is no architecture
+            either.
         architecture: a name of `dolg_zoo.BACKBONES`; None with a preset.
         backbone_weights: "imagenet", "random", or the address of weights of timm's, such as
             hf://timm/resnet50.a1_in1k; only with an architecture.
@@ -63,7 +69,9 @@ class ModelPlan:
 
     @_config_errors()
     def __post_init__(self) -> None:
-        if (self.preset is None) == (self.architecture is None):
+        if self.preset is None and self.architecture is None:
+            object.__setattr__(self, "preset", DEFAULT_PRESET)
+        if self.preset is not None and self.architecture is not None:
             raise TrainingConfigError(
                 "[model] needs either preset or architecture, got"
                 f" preset={self.preset!r} and architecture={self.architecture!r}."
@@ -84,19 +92,31 @@ class SplitPlan:
 
     Attributes:
         by: "class" takes whole classes, since a search meets objects that were not trained on;
-            "image" takes a share of the images of each class; "none" takes nothing.
-        share: the share of classes or images for validation, above 0 and below 1.
+            "image" takes a share of the images of each class; "none" takes nothing. None: "class"
+            if there are at least four classes, else "image".
+        share: the share of classes or images for validation, above 0 and below 1. None: a fifth,
+            and of fewer than 30 classes up to a third, for six to validate on.
         classes: names of the classes for validation, instead of a share.
+        on: a folder or a CSV list like that of [data] with other images for validation. All images
+            of [data] are trained on then.
     """
 
-    by: str = "class"
-    share: float = 0.1
+    by: str | None = None
+    share: float | None = None
     classes: tuple[Any, ...] = ()
+    on: str | None = None
 
     @_config_errors()
     def __post_init__(self) -> None:
-        one_of("[split] by", self.by, ("class", "image", "none"))
-        number("[split] share", self.share, 0, 1, open_ends=True)
+        if self.by is not None:
+            one_of("[split] by", self.by, ("class", "image", "none"))
+        if self.share is not None:
+            number("[split] share", self.share, 0, 1, open_ends=True)
+        if self.on is not None and (self.by is not None or self.share is not None or self.classes):
+            raise TrainingConfigError(
+                f"[split] on = {self.on!r} names the images for validation; leave by, share and"
+                " classes out."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +131,12 @@ class HeadPlan:
         settings: arguments of the layer, such as scale and margin.
     """
 
-    name: str = "subcenter_arcface"
+    name: str = "arcface"
     dynamic_margins: bool = False
-    label_smoothing: float = 0.0
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    label_smoothing: float = 0.05
+    settings: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: {"scale": 24.0, "margin": 0.2}
+    )
 
     @_config_errors()
     def __post_init__(self) -> None:
@@ -128,7 +150,7 @@ class HeadPlan:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerPlan:
-    """The optimizer. The defaults are those of the official code, except the learning rate.
+    """The optimizer. The defaults are for fine-tuning a preset; docs/fine_tune.md has figures.
 
     Attributes:
         name: "sgd" (with Nesterov momentum) or "adamw".
@@ -138,10 +160,11 @@ class OptimizerPlan:
             the weight independently of the gradient.
         warmup_epochs: number of epochs in which the learning rate rises from 0; half of the run, if
             the run has no more epochs.
-        backbone_rate: factor of the learning rate in the backbone.
+        backbone_rate: factor of the learning rate in the backbone. None: 0.4, and 0.1 in a backbone
+            of more than 20 million weights.
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.
-        head_rate: factor of the learning rate in the margin head.
+        head_rate: factor of the learning rate in the margin head, whose centers begin at random.
         local_rate: factor of the learning rate in the local branch. Above 1, the branch keeps up
             with a global vector that grows while the backbone is trained.
         clip_norm: maximum global gradient norm; 0 for none.
@@ -149,23 +172,30 @@ class OptimizerPlan:
         ema: momentum of the exponential moving average of the weights, such as 0.999. The average
             is validated and saved. 0 for none.
         average_with_start: share of the weights that the run began with, from 0 to below 1, in the
-            mean that is validated and saved. A small network forgets less so. Source: WiSE-FT,
-            arXiv 2109.01903.
+            mean that is validated and saved. A network forgets less so. Of several shares, each is
+            validated after every epoch and the best is saved; without images for validation, the
+            one in the middle. Source: WiSE-FT, arXiv 2109.01903.
     """
 
-    name: str = "sgd"
-    learning_rate: float = 0.003
+    name: str = "adamw"
+    learning_rate: float = 5e-4
     momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup_epochs: float = 1.0
-    backbone_rate: float = 0.1
+    weight_decay: float = 0.01
+    warmup_epochs: float = 0.2
+    backbone_rate: float | None = None
     layer_decay: float = 1.0
-    head_rate: float = 1.0
-    local_rate: float = 1.0
+    head_rate: float = 10.0
+    local_rate: float = 10.0
     clip_norm: float = 5.0
     accumulate: int = 1
     ema: float = 0.0
-    average_with_start: float = 0.0
+    average_with_start: float | tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+
+    @property
+    def shares_of_start(self) -> tuple[float, ...]:
+        """The values of `average_with_start`, those that keep most of the start first."""
+        shares = self.average_with_start
+        return tuple(sorted(shares if isinstance(shares, tuple) else (shares,), reverse=True))
 
     @_config_errors()
     def __post_init__(self) -> None:
@@ -174,10 +204,14 @@ class OptimizerPlan:
         number("[optimizer] momentum", self.momentum, 0, 1)
         for name in ("weight_decay", "warmup_epochs", "head_rate", "local_rate", "clip_norm"):
             number(f"[optimizer] {name}", getattr(self, name), 0)
-        for name in ("backbone_rate", "layer_decay"):
-            number(f"[optimizer] {name}", getattr(self, name), 0, 1)
+        number("[optimizer] layer_decay", self.layer_decay, 0, 1)
+        if self.backbone_rate is not None:
+            number("[optimizer] backbone_rate", self.backbone_rate, 0, 1)
         number("[optimizer] ema", self.ema, 0, 1)
-        _share_below_1("[optimizer] average_with_start", self.average_with_start)
+        if not self.shares_of_start:
+            raise TrainingConfigError("[optimizer] average_with_start needs a share, such as 0.")
+        for share in self.shares_of_start:
+            _share_below_1("[optimizer] average_with_start", share)
         whole_number("[optimizer] accumulate", self.accumulate, 1)
 
 
@@ -225,9 +259,11 @@ class RunPlan:
     """Length of the run, batches and precision.
 
     Attributes:
-        epochs: number of passes over the training images.
+        epochs: number of passes over the training images. None: from 2 to 8, fewer for more
+            images, so that 500 photographs take a small network minutes.
         batch_size: images per step, of all workers together.
-        image_size: height and width of training images in pixels.
+        image_size: height and width of training images in pixels. None: 224, or the size of a
+            network that takes no other.
         seed: the seed of all random numbers.
         balanced: whether to draw all classes equally often, instead of all images.
         images_per_class: number of images of a class that come together in a batch; more than 1
@@ -242,9 +278,9 @@ class RunPlan:
         tensorboard: whether to write curves for TensorBoard.
     """
 
-    epochs: int = 10
+    epochs: int | None = None
     batch_size: int = 32
-    image_size: int = 224
+    image_size: int | None = None
     seed: int = 0
     balanced: bool = False
     images_per_class: int = 1
@@ -257,7 +293,9 @@ class RunPlan:
 
     @_config_errors()
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "images_per_class"):
+        if self.epochs is not None:
+            whole_number("[run] epochs", self.epochs, 1)
+        for name in ("batch_size", "images_per_class"):
             whole_number(f"[run] {name}", getattr(self, name), 1)
         if self.images_per_class > 1 and not self.balanced:
             raise TrainingConfigError("[run] images_per_class needs balanced = true.")
@@ -266,7 +304,8 @@ class RunPlan:
                 f"[run] batch_size = {self.batch_size} must be a multiple of images_per_class,"
                 f" {self.images_per_class}."
             )
-        whole_number("[run] image_size", self.image_size, 32)
+        if self.image_size is not None:
+            whole_number("[run] image_size", self.image_size, 32)
         for name in ("seed", "freeze_backbone_epochs", "early_stop_epochs"):
             whole_number(f"[run] {name}", getattr(self, name), 0)
         number("[run] checkpoint_minutes", self.checkpoint_minutes, 0)
@@ -293,7 +332,7 @@ class TrainingConfig:
     """
 
     data: dict[str, Any]
-    model: ModelPlan
+    model: ModelPlan = dataclasses.field(default_factory=ModelPlan)
     split: SplitPlan = dataclasses.field(default_factory=SplitPlan)
     head: HeadPlan = dataclasses.field(default_factory=HeadPlan)
     optimizer: OptimizerPlan = dataclasses.field(default_factory=OptimizerPlan)
@@ -302,7 +341,7 @@ class TrainingConfig:
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.run.freeze_backbone_epochs >= self.run.epochs:
+        if self.run.epochs and self.run.freeze_backbone_epochs >= self.run.epochs:
             raise TrainingConfigError(
                 f"[run] freeze_backbone_epochs ({self.run.freeze_backbone_epochs}) must be fewer"
                 f" than epochs ({self.run.epochs}); for a backbone that never learns set"
@@ -317,9 +356,8 @@ class TrainingConfig:
     def from_dict(cls, tables: Mapping[str, Any]) -> TrainingConfig:
         """Return the configuration that a TOML file's tables give."""
         _known("the file", tables, cls, "table")
-        for name in ("data", "model"):
-            if not isinstance(tables.get(name), Mapping):
-                raise TrainingConfigError(f"A table [{name}] is missing.")
+        if not isinstance(tables.get("data"), Mapping):
+            raise TrainingConfigError("A table [data] is missing.")
         hints = typing.get_type_hints(cls)
         parts: dict[str, Any] = {
             name: dict(_table(name, table))
@@ -341,14 +379,59 @@ class TrainingConfig:
         except TrainingConfigError as error:
             raise TrainingConfigError(f"{path}: {error}") from error
 
+    @classmethod
+    def for_photos(
+        cls,
+        photos: str | Path,
+        preset: str | None = None,
+        epochs: int | None = None,
+        validate: float | None = None,
+        validate_on: str | Path | None = None,
+    ) -> TrainingConfig:
+        """Return the configuration that fine-tunes a preset on a folder or a CSV list."""
+        run = RunPlan(epochs=epochs)
+        config = cls(data_table(photos), ModelPlan(preset=preset), run=run)
+        return config.with_split(validate, validate_on)
+
+    def with_split(
+        self, share: float | None = None, on: str | Path | None = None
+    ) -> TrainingConfig:
+        """Return the configuration with another share for validation, or other images."""
+        if share is not None and on is not None:
+            raise TrainingConfigError(
+                f"Give a share to validate on ({share:g}) or images ({str(on)!r}), not both."
+            )
+        if share is not None:
+            plan = SplitPlan(share=share) if share else SplitPlan(by="none")
+        elif on is not None:
+            plan = SplitPlan(on=str(user_path(on).absolute()))
+        else:
+            return self
+        return dataclasses.replace(self, split=plan)
+
     def with_architecture(self, name: str) -> TrainingConfig:
         """Return the configuration for another backbone of `BACKBONES`, with a new head."""
         model = dataclasses.replace(self.model, preset=None, architecture=name)
         return dataclasses.replace(self, model=model)
 
+    def fitted(self, images: int, size: int | None) -> TrainingConfig:
+        """Return the configuration with epochs and image size for these images and this network."""
+        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(4000 / images)))
+        run = dataclasses.replace(
+            self.run,
+            epochs=self.run.epochs or epochs,
+            image_size=self.run.image_size or size or USUAL_SIZE,
+        )
+        return dataclasses.replace(self, run=run)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the tables, with every default filled in."""
         return dataclasses.asdict(self)
+
+
+def data_table(path: str | Path) -> dict[str, Any]:
+    """Return the table [data] for a folder, or for a list if the name ends in .csv."""
+    return {"csv" if str(path).lower().endswith(".csv") else "folder": str(path)}
 
 
 def _table(name: str, table: object) -> Mapping[str, Any]:

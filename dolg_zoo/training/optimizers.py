@@ -14,6 +14,9 @@ from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
 
+LARGE_BACKBONE = 20_000_000
+"""The number of weights above which a backbone learns more slowly by default."""
+
 _Optimizer: Any = object  # to a type checker it has whatever Keras's optimizers have
 
 
@@ -140,9 +143,12 @@ def layer_rates(
 ) -> Callable[[keras.Variable], float]:
     """Return the factor of each variable's rate: that of its part of the network, else 1."""
     net = classifier.model.net
+    backbone_rate = plan.backbone_rate
+    if backbone_rate is None:  # a large backbone has more to forget
+        backbone_rate = 0.4 if net.backbone.count_params() <= LARGE_BACKBONE else 0.1
     layers = [layer for layer in net.backbone.layers if layer.trainable_variables]
     factors = {
-        id(variable): plan.backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
+        id(variable): backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
         for depth, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
@@ -158,27 +164,22 @@ class WeightAverage:
     """The mean of weights that is validated and saved instead of the last step's."""
 
     # It is the optimizer's moving average if there is one, averaged with the weights before
-    # training by the share `with_start` (0 to below 1), but for the margin head. WiSE-FT, arXiv
-    # 2109.01903.
+    # training, but for the margin head. WiSE-FT, arXiv 2109.01903.
 
-    def __init__(self, classifier: MarginClassifier, with_start: float = 0.0) -> None:
+    def __init__(self, classifier: MarginClassifier) -> None:
         self._classifier = classifier
-        self._with_start = with_start
-        self._start = _values(classifier.model.weights) if with_start else []
+        self._start = _values(classifier.model.weights)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Give the classifier the mean as its weights inside the block."""
+    def used(self, share_of_start: float) -> Iterator[None]:
+        """Give the classifier the mean as its weights inside the block; the share is 0 to 1."""
         with self._moving_average():
-            if not self._with_start:
-                yield
-                return
             weights = self._classifier.model.weights
             trained = _values(weights)
             try:
                 for weight, first, last in zip(weights, self._start, trained, strict=True):
                     if first.dtype.kind == "f":
-                        weight.assign(last + self._with_start * (first - last))
+                        weight.assign(share_of_start * first + (1 - share_of_start) * last)
                 yield
             finally:
                 for weight, last in zip(weights, trained, strict=True):

@@ -26,35 +26,51 @@ def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, 
 
     Returns:
         What it is made of (images, classes, classes_of_one_image, validation_images, parameters,
-        devices, steps_per_epoch, steps), and of this machine: seconds_per_step, hours of the whole
-        run with validation, memory_gib at its peak: of the GPU, where there is one, else of the
-        process; None on Windows, without a GPU.
+        devices, epochs, steps_per_epoch, steps), and of this machine: seconds_per_step, minutes of
+        the whole run with validation, memory_gib at its peak: of the GPU, where there is one, else
+        of the process; None on Windows, without a GPU. The summary says the most important of it
+        in one sentence.
 
     Raises:
         TrainingConfigError, DataError: as `train` does.
     """
     run = Run(config, relative_to)
-    steps = config.run.epochs * run.steps_per_epoch
+    steps = run.epochs * run.steps_per_epoch
     seconds = _seconds_per_step(run)
+    validations = 1 + run.epochs * len(config.optimizer.shares_of_start)
     validation = len(run.validation) * _seconds_per_embedded(run)
     peak = _peak_bytes()
-    return {
+    minutes = (steps * seconds + validations * validation) / 60
+    planned = {
         "images": len(run.training),
         "classes": run.training.num_classes,
         "classes_of_one_image": run.training.lone_classes,
         "validation_images": len(run.validation),
+        "validation_classes": int(np.count_nonzero(run.validation.counts)),
         "parameters": run.classifier.count_params(),
         "devices": f"{run.strategy.num_replicas_in_sync} × {_device()}",
+        "epochs": run.epochs,
         "steps_per_epoch": run.steps_per_epoch,
         "steps": steps,
         "seconds_per_step": round(seconds, 4),
-        "hours": round((steps * seconds + (config.run.epochs + 1) * validation) / 3600, 3),
+        "minutes": round(minutes, 1),
         "memory_gib": None if peak is None else round(peak / 2**30, 2),
     }
+    return planned | {"summary": _summary(planned)}
+
+
+def _summary(planned: dict[str, Any]) -> str:
+    memory, minutes = planned["memory_gib"], max(1, round(planned["minutes"]))
+    return (
+        "{images} images of {classes} classes to train on, {validation_images} of"
+        " {validation_classes} to validate on: {epochs} epochs take about".format(**planned)
+        + f" {minutes} minute{'s' if minutes > 1 else ''}"
+        + (f" and {memory:.1f} GiB of memory." if memory is not None else ".")
+    )
 
 
 def _seconds_per_step(run: Run) -> float:
-    run.thaw(run.config.run.epochs - 1)  # when all learns that ever does
+    run.thaw(run.epochs - 1)  # when all learns that ever does
     times = []
     batches = run.distributed(run.batches(0, WARM_UP + TIMED))
     for _ in run.loop.run(batches, 0, WARM_UP + TIMED):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from dolg_zoo._util.files import replacing
@@ -18,15 +17,17 @@ from dolg_zoo._util.text import percent
 from dolg_zoo.drawing.curves import NAMES
 from dolg_zoo.drawing.curves import draw_curves as draw_curves
 from dolg_zoo.drawing.style import save_figure
+from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import TrainingConfigError
+from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.presets.files import CHECKPOINTS, HISTORY, RUN, TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
-from dolg_zoo.training.metadata import describe
+from dolg_zoo.training.metadata import describe, seen_before
 from dolg_zoo.training.optimizers import last_rate
 from dolg_zoo.training.setup import Run
-from dolg_zoo.training.validation import validate
+from dolg_zoo.training.validation import Scores, Verdict, validate
 
 TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
@@ -40,16 +41,21 @@ class TrainingResult:
     Attributes:
         preset: the preset folder of the best model, or of the last one if there is no validation
             split.
-        history: one row per epoch: epoch, loss, accuracy, learning_rate, seconds and, with
-            validation images, map and recall_at_1. Row 0 is the model before training.
-        best_epoch: the epoch of the saved preset, counted from 1.
+        history: one row per epoch: epoch, loss, accuracy, learning_rate, minutes and, with
+            validation images, map, recall_at_1 and share_of_start, the share of the weights before
+            training in the average that was best. Row 0 is the model before training.
+        best_epoch: the epoch of the saved preset, counted from 1; 0 if no epoch was better than
+            the model before training, which is saved then.
         skipped: image to reason, of those that could not be read.
+        verdict: whether training helped, as a sentence if it is printed; None without validation
+            images.
     """
 
     preset: Path
     history: list[dict[str, float]]
     best_epoch: int
     skipped: dict[str, str]
+    verdict: Verdict | None = None
 
 
 def train(
@@ -57,6 +63,7 @@ def train(
     output: str | Path,
     *,
     relative_to: str | Path = ".",
+    start: DOLG | None = None,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Trains a model, and writes it as a preset folder.
@@ -77,6 +84,7 @@ def train(
         config: the training configuration.
         output: the folder for the preset, the history and the checkpoints.
         relative_to: the folder that relative paths of [data] are relative to.
+        start: a model to begin with, in place of that of [model]; it stays as it is.
         say: is called with each line about the progress of the run.
 
     Raises:
@@ -89,7 +97,11 @@ def train(
     """
     output = check_output(output, RUN)
     with naming_lost_workers():
-        return _Training(Run(config, relative_to), output, say).train()
+        training = _Training(Run(config, relative_to, start), output, say)
+        try:
+            return training.train()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(training.how_to_continue()) from None
 
 
 class _Training:
@@ -102,16 +114,20 @@ class _Training:
         )
         self.step = 0
         self.history: list[dict[str, float]] = []
-        self.best: dict[str, Any] | None = None
+        self.best_epoch = 0
+        self.start: Scores | None = None
+        self.trained: Scores | None = None  # of the best epoch and average
+        self.default: Scores | None = None
         self.skipped: dict[str, str] = {}
         self.unwritten: dict[str, OSError] = {}
 
     def train(self) -> TrainingResult:
         self._restore()
         if not self.history and len(self.run.validation):
-            self._end_of_epoch({"epoch": 0})
-        per_epoch = self.run.steps_per_epoch
-        while self.step < self.config.run.epochs * per_epoch and not self._is_over():
+            self._validate_start()
+        is_new = False
+        per_epoch, steps = self.run.steps_per_epoch, self.run.epochs * self.run.steps_per_epoch
+        while self.step < steps and not self._is_over():
             epoch, begin = self.step // per_epoch, time.monotonic()
             self._take_steps(epoch, (epoch + 1) * per_epoch)
             metrics = self.run.classifier.get_metrics_result()
@@ -121,11 +137,17 @@ class _Training:
                     "epoch": epoch + 1,
                     **{name: float(value) for name, value in metrics.items()},
                     "learning_rate": last_rate(self.run.classifier.optimizer),
-                    "seconds": round(time.monotonic() - begin, 3),
+                    "minutes": round((time.monotonic() - begin) / 60, 2),
                 }
             )
             self._save()
-        self._say_whether_it_helped()
+            is_new = True
+        verdict = self._verdict()
+        if verdict:
+            if is_new and self.best_epoch == 0:  # written before there was a verdict
+                with self.run.average.used(1.0):
+                    self._write("preset", lambda: self._write_preset(self.history[0]))
+            self.say(str(verdict))
         if self.unwritten:
             (what, error), *_ = self.unwritten.items()
             raise OSError(
@@ -133,20 +155,30 @@ class _Training:
                 f" {self.checkpoints.last() or 'none'}; with room on the disk, the same call goes"
                 " on from it."
             ) from error
-        assert self.best is not None  # since at least one epoch has ended
-        return TrainingResult(self.output / TRAINED, self.history, self.best["epoch"], self.skipped)
+        preset = self.output / TRAINED
+        return TrainingResult(preset, self.history, self.best_epoch, self.skipped, verdict)
+
+    def how_to_continue(self) -> str:
+        """Return what to do after an interruption."""
+        if (last := self.checkpoints.last()) is None:
+            return "There is no checkpoint yet: the same call begins anew."
+        return f"The same call continues from the checkpoint {last}."
 
     def _restore(self) -> None:
         restored = self.checkpoints.restore()
         if restored:
             self.step, progress = restored
-            self.history, self.best = progress["history"], progress["best"]
+            self.history, self.best_epoch = progress["history"], progress["best_epoch"]
             self.skipped = progress["skipped"]
-            is_done = self.step >= self.config.run.epochs * self.run.steps_per_epoch
+            for name in ("start", "trained", "default"):
+                setattr(self, name, progress[name] and Scores(**progress[name]))
+            epochs = self.step / self.run.steps_per_epoch
             self.say(
-                f"The run in {str(self.output)!r} is finished; name another folder to train anew."
-                if is_done
-                else f"Going on from step {self.step}."
+                f"The run in {str(self.output)!r} is finished, after {epochs:g} epochs. More"
+                " epochs (--epochs) lengthen it; another folder begins anew."
+                if epochs >= self.run.epochs
+                else f"Going on from step {self.step}, after {epochs:.3g} of {self.run.epochs}"
+                " epochs."
             )
         chiefs = from_chief(self.run.strategy, self.step)
         if chiefs != self.step:
@@ -171,45 +203,76 @@ class _Training:
                 saved = time.monotonic()
         self.skipped.update(batches.skipped)
 
+    def _validate_start(self) -> None:
+        """Score the model before training, and save it as the best so far."""
+        self.start = validate(self.run.model, self.run.validation)
+        if seen := seen_before(self.run.model, self.run.validation.class_names):
+            self.say(
+                f"Warning: the start has learned {len(seen)} classes of the same names as those to"
+                f" validate on ({', '.join(seen[:3])}{' …' if len(seen) > 3 else ''}), so it may"
+                " know these images. Validate on others: --validate-on."
+            )
+        if self.is_chief and self.config.model.preset != DEFAULT_PRESET:
+            self.default = validate(DOLG.from_preset(), self.run.validation)
+        self._end_of_epoch({"epoch": 0})
+
     def _end_of_epoch(self, row: dict[str, float]) -> None:
-        """Validate, and keep the model if it is the best so far."""
-        with self.run.average.used():
-            if len(self.run.validation):
-                scores, skipped = validate(self.run.model, self.run.validation)
-                self.skipped.update(skipped)
-                # rounding may differ between hosts; what follows from it must not
-                row["map"] = from_chief(self.run.strategy, scores.map)
-                row["recall_at_1"] = scores.recall_at_1
-            self.history.append(row)
-            if row["epoch"] and self._is_best(row):
+        """Validate each average with the start, and save the best model if it is new."""
+        shares = self.config.optimizer.shares_of_start
+        share = shares[len(shares) // 2]
+        if row["epoch"] == 0:
+            scores, share = self.start, 1.0
+        elif len(self.run.validation):
+            scores, share = self._best_average(shares)
+        else:
+            scores = None
+        is_best = True
+        if scores is not None:
+            self.skipped.update(scores.skipped)
+            # rounding may differ between hosts; what follows from it must not
+            row["map"] = from_chief(self.run.strategy, scores.map)
+            row["recall_at_1"] = scores.recall_at_1
+            is_best = row["map"] > max((r["map"] for r in self.history), default=-1.0)
+            if row["epoch"]:
+                row["share_of_start"] = share
+                if self.trained is None or scores.map > self.trained.map:
+                    self.trained = scores
+        self.history.append(row)
+        if is_best or "preset" in self.unwritten:
+            self.best_epoch = int(row["epoch"])
+            with self.run.average.used(share):
                 self._write("preset", lambda: self._write_preset(row))
-                self.best = {"epoch": row["epoch"], "map": row.get("map")}
         self._write("history", lambda: self._write_history(row))
         self.say("  ".join(_in_words(name, value) for name, value in row.items()))
 
-    def _is_best(self, row: dict[str, float]) -> bool:
-        return (
-            self.best is None
-            or "map" not in row
-            or row["map"] > self.best["map"]
-            or "preset" in self.unwritten
+    def _best_average(self, shares: Sequence[float]) -> tuple[Scores, float]:
+        """Score each share; of equal scores take the one with most of the start."""
+        found = []
+        for share in shares:
+            with self.run.average.used(share):
+                found.append((validate(self.run.model, self.run.validation), share))
+        return max(found, key=lambda pair: pair[0].map)
+
+    def _verdict(self) -> Verdict | None:
+        if self.start is None or self.trained is None:
+            return None
+        known = set(self.run.training.class_names)
+        return Verdict.of(
+            self.start,
+            self.trained,
+            self.default,
+            trained_classes=int(np.count_nonzero(self.run.training.counts)),
+            is_new=not known & set(self.run.validation.class_names),
         )
 
     def _is_over(self) -> bool:
         patience = self.config.run.early_stop_epochs
-        if not (patience and self.best and "map" in self.history[-1]):
+        if not (patience and self.history and "map" in self.history[-1]):
             return False
-        over = self.history[-1]["epoch"] - self.best["epoch"] >= patience
+        over = self.history[-1]["epoch"] - self.best_epoch >= patience
         if over:
             self.say(f"No better mAP for {patience} epochs: this is the end.")
         return over
-
-    def _say_whether_it_helped(self) -> None:
-        if self.best is None or self.history[0]["epoch"] != 0:
-            return
-        images, classes = len(self.run.validation), self.run.validation.num_classes
-        if said := why_no_better(self.history[0]["map"], self.best["map"], images, classes):
-            self.say(said)
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
         """Write, and go on if the disk is full: there may be room again by the next time."""
@@ -224,7 +287,9 @@ class _Training:
 
     def _write_preset(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        about = describe(self.config, self.run.training, self.run.validation, row)
+        about = describe(self.config, self.run.training, row, self._verdict())
+        before = self.run.model.metadata.get("trained_classes", [])
+        about["trained_classes"] = sorted({*before, *about["trained_classes"]})
         self.run.classifier.save_to_preset(self.output / TRAINED, about)
 
     def _write_history(self, row: dict[str, float]) -> None:
@@ -239,24 +304,16 @@ class _Training:
                     tf.summary.scalar(name, value, step=int(row["epoch"]))
 
     def _save(self) -> None:
-        progress = {"history": self.history, "best": self.best, "skipped": self.skipped}
+        scores = {name: getattr(self, name) for name in ("start", "trained", "default")}
+        progress = {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "skipped": self.skipped,
+            **{name: value and dataclasses.asdict(value) for name, value in scores.items()},
+        }
         self._write("checkpoint", lambda: self.checkpoints.save(self.step, progress))
 
 
 def _in_words(name: str, value: float) -> str:
-    is_share = name in ("map", "recall_at_1", "accuracy")
+    is_share = name in ("map", "recall_at_1", "accuracy", "share_of_start")
     return f"{NAMES.get(name, name)} {percent(value) if is_share else f'{value:.4g}'}"
-
-
-def why_no_better(before: float, best: float, images: int, classes: int) -> str | None:
-    """Explain why training brought no better mAP (0 to 1); None if it did."""
-    if best > before:
-        return None
-    values = f"mAP was {percent(before)} before it and is {percent(best)} at best"
-    chance = 1 / math.sqrt(images)  # twice the standard error of a share, at most
-    if before - best > chance:
-        return f"Training did not help: {values}. Try a lower learning_rate, or more images."
-    return (
-        f"Whether training helped cannot be seen from so few: {values}, on {images} images of"
-        f" {classes} classes, where {percent(chance)} may be chance. Validate on more images."
-    )

@@ -18,7 +18,7 @@ from dolg_zoo.models import MarginClassifier
 from dolg_zoo.models.dtype_policy import dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.training.augmentation import build_augmentation
-from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.config import USUAL_SIZE, TrainingConfig
 from dolg_zoo.training.data import Batches, Examples, load_split, steps_per_epoch
 from dolg_zoo.training.distribution import (
     DistributedBatches,
@@ -35,8 +35,9 @@ from dolg_zoo.training.optimizers import WeightAverage, build_optimizer
 class Run:
     """The images, model, optimizer and loop of a run before its first step."""
 
-    def __init__(self, config: TrainingConfig, relative_to: str | Path = ".") -> None:
-        self.config = config
+    def __init__(
+        self, config: TrainingConfig, relative_to: str | Path = ".", start: DOLG | None = None
+    ) -> None:
         if config.run.tensorboard and not is_installed("tensorboard"):
             raise TrainingConfigError(
                 "[run] tensorboard needs the package of that name: pip install tensorboard."
@@ -53,11 +54,16 @@ class Run:
         self.strategy = choose_strategy()
         keras.utils.set_random_seed(plan.seed)
         with dtype_policy(plan.precision), self.strategy.scope():
-            self.model = build_model(config)
+            self.model = build_model(config, start)
+            size = self.model.net.input_shape[1]
+            self.config = config = config.fitted(len(self.training), size)
+            self.epochs, self.image_size = config.run.epochs or 0, config.run.image_size or 0
+            self.start_id = self.model.model_id
+            keras.utils.set_random_seed(plan.seed)  # however the model was made
             self.classifier = build_classifier(config, self.model, self.training)
             self.augmentation = build_augmentation(config.augmentation, plan.seed)
             self._compile()
-            self.average = WeightAverage(self.classifier, config.optimizer.average_with_start)
+            self.average = WeightAverage(self.classifier)
         self.loop = Loop(self.classifier, self.augmentation, self.strategy)
 
     def _compile(self) -> None:
@@ -68,7 +74,7 @@ class Run:
             self.config.optimizer,
             self.classifier,
             self.steps_per_epoch,
-            plan.epochs,
+            self.epochs,
             plan.precision,
             replicas,
         )
@@ -79,7 +85,7 @@ class Run:
             auto_scale_loss=False,
         )
         # metrics make their variables when first used; a checkpoint needs them before
-        self.augmentation.build((None, plan.image_size, plan.image_size, 3))
+        self.augmentation.build((None, self.image_size, self.image_size, 3))
         labels = np.zeros(1, "int32")
         logits = np.zeros((1, self.training.num_classes), "float32")
         self.classifier.compute_loss(None, labels, logits, training=False)
@@ -91,7 +97,7 @@ class Run:
         plan, augmentation = self.config.run, self.config.augmentation
         return Batches(
             self.training,
-            plan.image_size,
+            self.image_size,
             plan.batch_size,
             plan.seed,
             first_step=first,
@@ -108,7 +114,7 @@ class Run:
         """Return the batches as the loop takes them."""
         plan = self.config.run
         return DistributedBatches(
-            self.strategy, batches, plan.image_size, plan.batch_size // self.workers
+            self.strategy, batches, self.image_size, plan.batch_size // self.workers
         )
 
     def thaw(self, epoch: int) -> None:
@@ -140,13 +146,17 @@ class Run:
         for name in ("checkpoint_minutes", "tensorboard"):
             del tables["run"][name]
         parts = {"training": self.training, "validation": self.validation}
+        tables["start"] = self.start_id
         return tables | {"images": {name: _fingerprint(part) for name, part in parts.items()}}
 
 
-def build_model(config: TrainingConfig) -> DOLG:
-    """Return the model that the run begins with."""
-    plan, size = config.model, config.run.image_size
-    if plan.preset:
+def build_model(config: TrainingConfig, start: DOLG | None = None) -> DOLG:
+    """Return the model that the run begins with: a copy of `start`, or that of the plan."""
+    plan, size = config.model, config.run.image_size or USUAL_SIZE
+    if start is not None:
+        model = DOLG.from_config(start.get_config())
+        model.set_weights(start.get_weights())
+    elif plan.preset:
         model = DOLG.from_preset(plan.preset)
     else:
         settings = dict(plan.settings)
@@ -162,7 +172,7 @@ def build_model(config: TrainingConfig) -> DOLG:
         except (TypeError, ValueError) as error:
             raise TrainingConfigError(f"[model.settings]: {error}") from error
     fixed = model.net.input_shape[1:3]
-    if fixed not in ((None, None), (size, size)):
+    if config.run.image_size and fixed not in ((None, None), (size, size)):
         raise TrainingConfigError(
             f"[run] image_size = {size} does not fit the model, which takes {fixed[0]}×{fixed[1]}"
             " pixels only."

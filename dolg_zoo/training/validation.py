@@ -1,17 +1,46 @@
-"""How well a model finds images that it was not trained on."""
+"""How well a model finds images that it was not trained on, and whether training helped."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from typing import Any
+
 import numpy as np
 
+from dolg_zoo._util.text import percent
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.errors import BadImageError, DataError
-from dolg_zoo.evaluation import RetrievalScores, leave_one_out
+from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.training.data import Examples
+from dolg_zoo.training.data.split import ENOUGH_CLASSES
+
+MANY_CLASSES = 30
+"""Classes to train on above which more images help more than more classes."""
+DRAWS = 2000
+"""Times that classes are drawn for an interval."""
 
 
-def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str, str]]:
-    """Search for each image among the others; return scores, and name to fault if unreadable."""
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Scores of one model on the images for validation.
+
+    Attributes:
+        map: mean of the images' average precision, from 0 to 1.
+        recall_at_1: share of the images whose first result is of their class.
+        by_class: for each class that has two images, the number of its images and the sum of their
+            average precisions.
+        skipped: image to reason, of those that could not be read.
+    """
+
+    map: float
+    recall_at_1: float
+    by_class: list[tuple[int, float]]
+    skipped: dict[str, str]
+
+
+def validate(model: DOLG, examples: Examples) -> Scores:
+    """Search for each image among the others; DataError if too few can be read."""
     descriptors, labels, skipped = [], [], {}
     # in their own order, not that in which they were done: scores with ties would vary
     results = model.embed_each(examples.sources, runtime="keras")  # its weights are new each time
@@ -26,4 +55,117 @@ def validate(model: DOLG, examples: Examples) -> tuple[RetrievalScores, dict[str
             f"{len(skipped)} of the {len(examples)} images to validate on cannot be read; no class"
             " has two left to find one by the other."
         )
-    return leave_one_out(np.stack(descriptors), labels), skipped
+    precisions, hits = leave_one_out_each(np.stack(descriptors), labels)
+    is_query = ~np.isnan(precisions)
+    precisions, hits, of_class = precisions[is_query], hits[is_query], np.array(labels)[is_query]
+    by_class = [
+        (int(np.sum(of_class == label)), float(precisions[of_class == label].sum()))
+        for label in np.unique(of_class)
+    ]
+    return Scores(float(precisions.mean()), float(hits.mean()), by_class, skipped)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether training helped: the mAP of the start and of the result, on the same images.
+
+    Attributes:
+        before: mAP of the start, from 0 to 1.
+        after: mAP with training, of the best epoch and the best average with the start.
+        default: mAP of the default preset, if the start is another.
+        interval: lowest and highest change of the mAP, in 95 of 100 draws of the classes. None if
+            there are fewer than `ENOUGH_CLASSES`.
+        images: number of images.
+        classes: number of their classes.
+        trained_classes: number of the classes that were trained on.
+        is_new: whether the classes are others than those that were trained on.
+    """
+
+    before: float
+    after: float
+    default: float | None
+    interval: tuple[float, float] | None
+    images: int
+    classes: int
+    trained_classes: int
+    is_new: bool
+
+    @classmethod
+    def of(
+        cls,
+        before: Scores,
+        after: Scores,
+        default: Scores | None,
+        trained_classes: int,
+        is_new: bool,
+    ) -> Verdict:
+        """Compare scores; the interval is a bootstrap over the classes."""
+        counts = np.array([count for count, _ in before.by_class])
+        gains = np.array([total for _, total in after.by_class]) - [x for _, x in before.by_class]
+        interval = None
+        if len(counts) >= ENOUGH_CLASSES:
+            drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
+            changes = gains[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+            low, high = np.quantile(changes, (0.025, 0.975))
+            interval = float(low), float(high)
+        return cls(
+            before.map,
+            after.map,
+            None if default is None else default.map,
+            interval,
+            int(counts.sum()),
+            len(counts),
+            trained_classes,
+            is_new,
+        )
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point of an mAP from 0 to 1 that the interval allows."""
+        if self.interval is None:
+            return 2
+        half = (self.interval[1] - self.interval[0]) / 2
+        return min(4, max(2, math.ceil(-math.log10(max(half, 1e-4)))))
+
+    @property
+    def measured_on(self) -> str:
+        """The images in words."""
+        which = "that were not trained on" if self.is_new else "that were trained on"
+        return f"{self.images} images of {self.classes} classes {which}"
+
+    @property
+    def helped(self) -> bool:
+        """Whether the result is better than the start; else the preset is the start."""
+        return self.after > self.before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes and the sentence, for JSON."""
+        return {**dataclasses.asdict(self), "summary": str(self)}
+
+    def __str__(self) -> str:
+        """Return what was measured, whether it is more than chance, and what to do."""
+        digits = self.digits - 2
+        before, after = percent(self.before, digits), percent(self.after, digits)
+        values = f"mAP {before} before and {after} after"
+        if self.default is not None:
+            values += f" (default preset {percent(self.default, digits)})"
+        values += f", on {self.measured_on}"
+        if self.interval is None:
+            values += f"; {ENOUGH_CLASSES} classes or more could tell a change from chance"
+        else:
+            digits = max(digits, 1)
+            low, high = (f"{100 * end:+.{digits}f}" for end in self.interval)
+            values += f"; change {100 * (self.after - self.before):+.{digits}f}"
+            values += f", 95 % interval {low} to {high}"
+        more = "more images" if self.trained_classes >= MANY_CLASSES else "more classes"
+        if not self.helped:
+            return (
+                f"Training did not help, so the preset is the one that it began with: {values}."
+                f" Give {more}, or leave it."
+            )
+        if self.interval is None or self.interval[0] <= 0:
+            return (
+                f"Whether training helped is not certain: {values}. Give {more}, or validate on"
+                " more (--validate-on)."
+            )
+        return f"Training helped: {values}. Use the new preset; {more} would help further."

@@ -83,10 +83,15 @@ def test_a_dry_run_writes_nothing_and_tells_all_settings_and_what_it_takes(
     assert code == 0
     assert not list(empty.iterdir())
     told = dict(re.findall(r"^(\w+) +(\S.*)$", printed, re.MULTILINE))
-    assert told["learning_rate"].strip() == "0.003"
+    assert told["learning_rate"].strip() == "0.0005"
     assert told["steps"].strip() == "2"
     assert float(told["seconds_per_step"]) > 0
     assert np.isfinite(float(told["memory_gib"]))
+    assert re.fullmatch(
+        r"7 images of 2 classes to train on, 6 of 2 to validate on: 2 epochs take about 1 minute"
+        r" and [\d.]+ GiB of memory\.",
+        printed.splitlines()[-1],
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,13 @@ def test_what_was_not_measured_has_no_panel():
     assert lines(draw_curves(history)) == {"loss": ([1], [2.0])}
 
 
+def test_a_change_of_a_thousandth_does_not_fill_the_panel():
+    history = [{"epoch": 0, "map": 0.999}, {"epoch": 1, "map": 0.998}]
+    low, high = draw_curves(history).axes[0].get_ylim()
+    assert low < 0.998 < 0.999 < high
+    assert high - low > 0.09
+
+
 @pytest.mark.parametrize("history", [[], [{"epoch": 0}]])
 def test_of_nothing_there_is_an_empty_picture(history, tmp_path):
     save_figure(draw_curves(history), tmp_path / "curves.png")

@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 import warnings
+from copy import deepcopy
 
 import keras
 import numpy as np
@@ -55,6 +56,14 @@ def test_a_path_a_text_an_image_and_an_array_are_the_same(model, photos):
         assert np.allclose(model.embed(kind), expected, atol=COSINE)
     assert np.allclose(model.embed(kinds), np.repeat(expected, 5, axis=0), atol=DESCRIPTOR)
     assert np.allclose(model.embed(np.stack([image, image])), expected, atol=DESCRIPTOR)
+
+
+def test_it_says_what_it_is_and_how_it_is_copied(model):
+    assert repr(model) == "<DOLG of small: 512 dimensions, images of size 256 (short_side)>"
+    with pytest.raises(TypeError, match=r"no DOLG. Use copy\.deepcopy\(model\)"):
+        keras.models.clone_model(model)
+    image = np.zeros((64, 64, 3), "uint8")
+    np.testing.assert_allclose(deepcopy(model).embed(image), model.embed(image), atol=COSINE)
 
 
 def test_a_folder_is_embedded_in_sorted_order(model, photos):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from bounds import COSINE
+from plain_embedder import PlainEmbedder
 
 from dolg_zoo.evaluation import ClassFolder, leave_one_out
 from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries
@@ -60,9 +61,29 @@ def test_scores_of_each_class_and_of_all(places, model):
     assert report.scores["all"]["recall@1"] == whole.recall_at_1
     assert report.settings["images"] == 8 and report.settings["queries"] == 7
     assert report.scores["coffee"]["images"] == 4
-    assert report.notes == [
+    assert report.notes[0] == (
         "1 images are the only one of their class: they are searched, but are no queries."
-    ]
+    )
+
+
+def test_it_ends_with_the_worst_classes_and_the_pairs_that_are_confused(tmp_path, write_images):
+    """Images of one colour, whose descriptors are two numbers each."""
+    angles = {"a/1": 0, "a/2": 90, "b/1": 1.5, "b/2": 2, "b/3": 89, "c/1": 200, "c/2": 201}
+    write_images(tmp_path, {f"{name}.jpg": "coffee" for name in angles})
+
+    class Known(PlainEmbedder):
+        descriptor_dim = 2
+
+        def embed_each(self, images, **settings):
+            for index, path in enumerate(images):
+                angle = np.deg2rad(angles[f"{path.parent.name}/{path.stem}"])
+                yield index, np.array([np.cos(angle), np.sin(angle)], "float32")
+
+    report = ClassFolder.find(tmp_path).evaluate(Known())
+    # of a/1 the nearest are b/1, b/2, b/3, a/2: precision 1/4; of a/2 they are b/3, b/2, b/1, a/1
+    worst, pairs = report.notes
+    assert worst.startswith("Worst classes by mAP: a (25.00 %), b (")
+    assert pairs == "Classes whose images were found first by each other: a and b (3)."
 
 
 def test_folders_whose_names_look_the_same_are_one_class(tmp_path):

@@ -18,7 +18,12 @@ def tables(**changes):
         "data": {"folder": "photos"},
         "model": {"preset": "tiny"},
         "split": {"share": 0.4},
-        "optimizer": {"learning_rate": 0.01, "backbone_rate": 1.0, "warmup_epochs": 0.5},
+        "head": {"name": "subcenter_arcface", "label_smoothing": 0.0, "settings": {}},
+        "optimizer": {
+            **{"name": "sgd", "learning_rate": 0.01, "weight_decay": 1e-4, "warmup_epochs": 0.5},
+            **{"backbone_rate": 1.0, "head_rate": 1.0, "local_rate": 1.0},
+            "average_with_start": 0.0,
+        },
         "run": {"epochs": 2, "batch_size": 4, "image_size": 32},
     }
     for name, table in changes.items():

@@ -79,7 +79,7 @@ def steps_by(optimizer, variables, gradients):
 
 def test_sgd_decays_weights_in_the_gradient_with_nesterov_momentum(classifier):
     plan = {"learning_rate": 0.1, "warmup_epochs": 0, "weight_decay": 0.2, "clip_norm": 0}
-    optimizer = built(classifier, **plan, backbone_rate=0.5)
+    optimizer = built(classifier, name="sgd", **plan, backbone_rate=0.5)
     variables = classifier.trainable_variables
     variables[0].assign(keras.ops.ones_like(variables[0]))
     weight, velocity, expected = 1.0, 0.0, []
@@ -138,20 +138,20 @@ def test_within_moving_average_the_weights_are_the_average(classifier):
     for gradient in (0.2, 0.2, 0.2):
         expected = steps_by(optimizer, variables, [gradient])[0]
         average = expected if average is None else 0.5 * average + 0.5 * expected
-    with WeightAverage(classifier).used():
+    with WeightAverage(classifier).used(0.0):
         assert np.ravel(variables[0])[0] == pytest.approx(average, rel=1e-5)
     assert np.ravel(variables[0])[0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_average_with_the_start_is_of_the_network_alone(classifier):
     classifier.compile(built(classifier), "mse")
-    average = WeightAverage(classifier, with_start=0.25)
+    average = WeightAverage(classifier)
     kernel, centers = classifier.model.weights[0], classifier.head.trainable_variables[0]
     start, first = kernel.numpy(), centers.numpy()
     try:
         kernel.assign(start + 4)
         centers.assign(first + 4)
-        with average.used():
+        with average.used(0.25):
             np.testing.assert_allclose(kernel.numpy(), start + 3, rtol=1e-6)
             np.testing.assert_allclose(centers.numpy(), first + 4, rtol=1e-6)
         np.testing.assert_allclose(kernel.numpy(), start + 4, rtol=1e-6)

@@ -16,7 +16,6 @@ from small_run import CLASSES, NEW, config, largest_difference, weights_of
 
 import dolg_zoo
 from dolg_zoo import DOLG
-from dolg_zoo.evaluation import RetrievalScores
 from dolg_zoo.training import (
     DataError,
     DivergedError,
@@ -26,8 +25,8 @@ from dolg_zoo.training import (
 )
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.data import load_split
-from dolg_zoo.training.run import why_no_better
 from dolg_zoo.training.setup import Run
+from dolg_zoo.training.validation import Scores
 
 ALL = {
     "metadata": {"license": "CC-BY-4.0", "description": "Finds colours."},
@@ -48,7 +47,7 @@ def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroke
     result, said = unbroken
     assert [row["epoch"] for row in result.history] == [0, 1, 2]
     assert set(result.history[0]) == {"epoch", "map", "recall_at_1"}
-    assert {"loss", "accuracy", "learning_rate", "seconds", "map"} <= set(result.history[2])
+    assert {"loss", "accuracy", "learning_rate", "minutes", "map"} <= set(result.history[2])
     assert (result.preset.parent / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((result.preset.parent / "history.json").read_text())["history"] == (
         result.history
@@ -58,7 +57,7 @@ def test_a_row_an_epoch_is_kept_beginning_with_the_model_before_training(unbroke
 
 def test_the_preset_is_of_the_best_epoch_and_gives_the_descriptors_of_its_row(unbroken, folder):
     result, _ = unbroken
-    best = max(result.history[1:], key=lambda row: row["map"])
+    best = max(result.history, key=lambda row: row["map"])
     assert result.best_epoch == best["epoch"]
     head = dolg_zoo.DOLG.from_preset(result.preset).load_margin_head()
     kept_back = {f"place{i}" for i in range(CLASSES)} - set(trained_on(result, folder))
@@ -77,8 +76,11 @@ def test_the_preset_says_what_it_was_trained_on_and_how_well_it_does(unbroken):
     metadata = dolg_zoo.DOLG.from_preset(unbroken[0].preset).metadata
     assert metadata["dataset"] == "photos (18 images of 3 classes)"
     assert metadata["provenance"].startswith("tiny, trained with dolg-zoo")
-    best = unbroken[0].history[unbroken[0].best_epoch]
-    assert [f["value"] for f in metadata["figures"]] == [best["map"], best["recall_at_1"]]
+    result, said = unbroken
+    (figure,) = metadata["figures"]
+    assert figure["value"] == round(result.history[result.best_epoch]["map"], 2)
+    assert figure["dataset"].startswith("12 images of 2 classes that were not trained on")
+    assert metadata["figures_note"] == said[-1] == str(result.verdict)
 
 
 def test_it_may_be_published_as_it_is_once_it_has_a_licence(unbroken):
@@ -93,23 +95,50 @@ def test_the_same_run_gives_the_same_weights(unbroken, folder, tmp_path):
     assert largest_difference(unbroken[0].preset, again.preset) == 0
 
 
-def test_the_preset_is_the_average_of_the_start_and_the_end(folder, tmp_path):
+def test_the_preset_is_the_average_of_the_start_and_the_end_that_validates_best(
+    folder, tmp_path, monkeypatch
+):
+    """Without validation, the share in the middle; else that with the highest mAP."""
     changes = {
         "split": {"by": "none"},
         "head": {"label_smoothing": 0.1},
         "run": {"epochs": 1, "balanced": True, "images_per_class": 2},
     }
     trained = {}
-    for share in (0.0, 0.25):
-        changes["optimizer"] = {"average_with_start": share, "head_rate": 10.0}
+    for shares in (0.0, [0.75, 0.0, 0.25]):
+        changes["optimizer"] = {"average_with_start": shares, "head_rate": 10.0}
         result = train(
-            config(folder, **changes), tmp_path / str(share), relative_to=folder, say=lambda _: None
+            config(folder, **changes),
+            tmp_path / str(shares),
+            relative_to=folder,
+            say=lambda _: None,
         )
-        trained[share] = weights_of(result.preset)
-    start = weights_of(folder / "tiny")
-    for first, last, mean in zip(start, trained[0.0], trained[0.25], strict=True):
-        np.testing.assert_allclose(mean, 0.25 * first + 0.75 * last, atol=1e-6)
-    assert max(np.abs(a - b).max() for a, b in zip(start, trained[0.0], strict=True)) > 1e-3
+        trained[str(shares)] = weights_of(result.preset)
+    assert_average(folder, trained["0.0"], trained["[0.75, 0.0, 0.25]"], 0.25)
+    assert max(map(np.ptp, trained["0.0"])) > 1e-3
+
+    changes["split"] = {"by": None, "share": None, "on": str(folder / "photos")}
+    # the start, the default preset, and the shares from large to small
+    answer_with(monkeypatch, 0.5, 0.4, 0.6, 0.9, 0.7)
+    result = train(config(folder, **changes), tmp_path / "on", relative_to=folder, say=lambda _: 0)
+    assert result.history[1]["share_of_start"] == 0.25
+    assert_average(folder, trained["0.0"], weights_of(result.preset), 0.25)
+
+
+def assert_average(folder, end, mean, share):
+    for first, last, average in zip(weights_of(folder / "tiny"), end, mean, strict=True):
+        np.testing.assert_allclose(average, share * first + (1 - share) * last, atol=1e-6)
+
+
+def answer_with(monkeypatch, *maps):
+    """Let validation find these mAP in turn, in each of two classes of six images."""
+    module, left = importlib.import_module("dolg_zoo.training.run"), iter(maps)
+
+    def validate(model, examples):
+        value = next(left)
+        return Scores(value, 0.0, [(6, 6 * value)] * 2, {})
+
+    monkeypatch.setattr(module, "validate", validate)
 
 
 # Runs that are broken off
@@ -174,7 +203,7 @@ def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_pa
     broken = train(
         config(folder, **changes), tmp_path / "broken", relative_to=folder, say=said.append
     )
-    assert said[0] == "Going on from step 6."
+    assert said[0] == "Going on from step 6, after 1.5 of 2 epochs."
     np.testing.assert_allclose(largest_difference(whole.preset, broken.preset), 0, atol=1e-6)
     for one, other in zip(whole.history, broken.history, strict=True):
         assert one["map"] == pytest.approx(other["map"], abs=1e-6)
@@ -190,10 +219,33 @@ def test_a_finished_run_is_not_run_again(unbroken, folder):
     assert again.history == result.history
 
 
-def test_a_checkpoint_of_other_settings_is_refused(unbroken, folder):
-    with pytest.raises(TrainingConfigError, match=r"other settings: \[run\] was .*'epochs': 2"):
-        changed = config(folder, **ALL | {"run": {"tensorboard": True, "epochs": 3}})
-        train(changed, unbroken[0].preset.parent, relative_to=folder)
+def test_a_finished_run_is_lengthened_by_more_epochs(folder, done_before):
+    said = []
+    more = ALL | {"run": {"tensorboard": True, "epochs": 3}}
+    result = train(config(folder, **more), done_before, relative_to=folder, say=said.append)
+    assert said[0] == "Going on from step 8, after 2 of 3 epochs."
+    assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_those_that_differ(unbroken, folder):
+    changed = ALL | {"run": {"tensorboard": True, "epochs": 1, "batch_size": 2}}
+    with pytest.raises(TrainingConfigError) as refusal:
+        train(config(folder, **changed), unbroken[0].preset.parent, relative_to=folder)
+    told = "other settings: [run] batch_size was 4 and is 2; [run] epochs was 2 and is 1. Choose"
+    assert told in str(refusal.value)
+
+
+def test_an_interrupted_run_says_how_it_continues(folder, tmp_path):
+    def stop(line):
+        if line.startswith(stop.at):
+            raise KeyboardInterrupt
+
+    stop.at = "epoch 0"
+    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet: the same call begins anew"):
+        train(config(folder), tmp_path, relative_to=folder, say=stop)
+    stop.at = "epoch 2"
+    with pytest.raises(KeyboardInterrupt, match=r"The same call continues from .*step_000000004"):
+        train(config(folder), tmp_path, relative_to=folder, say=stop)
 
 
 def copy_without(folder, to, name, content=None):
@@ -211,7 +263,7 @@ def copy_without(folder, to, name, content=None):
 
 def test_a_checkpoint_of_other_images_is_refused(unbroken, folder, tmp_path):
     other = copy_without(folder, tmp_path, "0.png")
-    with pytest.raises(TrainingConfigError, match=r"\[images\] was .*'count': 18"):
+    with pytest.raises(TrainingConfigError, match=r"\[images\] training was .*'count': 18"):
         train(config(folder, **ALL), unbroken[0].preset.parent, relative_to=other)
 
 
@@ -226,7 +278,7 @@ def test_a_damaged_checkpoint_is_passed_over(folder, done_before):
     newest.write_bytes(newest.read_bytes()[:-1])
     said = []
     train(config(folder, **ALL), done_before, relative_to=folder, say=said.append)
-    assert said[0] == "Going on from step 4."
+    assert said[0] == "Going on from step 4, after 1 of 2 epochs."
 
 
 def test_if_no_checkpoint_is_whole_it_says_so(folder, done_before):
@@ -305,9 +357,7 @@ def test_without_validation_the_preset_is_of_the_last_epoch(folder, tmp_path):
 
 
 def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypatch):
-    module = importlib.import_module("dolg_zoo.training.run")
-    maps = iter([0.1, 0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(maps), 0.0, 1), {}))
+    answer_with(monkeypatch, 0.1, 0.2, 0.5, 0.4, 0.3, 0.9)
     said = []
     result = train(
         config(folder, run={"epochs": 9, "early_stop_epochs": 2}),
@@ -320,28 +370,45 @@ def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypat
     assert "No better mAP for 2 epochs: this is the end." in said
 
 
-@pytest.mark.parametrize(
-    ("maps", "expected"),
-    [
-        (
-            [1.0, 1.0],
-            "cannot be seen from so few: mAP was 100.00 % before it and is 100.00 % at best",
+def test_a_start_that_no_epoch_makes_better_is_what_is_saved(folder, tmp_path, monkeypatch):
+    said = []
+    answer_with(monkeypatch, 0.9, 0.8, 0.5)
+    result = train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=said.append)
+    assert result.best_epoch == 0
+    assert largest_difference(folder / "tiny", result.preset) == 0
+    assert said[-1].startswith("Training did not help, so the preset is the one that it began with")
+    assert "mAP 90 % before and 50 % after (default preset 80 %), on 12 images of 2" in said[-1]
+    metadata = DOLG.from_preset(result.preset).metadata
+    assert (metadata["figures"][0]["value"], metadata["figures_note"]) == (0.9, said[-1])
+
+
+def test_a_start_that_knows_the_classes_for_validation_is_warned_of(unbroken, folder, tmp_path):
+    said = []
+    train(
+        config(
+            folder,
+            model={"preset": str(unbroken[0].preset)},
+            split={"share": None, "on": str(folder / "photos")},
+            run={"epochs": 1},
         ),
-        ([0.9, 0.85], "on 12 images of 2 classes, where 28.87 % may be chance"),
-        ([0.9, 0.5], "Training did not help: mAP was 90.00 % before it and is 50.00 % at best"),
-        ([0.5, 0.9], None),
-    ],
-)
-def test_whether_training_helped_is_said_if_that_can_be_seen(maps, expected):
-    said = why_no_better(*maps, images=12, classes=2)
-    assert said is None if expected is None else expected in said
+        tmp_path,
+        relative_to=folder,
+        say=said.append,
+    )
+    assert said[0].startswith("Warning: the start has learned 3 classes of the same names")
 
 
-def test_at_the_end_it_says_that_training_did_not_help(folder, tmp_path, monkeypatch):
-    module, maps, said = importlib.import_module("dolg_zoo.training.run"), iter([0.9, 0.5]), []
-    monkeypatch.setattr(module, "validate", lambda *_: (RetrievalScores(next(maps), 0.0, 1), {}))
-    train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=said.append)
-    assert said[-1].startswith("Training did not help: mAP was 90.00 % before it and is 50.00 %")
+def test_a_model_fine_tunes_a_copy_of_itself(folder, tmp_path):
+    model = DOLG.from_preset(folder / "tiny")
+    before, said = model.get_weights(), []
+    tuned = model.fine_tune(
+        folder / "photos", tmp_path / "out", epochs=1, validate=0.4, say=said.append
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert tuned.metadata["dataset"] == "photos (18 images of 3 classes)"
+    assert said[-1].split(":")[0].startswith(("Training", "Whether training"))
+    with pytest.raises(TrainingConfigError, match=r"\[split\] share was 0.4 and is 0.5"):
+        model.fine_tune(folder / "photos", tmp_path / "out", epochs=1, validate=0.5)
 
 
 def changed_by_steps(run, first, last):
@@ -430,7 +497,10 @@ def test_the_plan_tells_what_a_run_takes_and_writes_nothing(folder, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     planned = plan(config(folder), relative_to=folder)
     assert (planned["images"], planned["validation_images"]) == (18, 12)
-    assert planned["steps"] == 8
+    assert (planned["epochs"], planned["steps"]) == (2, 8)
+    assert planned["summary"].startswith(
+        "18 images of 3 classes to train on, 12 of 2 to validate on: 2 epochs take about 1 minute"
+    )
     assert planned["seconds_per_step"] > 0
     assert planned["memory_gib"] > 0
     assert not list(tmp_path.iterdir())

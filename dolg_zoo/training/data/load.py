@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo.training.config import TrainingConfig
+from dolg_zoo.training.config import TrainingConfig, data_table
 from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.sources import load_examples
 from dolg_zoo.training.data.split import split
@@ -20,6 +20,11 @@ def load_split(config: TrainingConfig, relative_to: str | Path) -> tuple[Example
     """
     examples = load_examples(config.data, relative_to)
     plan = config.split
+    if plan.on is not None:
+        table = data_table(plan.on)
+        if "csv" in table and "anywhere" in config.data:
+            table["anywhere"] = config.data["anywhere"]
+        return examples, load_examples(table, relative_to)
     if plan.by == "none":
         return examples, examples.subset(np.empty(0, np.int64))
     return split(examples, by=plan.by, share=plan.share, seed=config.run.seed, classes=plan.classes)

@@ -11,11 +11,17 @@ from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.training.data.examples import Examples
 
+USUAL_SHARE = 0.2
+FEWEST_TO_SPLIT = 4
+"""With fewer classes there would be fewer than two to train on or to validate on."""
+ENOUGH_CLASSES = 6
+"""Classes for validation, of which an interval of the mAP begins to mean something."""
+
 
 def split(
     examples: Examples,
-    by: str = "class",
-    share: float = 0.1,
+    by: str | None = "class",
+    share: float | None = None,
     seed: int = 0,
     classes: Sequence[str] = (),
 ) -> tuple[Examples, Examples]:
@@ -28,8 +34,9 @@ def split(
             both parts.
             "image" holds out images of each class with at least three images: at least one is held
             out and at least two remain. Labels are unchanged.
+            None is "class" if at least four classes have two images, else "image".
         share: the fraction to hold out, of the classes or of each class's images, from above 0 to
-            below 1.
+            below 1. None is a fifth; of fewer than 30 classes it is up to a third, for six classes.
         seed: the seed of the random choice.
         classes: names of the classes to hold out, in place of a share of them.
 
@@ -40,17 +47,20 @@ def split(
         DataError: if there is too little to divide, or no such class.
         ValueError: if `by` or `share` is out of its range.
     """
-    if by not in ("class", "image"):
+    if by not in ("class", "image", None):
         raise ValueError(f'by must be "class" or "image", got {by!r}.')
-    if not 0 < share < 1:
+    if share is not None and not 0 < share < 1:
         raise ValueError(f"share must be from above 0 to below 1, got {share!r}.")
     rng = np.random.default_rng(seed)
+    if by is None:
+        few = np.count_nonzero(examples.counts >= 2) < FEWEST_TO_SPLIT
+        by = "image" if few and not classes else "class"
     if by == "image":
         if classes:
             raise DataError(
                 f'Classes to keep back ({", ".join(classes)}) need by = "class", not "image".'
             )
-        return _by_image(examples, share, rng)
+        return _by_image(examples, USUAL_SHARE if share is None else share, rng)
     kept_back = _named(examples, classes) if classes else _drawn(examples, share, rng)
     is_validation = np.isin(examples.labels, kept_back)
     left = np.count_nonzero(examples.counts) - len(kept_back)
@@ -66,7 +76,7 @@ def split(
     )
 
 
-def _drawn(examples: Examples, share: float, rng: np.random.Generator) -> np.ndarray:
+def _drawn(examples: Examples, share: float | None, rng: np.random.Generator) -> np.ndarray:
     counts = examples.counts
     eligible = np.flatnonzero(counts >= 2)
     if len(eligible) < 2:
@@ -75,7 +85,10 @@ def _drawn(examples: Examples, share: float, rng: np.random.Generator) -> np.nda
             " validate a search takes two such classes. Add images, or train without validation."
         )
     # among images of one class, whatever is found is right
-    wanted = max(2, round(share * np.count_nonzero(counts)))
+    present = int(np.count_nonzero(counts))
+    wanted = max(2, round((share or USUAL_SHARE) * present))
+    if share is None:
+        wanted = max(wanted, min(ENOUGH_CLASSES, present // 3))
     return rng.permutation(eligible)[:wanted]
 
 
