@@ -206,10 +206,10 @@ def _to_store(
     options: dict[str, Any],
 ) -> tuple[dict[str, str], PassedOver]:
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.retrieval.extraction.extract import check_engine, check_folder_of_images, extract
     from dolg_zoo.retrieval.extraction.sources import open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
-    from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])

@@ -160,8 +160,9 @@ def index(
 def _check(images: Path | None, output: Path, there: bool) -> None:
     """Check the arguments before the model is loaded."""
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import INDEX
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.index.folder import INDEX, is_index_folder
+    from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if there and not is_index_folder(output):
         raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def check_where(where: Path, scales: object, images: Path | None) -> None:
     """Raise OSError, ValueError or BadParameter before a model is loaded."""
+    from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.extraction.store.manifest import STORE
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 
     if is_index_folder(where):
@@ -30,7 +30,7 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
             raise typer.BadParameter("an index has its own scales; leave out --scales")
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
-    elif where.is_dir() and STORE.is_own(where):
+    elif where.is_dir() and STORE.owns(where):
         raise ValueError(
             f"{str(where)!r} is a store of descriptors; make an index of it to search in:"
             f" `dolg index {where} -o INDEX`."

@@ -51,9 +51,9 @@ def whiten(
     from dataclasses import asdict
 
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import PRESET
     from dolg_zoo.evaluation.comparison import classes_in, compare
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.presets.files import PRESET
 
     # to fail before the model is loaded
     list_images(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,43 +10,17 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, has_keys
+from dolg_zoo._util.own_folders import CHECKPOINTS as CHECKPOINTS
+from dolg_zoo._util.own_folders import HISTORY as HISTORY
+from dolg_zoo._util.own_folders import PRESET as PRESET
+from dolg_zoo._util.own_folders import RUN as RUN
+from dolg_zoo._util.own_folders import TRAINED as TRAINED
 from dolg_zoo.errors import PresetError
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 from dolg_zoo.weights.verification import stated_hashes
 
 REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
-# in the folder that `dolg train` writes
-TRAINED, HISTORY, CHECKPOINTS = "preset", "history.json", "checkpoints"
-_CHECKPOINT = re.compile(r"step_[0-9]{9}|\..*")
-
-PRESET = Kind(
-    "a preset",
-    lambda folder: has_keys(folder / CONFIG, "format_version", "dolg"),
-    is_folder=True,
-    advice="Leave the ending out; a preset is a folder of several files.",
-)
-
-
-def _is_run(folder: Path) -> bool:
-    if (folder / HISTORY).exists():
-        return has_keys(folder / HISTORY, "config", "history")
-    if PRESET.is_own(folder / TRAINED):
-        return True
-    # of a run that was killed before its first epoch ended
-    visible = [each for each in folder.iterdir() if each.name[0] != "."]
-    return visible == [folder / CHECKPOINTS] and all(
-        _CHECKPOINT.fullmatch(each.name) for each in visible[0].iterdir()
-    )
-
-
-RUN = Kind(
-    "the folder of a training run",
-    _is_run,
-    is_folder=True,
-    advice="Leave the ending out; the preset, the curves and the checkpoints are several files.",
-)
 
 
 def preset_folder(folder: str | Path) -> Path:

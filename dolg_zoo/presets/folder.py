@@ -19,6 +19,7 @@ from dolg_zoo._util.files import put, scratch_folder, user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.imports import import_fault
 from dolg_zoo._util.outputs import check_output, has_keys
+from dolg_zoo._util.own_folders import PRESET
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -28,7 +29,6 @@ from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import (
     FORMAT_VERSION,
-    PRESET,
     REPORT,
     check_format,
     check_hashes,

@@ -5,16 +5,18 @@ import shutil
 
 import pytest
 from PIL import Image
+from plain_embedder import PlainEmbedder
 
-from dolg_zoo.retrieval import montage
+from dolg_zoo.retrieval import Index, montage
 
 LINE = (
-    "3 other files passed over: 2 .nef, 1 .psd; pictures made by dolg-zoo passed over: 1; left out,"
-    " with any image in it: 'nas' (the link"
+    "3 other files passed over: 2 .nef, 1 .psd; pictures made by dolg-zoo passed over: 1; folders"
+    " made by dolg-zoo passed over: 'old.index'; left out, with any image in it: 'nas' (the link"
 )
 FIELD = {
     "files": {".nef": 2, ".psd": 1},
     "own_pictures": 1,
+    "own_folders": ["old.index"],
     "folders": {"nas": "the link leads nowhere"},
 }
 
@@ -26,6 +28,7 @@ def folder(photos):
     (photos / "nas").symlink_to(photos.parent / "absent")
     shutil.copytree(photos / "far", photos / "near")
     montage(photos / "coffee.png", [], photos / "found.png")
+    Index.build(PlainEmbedder(), photos).save(photos / "old.index")
     with Image.open(photos / "far/chelsea.png") as image:
         for angle, name in enumerate(("far/2.png", "near/2.png"), 1):
             image.rotate(angle).save(photos / name)

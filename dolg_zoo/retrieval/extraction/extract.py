@@ -17,6 +17,7 @@ import numpy as np
 
 from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import STORE
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
@@ -27,7 +28,6 @@ from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
-from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder

@@ -18,17 +18,17 @@ from typing import IO, Any
 from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, check_output, has_keys, has_manifest
+from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import INDEX, INDEX_FILE_NAME
 from dolg_zoo.preprocessing.files import is_image
 
-MANIFEST = "index.json"
+(MANIFEST,) = INDEX.signs
 FORMAT_VERSION = 1
 LOCK_TIMEOUT_S = 600
 
 ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
 """What the files are for, and how their names end."""
 
-_NAME = re.compile(r"(descriptors|items|faiss)-[0-9a-f]{16}(\.npy|\.parquet|\.index)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Writer = Callable[["Hashed"], None]
@@ -55,20 +55,12 @@ def is_index_folder(path: str | Path) -> bool:
     manifest = user_path(path) / MANIFEST
     if not manifest.is_file():
         return False
-    return has_keys(manifest, "format_version", "files") or not has_images(manifest.parent)
+    return INDEX.owns(manifest.parent) or not has_images(manifest.parent)
 
 
 def has_images(folder: Path) -> bool:
     """Return whether a folder has images directly in it."""
     return any(map(is_image, folder.iterdir()))
-
-
-INDEX = Kind(
-    "an index",
-    lambda folder: has_manifest(folder, MANIFEST, ("format_version", "files"), _NAME),
-    is_folder=True,
-    advice="Leave the ending out; for one file that NumPy reads, `dolg embed DIR -o OUT.npz`.",
-)
 
 
 def write_folder(
@@ -133,7 +125,7 @@ def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
 def _remove_others(folder: Path, named: set[str]) -> None:
     remove_unfinished(folder)
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) and path.name not in named:
+        if INDEX_FILE_NAME.fullmatch(path.name) and path.name not in named:
             with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
                 path.unlink()
 
@@ -142,7 +134,7 @@ def _is_entry(role: str, entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
-        and bool(_NAME.fullmatch(entry["name"]))
+        and bool(INDEX_FILE_NAME.fullmatch(entry["name"]))
         and entry["name"].startswith(f"{role}-")
         and entry["name"].endswith(ROLES[role])
         and type(entry.get("bytes")) is int

@@ -15,12 +15,12 @@ import numpy as np
 
 from dolg_zoo._util.files import replacing, user_path
 from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import STORE
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.identity import Identity
 from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
     MANIFEST,
-    STORE,
     Part,
     next_name,
     read_manifest,

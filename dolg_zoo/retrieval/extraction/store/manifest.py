@@ -12,24 +12,15 @@ import numpy as np
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, has_manifest
+from dolg_zoo._util.own_folders import PART_NAME, STORE
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
-MANIFEST = "store.json"
+(MANIFEST,) = STORE.signs
 FORMAT_VERSION = 2
 READABLE = (1, FORMAT_VERSION)
 
-_NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-STORE = Kind(
-    "a store of descriptors",
-    lambda folder: has_manifest(folder, MANIFEST, ("model_id", "parts"), _NAME),
-    is_folder=True,
-    advice="Leave the ending out; the folder holds Parquet files. For one file that NumPy reads,"
-    " `dolg embed DIR -o OUT.npz`.",
-)
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class Part:
 
 def next_name(parts: Sequence[Part]) -> str:
     """Return a name that no part has."""
-    matches = (_NAME.fullmatch(part.file) for part in parts)
+    matches = (PART_NAME.fullmatch(part.file) for part in parts)
     numbers = [int(match[1]) for match in matches if match]
     return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
 
@@ -89,7 +80,7 @@ def _checked(entry: object, settings: Settings) -> Part:
     part = Part(**entry) if isinstance(entry, dict) else None
     if (
         part is None
-        or not (isinstance(part.file, str) and _NAME.fullmatch(part.file))
+        or not (isinstance(part.file, str) and PART_NAME.fullmatch(part.file))
         or type(part.rows) is not int
         or type(part.bytes) is not int
         or not (isinstance(part.sha256, str) and _SHA256.fullmatch(part.sha256))
