@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,17 @@ class Known:
         if not self._ids:
             self._ids = {known.digest: id for id, known in self.identities.items()}
         return self._ids.get(now.digest)
+
+
+def renamed(gone: Mapping[str, str], new: Iterable[str]) -> set[str]:
+    """Return which missing images (name to content) go on as new ones, of which each is one."""
+    left = Counter(new)
+    found = set()
+    for name, content in gone.items():
+        if left[content]:
+            left[content] -= 1
+            found.add(name)
+    return found
 
 
 def identity_of(content: Path | Crop | bytes, facts: str | None = None) -> Identity:
