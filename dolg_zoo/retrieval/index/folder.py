@@ -8,18 +8,16 @@ the new one.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
-from dolg_zoo._util.hashing import fault_in
-from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.files import put, remove_unfinished, scratch_folder, user_path
+from dolg_zoo._util.hashing import fault_in, is_sha256
 from dolg_zoo._util.outputs import check_output
 from dolg_zoo._util.own_folders import INDEX, INDEX_FILE_NAME
+from dolg_zoo._util.records import read_record, write_record
 from dolg_zoo.preprocessing.files import is_image
 
 (MANIFEST,) = INDEX.signs
@@ -28,8 +26,6 @@ LOCK_TIMEOUT_S = 600
 
 ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
 """What the files are for, and how their names end."""
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Writer = Callable[["Hashed"], None]
 
@@ -75,8 +71,7 @@ def write_folder(
     with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
         files = {role: _write_file(folder, role, write) for role, write in writers.items()}
         document = {"format_version": FORMAT_VERSION, **settings, "files": files}
-        with replacing(folder / MANIFEST) as file:
-            file.write(json.dumps(document, indent=1, allow_nan=False).encode())
+        write_record(folder / MANIFEST, document)
         _remove_others(folder, {entry["name"] for entry in files.values()})
 
 
@@ -89,13 +84,8 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
             f"There is no index in {str(folder)!r}: no file {MANIFEST}. `dolg index … -o DIR` makes"
             " one."
         )
-    settings = read_json_object(path)
-    version, files = settings.pop("format_version", None), settings.pop("files", None)
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{str(path)!r} has the format_version {version!r}, and this dolg-zoo reads"
-            f" {FORMAT_VERSION}."
-        )
+    settings = read_record(path, FORMAT_VERSION)
+    files = settings.pop("files", None)
     if not isinstance(files, dict) or not {"descriptors", "items"} <= files.keys() <= ROLES.keys():
         raise ValueError(f"{str(path)!r} does not name the files of an index under `files`.")
     paths = {}
@@ -138,6 +128,5 @@ def _is_entry(role: str, entry: object) -> bool:
         and entry["name"].startswith(f"{role}-")
         and entry["name"].endswith(ROLES[role])
         and type(entry.get("bytes")) is int
-        and isinstance(entry.get("sha256"), str)
-        and bool(_SHA256.fullmatch(entry["sha256"]))
+        and is_sha256(entry.get("sha256"))
     )

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo._util.files import replacing
-from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.hashing import is_sha256
 from dolg_zoo._util.own_folders import PART_NAME, STORE
+from dolg_zoo._util.records import read_record, write_record
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
 (MANIFEST,) = STORE.signs
 FORMAT_VERSION = 2
 READABLE = (1, FORMAT_VERSION)
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -51,18 +47,15 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
             for part in parts
         ],
     }
-    with replacing(folder / MANIFEST) as file:
-        file.write(json.dumps(document, indent=1).encode())
+    write_record(folder / MANIFEST, document)
 
 
 def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
     """Read `store.json`; a StoreError says why it is not valid."""
     path = folder / MANIFEST
     try:
-        document = read_json_object(path)
-        version, listed = document.pop("format_version", None), document.pop("parts", None)
-        if version not in READABLE:
-            raise ValueError(f"its format_version is {version!r}, and this dolg-zoo reads 1 and 2")
+        document = read_record(path, *READABLE)
+        listed = document.pop("parts", None)
         if not isinstance(listed, list):
             raise ValueError(f"parts must be a list, not {str(listed)[:80]!r}")
         if isinstance(document.get("scales"), list):
@@ -83,7 +76,7 @@ def _checked(entry: object, settings: Settings) -> Part:
         or not (isinstance(part.file, str) and PART_NAME.fullmatch(part.file))
         or type(part.rows) is not int
         or type(part.bytes) is not int
-        or not (isinstance(part.sha256, str) and _SHA256.fullmatch(part.sha256))
+        or not is_sha256(part.sha256)
         or not isinstance(part.images, str | None)
         # a part is not compressed, so no small file can promise to fill the memory
         or not 0 < part.rows * settings.dim * np.dtype(settings.dtype).itemsize < part.bytes
