@@ -7,14 +7,13 @@ the new one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from dolg_zoo._util.files import put, remove_unfinished, scratch_folder, user_path
-from dolg_zoo._util.hashing import fault_in, is_sha256
+from dolg_zoo._util.hashing import fault_in, is_sha256, sha256_of
 from dolg_zoo._util.outputs import check_output
 from dolg_zoo._util.own_folders import INDEX, INDEX_FILE_NAME
 from dolg_zoo._util.records import read_record, write_record
@@ -27,23 +26,7 @@ LOCK_TIMEOUT_S = 600
 ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
 """What the files are for, and how their names end."""
 
-Writer = Callable[["Hashed"], None]
-
-
-class Hashed:
-    """A file to write to, which knows its size and sha256."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.bytes = 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Write bytes or a buffer."""
-        self.sha256.update(data)
-        self.bytes += memoryview(data).nbytes
-        self._file.write(data)
-        return memoryview(data).nbytes
+Writer = Callable[[IO[bytes]], object]
 
 
 def is_index_folder(path: str | Path) -> bool:
@@ -103,13 +86,13 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
 
 def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
     with scratch_folder(folder / MANIFEST) as scratch:
-        with (scratch / role).open("xb") as file:
-            hashed = Hashed(file)
-            write(hashed)
-        digest = hashed.sha256.hexdigest()
+        made = scratch / role
+        with made.open("xb") as file:
+            write(file)
+        size, digest = made.stat().st_size, sha256_of(made)
         name = f"{role}-{digest[:16]}{ROLES[role]}"
-        put(scratch / role, folder / name)
-    return {"name": name, "bytes": hashed.bytes, "sha256": digest}
+        put(made, folder / name)
+    return {"name": name, "bytes": size, "sha256": digest}
 
 
 def _remove_others(folder: Path, named: set[str]) -> None:
