@@ -37,24 +37,14 @@ def dedupe(
         ),
     ] = "first",
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", metavar="OUT.csv", help="Write the groups as a table.", show_default=False
-        ),
+        Path | None, typer.Option("--csv", metavar="OUT.csv", help="Write the groups as a table.")
     ] = None,
     move_to: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="OUT", help="Move all but the keepers to this folder.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="OUT", help="Move all but the keepers to this folder.")
     ] = None,
     link_to: Annotated[
         Path | None,
-        typer.Option(
-            metavar="OUT",
-            help="Make links to all but the keepers in this folder.",
-            show_default=False,
-        ),
+        typer.Option(metavar="OUT", help="Make links to all but the keepers in this folder."),
     ] = None,
     images: Images = None,
     preset: Preset = None,

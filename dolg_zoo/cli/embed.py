@@ -59,7 +59,6 @@ def embed(
         typer.Option(
             metavar="DIR",
             help="For a list: the folder of its relative paths. (default: the folder of the list)",
-            show_default=False,
         ),
     ] = None,
     anywhere: Annotated[
@@ -78,9 +77,7 @@ def embed(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Number of ray workers. (default: one per GPU, or per machine without GPUs)",
-            show_default=False,
+            min=1, help="Number of ray workers. (default: one per GPU, or per machine without GPUs)"
         ),
     ] = None,
     moved: Annotated[

@@ -38,7 +38,6 @@ def export(
         typer.Argument(
             metavar="PRESET",
             help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-            show_default=False,
         ),
     ] = None,
     *,
@@ -56,7 +55,6 @@ def export(
             parser=_size,
             help="A fixed image size. The descriptors are those of the preset at that size, and"
             " others than at its own. (default: any size, if the model allows it)",
-            show_default=False,
         ),
     ] = None,
     calibration: Annotated[
@@ -64,7 +62,6 @@ def export(
         typer.Option(
             metavar="DIR",
             help="Images to calibrate int8 with, similar to those that it will embed.",
-            show_default=False,
         ),
     ] = None,
     check: Check = None,

@@ -41,9 +41,7 @@ def index(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="SOURCE",
-            help="A folder of images with its subfolders, or a descriptor store.",
-            show_default=False,
+            metavar="SOURCE", help="A folder of images with its subfolders, or a descriptor store."
         ),
     ] = None,
     *,
@@ -68,10 +66,7 @@ def index(
         typer.Option(metavar="NAME", help="Remove an image from INDEX. Can be repeated."),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder of the images of a store.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="DIR", help="The folder of the images of a store.")
     ] = None,
     remove_missing: RemoveMissing = False,
     preset: Preset = None,

@@ -38,7 +38,6 @@ def serve(
         typer.Option(
             "--add/--no-add",
             help="Allow visitors to add images to the folder. (default: only on loopback)",
-            show_default=False,
         ),
     ] = None,
     open_browser: Annotated[

@@ -24,9 +24,7 @@ def whiten(
     preset: Preset = None,
     dim: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Dimension of the new descriptors. (default: unchanged)", show_default=False
-        ),
+        typer.Option(min=1, help="Dimension of the new descriptors. (default: unchanged)"),
     ] = None,
     power: Annotated[
         float,
