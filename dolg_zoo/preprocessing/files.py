@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -18,12 +19,7 @@ from dolg_zoo._util.own_folders import is_own_folder
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
-from dolg_zoo.preprocessing.patterns import (
-    SHARD_ENDINGS,
-    is_pattern,
-    is_set_aside,
-    matches,
-)
+from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, is_pattern, is_set_aside, matches
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
@@ -44,6 +40,7 @@ _UNTOLD = frozenset(
     # what programs keep beside a photograph: settings, a small copy of it, where it was taken
     | {".xmp", ".aae", ".thm", ".lrv", ".dop", ".pp3", ".pp2", ".arp", ".cos", ".cop", ".on1"}
     | {".lrcat", ".lrprev", ".gpx", ".kml", ".srt", ".vrd", ".pto", ".nksc", ".rpp", ".spd"}
+    | {".jbf", ".info", ".ffs_db", ".cpi", ".bdm", ".tdt", ".mpl"}
     # and what a browser or an editor has not finished, or keeps of the time before
     | {".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak", ".swp"}
 )
@@ -110,8 +107,7 @@ class PassedOver:
         parts = []
         if count := len(self.other_files):
             most = [f"{number} {ending}" for ending, number in self.files.most_common()]
-            files = "other file" if count == 1 else "other files"
-            parts.append(f"{count} {files} passed over: {_first(most)}")
+            parts.append(f"{count} other file{'s' * (count > 1)} passed over: {_first(most)}")
         if self.own_pictures:
             parts.append(f"pictures made by dolg-zoo passed over: {len(self.own_pictures)}")
         if self.own_folders:
@@ -142,7 +138,7 @@ class Listing(list[Path]):
     @property
     def names(self) -> list[str]:
         """The paths below the folder, with `/` between the parts."""
-        return [path.relative_to(self.folder).as_posix() for path in self]
+        return [_name(path, self.folder) for path in self]
 
 
 def _first(told: Sequence[str], most: int = 6) -> str:
@@ -252,10 +248,10 @@ def list_folder(folder: Path) -> Listing:
         except OSError as error:
             if here is folder:
                 raise
-            passed_over.folders[here.relative_to(folder).as_posix()] = error.strerror or str(error)
+            passed_over.folders[_name(here, folder)] = error.strerror or str(error)
             continue
         if here is not folder and is_own_folder(here, [entry.name for entry in entries]):
-            passed_over.own_folders.add(here.relative_to(folder).as_posix())
+            passed_over.own_folders.add(_name(here, folder))
             continue
         for entry in entries:
             if is_set_aside(entry.name, here.suffix):
@@ -269,14 +265,12 @@ def list_folder(folder: Path) -> Listing:
                     if passed_over.takes(path):
                         images.append(path)
                 elif not path.exists():
-                    name = path.relative_to(folder).as_posix()
-                    passed_over.folders[name] = "the link leads nowhere"
+                    raise FileNotFoundError(errno.ENOENT, "the link leads nowhere")
             except OSError as error:  # a link that cannot be followed; the name has to tell
                 if ending in IMAGE_SUFFIXES:
                     images.append(path)
                 else:
-                    name = path.relative_to(folder).as_posix()
-                    passed_over.folders[name] = error.strerror or str(error)
+                    passed_over.folders[_name(path, folder)] = error.strerror or str(error)
     if not images:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         others = f" ({passed_over})" if passed_over else ""
@@ -284,6 +278,10 @@ def list_folder(folder: Path) -> Listing:
             f"no image in {str(folder)!r}{others}: no visible file there ends in {endings}"
         )
     return Listing(folder, images, passed_over)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _is_untold(name: str, ending: str) -> bool:

@@ -221,6 +221,7 @@ def test_a_folder_without_images_is_an_error(tmp_path):
 
 OTHERS = {"a.NEF": b"II*\0", "b.nef": b"II*\0", "c.psd": b"8BPS", "d.mov": b"\0\0\0\x14ftypqt  "}
 UNTOLD = ["a.xmp", "b.jpg_original", "c.jpg~", "Thumbs.db", "d.THM", "desktop.ini", "LICENSE"]
+UNTOLD += ["pspbrwse.jbf", "ZbThumbnail.info", "sync.ffs_db", "AVCHD/BDMV/INDEX.BDM", "00001.CPI"]
 
 
 def test_what_could_be_a_photograph_is_counted_and_what_programs_keep_is_not(tmp_path):
@@ -228,6 +229,7 @@ def test_what_could_be_a_photograph_is_counted_and_what_programs_keep_is_not(tmp
     for name, content in OTHERS.items():
         (tmp_path / name).write_bytes(content + bytes(100))
     for name in UNTOLD:
+        touch(tmp_path, name)
         (tmp_path / name).write_bytes(b"\xff\xd8\xff" if name != "LICENSE" else b"a text")
     listed = list_images(tmp_path)
     assert listed == expected
