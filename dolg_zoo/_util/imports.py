@@ -79,15 +79,12 @@ def _shadowing(names: Iterable[str]) -> tuple[str, str] | None:
 
 def _imported(error: Exception) -> str | None:
     """Return the package in whose import the error was raised, the one we asked for."""
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
+    for frame, _ in walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
         package = module.partition(".")[0]
         is_import = frame.f_code.co_name == "<module>"
         if is_import and package not in ("dolg_zoo", "__main__", *sys.stdlib_module_names):
             return package
-        trace = trace.tb_next
     if isinstance(error, ImportError) and error.name:
         package = error.name.partition(".")[0]
         return None if package == "dolg_zoo" else package

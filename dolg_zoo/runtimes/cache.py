@@ -20,13 +20,7 @@ from dolg_zoo._util.cache_folder import cache_folder
 from dolg_zoo._util.files import replacing_folder
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.records import (
-    hashes_of,
-    keep_record,
-    kept_record,
-    stated_hashes,
-    write_record,
-)
+from dolg_zoo._util.records import hashes_of, keep_record, kept_record, stated_hashes, write_record
 from dolg_zoo.runtimes.compile import runtime_module
 from dolg_zoo.runtimes.cpu import cpu_id
 from dolg_zoo.runtimes.registry import RUNTIMES

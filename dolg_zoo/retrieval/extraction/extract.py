@@ -22,14 +22,7 @@ from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
 from dolg_zoo.preprocessing import PassedOver
-from dolg_zoo.retrieval.extraction.identity import (
-    Changes,
-    Identity,
-    Known,
-    check_gone,
-    renamed,
-    shard_of,
-)
+from dolg_zoo.retrieval.extraction.identity import Changes, Identity, Known, check_gone, shard_of
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, Twin, embed_here
 from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
@@ -225,7 +218,7 @@ def fill(
             writer.flush()
     gone = set(pending.gone if remove else ())
     added = [id.digest for new in copies.values() for name, id in new.items() if name not in before]
-    moved = renamed({id: before[id].digest for id in gone}, added)
+    moved = Changes.renamed({id: before[id].digest for id in gone}, added)
     if copies:
         for ids, rows in store.parts():
             for id, row in zip(ids, rows, strict=True):

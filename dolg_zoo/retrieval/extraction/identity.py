@@ -61,6 +61,17 @@ class Changes:
         """Return the counts as every command prints them."""
         return ", ".join(f"{count} {what}" for what, count in asdict(self).items())
 
+    @staticmethod
+    def renamed(gone: Mapping[str, str], new: Iterable[str]) -> set[str]:
+        """Return which missing images (name to content) go on as new ones, of which each is one."""
+        left = Counter(new)
+        found = set()
+        for name, content in gone.items():
+            if left[content]:
+                left[content] -= 1
+                found.add(name)
+        return found
+
 
 class Known:
     """The records of a store's images; contains (id, facts) of unchanged images."""
@@ -86,17 +97,6 @@ class Known:
         if not self._ids:
             self._ids = {known.digest: id for id, known in self.identities.items()}
         return self._ids.get(now.digest)
-
-
-def renamed(gone: Mapping[str, str], new: Iterable[str]) -> set[str]:
-    """Return which missing images (name to content) go on as new ones, of which each is one."""
-    left = Counter(new)
-    found = set()
-    for name, content in gone.items():
-        if left[content]:
-            left[content] -= 1
-            found.add(name)
-    return found
 
 
 def identity_of(content: Path | Crop | bytes, facts: str | None = None) -> Identity:

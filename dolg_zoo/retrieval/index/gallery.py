@@ -14,7 +14,7 @@ from dolg_zoo._util.arguments import number, one_of, whole_number
 from dolg_zoo._util.cosines import cosine, reaches
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
-from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone, renamed
+from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
 from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
@@ -171,7 +171,7 @@ class Gallery:
             names.append(name)
             rows.append(row)
             metadata.append({} if twin is None else dict(self.metadata[twin]))
-        moved = renamed({name: old[row_of[name]] for name in gone}, added)
+        moved = Changes.renamed({name: old[row_of[name]] for name in gone}, added)
         lost = gone - moved
         check_gone(lost, len(self), fresh.folder, remove_missing)
         changes = Changes(
