@@ -14,11 +14,13 @@ from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import note
 
 if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import PassedOver
     from dolg_zoo.retrieval import Index, Match
 
 
-def check_where(where: Path, scales: object, images: Path | None) -> None:
+def check_where(where: Path, scales: object, images: Path | None) -> PassedOver | None:
     """Raise OSError, ValueError or BadParameter before a model is loaded."""
+    # returned is what a folder of images has beside them
     from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
@@ -37,10 +39,11 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
         )
     else:
         try:
-            list_images(where)
+            return list_images(where).passed_over
         except FileNotFoundError as error:
             how = f"; `dolg index DIR -o {where}` makes an index of a folder"
             raise FileNotFoundError(f"{error}{how}") from None
+    return None
 
 
 def open_where(

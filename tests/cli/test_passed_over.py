@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 from PIL import Image
@@ -62,3 +63,15 @@ def test_an_update_says_it_too_and_a_search_of_the_index_does_not(dolg, folder, 
         done = dolg("index", folder, "-o", tmp_path / "out", "--json", *more)
         assert json.loads(done.out)["passed_over"] == FIELD and LINE in done.err
     assert LINE not in dolg("search", tmp_path / "out", "-q", folder / "coffee.png").err
+
+
+OTHERS = ["serve {}", "export -o {}/served --format savedmodel --calibration {} --check {}/nowhere"]
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_it_is_said_before_the_work_where_nothing_is_printed_after_it(
+    dolg, folder, monkeypatch, command
+):
+    monkeypatch.setattr("dolg_zoo.cli.serve.is_installed", lambda name: True)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert dolg(*command.replace("{}", str(folder)).split()).err.count(LINE) == 1
