@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+from typing import TypeGuard
 
 _PIECE = 1 << 20
 
@@ -24,27 +26,35 @@ def git_blob_sha1_of(path: Path) -> str:
     return _digest(path, hashlib.sha1(header, usedforsecurity=False))
 
 
-def fault_in(path: Path, expected: str, size: int | None = None) -> str | None:
-    """Compare a file with its sha256 or git blob sha1; return the difference in words, or None."""
-    # a wrong `size` in bytes is found without hashing
-    name, hash_of = ("git sha1", git_blob_sha1_of) if len(expected) == 40 else ("sha256", sha256_of)
-    if absent := absence_of(path):  # a pipe would hang
-        return absent
+def fault_in(file: Path | bytes, expected: str, size: int | None = None) -> str | None:
+    """Compare a file, or its bytes, with its sha256 or git blob sha1; return what differs, or None.
+
+    A wrong `size` in bytes is found without hashing.
+    """
+    name = "git sha1" if len(expected) == 40 else "sha256"
     try:
-        actual_size = path.stat().st_size
-        if size is not None and actual_size != size:
-            return f"it has {actual_size} bytes, expected {size}"
-        actual = hash_of(path)
+        if not isinstance(file, Path):
+            actual = hashlib.sha256(file).hexdigest()
+        elif fault := absence_of(file, size):  # a pipe would hang
+            return fault
+        else:
+            actual = (git_blob_sha1_of if name == "git sha1" else sha256_of)(file)
     except FileNotFoundError:  # another process may just be putting it right
         return "it is missing"
     return None if actual == expected else f"its {name} is {actual}, expected {expected}"
 
 
-def absence_of(path: Path) -> str | None:
-    """Say in words that there is no file at a path, or return None."""
-    if path.is_file():
-        return None
-    return "it is no file" if path.exists() else "it is missing"
+def absence_of(path: Path, size: int | None = None) -> str | None:
+    """Say in words that there is no file, of that size in bytes, at a path; or return None."""
+    if not path.is_file():
+        return "it is no file" if path.exists() else "it is missing"
+    actual = path.stat().st_size
+    return None if size in (None, actual) else f"it has {actual} bytes, expected {size}"
+
+
+def is_sha256(value: object) -> TypeGuard[str]:
+    """Return whether a value is 64 lower-case hexadecimal digits."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value))
 
 
 def _digest(path: Path, digest: hashlib._Hash | hashlib.blake2b) -> str:

@@ -7,11 +7,12 @@ AttributeError. A caller that is reading a file would otherwise blame the file.
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from traceback import walk_tb
 from types import CodeType
 from typing import Any
 
@@ -51,29 +52,39 @@ def import_fault(error: Exception) -> DependencyError | None:
     if package is None:
         return None
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    for name in (package, *re.findall(r"[\w.]+", said)):
-        file = getattr(sys.modules.get(name), "__file__", None) or ""
-        if os.path.dirname(file) in (os.getcwd(), os.path.abspath(sys.path[0])):  # noqa: PTH120, PTH109, PTH100
-            return DependencyError(
-                f"{package} cannot be imported ({said}): {file} is taken for it. Rename that file."
-            )
+    running = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
+    if found := _shadowing([package, *map(str, running), *sys.modules]):
+        name, file = found
+        return DependencyError(
+            f"{package} cannot be imported ({said}): {file} is taken for {name}. Rename that file."
+        )
     return DependencyError(
         f"{package} cannot be imported ({said}). The fault is in this Python environment, not in a"
         f" file of yours: {_remedy(package)}"
     )
 
 
+def _shadowing(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first of these modules that a file in the user's folder hides, and the file."""
+    theirs = {os.path.abspath(sys.path[0]), os.getcwd()}  # noqa: PTH100, PTH109
+    others = [place for place in sys.path if os.path.abspath(place) not in theirs]  # noqa: PTH100
+    for name in dict.fromkeys(name.partition(".")[0] for name in names):
+        spec = getattr(sys.modules.get(name), "__spec__", None) or PathFinder.find_spec(name)
+        file = Path(spec.origin or "") if spec else Path()
+        folder = file.parents[file.stem == "__init__"] if file.name else file
+        if str(folder) in theirs and name != "dolg_zoo" and PathFinder.find_spec(name, others):
+            return name, str(file)
+    return None
+
+
 def _imported(error: Exception) -> str | None:
     """Return the package in whose import the error was raised, the one we asked for."""
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
+    for frame, _ in walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
         package = module.partition(".")[0]
         is_import = frame.f_code.co_name == "<module>"
         if is_import and package not in ("dolg_zoo", "__main__", *sys.stdlib_module_names):
             return package
-        trace = trace.tb_next
     if isinstance(error, ImportError) and error.name:
         package = error.name.partition(".")[0]
         return None if package == "dolg_zoo" else package

@@ -6,7 +6,6 @@ Only empty places and outputs of dolg-zoo itself are written over.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +34,16 @@ class Kind:
     is_folder: bool = False
     advice: str = "Leave the ending out."  # for a folder whose name ends like a file's
     keeps_hidden: bool = True  # whether hidden files stay when the folder is written
+    signs: tuple[str, ...] = ()  # a folder of this kind has one of these files in it
+
+    def owns(self, path: Path) -> bool:
+        """Return whether dolg-zoo wrote what is at a path; raise only faults of this Python."""
+        try:
+            return self.is_own(path)
+        except Exception as error:  # parsers of foreign files raise nearly every type there is
+            if fault := import_fault(error):
+                raise fault from error
+            return False
 
 
 def check_output(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) -> Path:
@@ -64,7 +73,7 @@ def check_output(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) ->
                 f"{str(path)!r} is an input of this call, and is not written over; give another"
                 " name for what is written."
             )
-        if not (_is_empty(path, kind.keeps_hidden) or _is_own(path, kind)):
+        if not (_is_empty(path, kind.keeps_hidden) or kind.owns(path)):
             raise OutputError(
                 f"{str(path)!r} is not {kind.name} that dolg-zoo wrote, and is not replaced; give"
                 f" another {'folder' if kind.is_folder else 'name'}, or move it away."
@@ -101,25 +110,7 @@ def has_keys(path: Path, *keys: str) -> bool:
     return False
 
 
-def has_manifest(folder: Path, manifest: str, keys: Iterable[str], others: re.Pattern[str]) -> bool:
-    """Return whether a folder has a manifest with these keys, or only files matching `others`."""
-    # in the second case the manifest may be damaged
-    if has_keys(folder / manifest, *keys):
-        return True
-    names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} - {manifest}
-    return bool(names) and all(map(others.fullmatch, names))
-
-
 PICTURE = Kind("a picture", is_own_picture)
-
-
-def _is_own(path: Path, kind: Kind) -> bool:
-    try:
-        return kind.is_own(path)
-    except Exception as error:  # parsers of foreign files raise nearly every type there is
-        if fault := import_fault(error):
-            raise fault from error
-        return False
 
 
 def _is_empty(path: Path, may_hide: bool) -> bool:

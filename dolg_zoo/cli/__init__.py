@@ -120,13 +120,20 @@ def _options(
 
 
 class _Pipe(io.FileIO):
-    """A file that drops further output in silence once its reader has closed it."""
+    """A file that drops further output once its reader has closed it, or after one error."""
+
+    is_lost = False
 
     def write(self, data: Buffer) -> int:
         try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+            # without a byte it is a question of click's, which swallows the error
+            if not self.is_lost and memoryview(data).nbytes:
+                return super().write(data)
+        except OSError as error:
+            self.is_lost = True
+            if not isinstance(error, BrokenPipeError):
+                raise
+        return memoryview(data).nbytes
 
 
 def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -156,4 +163,15 @@ def main() -> None:
         # one that is ignored stays so: nohup lets a job outlive its terminal
         if number and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
-    build_app(sys.argv[1:])(prog_name="dolg")
+    try:
+        _run()
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+@reporting_errors
+def _run() -> None:
+    try:
+        build_app(sys.argv[1:])(prog_name="dolg")
+    finally:  # what is printed last fails here, if there is no room for it
+        sys.stdout.flush()

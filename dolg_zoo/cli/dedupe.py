@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from csv import writer as csv_writer
 from pathlib import Path
@@ -36,24 +37,14 @@ def dedupe(
         ),
     ] = "first",
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", metavar="OUT.csv", help="Write the groups as a table.", show_default=False
-        ),
+        Path | None, typer.Option("--csv", metavar="OUT.csv", help="Write the groups as a table.")
     ] = None,
     move_to: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="OUT", help="Move all but the keepers to this folder.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="OUT", help="Move all but the keepers to this folder.")
     ] = None,
     link_to: Annotated[
         Path | None,
-        typer.Option(
-            metavar="OUT",
-            help="Make links to all but the keepers in this folder.",
-            show_default=False,
-        ),
+        typer.Option(metavar="OUT", help="Make links to all but the keepers in this folder."),
     ] = None,
     images: Images = None,
     preset: Preset = None,
@@ -143,19 +134,26 @@ def dedupe(
 
 
 def _table() -> Kind:
+    from dolg_zoo._util.hashing import sha256_of
     from dolg_zoo._util.outputs import Kind
+    from dolg_zoo._util.records import kept_record
 
-    header = f"{','.join(COLUMNS)}\r\n".encode()
+    # one that the user has changed, be it by a column or a cell, is the user's
+    return Kind(
+        "an unchanged table of groups", lambda path: bool(kept_record(_record(sha256_of(path))))
+    )
 
-    def is_own(path: Path) -> bool:
-        with path.open("rb") as file:
-            return file.read(len(header)) == header
 
-    return Kind("a table of groups", is_own)
+def _record(digest: str) -> Path | None:
+    """Return the file in the cache that says that a table of this sha256 was written here."""
+    from dolg_zoo._util.cache_folder import cache_folder
+
+    return cache_folder("tables", f"{digest}.json")
 
 
 def _write_table(groups: list[list[Match]], path: Path) -> None:
     from dolg_zoo._util.outputs import writing
+    from dolg_zoo._util.records import keep_record
 
     table = io.StringIO()
     rows = csv_writer(table)
@@ -164,5 +162,7 @@ def _write_table(groups: list[list[Match]], path: Path) -> None:
         for match in group:
             keep = "yes" if match is group[0] else "no"
             rows.writerow([number, keep, f"{match.score:.6f}", match.name, match.path])
+    data = table.getvalue().encode(errors="surrogateescape")
+    keep_record(_record(hashlib.sha256(data).hexdigest()), {"path": str(path)})
     with writing(path, _table()) as file:
-        file.write(table.getvalue().encode(errors="surrogateescape"))
+        file.write(data)

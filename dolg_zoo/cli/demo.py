@@ -21,7 +21,6 @@ def demo(
             metavar="DIR",
             help="Your own photographs. With a subfolder for each place or product the accuracy is"
             " measured. (default: six photographs that come with dolg-zoo)",
-            show_default=False,
         ),
     ] = None,
     montage: Montage = None,

@@ -17,11 +17,7 @@ from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_
 def download(
     presets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="Names from `dolg presets`, or hf://user/repo.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="PRESET", help="Names from `dolg presets`, or hf://user/repo."),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Download all presets of `dolg presets`.")

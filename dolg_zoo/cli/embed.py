@@ -59,7 +59,6 @@ def embed(
         typer.Option(
             metavar="DIR",
             help="For a list: the folder of its relative paths. (default: the folder of the list)",
-            show_default=False,
         ),
     ] = None,
     anywhere: Annotated[
@@ -78,9 +77,7 @@ def embed(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Number of ray workers. (default: one per GPU, or per machine without GPUs)",
-            show_default=False,
+            min=1, help="Number of ray workers. (default: one per GPU, or per machine without GPUs)"
         ),
     ] = None,
     moved: Annotated[
@@ -206,10 +203,10 @@ def _to_store(
     options: dict[str, Any],
 ) -> tuple[dict[str, str], PassedOver]:
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.retrieval.extraction.extract import check_engine, check_folder_of_images, extract
     from dolg_zoo.retrieval.extraction.sources import open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
-    from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
     # to fail before the model is loaded
     check_engine(options["engine"], options["workers"])

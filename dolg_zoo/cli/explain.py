@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 def explain(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A photograph, the query.")],
     other: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="IMAGE2", help="Another photograph to compare it with.", show_default=False
-        ),
+        Path | None, typer.Argument(metavar="IMAGE2", help="Another photograph to compare it with.")
     ] = None,
     box: Box = None,
     output: Drawing = Path("explanation.png"),

@@ -10,7 +10,7 @@ import typer
 from dolg_zoo.cli.model import load_model
 from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json
 from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import note, print_json
+from dolg_zoo.cli.reporting import finish, note, print_json
 from dolg_zoo.cli.tables import print_comparisons
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def export(
         typer.Argument(
             metavar="PRESET",
             help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-            show_default=False,
         ),
     ] = None,
     *,
@@ -56,7 +55,6 @@ def export(
             parser=_size,
             help="A fixed image size. The descriptors are those of the preset at that size, and"
             " others than at its own. (default: any size, if the model allows it)",
-            show_default=False,
         ),
     ] = None,
     calibration: Annotated[
@@ -64,7 +62,6 @@ def export(
         typer.Option(
             metavar="DIR",
             help="Images to calibrate int8 with, similar to those that it will embed.",
-            show_default=False,
         ),
     ] = None,
     check: Check = None,
@@ -97,6 +94,7 @@ def export(
     # what can be seen to be wrong before the model is loaded, whatever its size is
     plan_export(output, format, precision, size, ImageConverter())
     sample = list_images(calibration) if calibration else None
+    finish({}, False, sample.passed_over if sample else None)
     if precision == "int8" and not sample:
         raise typer.BadParameter("int8 needs images to calibrate with: --calibration DIR")
     for folder in check or ():

@@ -55,10 +55,10 @@ def fit(
       dolg search photos/ --query query.jpg --preset my-dolg
     """
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import PRESET
     from dolg_zoo._util.text import did_you_mean
     from dolg_zoo.backbones.imagenet_sources import list_backbones
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.presets.files import PRESET
     from dolg_zoo.training.closed_form import check_count, fit_head
 
     # to fail before TensorFlow is imported

@@ -41,9 +41,7 @@ def index(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="SOURCE",
-            help="A folder of images with its subfolders, or a descriptor store.",
-            show_default=False,
+            metavar="SOURCE", help="A folder of images with its subfolders, or a descriptor store."
         ),
     ] = None,
     *,
@@ -68,10 +66,7 @@ def index(
         typer.Option(metavar="NAME", help="Remove an image from INDEX. Can be repeated."),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="The folder of the images of a store.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="DIR", help="The folder of the images of a store.")
     ] = None,
     remove_missing: RemoveMissing = False,
     preset: Preset = None,
@@ -160,8 +155,9 @@ def index(
 def _check(images: Path | None, output: Path, there: bool) -> None:
     """Check the arguments before the model is loaded."""
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import INDEX
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.index.folder import INDEX, is_index_folder
+    from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if there and not is_index_folder(output):
         raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")

@@ -23,7 +23,6 @@ def info(
         typer.Argument(
             metavar="PRESET",
             help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-            show_default=False,
         ),
     ] = None,
     runtimes: Annotated[

@@ -21,7 +21,6 @@ Preset = Annotated[
         metavar="PRESET",
         help="A name from `dolg presets`, hf://user/repo, or a preset folder. (default: the preset"
         " in the package)",
-        show_default=False,
     ),
 ]
 
@@ -53,7 +52,6 @@ Scales = Annotated[
         parser=_scales,
         help="Embed each image at these multiples of its size and take the mean. (default: those"
         " of the preset)",
-        show_default=False,
     ),
 ]
 Runtime = Annotated[
@@ -62,7 +60,6 @@ Runtime = Annotated[
         metavar="NAME",
         help="openvino, onnx, litert or keras. (default: the one that `dolg info --runtimes`"
         " shows)",
-        show_default=False,
     ),
 ]
 Precision = Annotated[
@@ -96,7 +93,6 @@ Check = Annotated[
     typer.Option(
         metavar="DIR",
         help="Compare with the preset on these images: mAP if each class has a subfolder.",
-        show_default=False,
     ),
 ]
 
@@ -126,7 +122,6 @@ Box = Annotated[
         metavar="X1,Y1,X2,Y2",
         parser=_box,
         help="This part of the query only, in pixels of the query.",
-        show_default=False,
     ),
 ]
 Images = Annotated[
@@ -135,7 +130,6 @@ Images = Annotated[
         "--images",
         metavar="DIR",
         help="The folder of the images of an index. (default: the one it was made from)",
-        show_default=False,
     ),
 ]
 Expand = Annotated[

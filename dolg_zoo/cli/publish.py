@@ -34,30 +34,22 @@ def publish(
             metavar="FILE.json",
             help="A JSON object that describes the preset: description, dataset, license,"
             " provenance, limits, figures, …",
-            show_default=False,
         ),
     ] = None,
     description: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="One line about the preset.", show_default=False),
+        str | None, typer.Option(metavar="TEXT", help="One line about the preset.")
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The training data.", show_default=False)
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="TEXT", help="The training data.")] = None,
     license: Annotated[
-        str | None,
-        typer.Option(metavar="SPDX", help="The licence of the weights.", show_default=False),
+        str | None, typer.Option(metavar="SPDX", help="The licence of the weights.")
     ] = None,
     provenance: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="How the weights were made.", show_default=False),
+        str | None, typer.Option(metavar="TEXT", help="How the weights were made.")
     ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Create a private repository.")
     ] = False,
-    message: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The commit message.", show_default=False)
-    ] = None,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="The commit message.")] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Write the model card and the picture, and send nothing."),

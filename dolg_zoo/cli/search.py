@@ -47,21 +47,11 @@ def search(
     box: Box = None,
     k: Annotated[
         int | None,
-        typer.Option(
-            "-k",
-            min=1,
-            help="Number of results. (default: 10, or all with --threshold)",
-            show_default=False,
-        ),
+        typer.Option("-k", min=1, help="Number of results. (default: 10, or all with --threshold)"),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            min=-1,
-            max=1,
-            help="Only results with at least this cosine similarity.",
-            show_default=False,
-        ),
+        typer.Option(min=-1, max=1, help="Only results with at least this cosine similarity."),
     ] = None,
     expand: Expand = 0,
     alpha: Alpha = 3.0,
@@ -75,7 +65,6 @@ def search(
             help="The class of the query, to mark the results in the montage as right or wrong. The"
             ' class of an image is the "label" in its metadata, or its subfolder if all images are'
             " in subfolders. (default: the class of the query, if it is one of the images)",
-            show_default=False,
         ),
     ] = None,
     exclude_self: Annotated[

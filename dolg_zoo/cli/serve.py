@@ -10,7 +10,7 @@ import typer
 from dolg_zoo._util.modules import is_installed
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Images, Preset, Runtime
-from dolg_zoo.cli.reporting import note
+from dolg_zoo.cli.reporting import finish, note
 from dolg_zoo.cli.where import check_where, open_where
 from dolg_zoo.errors import ExtraMissingError
 
@@ -38,7 +38,6 @@ def serve(
         typer.Option(
             "--add/--no-add",
             help="Allow visitors to add images to the folder. (default: only on loopback)",
-            show_default=False,
         ),
     ] = None,
     open_browser: Annotated[
@@ -56,7 +55,7 @@ def serve(
     """
     if not is_installed("gradio"):
         raise ExtraMissingError("gradio is not installed: pip install 'dolg-zoo[demo]'")
-    check_where(where, None, images)
+    finish({}, False, check_where(where, None, images))
     from dolg_zoo.serving import SearchDesk
     from dolg_zoo.serving.launch import start
 

@@ -22,7 +22,6 @@ def verify(
         typer.Argument(
             metavar="PRESET",
             help="Names, hf://user/repo or preset folders. (default: everything cached)",
-            show_default=False,
         ),
     ] = None,
     repair: Annotated[

@@ -14,13 +14,15 @@ from dolg_zoo.cli.outputs import shown
 from dolg_zoo.cli.reporting import note
 
 if TYPE_CHECKING:
+    from dolg_zoo.preprocessing import PassedOver
     from dolg_zoo.retrieval import Index, Match
 
 
-def check_where(where: Path, scales: object, images: Path | None) -> None:
+def check_where(where: Path, scales: object, images: Path | None) -> PassedOver | None:
     """Raise OSError, ValueError or BadParameter before a model is loaded."""
+    # returned is what a folder of images has beside them
+    from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval.extraction.store.manifest import STORE
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 
     if is_index_folder(where):
@@ -30,17 +32,18 @@ def check_where(where: Path, scales: object, images: Path | None) -> None:
             raise typer.BadParameter("an index has its own scales; leave out --scales")
     elif images is not None:
         raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
-    elif where.is_dir() and STORE.is_own(where):
+    elif where.is_dir() and STORE.owns(where):
         raise ValueError(
             f"{str(where)!r} is a store of descriptors; make an index of it to search in:"
             f" `dolg index {where} -o INDEX`."
         )
     else:
         try:
-            list_images(where)
+            return list_images(where).passed_over
         except FileNotFoundError as error:
             how = f"; `dolg index DIR -o {where}` makes an index of a folder"
             raise FileNotFoundError(f"{error}{how}") from None
+    return None
 
 
 def open_where(

@@ -24,9 +24,7 @@ def whiten(
     preset: Preset = None,
     dim: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Dimension of the new descriptors. (default: unchanged)", show_default=False
-        ),
+        typer.Option(min=1, help="Dimension of the new descriptors. (default: unchanged)"),
     ] = None,
     power: Annotated[
         float,
@@ -51,9 +49,9 @@ def whiten(
     from dataclasses import asdict
 
     from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import PRESET
     from dolg_zoo.evaluation.comparison import classes_in, compare
     from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.presets.files import PRESET
 
     # to fail before the model is loaded
     list_images(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -13,16 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo._util.outputs import has_keys, is_own_picture
+from dolg_zoo._util.outputs import is_own_picture
+from dolg_zoo._util.own_folders import is_own_folder
 from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
-from dolg_zoo.preprocessing.patterns import (
-    SHARD_ENDINGS,
-    is_pattern,
-    is_set_aside,
-    matches,
-)
+from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, is_pattern, is_set_aside, matches
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif"}
@@ -43,6 +40,7 @@ _UNTOLD = frozenset(
     # what programs keep beside a photograph: settings, a small copy of it, where it was taken
     | {".xmp", ".aae", ".thm", ".lrv", ".dop", ".pp3", ".pp2", ".arp", ".cos", ".cop", ".on1"}
     | {".lrcat", ".lrprev", ".gpx", ".kml", ".srt", ".vrd", ".pto", ".nksc", ".rpp", ".spd"}
+    | {".jbf", ".info", ".ffs_db", ".cpi", ".bdm", ".tdt", ".mpl"}
     # and what a browser or an editor has not finished, or keeps of the time before
     | {".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak", ".swp"}
 )
@@ -61,66 +59,71 @@ _TIFF = re.compile(rb"II\*\0|MM\0\*")
 """How files of the formats that are read begin. Raw photographs begin as TIFF does, so that one
 counts where there is no ending to say otherwise."""
 
-_RECORDS = {
-    "index.json": {"format_version", "model_id"},
-    "store.json": {"format_version", "model_id"},
-    "config.json": {"format_version"},
-    "history.json": {"config", "history"},
-}
-"""The record in a folder that dolg-zoo made (an index, a store, a preset, a run of training), and
-keys in it."""
-
 
 @dataclass
 class PassedOver:
     """What of a folder was not taken for images.
 
     Attributes:
-        files: ending to the number of such files, for files that a person could take for a
-            photograph or a video.
-        own: the number of pictures that dolg-zoo made, such as montages and maps.
+        other_files: paths of files that a person could take for a photograph or a video.
+        own_pictures: paths of pictures that dolg-zoo made, such as montages and maps.
+        own_folders: those that dolg-zoo made: indexes, stores, presets and runs of training.
         folders: what cannot be read, and why: a link that leads nowhere, a closed folder.
     """
 
-    files: Counter[str] = field(default_factory=Counter)
-    own: int = 0
+    other_files: set[str] = field(default_factory=set)
+    own_pictures: set[str] = field(default_factory=set)
+    own_folders: set[str] = field(default_factory=set)
     folders: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Counter[str]:
+        """Ending to the number of such files."""
+        return Counter(Path(path).suffix.lower() for path in sorted(self.other_files))
 
     def takes(self, path: Path) -> bool:
         """Return whether a file counts as an image; count it here if not."""
         if is_image(path):
-            is_own = is_own_picture(path)
-            self.own += is_own
-            return not is_own
-        ending = path.suffix.lower()
-        if ending and not _is_untold(path.name, ending):
-            self.files[ending] += 1
+            if not is_own_picture(path):
+                return True
+            self.own_pictures.add(os.path.abspath(path))  # noqa: PTH100
+        elif path.suffix and not _is_untold(path.name, path.suffix.lower()):
+            self.other_files.add(os.path.abspath(path))  # noqa: PTH100
         return False
 
+    def add(self, listed: Listing) -> None:
+        """Take in what another listing passed over; its folders get their whole paths."""
+        other, whole = listed.passed_over, Path(os.path.abspath(listed.folder))  # noqa: PTH100
+        self.other_files |= other.other_files
+        self.own_pictures |= other.own_pictures
+        self.own_folders |= {str(whole / name) for name in other.own_folders}
+        self.folders |= {str(whole / name): why for name, why in other.folders.items()}
+
     def __bool__(self) -> bool:
-        return bool(self.files or self.own or self.folders)
+        return any(vars(self).values())
 
     def __str__(self) -> str:
         """Return it in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
         parts = []
-        if count := sum(self.files.values()):
-            most = [f"{number} {ending}" for ending, number in self.files.most_common(_SHOWN)]
-            more = ", …" if len(self.files) > _SHOWN else ""
-            files = "other file" if count == 1 else "other files"
-            parts.append(f"{count} {files} passed over: {', '.join(most)}{more}")
-        if self.own:
-            parts.append(f"pictures made by dolg-zoo passed over: {self.own}")
+        if count := len(self.other_files):
+            most = [f"{number} {ending}" for ending, number in self.files.most_common()]
+            parts.append(f"{count} other file{'s' * (count > 1)} passed over: {_first(most)}")
+        if self.own_pictures:
+            parts.append(f"pictures made by dolg-zoo passed over: {len(self.own_pictures)}")
+        if self.own_folders:
+            own = _first([*map(repr, sorted(self.own_folders))])
+            parts.append(f"folders made by dolg-zoo passed over: {own}")
         if self.folders:
-            first = [f"{name!r} ({why})" for name, why in [*self.folders.items()][:_SHOWN]]
-            more = ", …" if len(self.folders) > _SHOWN else ""
-            parts.append(f"left out, with any image in it: {', '.join(first)}{more}")
+            first = _first([f"{name!r} ({why})" for name, why in self.folders.items()])
+            parts.append(f"left out, with any image in it: {first}")
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
         return {
             "files": dict(self.files.most_common()),
-            "own_pictures": self.own,
+            "own_pictures": len(self.own_pictures),
+            "own_folders": sorted(self.own_folders),
             "folders": self.folders,
         }
 
@@ -135,10 +138,11 @@ class Listing(list[Path]):
     @property
     def names(self) -> list[str]:
         """The paths below the folder, with `/` between the parts."""
-        return [path.relative_to(self.folder).as_posix() for path in self]
+        return [_name(path, self.folder) for path in self]
 
 
-_SHOWN = 6
+def _first(told: Sequence[str], most: int = 6) -> str:
+    return ", ".join(told[:most]) + (", …" if len(told) > most else "")
 
 
 def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
@@ -162,14 +166,15 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
         PermissionError: it may not be read.
     """
     if not isinstance(where, str | os.PathLike):
-        paths = dict[Path, None]()
+        passed_over, paths = PassedOver(), set[Path]()
         for each in where:
-            for path in each_of(each):
-                paths[Path(os.path.abspath(path))] = None  # noqa: PTH100
+            listed = each_of(each)
+            passed_over.add(listed)
+            paths |= {Path(os.path.abspath(path)) for path in listed}  # noqa: PTH100
         if not paths:
             raise ValueError("there is no image among 0 paths")
         above = Path(os.path.commonpath([path.parent for path in paths]))
-        return Listing(above, [*paths], PassedOver())
+        return Listing(above, [*paths], passed_over)
     path = user_path(where)
     if path.is_dir():
         return list_folder(path)
@@ -184,10 +189,17 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
             f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
             f" {shlex.quote(str(where))} -o STORE` and `dolg index STORE -o INDEX` make an index."
         )
-    passed_over = PassedOver()
+    folders = {each for name in {*map(os.path.dirname, found)} for each in Path(name, "a").parents}
+    own = {each for each in folders - {Path()} if is_own_folder(base / each)}
+    outermost = {each.as_posix() for each in own if own.isdisjoint(each.parents)}
+    passed_over = PassedOver(own_folders=outermost)
     # an image that is named by itself is taken whoever made it
     takes = is_image if len(found) == 1 else passed_over.takes
-    images = [base / name for name in found if takes(base / name)]
+    images = [
+        base / name
+        for name in found
+        if own.isdisjoint(Path(name).parents if own else ()) and takes(base / name)
+    ]
     if not images:
         raise DataError(
             f"{str(where)!r} names neither images, a folder, lists (.csv, .parquet) nor tar files;"
@@ -205,12 +217,13 @@ def names_several(where: str | Path) -> bool:
     return False
 
 
-def each_of(where: str | Path) -> Sequence[Path]:
+def each_of(where: str | Path) -> Listing:
     """Return the images that a path names, or the path itself, for it to be refused by name."""
     if names_several(where):
         with suppress(OSError, ValueError):
             return list_images(where)
-    return [user_path(where)]
+    path = user_path(where)
+    return Listing(path.parent, [path], PassedOver())
 
 
 def list_folder(folder: Path) -> Listing:
@@ -235,9 +248,10 @@ def list_folder(folder: Path) -> Listing:
         except OSError as error:
             if here is folder:
                 raise
-            passed_over.folders[here.relative_to(folder).as_posix()] = error.strerror or str(error)
+            passed_over.folders[_name(here, folder)] = error.strerror or str(error)
             continue
-        if here is not folder and _is_made_here(here, entries):
+        if here is not folder and is_own_folder(here, [entry.name for entry in entries]):
+            passed_over.own_folders.add(_name(here, folder))
             continue
         for entry in entries:
             if is_set_aside(entry.name, here.suffix):
@@ -251,14 +265,12 @@ def list_folder(folder: Path) -> Listing:
                     if passed_over.takes(path):
                         images.append(path)
                 elif not path.exists():
-                    name = path.relative_to(folder).as_posix()
-                    passed_over.folders[name] = "the link leads nowhere"
+                    raise FileNotFoundError(errno.ENOENT, "the link leads nowhere")
             except OSError as error:  # a link that cannot be followed; the name has to tell
                 if ending in IMAGE_SUFFIXES:
                     images.append(path)
                 else:
-                    name = path.relative_to(folder).as_posix()
-                    passed_over.folders[name] = error.strerror or str(error)
+                    passed_over.folders[_name(path, folder)] = error.strerror or str(error)
     if not images:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         others = f" ({passed_over})" if passed_over else ""
@@ -266,6 +278,10 @@ def list_folder(folder: Path) -> Listing:
             f"no image in {str(folder)!r}{others}: no visible file there ends in {endings}"
         )
     return Listing(folder, images, passed_over)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _is_untold(name: str, ending: str) -> bool:
@@ -287,12 +303,6 @@ def is_image(path: Path) -> bool:
     except OSError:
         return False
     return bool(_PICTURE.match(beginning) or (not ending and _TIFF.match(beginning)))
-
-
-def _is_made_here(folder: Path, entries: Sequence[os.DirEntry[str]]) -> bool:
-    """Return whether dolg-zoo made a folder, by the record in it."""
-    records = (entry.name for entry in entries if entry.name in _RECORDS)
-    return any(has_keys(folder / name, *_RECORDS[name]) for name in records)
 
 
 def class_of(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dolg_zoo._util.text import short_repr
 from dolg_zoo.preprocessing.decode import ImageSource, is_image_source, name_of
-from dolg_zoo.preprocessing.files import each_of, list_images, names_several
+from dolg_zoo.preprocessing.files import PassedOver, each_of, list_images, names_several
 
 _log = logging.getLogger(__name__)
 
@@ -20,8 +20,7 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
     """Return the images one by one, in any form that `ImageEmbedder.embed` takes."""
     if isinstance(images, str | Path) and names_several(images):
         listed = list_images(images)
-        if listed.passed_over:
-            _log.warning("%r: %s", str(images), listed.passed_over)
+        _tell(repr(str(images)), listed.passed_over)
         return listed
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
         images = images.tolist()  # of paths
@@ -39,8 +38,14 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
     if hasattr(images, "element_spec"):  # a tf.data.Dataset
         return _of_dataset(images)
     sources: list[ImageSource] = []
+    passed_over = PassedOver()
     for each in images:
-        sources += each_of(each) if isinstance(each, str | Path) else [cast("ImageSource", each)]
+        if isinstance(each, str | Path):
+            sources += (listed := each_of(each))
+            passed_over.add(listed)
+        else:
+            sources.append(cast("ImageSource", each))
+    _tell(f"{len(sources)} images", passed_over)
     for index, source in enumerate(sources):
         if not is_image_source(source):
             raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")
@@ -49,6 +54,11 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
         except TypeError as error:
             raise TypeError(f"number {index} of the images: {error}.") from None
     return sources
+
+
+def _tell(what: str, passed_over: PassedOver) -> None:
+    if passed_over:
+        _log.warning("%s: %s", what, passed_over)
 
 
 def _of_dataset(dataset: Any) -> list[ImageSource]:

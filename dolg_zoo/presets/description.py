@@ -11,7 +11,7 @@ from typing import Any
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.files import check_format, check_preset, read_json
+from dolg_zoo.presets.files import FORMAT_VERSION, check_preset, read_json
 from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.weights.manifest import CONFIG, METADATA, PREPROCESSOR, WEIGHTS
 
@@ -30,10 +30,10 @@ class PresetDescription:
 def describe_preset(resolved: ResolvedPreset) -> PresetDescription:
     """Read the facts about a preset from its folder; a PresetError names the file at fault."""
     folder = resolved.folder
-    config, converter = read_json(folder / CONFIG), read_json(folder / PREPROCESSOR)
+    config = read_json(folder / CONFIG, FORMAT_VERSION)
+    converter = read_json(folder / PREPROCESSOR)
     if not resolved.sha256:
         check_preset(folder)
-    check_format(folder, config)
     try:
         dolg = DOLGConfig.from_dict(config["dolg"])
         layers = None if dolg.backbone else len(config["backbone"]["config"]["layers"])

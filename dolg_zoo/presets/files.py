@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,43 +10,17 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, has_keys
+from dolg_zoo._util.own_folders import CHECKPOINTS as CHECKPOINTS
+from dolg_zoo._util.own_folders import HISTORY as HISTORY
+from dolg_zoo._util.own_folders import PRESET as PRESET
+from dolg_zoo._util.own_folders import RUN as RUN
+from dolg_zoo._util.own_folders import TRAINED as TRAINED
+from dolg_zoo._util.records import read_record, stated_hashes
 from dolg_zoo.errors import PresetError
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
-from dolg_zoo.weights.verification import stated_hashes
 
 REPORT = "report.json"  # of the conversion tools
 FORMAT_VERSION = 1
-# in the folder that `dolg train` writes
-TRAINED, HISTORY, CHECKPOINTS = "preset", "history.json", "checkpoints"
-_CHECKPOINT = re.compile(r"step_[0-9]{9}|\..*")
-
-PRESET = Kind(
-    "a preset",
-    lambda folder: has_keys(folder / CONFIG, "format_version", "dolg"),
-    is_folder=True,
-    advice="Leave the ending out; a preset is a folder of several files.",
-)
-
-
-def _is_run(folder: Path) -> bool:
-    if (folder / HISTORY).exists():
-        return has_keys(folder / HISTORY, "config", "history")
-    if PRESET.is_own(folder / TRAINED):
-        return True
-    # of a run that was killed before its first epoch ended
-    visible = [each for each in folder.iterdir() if each.name[0] != "."]
-    return visible == [folder / CHECKPOINTS] and all(
-        _CHECKPOINT.fullmatch(each.name) for each in visible[0].iterdir()
-    )
-
-
-RUN = Kind(
-    "the folder of a training run",
-    _is_run,
-    is_folder=True,
-    advice="Leave the ending out; the preset, the curves and the checkpoints are several files.",
-)
 
 
 def preset_folder(folder: str | Path) -> Path:
@@ -68,15 +41,6 @@ def has_margin_head(folder: Path) -> bool:
     return "margin_head" in read_json(folder / CONFIG)
 
 
-def check_format(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise PresetError if the config.json of a preset is not in the format of this version."""
-    if config.get("format_version") != FORMAT_VERSION:
-        raise PresetError(
-            f"{folder / CONFIG} has format_version {config.get('format_version')!r}, and"
-            f" this version of dolg-zoo reads {FORMAT_VERSION}; a newer dolg-zoo may read it."
-        )
-
-
 def check_hashes(
     folder: Path,
     metadata: Mapping[str, Any],
@@ -89,26 +53,25 @@ def check_hashes(
         hashes = stated_hashes(metadata)
     except ValueError as error:
         raise PresetError(f"{folder / METADATA}: {error}.") from error
-    for name in names:
-        if name not in hashes or known.get(name) == hashes[name]:
-            continue
-        if fault := fault_in(folder / name, hashes[name]):
+    hashes = {name: hashes[name] for name in names if name in hashes}
+    for name, expected in hashes.items():
+        if known.get(name) != expected and (fault := fault_in(folder / name, expected)):
             raise PresetError(
                 f"{folder / name} is not the file that {METADATA} was written for ({fault}). The"
                 f" preset was saved only in part or changed since; if you changed it yourself,"
                 f' remove "sha256" from {METADATA}.'
             )
-    return {name: hashes[name] for name in names if name in hashes}
+    return hashes
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object of a preset, or raise PresetError."""
+def read_json(path: Path, *versions: int) -> dict[str, Any]:
+    """Return a JSON object of a preset, in one of these formats if any; or raise PresetError."""
     if not path.is_file():  # a pipe would hang, a device never end
         raise PresetError(
             f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
             " save_to_preset has written."
         )
     try:
-        return read_json_object(path)
+        return read_record(path, *versions) if versions else read_json_object(path)
     except ValueError as error:
         raise PresetError(str(error)) from error

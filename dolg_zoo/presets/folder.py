@@ -6,6 +6,7 @@ If the margin head of the training is known, margin_head.npz too.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -16,9 +17,10 @@ from typing import Any
 import keras
 
 from dolg_zoo._util.files import put, scratch_folder, user_path
-from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.imports import import_fault
 from dolg_zoo._util.outputs import check_output, has_keys
+from dolg_zoo._util.own_folders import PRESET
+from dolg_zoo._util.records import hashes_of
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
@@ -26,15 +28,7 @@ from dolg_zoo.errors import ForkedProcessError, PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.files import (
-    FORMAT_VERSION,
-    PRESET,
-    REPORT,
-    check_format,
-    check_hashes,
-    has_margin_head,
-    read_json,
-)
+from dolg_zoo.presets.files import FORMAT_VERSION, REPORT, check_hashes, has_margin_head, read_json
 from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head, save_margin_head
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite
@@ -97,7 +91,7 @@ def write_preset(
             save_margin_head(margin_head, made / MARGIN_HEAD)
         (made / CONFIG).write_text(config_text, encoding="utf-8")
         (made / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
-        hashes = {path.name: sha256_of(path) for path in sorted(made.iterdir())}
+        hashes = hashes_of(made, sorted(os.listdir(made)))  # noqa: PTH208
         metadata = {**preset.metadata, "sha256": hashes}
         (made / METADATA).write_text(_to_json(metadata), encoding="utf-8")
         check_output(folder, PRESET)  # what came there meanwhile stays
@@ -134,11 +128,9 @@ def read_preset(
     """
     check_keras()
     folder = user_path(folder)
-    config, converter, metadata = (
-        read_json(folder / name) for name in (CONFIG, PREPROCESSOR, METADATA)
-    )
+    config = read_json(folder / CONFIG, FORMAT_VERSION)
+    converter, metadata = read_json(folder / PREPROCESSOR), read_json(folder / METADATA)
     check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
-    check_format(folder, config)
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
         names = (WEIGHTS,) if load_weights else ()
         weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})

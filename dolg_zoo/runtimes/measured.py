@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import time
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dolg_zoo import __version__
 from dolg_zoo._util.cache_folder import cache_folder
-from dolg_zoo._util.files import replacing
-from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.records import keep_record, kept_record
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.compile import pattern
 from dolg_zoo.runtimes.cpu import cores, cpu_id
@@ -65,12 +63,9 @@ def measure_runtimes(
 
 def remembered_speeds(model_id: str | None) -> dict[str, float]:
     """Return this machine's result of `measure_runtimes` for a model; empty if there is none."""
-    path = model_id and _path(model_id)
-    if not path:
-        return {}
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        kept = read_json_object(path)
-        if kept["made_by"] == _maker():
+    kept = kept_record(_path(model_id) if model_id else None)
+    with suppress(ValueError, KeyError, TypeError):
+        if kept.get("made_by") == _maker():
             speeds = {name: float(kept["speeds"][name]) for name in kept["speeds"]}
             if speeds.keys() <= RUNTIMES.keys():
                 return dict(sorted(speeds.items(), key=lambda item: -item[1]))
@@ -98,18 +93,11 @@ def _seconds(infer: Callable[[Any], Any], images: Any, turn: float) -> float:
 
 
 def _remember(model_id: str, speeds: dict[str, float]) -> None:
-    path = _path(model_id)
-    if path is None:
-        return
-    with suppress(OSError):  # the default is then what it was
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(json.dumps({"made_by": _maker(), "speeds": speeds}, indent=1).encode())
+    keep_record(_path(model_id), {"made_by": _maker(), "speeds": speeds})
 
 
 def _path(model_id: str) -> Path | None:
-    parent = cache_folder()
-    return parent and parent / "compiled" / model_id / "speeds.json"
+    return cache_folder("compiled", model_id, "speeds.json")
 
 
 def _maker() -> dict[str, Any]:

@@ -9,7 +9,6 @@ the factors, and the place of each kernel. sha256 pin the template and the file 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.hashing import fault_in
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights import load_manifest
 from dolg_zoo.weights.kept import EMBEDDED
@@ -56,11 +56,8 @@ class Template:
                 values = values.astype("<f4") * arrays[f"factors_{number}"]
                 content[kernel["begin"] : kernel["begin"] + values.nbytes] = values.tobytes()
         name, expected = self.facts["file"]["name"], self.facts["file"]["sha256"]
-        found = hashlib.sha256(content).hexdigest()
-        if found != expected:
-            raise WeightsError(
-                f"{name}, made of {self.path}, has the sha256 {found} instead of {expected}."
-            )
+        if fault := fault_in(bytes(content), expected):
+            raise WeightsError(f"{name}, made of {self.path}, is not what was pinned: {fault}.")
         return bytes(content)
 
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dolg_zoo._util.hashing import is_sha256
 from dolg_zoo.weights.hub.cache import hash_in_cache
-from dolg_zoo.weights.hub.verified_download import COMMIT, SHA256, Request
+from dolg_zoo.weights.hub.verified_download import COMMIT, Request
 from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry, RemoteFile
 
 _HUB_URL = re.compile(
@@ -140,5 +141,5 @@ def fetch_repo(
     return RepoSnapshot(
         paths[request.names[0]].parent,
         request.revision,
-        {name: known for name, known in hashes.items() if known and SHA256.fullmatch(known)},
+        {name: known for name, known in hashes.items() if is_sha256(known)},
     )

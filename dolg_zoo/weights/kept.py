@@ -21,8 +21,7 @@ UNKEPT: dict[str, Path] = {}
 
 def conversion_folder(entry: CheckpointEntry) -> Path | None:
     """Return the folder for a converted checkpoint, by its sha256; None without a cache folder."""
-    parent = cache_folder()
-    return parent and parent / "converted" / f"{entry.file.sha256}-{CONVERSION}"
+    return cache_folder("converted", f"{entry.file.sha256}-{CONVERSION}")
 
 
 def kept_conversion(entry: CheckpointEntry) -> Path | None:

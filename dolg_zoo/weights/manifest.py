@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from dolg_zoo._util.json_files import read_json_object
+from dolg_zoo._util.records import checked_version
 from dolg_zoo.errors import ManifestError
 
 T = TypeVar("T")
@@ -207,11 +208,10 @@ _read_own = functools.cache(_read)
 
 def parse_manifest(content: Mapping[str, Any], name: str) -> Manifest:
     """Return the manifest in a JSON object; a ManifestError mentions `name`."""
-    if content.get("format_version") != FORMAT_VERSION:
-        raise ManifestError(
-            f"{name} has the format_version {content.get('format_version')!r}, and this dolg-zoo"
-            f" reads {FORMAT_VERSION}."
-        )
+    try:
+        checked_version({**content}, name, FORMAT_VERSION)
+    except ValueError as error:
+        raise ManifestError(str(error)) from error
     return Manifest(
         _entries(content.get("presets"), _preset, f"{name}: presets"),
         _entries(content.get("checkpoints"), _checkpoint, f"{name}: checkpoints"),

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from dolg_zoo._util.hashing import absence_of, fault_in
 from dolg_zoo._util.json_files import json_object
+from dolg_zoo._util.records import stated_hashes
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
 from dolg_zoo.weights.hub.cache import cached_path
-from dolg_zoo.weights.hub.verified_download import SHA256, Request
+from dolg_zoo.weights.hub.verified_download import Request
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
@@ -92,16 +92,6 @@ def verify_folder(
         elif name not in (METADATA, MARGIN_HEAD) and not from_hub:
             checked.append(CheckedFile(path, f"{METADATA} states no hash of it"))
     return checked
-
-
-def stated_hashes(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sha256 of a preset's files by name from its metadata, or raise ValueError."""
-    stated = metadata.get("sha256", {})
-    if not isinstance(stated, dict) or not all(
-        isinstance(value, str) and SHA256.fullmatch(value) for value in stated.values()
-    ):
-        raise ValueError(f"sha256 must give 64 hexadecimal digits a file, got {stated!r}")
-    return stated
 
 
 def cached_repos() -> list[str]:

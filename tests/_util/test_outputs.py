@@ -14,13 +14,13 @@ from plain_embedder import PlainEmbedder
 from writable_hub import small_model
 
 from dolg_zoo._util.outputs import PICTURE, check_output, is_own_picture, writing
+from dolg_zoo._util.own_folders import RUN
 from dolg_zoo.drawing.style import write_picture
 from dolg_zoo.errors import OutputError
 from dolg_zoo.explaining import Explanation
 from dolg_zoo.explaining.side import Side
 from dolg_zoo.exporting import plan_export
 from dolg_zoo.preprocessing import Crop, ImageConverter, list_images, load_image
-from dolg_zoo.presets.files import RUN
 from dolg_zoo.retrieval import DescriptorStore, Index, Match, Picture, extract, montage
 from dolg_zoo.retrieval.extraction.sources import open_source
 

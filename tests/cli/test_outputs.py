@@ -73,6 +73,30 @@ def test_own_pictures_and_tables_are_replaced_and_never_found(dolg, photos):
     assert len(said["matches"]) == said["images"] == 4 and said["skipped"] == []
 
 
+EDITS = {
+    "a column": lambda text: text.replace("\r\n", ",mine\r\n"),
+    "a cell": lambda text: text.replace("no", "yes"),
+    "a row less": lambda text: text.rpartition("\r\n")[0].rpartition("\r\n")[0],
+    "a note": lambda text: f"{text}checked on Monday\r\n",
+    "another program's line ends": lambda text: text.replace("\r\n", "\n"),
+    "another order": lambda text: text.splitlines(True)[0] + "".join(text.splitlines(True)[:0:-1]),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_table_that_the_user_has_edited_is_the_users(dolg, photos, tmp_path, edit):
+    table = tmp_path / "groups.csv"
+    command = ["dedupe", photos, "--threshold", "-1", "--csv", table]
+    for _ in range(2):
+        assert dolg(*command).code == 0
+    edited = EDITS[edit](table.read_bytes().decode()).encode()
+    assert edited != table.read_bytes()
+    table.write_bytes(edited)
+    done = dolg(*command)
+    assert done.code == 1 and "an unchanged table of groups" in done.err and not done.out
+    assert table.read_bytes() == edited
+
+
 def test_results_are_printed_though_the_picture_cannot_be_drawn(dolg, photos, monkeypatch):
     def full(*given, **options):
         raise OSError("no room on the disk")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -248,6 +249,17 @@ def test_a_stream_that_is_closed_is_no_reason_to_fail(command, closed):
     assert done.returncode == (command == "info nothing")
     text = done.stdout if closed == "2>&-" else done.stderr  # of the stream that is open
     assert "Error" not in text and "nothing" not in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--help", "--version", "search --help", "presets --json"])
+def test_a_full_disk_behind_standard_output_is_told_in_one_line(command, unbuffered):
+    shell = f"{sys.executable} -c 'from dolg_zoo.cli import main; main()' {command} >/dev/full"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(shell, shell=True, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 1
+    assert re.fullmatch(r"dolg: .*No space left on device\n", done.stderr)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")

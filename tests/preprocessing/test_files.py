@@ -9,6 +9,8 @@ from PIL import Image
 
 from dolg_zoo.preprocessing import IMAGE_SUFFIXES, BadImageError, list_images, load_image
 from dolg_zoo.preprocessing.decode import FORMATS
+from dolg_zoo.preprocessing.sources import image_sources
+from dolg_zoo.retrieval.extraction.sources import open_source
 
 
 def touch(folder, *names):
@@ -219,6 +221,7 @@ def test_a_folder_without_images_is_an_error(tmp_path):
 
 OTHERS = {"a.NEF": b"II*\0", "b.nef": b"II*\0", "c.psd": b"8BPS", "d.mov": b"\0\0\0\x14ftypqt  "}
 UNTOLD = ["a.xmp", "b.jpg_original", "c.jpg~", "Thumbs.db", "d.THM", "desktop.ini", "LICENSE"]
+UNTOLD += ["pspbrwse.jbf", "ZbThumbnail.info", "sync.ffs_db", "AVCHD/BDMV/INDEX.BDM", "00001.CPI"]
 
 
 def test_what_could_be_a_photograph_is_counted_and_what_programs_keep_is_not(tmp_path):
@@ -226,6 +229,7 @@ def test_what_could_be_a_photograph_is_counted_and_what_programs_keep_is_not(tmp
     for name, content in OTHERS.items():
         (tmp_path / name).write_bytes(content + bytes(100))
     for name in UNTOLD:
+        touch(tmp_path, name)
         (tmp_path / name).write_bytes(b"\xff\xd8\xff" if name != "LICENSE" else b"a text")
     listed = list_images(tmp_path)
     assert listed == expected
@@ -241,22 +245,52 @@ def test_a_picture_without_an_ending_that_says_so_is_an_image(tmp_path, name, ki
     assert load_image(tmp_path / name).size == (8, 8)
 
 
-RECORDS = {
-    "index.json": '{"format_version": 1, "model_id": "0"}',
-    "store.json": '{"format_version": 2, "model_id": "0"}',
-    "config.json": '{"format_version": 1, "dolg": {}}',
-    "history.json": '{"config": {}, "history": []}',
+RECORDS = {  # what is in a folder of ours, and what another program has under the same name
+    "index.json": ('{"format_version": 1, "model_id": "0", "files": {}}', '{"format_version": 1}'),
+    "store.json": ('{"format_version": 2, "model_id": "0", "parts": []}', '{"model_id": "0"}'),
+    "config.json": ('{"format_version": 1, "dolg": {}}', '{"format_version": 1, "theme": 0}'),
+    "history.json": ('{"config": {}, "history": []}', '{"history": []}'),
+    "preset/config.json": ('{"format_version": 1, "dolg": {}}', '{"format_version": 1}'),
+    "checkpoints/step_000000001/state.json": ("{}", None),
 }
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_a_folder_that_the_package_made_is_no_folder_of_photographs(tmp_path, name):
-    expected = touch(tmp_path, "a.jpg", "of another/b.jpg")
-    (tmp_path / "of another" / name).write_text("{}")
-    touch(tmp_path, "made/curves.png")
-    (tmp_path / "made" / name).write_text(RECORDS[name])
-    assert list_images(tmp_path) == expected
-    assert list_images(tmp_path / "made") == [tmp_path / "made/curves.png"]
+@pytest.fixture(params=RECORDS)
+def around(request, tmp_path):
+    """A folder with folders of ours, of another program and of a user's who keeps a preset there"""
+    name, (ours, theirs) = request.param, RECORDS[request.param]
+    touch(tmp_path, *(f"{each}/{name}" for each in ("made", "deep/made", "of another")))
+    for made in ("made", "deep/made"):
+        (tmp_path / made / name).write_text(ours)
+    (tmp_path / "of another" / name).write_text(theirs or ours)
+    if "/" not in name:  # else a picture there would be a user's
+        touch(tmp_path, "made/curves.png")
+    (tmp_path / "link").symlink_to("deep/made")
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", ["{}", "{}/**/*", ["{}/of another", "{}/", "{}", "{}/a.jpg"]])
+def test_a_folder_that_the_package_made_is_passed_over_and_said(around, where):
+    expected = touch(around, "a.jpg", "of another/b.jpg")
+    several = not isinstance(where, str)
+    listed = list_images([w.format(around) for w in where] if several else where.format(around))
+    assert listed == expected
+    begin = f"{around}/" if several else ""
+    assert {f"{begin}made", f"{begin}deep/made"} == listed.passed_over.own_folders - {"link"}
+    assert f"folders made by dolg-zoo passed over: '{begin}deep/made'" in str(listed.passed_over)
+
+
+def test_what_was_passed_over_in_several_places_is_counted_once(tmp_path, caplog):
+    (image,) = touch(tmp_path, "a/a.jpg")
+    touch(tmp_path, "a/b.nef", "a/c/d.psd", "e/f.nef")
+    (tmp_path / "a/c/away").symlink_to("absent")
+    where = [tmp_path / "a", tmp_path / "a/*", f"{tmp_path}/a/c/../", image, tmp_path / "e"]
+    passed_over = list_images(where).passed_over
+    assert passed_over.files == {".nef": 1, ".psd": 1}  # in e there is no image: its error is told
+    assert passed_over.folders == {f"{tmp_path}/a/c/away": "the link leads nowhere"}
+    assert open_source(where[:1] * 2).passed_over == list_images(where[:1]).passed_over
+    image_sources(where)
+    assert str(passed_over) in caplog.text
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"hevc", b"mif1"])

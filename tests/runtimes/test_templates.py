@@ -106,7 +106,7 @@ def test_a_template_that_was_changed_is_not_used(changeable):
 def test_other_weights_beneath_it_do_not_make_the_file_that_was_compared(changeable):
     with h5py.File(changeable / "model.weights.h5", "r+") as weights:
         weights["layers/dense/vars/0"][0, 0] += 1
-    with pytest.raises(WeightsError, match=r"model\.tflite.* has the sha256"):
+    with pytest.raises(WeightsError, match=r"model\.tflite.*: its sha256 is"):
         CompiledDOLG.cached(runtime="litert")
 
 

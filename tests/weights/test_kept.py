@@ -88,7 +88,7 @@ def test_a_cache_that_cannot_be_read_is_as_good_as_none(snapshot, monkeypatch):
 
 
 def test_without_a_cache_folder_there_is_no_conversion(monkeypatch):
-    monkeypatch.setattr("dolg_zoo.weights.kept.cache_folder", lambda: None)
+    monkeypatch.setattr("dolg_zoo.weights.kept.cache_folder", lambda *parts: None)
     assert conversion_folder(CHECKPOINT) is None
 
 

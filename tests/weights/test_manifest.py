@@ -60,7 +60,7 @@ def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("format_version", 2, "format_version 2, and this dolg-zoo reads 1"),
+        ("format_version", 2, "the format_version 2, and this dolg-zoo reads 1"),
         ("format_version", REMOVED, "format_version None"),
         ("presets", [], r"presets must be an object, got '\[\]'"),
         ("checkpoints", REMOVED, "checkpoints must be an object"),

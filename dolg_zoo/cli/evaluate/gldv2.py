@@ -29,15 +29,13 @@ Solution = Annotated[
     Path, typer.Option(metavar="FILE.csv", help="The solution file of the challenge.")
 ]
 Predictions = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.csv", help="Score only this submission.", show_default=False),
+    Path | None, typer.Option(metavar="FILE.csv", help="Score only this submission.")
 ]
 Queries = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
         help="The test images, or their descriptors: a folder that `dolg embed` wrote.",
-        show_default=False,
     ),
 ]
 
@@ -49,7 +47,6 @@ def gldv2_retrieval(
         typer.Option(
             metavar="DIR",
             help="The index images, or their descriptors: a folder that `dolg embed` wrote.",
-            show_default=False,
         ),
     ] = None,
     queries: Queries = None,
@@ -100,7 +97,6 @@ def gldv2_recognition(
         typer.Option(
             metavar="FILE.csv",
             help="The landmarks of the training images: train.csv or train_clean.csv.",
-            show_default=False,
         ),
     ] = None,
     train: Annotated[
@@ -108,7 +104,6 @@ def gldv2_recognition(
         typer.Option(
             metavar="DIR",
             help="The training images, or their descriptors: a folder that `dolg embed` wrote.",
-            show_default=False,
         ),
     ] = None,
     queries: Queries = None,

@@ -29,9 +29,7 @@ Images = Annotated[
 GroundTruth = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE.pkl",
-        help="The ground truth of the benchmark. (default: in DIR or beside it)",
-        show_default=False,
+        metavar="FILE.pkl", help="The ground truth of the benchmark. (default: in DIR or beside it)"
     ),
 ]
 Distractors = Annotated[
@@ -39,7 +37,6 @@ Distractors = Annotated[
     typer.Option(
         metavar="STORE",
         help="Descriptors of distractor images, by the same preset: a folder from `dolg embed`.",
-        show_default=False,
     ),
 ]
 NoCrop = Annotated[

@@ -190,11 +190,11 @@ def _open_store(
     in_memory.is_writable = False
     if not cache:
         return in_memory
-    if (parent := cache_folder()) is None:
+    here = os.path.abspath(folder)  # noqa: PTH100
+    store_folder = cache_folder("descriptors", _name_of_cache(here, model, scales))
+    if store_folder is None:
         _warn("there is no home folder")
         return in_memory
-    here = os.path.abspath(folder)  # noqa: PTH100
-    store_folder = parent / "descriptors" / _name_of_cache(here, model, scales)
 
     def create() -> _Cache:
         return cast("_Cache", _Cache.create(store_folder, **asdict(settings)))

@@ -17,6 +17,7 @@ import numpy as np
 
 from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import STORE
 from dolg_zoo._util.progress import track
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
@@ -27,7 +28,6 @@ from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
-from dolg_zoo.retrieval.extraction.store.manifest import STORE
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -217,23 +217,24 @@ def fill(
         finally:  # also after Ctrl-C: what is done is done
             writer.flush()
     gone = set(pending.gone if remove else ())
-    renamed = {old for old, new in copies.items() if old in gone and new.keys() - before.keys()}
+    added = [id.digest for new in copies.values() for name, id in new.items() if name not in before]
+    moved = Changes.renamed({id: before[id].digest for id in gone}, added)
     if copies:
         for ids, rows in store.parts():
             for id, row in zip(ids, rows, strict=True):
                 for image, identity in copies.pop(id, {}).items():
                     writer.add(image, row, identity)
         writer.flush()
-    outdated |= renamed
-    gone -= renamed
+    outdated |= moved
+    gone -= moved
     try:
         check_gone(gone, len(own), source.folder, remove_missing)
         outdated |= gone
     finally:
         store.revise(outdated, renewed)
-    removed = len(outdated) - len(renamed)
+    removed = len(outdated) - len(moved)
     report.changes = Changes(
-        writer.added - len(renamed), writer.changed, removed, len(before) - writer.changed - removed
+        writer.added - len(moved), writer.changed, removed, len(before) - writer.changed - removed
     )
     report.faults = pending.faults
     report.seconds = time.monotonic() - begin

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +60,17 @@ class Changes:
     def __str__(self) -> str:
         """Return the counts as every command prints them."""
         return ", ".join(f"{count} {what}" for what, count in asdict(self).items())
+
+    @staticmethod
+    def renamed(gone: Mapping[str, str], new: Iterable[str]) -> set[str]:
+        """Return which missing images (name to content) go on as new ones, of which each is one."""
+        left = Counter(new)
+        found = set()
+        for name, content in gone.items():
+            if left[content]:
+                left[content] -= 1
+                found.add(name)
+        return found
 
 
 class Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,8 @@ from dolg_zoo.retrieval.search import approximate
 from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.exact import Exact
 from dolg_zoo.retrieval.unit_rows import first_not_unit
+
+_Only = namedtuple("_Only", "write")
 
 MAX_SKIPPED = 10_000
 """Images that could not be read, of which the folder keeps the names and reasons."""
@@ -36,7 +39,8 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
         "recall": nearest.recall,
         "skipped": dict(islice(contents["skipped"].items(), MAX_SKIPPED)),
     }
-    writers = {"descriptors": lambda file: np.save(file, contents["descriptors"])}
+    # of a full disk, NumPy says nothing to who gives it the file itself
+    writers = {"descriptors": lambda file: np.save(_Only(file.write), contents["descriptors"])}
     numbers = None
     if isinstance(nearest, Approximate):
         settings |= {"asked_recall": nearest.asked, "parameters": nearest.parameters}

@@ -7,47 +7,26 @@ the new one.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dolg_zoo._util.files import put, remove_unfinished, replacing, scratch_folder, user_path
-from dolg_zoo._util.hashing import fault_in
-from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, check_output, has_keys, has_manifest
+from dolg_zoo._util.files import put, remove_unfinished, scratch_folder, user_path
+from dolg_zoo._util.hashing import fault_in, is_sha256, sha256_of
+from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import INDEX, INDEX_FILE_NAME
+from dolg_zoo._util.records import read_record, write_record
 from dolg_zoo.preprocessing.files import is_image
 
-MANIFEST = "index.json"
+(MANIFEST,) = INDEX.signs
 FORMAT_VERSION = 1
 LOCK_TIMEOUT_S = 600
 
 ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
 """What the files are for, and how their names end."""
 
-_NAME = re.compile(r"(descriptors|items|faiss)-[0-9a-f]{16}(\.npy|\.parquet|\.index)")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-Writer = Callable[["Hashed"], None]
-
-
-class Hashed:
-    """A file to write to, which knows its size and sha256."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.bytes = 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Write bytes or a buffer."""
-        self.sha256.update(data)
-        self.bytes += memoryview(data).nbytes
-        self._file.write(data)
-        return memoryview(data).nbytes
+Writer = Callable[[IO[bytes]], object]
 
 
 def is_index_folder(path: str | Path) -> bool:
@@ -55,20 +34,12 @@ def is_index_folder(path: str | Path) -> bool:
     manifest = user_path(path) / MANIFEST
     if not manifest.is_file():
         return False
-    return has_keys(manifest, "format_version", "files") or not has_images(manifest.parent)
+    return INDEX.owns(manifest.parent) or not has_images(manifest.parent)
 
 
 def has_images(folder: Path) -> bool:
     """Return whether a folder has images directly in it."""
     return any(map(is_image, folder.iterdir()))
-
-
-INDEX = Kind(
-    "an index",
-    lambda folder: has_manifest(folder, MANIFEST, ("format_version", "files"), _NAME),
-    is_folder=True,
-    advice="Leave the ending out; for one file that NumPy reads, `dolg embed DIR -o OUT.npz`.",
-)
 
 
 def write_folder(
@@ -83,8 +54,7 @@ def write_folder(
     with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
         files = {role: _write_file(folder, role, write) for role, write in writers.items()}
         document = {"format_version": FORMAT_VERSION, **settings, "files": files}
-        with replacing(folder / MANIFEST) as file:
-            file.write(json.dumps(document, indent=1, allow_nan=False).encode())
+        write_record(folder / MANIFEST, document)
         _remove_others(folder, {entry["name"] for entry in files.values()})
 
 
@@ -97,13 +67,8 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
             f"There is no index in {str(folder)!r}: no file {MANIFEST}. `dolg index … -o DIR` makes"
             " one."
         )
-    settings = read_json_object(path)
-    version, files = settings.pop("format_version", None), settings.pop("files", None)
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{str(path)!r} has the format_version {version!r}, and this dolg-zoo reads"
-            f" {FORMAT_VERSION}."
-        )
+    settings = read_record(path, FORMAT_VERSION)
+    files = settings.pop("files", None)
     if not isinstance(files, dict) or not {"descriptors", "items"} <= files.keys() <= ROLES.keys():
         raise ValueError(f"{str(path)!r} does not name the files of an index under `files`.")
     paths = {}
@@ -121,19 +86,19 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
 
 def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
     with scratch_folder(folder / MANIFEST) as scratch:
-        with (scratch / role).open("xb") as file:
-            hashed = Hashed(file)
-            write(hashed)
-        digest = hashed.sha256.hexdigest()
+        made = scratch / role
+        with made.open("xb") as file:
+            write(file)
+        size, digest = made.stat().st_size, sha256_of(made)
         name = f"{role}-{digest[:16]}{ROLES[role]}"
-        put(scratch / role, folder / name)
-    return {"name": name, "bytes": hashed.bytes, "sha256": digest}
+        put(made, folder / name)
+    return {"name": name, "bytes": size, "sha256": digest}
 
 
 def _remove_others(folder: Path, named: set[str]) -> None:
     remove_unfinished(folder)
     for path in folder.iterdir():
-        if _NAME.fullmatch(path.name) and path.name not in named:
+        if INDEX_FILE_NAME.fullmatch(path.name) and path.name not in named:
             with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
                 path.unlink()
 
@@ -142,10 +107,9 @@ def _is_entry(role: str, entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
-        and bool(_NAME.fullmatch(entry["name"]))
+        and bool(INDEX_FILE_NAME.fullmatch(entry["name"]))
         and entry["name"].startswith(f"{role}-")
         and entry["name"].endswith(ROLES[role])
         and type(entry.get("bytes")) is int
-        and isinstance(entry.get("sha256"), str)
-        and bool(_SHA256.fullmatch(entry["sha256"]))
+        and is_sha256(entry.get("sha256"))
     )

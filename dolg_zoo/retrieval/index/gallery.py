@@ -138,11 +138,14 @@ class Gallery:
             )
         row_of = {name: row for row, name in enumerate(self.names)}
         old, now = self._contents(), fresh._contents()
-        there, by_content = set(now), {content: row for row, content in enumerate(old)}
-        # of several copies, the one that bears the name in another folder
-        by_both = {(each, posixpath.basename(self.names[row])): row for row, each in enumerate(old)}
+        gone = row_of.keys() - set(fresh.names)
+        # of several copies, one that is missing
+        order = sorted(row_of, key=gone.__contains__)
+        there, by_content = set(now), {old[row_of[name]]: row_of[name] for name in order}
+        # or better the one that bears the name in another folder
+        by_both = {(old[row_of[name]], posixpath.basename(name)): row_of[name] for name in order}
         names, rows, metadata = [], [], []
-        changed, renamed = 0, set[str]()
+        changed, added = 0, list[str]()
         for row, (name, content) in enumerate(zip(fresh.names, now, strict=True)):
             own = row_of.get(name)
             descriptor = fresh.descriptors[row]
@@ -162,18 +165,17 @@ class Gallery:
             if own is not None:
                 changed += 1
             elif twin is not None:
-                renamed.add(self.names[twin])
+                added.append(old[twin])
             if twin is None and own is not None and old[own] not in there:
                 twin = own
             names.append(name)
             rows.append(row)
             metadata.append({} if twin is None else dict(self.metadata[twin]))
-        gone = row_of.keys() - set(fresh.names)
-        renamed &= gone
-        lost = gone - renamed
+        moved = Changes.renamed({name: old[row_of[name]] for name in gone}, added)
+        lost = gone - moved
         check_gone(lost, len(self), fresh.folder, remove_missing)
         changes = Changes(
-            len(names) - changed - len(renamed), changed, len(lost), len(self) - changed - len(lost)
+            len(names) - changed - len(moved), changed, len(lost), len(self) - changed - len(lost)
         )
         if names or gone:
             identities = [fresh.identities[row] for row in rows]

@@ -133,21 +133,21 @@ class Index(Gallery):
         """
         kind_for(0, kind)  # to fail before the work
         scales = model.image_converter.scales_or_own(scales)
-        found = embed_folder(
+        listed, found, descriptors = embed_folder(
             model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
         )
         return cls(
             model,
             found.names,
-            found.descriptors,
-            folder=found.folder,
+            descriptors,
+            folder=listed.folder,
             scales=scales,
             skipped=found.skipped,
             reused=found.reused,
             kind=kind,
             recall=recall,
             identities=found.identities,
-            passed_over=found.passed_over,
+            passed_over=listed.passed_over,
         )
 
     @classmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dolg_zoo._util.hashing import fault_in
+from dolg_zoo._util.hashing import fault_in, is_sha256
 from dolg_zoo.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
 from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
 from dolg_zoo.weights.hub.guard import LATER, OTHER_SERVER, guarded_clients
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 _QUICK_S = 10
 
 
@@ -148,7 +147,7 @@ class Request(Wanted):
             return
         if stated.size not in (None, promised.size):
             problem = f"{stated.size} bytes, expected {promised.size}"
-        elif stated.etag != promised.sha256 and SHA256.fullmatch(stated.etag or ""):
+        elif stated.etag != promised.sha256 and is_sha256(stated.etag):
             problem = f"the sha256 {stated.etag}, expected {promised.sha256}"
         else:
             return

@@ -195,6 +195,21 @@ def test_after_an_event_all_is_as_the_folder_is(begin, folder, kind, event, racy
     assert again == Changes(kept=len(kept.rows())) and (count == 0 or kind not in KEEPING)
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_a_copy_that_is_renamed_is_kept(begin, folder, kind):
+    kept = begin(kind)
+    for number in (0, 1):
+        shutil.copy(folder / f"{number}.bmp", folder / f"8{number}.bmp")
+    assert kept.update()[0] == Changes(added=2, kept=5)
+    for old, new in (("80", "5"), ("1", "6"), ("81", "7")):  # one of two copies, and both of two
+        (folder / f"{old}.bmp").rename(folder / f"{new}.bmp")
+    assert kept.update()[0] == Changes(kept=7)
+    agree(kept)
+    (folder / "6.bmp").rename(folder / "8.bmp")
+    (folder / "7.bmp").unlink()
+    assert kept.update()[0] == Changes(removed=1, kept=6)
+
+
 @pytest.mark.parametrize("event", [renamed, all_renamed, copied, swapped, restored])
 @pytest.mark.parametrize("kind", [OfIndex, OfCache])
 def test_metadata_stays_with_its_photograph(begin, folder, kind, event):

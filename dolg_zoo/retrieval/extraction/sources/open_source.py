@@ -9,7 +9,7 @@ from pathlib import Path
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import DataError
 from dolg_zoo.preprocessing import list_images
-from dolg_zoo.preprocessing.files import is_image
+from dolg_zoo.preprocessing.files import Listing, is_image
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, matches
 from dolg_zoo.retrieval.extraction.sources.files import Files
@@ -41,8 +41,7 @@ def open_source(
         ValueError: if a folder has no image in it.
     """
     if not isinstance(source, str | os.PathLike):
-        listed = list_images(source)
-        return Files(listed.folder, listed.names, listed.names)
+        return _files(list_images(source))
     path = user_path(source)
     if path.suffix.lower() in LIST_SUFFIXES and not path.is_dir():
         return Files(*read_list(path, None if images is None else user_path(images), anywhere))
@@ -58,6 +57,9 @@ def open_source(
             f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({others[0]!r}); name"
             " them one after the other."
         )
-    listed = list_images(path)
+    return _files(list_images(path))
+
+
+def _files(listed: Listing) -> Files:
     names = listed.names
     return Files(listed.folder, names, names, passed_over=listed.passed_over)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import replacing, user_path
+from dolg_zoo._util.hashing import absence_of, fault_in
 from dolg_zoo._util.outputs import check_output
+from dolg_zoo._util.own_folders import STORE
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.identity import Identity
 from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
     MANIFEST,
-    STORE,
     Part,
     next_name,
     read_manifest,
@@ -391,31 +392,27 @@ class DescriptorStore:
 
     def _check_size(self, part: Part) -> Path:
         path = self.folder / part.file
-        found = path.stat().st_size if path.is_file() else None
-        if found != part.bytes:
-            missing = "is missing or no file" if found is None else f"has {found} bytes"
-            raise self._damaged(part, f"{missing}, and its store.json promises {part.bytes} bytes")
+        if fault := absence_of(path, part.bytes):
+            raise self._damaged(part, fault)
         return path
 
     def _read_part(self, part: Part, with_descriptors: bool = True) -> Rows:
         path = self._check_size(part)
         data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != part.sha256:
-            raise self._damaged(
-                part, f"is damaged: its sha256 is {digest}, and store.json promises {part.sha256}"
-            )
+        if fault := fault_in(data, part.sha256):
+            raise self._damaged(part, fault)
         try:
             return part_file.decode(
                 data, part.rows, self.dim, self.dtype, path.stat().st_mtime_ns, with_descriptors
             )
         except ValueError as error:
-            raise self._damaged(part, f"is none that dolg-zoo wrote: {error}") from error
+            raise self._damaged(part, f"dolg-zoo wrote no such file: {error}") from error
 
     def _damaged(self, part: Part, fault: str) -> StoreError:
         return StoreError(
-            f"{str(self.folder / part.file)!r} {fault}. Put it back from a copy, or run `dolg embed"
-            f" … --repair`, which forgets its {part.rows} images and embeds them again."
+            f"{str(self.folder / part.file)!r} is damaged: {fault}. Put it back from a copy, or"
+            f" run `dolg embed … --repair`, which forgets its {part.rows} images and embeds them"
+            " again."
         )
 
     def _refresh(self) -> None:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dolg_zoo._util.files import replacing
-from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.outputs import Kind, has_manifest
+from dolg_zoo._util.hashing import is_sha256
+from dolg_zoo._util.own_folders import PART_NAME, STORE
+from dolg_zoo._util.records import read_record, write_record
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.settings import Settings
 
-MANIFEST = "store.json"
+(MANIFEST,) = STORE.signs
 FORMAT_VERSION = 2
 READABLE = (1, FORMAT_VERSION)
-
-_NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-STORE = Kind(
-    "a store of descriptors",
-    lambda folder: has_manifest(folder, MANIFEST, ("model_id", "parts"), _NAME),
-    is_folder=True,
-    advice="Leave the ending out; the folder holds Parquet files. For one file that NumPy reads,"
-    " `dolg embed DIR -o OUT.npz`.",
-)
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class Part:
 
 def next_name(parts: Sequence[Part]) -> str:
     """Return a name that no part has."""
-    matches = (_NAME.fullmatch(part.file) for part in parts)
+    matches = (PART_NAME.fullmatch(part.file) for part in parts)
     numbers = [int(match[1]) for match in matches if match]
     return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
 
@@ -60,18 +47,15 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
             for part in parts
         ],
     }
-    with replacing(folder / MANIFEST) as file:
-        file.write(json.dumps(document, indent=1).encode())
+    write_record(folder / MANIFEST, document)
 
 
 def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
     """Read `store.json`; a StoreError says why it is not valid."""
     path = folder / MANIFEST
     try:
-        document = read_json_object(path)
-        version, listed = document.pop("format_version", None), document.pop("parts", None)
-        if version not in READABLE:
-            raise ValueError(f"its format_version is {version!r}, and this dolg-zoo reads 1 and 2")
+        document = read_record(path, *READABLE)
+        listed = document.pop("parts", None)
         if not isinstance(listed, list):
             raise ValueError(f"parts must be a list, not {str(listed)[:80]!r}")
         if isinstance(document.get("scales"), list):
@@ -89,10 +73,10 @@ def _checked(entry: object, settings: Settings) -> Part:
     part = Part(**entry) if isinstance(entry, dict) else None
     if (
         part is None
-        or not (isinstance(part.file, str) and _NAME.fullmatch(part.file))
+        or not (isinstance(part.file, str) and PART_NAME.fullmatch(part.file))
         or type(part.rows) is not int
         or type(part.bytes) is not int
-        or not (isinstance(part.sha256, str) and _SHA256.fullmatch(part.sha256))
+        or not is_sha256(part.sha256)
         or not isinstance(part.images, str | None)
         # a part is not compressed, so no small file can promise to fill the memory
         or not 0 < part.rows * settings.dim * np.dtype(settings.dtype).itemsize < part.bytes
