@@ -16,7 +16,6 @@ from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError
 from dolg_zoo.errors import TrainingConfigError as TrainingConfigError
-from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.publishing.metadata import check_metadata
 
 if sys.version_info >= (3, 11):
@@ -69,8 +68,6 @@ class ModelPlan:
 
     @_config_errors()
     def __post_init__(self) -> None:
-        if self.preset is None and self.architecture is None:
-            object.__setattr__(self, "preset", DEFAULT_PRESET)
         if self.preset is not None and self.architecture is not None:
             raise TrainingConfigError(
                 "[model] needs either preset or architecture, got"
@@ -80,10 +77,8 @@ class ModelPlan:
             one_of("[model] architecture", self.architecture, tuple(BACKBONES))
         if not self.backbone_weights.startswith("hf://"):
             one_of("[model] backbone_weights", self.backbone_weights, ("imagenet", "random"))
-        if self.preset and self.settings:
-            raise TrainingConfigError(
-                f"[model.settings] is for a new model; the preset {self.preset!r} has its own."
-            )
+        if self.architecture is None and self.settings:
+            raise TrainingConfigError("[model.settings] is for a new model; a preset has its own.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,7 +411,7 @@ class TrainingConfig:
 
     def fitted(self, images: int, size: int | None) -> TrainingConfig:
         """Return the configuration with epochs and image size for these images and this network."""
-        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(4000 / images)))
+        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(2000 / images)))
         run = dataclasses.replace(
             self.run,
             epochs=self.run.epochs or epochs,

@@ -22,8 +22,10 @@ def describe(
     dataset = (
         f"{dataset_name(config.data)} ({len(training)} images of {len(training.counts)} classes)"
     )
-    begin = f"{config.model.architecture} with {config.model.backbone_weights} weights"
-    if config.model.preset:
+    begin = "the default preset"
+    if config.model.architecture:
+        begin = f"{config.model.architecture} with {config.model.backbone_weights} weights"
+    elif config.model.preset:
         folder = user_path(config.model.preset)
         begin = folder.name if folder.is_dir() else config.model.preset
     average = (

@@ -18,8 +18,8 @@ from dolg_zoo.drawing.curves import NAMES
 from dolg_zoo.drawing.curves import draw_curves as draw_curves
 from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.embedders.dolg import DOLG
+from dolg_zoo.embedders.load import embedder
 from dolg_zoo.errors import TrainingConfigError
-from dolg_zoo.presets import DEFAULT_PRESET
 from dolg_zoo.presets.files import CHECKPOINTS, HISTORY, RUN, TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
@@ -31,6 +31,8 @@ from dolg_zoo.training.validation import Scores, Verdict, validate
 
 TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
+MOST_OF_THE_GAIN = 0.6
+"""The share of the largest gain for which a network need not forget more. docs/fine_tune.md"""
 _OF_A_RUN = Kind("a picture", lambda path: True)  # whatever is in the folder of a run is its own
 
 
@@ -212,8 +214,9 @@ class _Training:
                 f" validate on ({', '.join(seen[:3])}{' …' if len(seen) > 3 else ''}), so it may"
                 " know these images. Validate on others: --validate-on."
             )
-        if self.is_chief and self.config.model.preset != DEFAULT_PRESET:
-            self.default = validate(DOLG.from_preset(), self.run.validation)
+        default = embedder()
+        if self.is_chief and default.model_id != self.run.start_id:
+            self.default = validate(default, self.run.validation, runtime=None)
         self._end_of_epoch({"epoch": 0})
 
     def _end_of_epoch(self, row: dict[str, float]) -> None:
@@ -246,12 +249,16 @@ class _Training:
         self.say("  ".join(_in_words(name, value) for name, value in row.items()))
 
     def _best_average(self, shares: Sequence[float]) -> tuple[Scores, float]:
-        """Score each share; of equal scores take the one with most of the start."""
+        """Return the average with most of the start among those that reach most of the gain."""
+        # what a class for validation gains is lost elsewhere if too little of the start is left
         found = []
-        for share in shares:
+        for share in shares:  # the largest first
             with self.run.average.used(share):
                 found.append((validate(self.run.model, self.run.validation), share))
-        return max(found, key=lambda pair: pair[0].map)
+        start = self.start.map if self.start else 0.0
+        best = max(scores.map for scores, _ in found)
+        enough = min(best, start + MOST_OF_THE_GAIN * (best - start))
+        return next(pair for pair in found if pair[0].map >= enough)
 
     def _verdict(self) -> Verdict | None:
         if self.start is None or self.trained is None:

@@ -156,7 +156,7 @@ def build_model(config: TrainingConfig, start: DOLG | None = None) -> DOLG:
     if start is not None:
         model = DOLG.from_config(start.get_config())
         model.set_weights(start.get_weights())
-    elif plan.preset:
+    elif plan.architecture is None:
         model = DOLG.from_preset(plan.preset)
     else:
         settings = dict(plan.settings)

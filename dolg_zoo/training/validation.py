@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.text import percent
-from dolg_zoo.embedders.dolg import DOLG
+from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.errors import BadImageError, DataError
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.training.data import Examples
@@ -39,11 +39,12 @@ class Scores:
     skipped: dict[str, str]
 
 
-def validate(model: DOLG, examples: Examples) -> Scores:
+def validate(model: ImageEmbedder, examples: Examples, runtime: str | None = "keras") -> Scores:
     """Search for each image among the others; DataError if too few can be read."""
     descriptors, labels, skipped = [], [], {}
     # in their own order, not that in which they were done: scores with ties would vary
-    results = model.embed_each(examples.sources, runtime="keras")  # its weights are new each time
+    # Keras, since the weights of a model in training are new each time
+    results = model.embed_each(examples.sources, runtime=runtime)
     for index, result in sorted(results, key=lambda pair: pair[0]):
         if isinstance(result, BadImageError):
             skipped[examples.name(index)] = result.reason
