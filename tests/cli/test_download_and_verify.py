@@ -67,7 +67,7 @@ def seed(hub, client, manifest):
     """Puts a repository's preset into the cache as a user's earlier call would have done."""
 
     def fetch(repo=REPO):
-        revision = {"revision": hub.branches[repo, "main"]} if repo == REPO else {}
+        revision = {"revision": hub.repos[repo].head[0]} if repo == REPO else {}
         names = ["config.json", "preprocessor.json", "metadata.json", WEIGHTS]
         assert "folder" in client.call("fetch_repo", repo_id=repo, files=names, **revision)
 
@@ -196,7 +196,7 @@ def test_a_preset_that_is_not_cached_is_no_good_preset(dolg):
 
 @pytest.mark.parametrize("name", [NAME, f"hf://{REPO}@"])
 def test_a_preset_that_is_there_in_part_is_bad_and_can_be_completed(dolg, seed, hub, client, name):
-    name += hub.branches[REPO, "main"] if name.endswith("@") else ""
+    name += hub.repos[REPO].head[0] if name.endswith("@") else ""
     seed()
     cached(client).unlink()
     done = dolg("verify", name)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from writable_hub import STATED
+from small_model import STATED
 
 import dolg_zoo
 from dolg_zoo.cli.model import _held_back_stderr

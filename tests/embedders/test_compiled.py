@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from bounds import DESCRIPTOR, relative_error
-from writable_hub import small_model
+from small_model import small_model
 
 import dolg_zoo
 from dolg_zoo import CompiledDOLG

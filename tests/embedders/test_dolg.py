@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from bounds import COSINE, DESCRIPTOR
 from PIL import Image
+from small_model import small_model
 from small_run import tiny_model
-from writable_hub import small_model
 
 import dolg_zoo
 from dolg_zoo.embedders.base import MAX_IMAGE_PIXELS, BadImagesError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bounds import FLOAT64
 from PIL import Image
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo import DOLG, BadImageError, Crop
 from dolg_zoo.explaining.explanation import Explanation

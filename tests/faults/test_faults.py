@@ -1,4 +1,4 @@
-"""`DOLG.from_preset` from a real Hub server behind a proxy that shows one fault at a time.
+"""`DOLG.from_preset` from a Hub that shows one fault at a time.
 
 Whatever the fault, the call gives the right descriptors, bit for bit, or one clear error; and once
 the fault is gone, the same call on the same cache gives the right descriptors.
@@ -30,6 +30,8 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from fake_hub import cut, flip, flipped, header, sha256_of, status
+from hub_client import talk_to
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import close_session
 from keras import layers
@@ -84,35 +86,9 @@ class Case:
     change: Callable[[object], None]
     ends: object
     kinds: tuple[str, ...] = ("pinned",)
-    file: str | None = WEIGHTS
+    file: str = WEIGHTS
     methods: tuple[str, ...] = ("HEAD", "GET")
     times: float = ALWAYS
-
-
-def status(code, **headers):
-    def change(answer):
-        answer.status, answer.body = code, b""
-        for name in ("ETag", "X-Repo-Commit"):
-            answer.set(name, None)
-        answer.set("Content-Length", "0")
-        for name, value in headers.items():
-            answer.set(name.replace("_", "-"), value)
-
-    return change
-
-
-def header(name, value):
-    def change(answer):
-        answer.set(name, value and value.replace("{outside}", answer.outside))
-
-    return change
-
-
-def cut(share, then):
-    def change(answer):
-        answer.cut_at, answer.then = share, then
-
-    return change
 
 
 def resized(by):
@@ -125,11 +101,6 @@ def resized(by):
     return change
 
 
-def flip(answer):
-    if answer.body:
-        answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
-
-
 def html(answer):
     """As a portal of a hotel answers."""
     status(200, Content_Type="text/html", Content_Length=str(len(HTML)))(answer)
@@ -137,8 +108,7 @@ def html(answer):
 
 
 def weaken(answer):
-    if answer.method == "HEAD":  # olah states none with the bytes
-        answer.set("ETag", f'W/"{answer.headers["ETag"]}"')
+    answer.set("ETag", f"W/{answer.headers['ETag']}")
 
 
 def flip_under_no_hash(answer):
@@ -317,7 +287,7 @@ CASES = [
     ),
     Case("HTML for the bytes", html, Refused(DownloadError, ("{size}",)), BOTH, methods=("GET",)),
     Case("HTML for config.json", html, Refused(WeightsError), BOTH, CONFIG, ("GET",)),
-    Case("HTML for everything", html, Refused(DownloadError), BOTH, None),
+    Case("HTML for everything", html, Refused(DownloadError), BOTH, ""),
     # etags
     Case(
         "etag of another file",
@@ -464,46 +434,23 @@ def right_descriptors(folder):
 
 
 @pytest.fixture(scope="module")
-def repository(hub):
-    return hub.repository(REPO)
-
-
-@pytest.fixture(scope="module")
-def commit(repository, files):
-    return repository.commit(files)
+def commit(module_hub, files):
+    return module_hub.commit(REPO, files)
 
 
 @pytest.fixture
-def at_endpoint(monkeypatch):
+def at_endpoint(cache, monkeypatch):
     """Has the client of this process talk to another server."""
-
-    def change(endpoint):
-        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        close_session()
-
-    return change
+    return lambda endpoint: talk_to(endpoint, cache.folder, monkeypatch)
 
 
 @pytest.fixture
-def cache(new_cache, repository, proxy, at_endpoint, monkeypatch):
-    cache = new_cache(repository)
-    settings = {
-        "HF_HUB_CACHE": str(cache.folder),
-        "HF_TOKEN_PATH": str(cache.folder / "token"),
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_DISABLE_TELEMETRY": True,
-        "HF_HUB_DISABLE_PROGRESS_BARS": True,
-        # pieces that are small against the file, or nothing would ever be resumed
-        "DOWNLOAD_CHUNK_SIZE": 1 << 14,
-    }
-    for name, value in settings.items():
-        monkeypatch.setattr(constants, name, value)
-    for name in ("HF_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    at_endpoint(proxy.endpoint)
+def cache(new_cache, hub, commit, monkeypatch):
+    cache = new_cache(hub.repos[REPO])
+    talk_to(hub.endpoint, cache.folder, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    # pieces that are small against the file, or nothing would ever be resumed
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
     yield cache
     close_session()
 
@@ -542,7 +489,11 @@ class Trial:
     right: np.ndarray
     commit: str
     table: object
+    hub: object
     offline: Callable[[bool], None]
+
+    def breaks(self, *fault, **when):
+        return self.hub.breaks(*fault, outside=str(self.cache.outside), **when)
 
     def ask(self) -> Outcome:
         self.pauses.clear()
@@ -596,8 +547,7 @@ class Trial:
 
     @property
     def flipped_sha256(self) -> str:
-        data = self.cache.repository.commits[self.commit][WEIGHTS]
-        return hashlib.sha256(data[:-1] + bytes([data[-1] ^ 1])).hexdigest()
+        return sha256_of(flipped(self.cache.repository.commits[self.commit][WEIGHTS]))
 
     def check_right_now(self) -> None:
         """With the fault gone, the same cache gives what is right, and then offline too."""
@@ -615,7 +565,9 @@ class Trial:
 
 
 @pytest.fixture
-def trial(cache, commit, files, new_entry, pauses, right_descriptors, table, monkeypatch, caplog):
+def trial(
+    cache, hub, commit, files, new_entry, pauses, right_descriptors, table, monkeypatch, caplog
+):
     caplog.set_level(logging.CRITICAL, "huggingface_hub")
     entry = new_entry(NAME, REPO, commit, files)
 
@@ -629,7 +581,7 @@ def trial(cache, commit, files, new_entry, pauses, right_descriptors, table, mon
     def start(kind):
         name = {"pinned": NAME, "branch": f"hf://{REPO}", "commit": f"hf://{REPO}@{commit}"}[kind]
         common = (kind, name, entry, use_manifest, cache, pauses, right_descriptors)
-        return Trial(*common, commit, table, set_offline)
+        return Trial(*common, commit, table, hub, set_offline)
 
     use_manifest(entry)
     return start
@@ -688,14 +640,14 @@ EACH = [
 
 
 @pytest.mark.parametrize(("case", "kind"), EACH)
-def test_a_fault_of_the_server(case, kind, trial, proxy, request):
+def test_a_fault_of_the_server(case, kind, trial, hub, request):
     if case.name.startswith("stall"):
         request.getfixturevalue("impatient")
     trial = trial(kind)
-    proxy.break_down(case.change, case.file, case.methods, case.times, trial.cache.outside)
+    fault = trial.breaks(case.change, case.file, methods=case.methods, times=case.times)
     outcome = trial.ask()
-    struck = proxy.fault.struck
-    proxy.heal()
+    struck = fault.struck
+    hub.heal()
     trial.record(case.name, outcome, struck)
     assert struck > 0
     ends = case.ends[kind] if isinstance(case.ends, Mapping) else case.ends
@@ -707,9 +659,7 @@ def test_a_fault_of_the_server(case, kind, trial, proxy, request):
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_a_path_as_etag_is_refused_after_the_client_has_reconnected(
-    kind, trial, proxy, monkeypatch
-):
+def test_a_path_as_etag_is_refused_after_the_client_has_reconnected(kind, trial, hub, monkeypatch):
     def change(answer):
         fault = status(503) if answer.struck <= 2 else header("ETag", '"{outside}"')
         fault(answer)
@@ -717,10 +667,10 @@ def test_a_path_as_etag_is_refused_after_the_client_has_reconnected(
     trial = trial(kind)
     # huggingface_hub does that between its attempts when a connection is refused
     monkeypatch.setattr(time, "sleep", lambda seconds: close_session())
-    proxy.break_down(change, WEIGHTS, ("HEAD",), ALWAYS, trial.cache.outside)
+    fault = trial.breaks(change, WEIGHTS, methods=("HEAD",))
     outcome = trial.ask()
-    struck = proxy.fault.struck
-    proxy.heal()
+    struck = fault.struck
+    hub.heal()
     trial.record("etag an absolute path, after 503 twice", outcome, struck)
     trial.check(outcome, Refused(DownloadError, ("ETag",)), WEIGHTS)
     trial.check_right_now()
@@ -734,7 +684,7 @@ NO_SERVER = {
 
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("fault", NO_SERVER)
-def test_no_server_at_all(fault, kind, trial, at_endpoint, proxy):
+def test_no_server_at_all(fault, kind, trial, at_endpoint, hub):
     trial = trial(kind)
     endpoint, word = NO_SERVER[fault]
     at_endpoint(endpoint)
@@ -742,7 +692,7 @@ def test_no_server_at_all(fault, kind, trial, at_endpoint, proxy):
     trial.record(fault, outcome, 1)
     trial.check(outcome, Refused(UnreachableError, (word, endpoint)), CONFIG)
     assert outcome.seconds < 5
-    at_endpoint(proxy.endpoint)
+    at_endpoint(hub.endpoint)
     trial.check_right_now()
 
 
@@ -760,19 +710,19 @@ def test_what_is_in_the_cache_needs_no_server(fault, kind, trial, at_endpoint):
 
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("name", ["500, always", "stall before the headers, always"])
-def test_what_is_in_the_cache_outlives_the_server(name, kind, trial, proxy, impatient):
+def test_what_is_in_the_cache_outlives_the_server(name, kind, trial, hub, impatient):
     trial = trial(kind)
     trial.ask()
     [case] = [case for case in CASES if case.name == name]
-    proxy.break_down(case.change, None, case.methods, case.times, trial.cache.outside)
+    fault = trial.breaks(case.change, methods=case.methods, times=case.times)
     outcome = trial.ask()
-    trial.record(f"{name}, with all in the cache", outcome, proxy.fault.struck)
+    trial.record(f"{name}, with all in the cache", outcome, fault.struck)
     trial.check(outcome, RIGHT, CONFIG)
 
 
-def test_a_commit_that_lacks_a_file_is_told_from_a_fault_of_the_line(trial, repository, files):
+def test_a_commit_that_lacks_a_file_is_told_from_a_fault_of_the_line(trial, hub, files):
     trial = trial("branch")
-    lacking = repository.commit({name: files[name] for name in (CONFIG, WEIGHTS)}, "lacking")
+    lacking = hub.commit(REPO, {name: files[name] for name in (CONFIG, WEIGHTS)}, "lacking")
     trial = replace(trial, name=f"hf://{REPO}@{lacking}")
     outcome = trial.ask()
     trial.record("a repository without preprocessor.json", outcome, 1)
@@ -824,7 +774,7 @@ DAMAGES = {
         for place, (file, kind) in enumerate(product((CONFIG, WEIGHTS), BOTH))
     ],
 )
-def test_a_damaged_cache_is_healed_online_and_refused_offline(damage, file, kind, trial, proxy):
+def test_a_damaged_cache_is_healed_online_and_refused_offline(damage, file, kind, trial, hub):
     trial = trial(kind)
     trial.ask()
     snapshots = trial.cache.folder / f"models--{REPO.replace('/', '--')}" / "snapshots"
@@ -839,22 +789,22 @@ def test_a_damaged_cache_is_healed_online_and_refused_offline(damage, file, kind
     trial.check_right_now()
 
 
-def test_a_damaged_cache_without_a_server_is_refused(trial, proxy):
+def test_a_damaged_cache_without_a_server_is_refused(trial, hub):
     trial = trial("pinned")
     trial.ask()
     path = trial.cache.folder / f"models--{REPO.replace('/', '--')}/snapshots/{trial.commit}"
     flip_in(path / WEIGHTS, None)
-    proxy.break_down(status(503), None, ("HEAD", "GET"), ALWAYS, trial.cache.outside)
+    trial.breaks(status(503))
     outcome = trial.ask()
     trial.table.add("a byte flipped, and 503", "pinned", str(outcome), 1, outcome.seconds)
     trial.check(outcome, Refused(WeightsError), WEIGHTS)
-    proxy.heal()
+    hub.heal()
     trial.check_right_now()
 
 
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
-def test_a_manifest_with_a_wrong_hash(file, warm, trial, proxy):
+def test_a_manifest_with_a_wrong_hash(file, warm, trial, hub):
     trial = trial("pinned")
     if warm:
         trial.ask()
@@ -863,14 +813,14 @@ def test_a_manifest_with_a_wrong_hash(file, warm, trial, proxy):
         trial.entry, files={**trial.entry.files, file: FileHash(right.size, OTHER_HASH)}
     )
     trial.manifest(wrong)
-    proxy.requests.clear()
+    hub.requests.clear()
     outcome = trial.ask()
     fault = f"a manifest with a wrong hash of {file}" + (", with all in the cache" if warm else "")
     trial.record(fault, outcome, 1)
     words = (f"expected {OTHER_HASH}", right.sha256)
     trial.check(outcome, Refused(ChecksumError, words), file)
     if not warm and file == WEIGHTS:  # the server states its sha256
-        assert ("GET", WEIGHTS) not in proxy.requests
+        assert hub.count("GET", WEIGHTS) == 0
     trial.manifest(trial.entry)
     trial.check_right_now()
 
@@ -1049,11 +999,6 @@ HARMS = {
 
 
 @pytest.fixture(scope="module")
-def hostile_repository(hub):
-    return hub.repository(HOSTILE)
-
-
-@pytest.fixture(scope="module")
 def watch():
     """Notes what Python opens whose path holds one of the parts that are watched for."""
     parts, opened = [], []
@@ -1106,18 +1051,15 @@ ANOTHER_OF_A_KIND = {
         for harm in HARMS
     ],
 )
-def test_a_hostile_preset_runs_nothing_and_opens_nothing(
-    harm, trial, bait, files, hostile_repository, watch
-):
+def test_a_hostile_preset_runs_nothing_and_opens_nothing(harm, trial, bait, files, hub, watch):
     change, file, word = HARMS[harm]
     files = dict(files)
     change(files, bait)
     seal(files)
-    commit = hostile_repository.commit(files)
+    commit = hub.commit(HOSTILE, files)
     trial = trial("branch")
-    trial = replace(
-        trial, name=f"hf://{HOSTILE}", cache=replace(trial.cache, repository=hostile_repository)
-    )
+    cache = replace(trial.cache, repository=hub.repos[HOSTILE])
+    trial = replace(trial, name=f"hf://{HOSTILE}", cache=cache)
     parts, opened = watch
     opened.clear()
     parts += [str(bait / "x"), "../../x", str(bait / "ran")]
@@ -1135,7 +1077,7 @@ def test_a_hostile_preset_runs_nothing_and_opens_nothing(
         assert part in str(outcome.error)
 
 
-def test_a_pickle_as_margin_head_is_not_read(trial, bait, files, hostile_repository):
+def test_a_pickle_as_margin_head_is_not_read(trial, bait, files, hub):
     files = dict(files)
     described = {"layer": "ArcFace", "num_classes": 2, "dim": 64, "scale": 30.0, "margin": 0.1}
     in_config(lambda config, bait: config.update(margin_head=described))(files, bait)
@@ -1143,7 +1085,7 @@ def test_a_pickle_as_margin_head_is_not_read(trial, bait, files, hostile_reposit
     np.savez(buffer, centers=np.array([Pickled(str(bait / "ran"))], dtype=object))
     files["margin_head.npz"] = buffer.getvalue()
     seal(files)
-    hostile_repository.commit(files)
+    hub.commit(HOSTILE, files)
     trial("branch")
     model = DOLG.from_preset(f"hf://{HOSTILE}")
     with pytest.raises(PresetError, match=r"margin_head\.npz cannot be read as a margin head"):

@@ -21,7 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from loopback_hub import Client
+from fake_hub import cut, flip, flipped
+from hub_client import Client
 from own_mounts import IN_OWN_MOUNTS, can_mount
 
 from dolg_zoo.weights.manifest import PRESET_FILES
@@ -111,18 +112,13 @@ def files():
 
 
 @pytest.fixture(scope="module")
-def repository(hub):
-    return hub.repository(REPO)
+def commit(module_hub, files):
+    return module_hub.commit(REPO, files)
 
 
 @pytest.fixture(scope="module")
-def commit(repository, files):
-    return repository.commit(files)
-
-
-@pytest.fixture(scope="module")
-def asker(running_proxy, tmp_path_factory):
-    asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"))
+def asker(module_hub, tmp_path_factory):
+    asker = Asker(module_hub.endpoint, tmp_path_factory.mktemp("home"))
     yield asker
     asker.close()
 
@@ -176,27 +172,27 @@ def of_error(outcome, kind):
     return outcome["message"]
 
 
-def pace(proxy):
-    proxy.bytes_per_s = 8_000_000
+def pace(hub):
+    hub.bytes_per_s = 8_000_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
-    kind, asker, proxy, new_cache, question, check
+    kind, asker, hub, new_cache, question, check
 ):
-    pace(proxy)
+    pace(hub)
     start = time.perf_counter()
-    whole = new_cache(proxy.hub.repositories[REPO])
+    whole = new_cache(hub.repos[REPO])
     asked, right = question(kind, whole)
     assert asker.ask(asked) == {"files": right}
     duration = time.perf_counter() - start
     moments = random.Random(kind)
     for place in range(KILLS):
         moment = (place + moments.random()) / KILLS * duration
-        cache = new_cache(proxy.hub.repositories[REPO])
+        cache = new_cache(hub.repos[REPO])
         asked, right = question(kind, cache)
-        pace(proxy)
+        pace(hub)
         call = asker.say(**asked)
         pid = call.answer()["pid"]
         time.sleep(moment)
@@ -204,7 +200,7 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
             call.kill(pid)
         found = f", {len(list(cache.folder.glob('models--*/snapshots/*/*')))} files there"
         check(f"SIGKILL at {moment / duration:.0%}", kind, {}, right, cache, 1, moment, found)
-        proxy.heal()
+        hub.heal()
         left = asker.ask(asked, offline=True)
         assert left == {"files": right} or left["error"] in ("DownloadError", "UnreachableError")
         assert asker.ask(asked) == {"files": right}
@@ -214,10 +210,10 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
 
 @pytest.mark.parametrize(("kind", "count"), in_turn([8, 2]))
 def test_processes_that_ask_together_all_get_the_right_bytes(
-    count, kind, asker, proxy, new_cache, question, check
+    count, kind, asker, hub, new_cache, question, check
 ):
-    pace(proxy)
-    cache = new_cache(proxy.hub.repositories[REPO])
+    pace(hub)
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     start = time.perf_counter()
     calls = [asker.say(**asked) for _ in range(count)]
@@ -228,14 +224,14 @@ def test_processes_that_ask_together_all_get_the_right_bytes(
         assert outcome == {"files": right}
     # the lock has them wait for each other
     large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    assert proxy.requests.count(("GET", large)) == 1
+    assert hub.count("GET", large) == 1
 
 
 def test_processes_that_ask_together_outlive_those_that_are_killed(
-    asker, proxy, new_cache, question, check
+    asker, hub, new_cache, question, check
 ):
-    pace(proxy)
-    cache = new_cache(proxy.hub.repositories[REPO])
+    pace(hub)
+    cache = new_cache(hub.repos[REPO])
     asked, right = question("pinned", cache)
     calls = [asker.say(**asked) for _ in range(8)]
     pids = [call.answer()["pid"] for call in calls]
@@ -250,59 +246,48 @@ def test_processes_that_ask_together_outlive_those_that_are_killed(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_bytes_that_come_once_reach_none_of_those_who_ask_together(
-    kind, asker, proxy, new_cache, question, check
+    kind, asker, hub, new_cache, question, check
 ):
-    def flip(answer):
-        answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
-
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    proxy.break_down(flip, large, ("GET",), 1, cache.outside)
+    fault = hub.breaks(flip, large, methods=("GET",), times=1)
     calls = [asker.say(**asked) for _ in range(4)]
     outcomes = [call.outcome() for call in calls]
     for outcome in outcomes:
-        check("4 processes, a wrong byte once", kind, outcome, right, cache, proxy.fault.struck)
+        check("4 processes, a wrong byte once", kind, outcome, right, cache, fault.struck)
     assert outcomes == [{"files": right}] * 4
-    assert proxy.fault.struck == 1
-
-
-def flip_at_50(answer):
-    answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
-
-
-def reset_at_50(answer):
-    answer.cut_at, answer.then = 0.5, "reset"
+    assert fault.struck == 1
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "word"),
+    ("change", "error", "word"),
     [
-        (flip_at_50, "ChecksumError", "expected {sha256}"),
-        (reset_at_50, "UnreachableError", CHECKPOINT),
+        (flip, "ChecksumError", "expected {sha256}"),
+        (cut(0.5, "reset"), "UnreachableError", CHECKPOINT),
     ],
 )
 def test_a_checkpoint_that_comes_wrong_is_refused(
-    fault, error, word, asker, proxy, new_cache, question, check
+    change, error, word, asker, hub, new_cache, question, check
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question("checkpoint", cache)
-    proxy.break_down(fault, CHECKPOINT, ("GET",), float("inf"), cache.outside)
+    fault = hub.breaks(change, CHECKPOINT, methods=("GET",))
     start = time.perf_counter()
     outcome = asker.ask(asked)
     seconds = time.perf_counter() - start
-    check(fault.__name__, "checkpoint", outcome, right, cache, proxy.fault.struck, seconds)
+    check(f"{error} due", "checkpoint", outcome, right, cache, fault.struck, seconds)
     assert outcome["error"] == error
     assert word.format(sha256=right[CHECKPOINT]) in of_error(outcome, "checkpoint")
-    proxy.heal()
+    hub.heal()
     assert "error" in asker.ask(asked, offline=True)
     assert asker.ask(asked) == {"files": right}
 
 
 def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
-    asker, proxy, new_cache, question, check
+    asker, hub, new_cache, question, check
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question("checkpoint", cache)
     asker.ask(asked)
     [path] = cache.folder.glob(f"models--*/snapshots/*/{CHECKPOINT}")
@@ -319,18 +304,18 @@ def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
 
 
 @pytest.fixture(scope="module")
-def cornered(running_proxy, tmp_path_factory):
+def cornered(module_hub, tmp_path_factory):
     """An `Asker` whose mounts are its own; each test mounts over a folder of its own."""
     if not can_mount():
         pytest.skip("needs `unshare --map-root-user --mount`, and leave to remount")
-    asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"), *IN_OWN_MOUNTS)
+    asker = Asker(module_hub.endpoint, tmp_path_factory.mktemp("home"), *IN_OWN_MOUNTS)
     yield asker
     asker.close()
 
 
 @pytest.mark.parametrize(("kind", "room"), in_turn([4, 64, 700, 1300]))
-def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, proxy, new_cache, question, check):
-    cache = new_cache(proxy.hub.repositories[REPO])
+def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, hub, new_cache, question, check):
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     cornered.run("mount", "-t", "tmpfs", "-o", f"size={room}k", "none", str(cache.folder))
     start = time.perf_counter()
@@ -352,8 +337,8 @@ def read_only(asker, folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_cache_that_cannot_be_written_is_named(kind, cornered, proxy, new_cache, question, check):
-    cache = new_cache(proxy.hub.repositories[REPO])
+def test_a_cache_that_cannot_be_written_is_named(kind, cornered, hub, new_cache, question, check):
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
@@ -365,9 +350,9 @@ def test_a_cache_that_cannot_be_written_is_named(kind, cornered, proxy, new_cach
 
 @pytest.mark.parametrize(("kind", "offline"), in_turn([False, True]))
 def test_a_cache_that_cannot_be_written_serves_what_it_has(
-    kind, offline, cornered, proxy, new_cache, question, check
+    kind, offline, cornered, hub, new_cache, question, check
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     cornered.ask(asked)
     read_only(cornered, cache.folder)
@@ -379,15 +364,15 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_cache_that_cannot_be_written_is_refused(
-    kind, cornered, proxy, new_cache, question, check, table
+    kind, cornered, hub, new_cache, question, check, table
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     cornered.ask(asked)
     large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
     [path] = cache.folder.glob(f"models--*/snapshots/*/{large}")
     good = path.read_bytes()
-    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    path.write_bytes(flipped(good))
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
     cornered.run("umount", str(cache.folder))
