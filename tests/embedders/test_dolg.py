@@ -422,7 +422,7 @@ def test_says_that_a_classifier_gives_no_descriptor(model):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize("mode", ["int8", "float8"])
 def test_a_quantized_model_is_not_saved_over_a_good_one(tmp_path, mode):
     model = small_model()
     model.save_to_preset(tmp_path / "mine")

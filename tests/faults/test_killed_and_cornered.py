@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fake_hub import cut, flip, flipped
+from fake_hub import flip, flipped
 from hub_client import Client
 from own_mounts import IN_OWN_MOUNTS, can_mount
 
@@ -34,18 +34,6 @@ CHECKPOINT = "official.pyth"
 SCRIPT = Path(__file__).with_name("ask_in_forks.py")
 KINDS = ("pinned", "branch", "checkpoint")
 KILLS = 20
-
-
-def in_turn(values):
-    """Each value with each kind of name; by default with one of them, the next for the next value.
-
-    The kinds are fetched by the same code, in front of which the names are read differently.
-    """
-    return [
-        pytest.param(kind, value, marks=[] if place == number % 3 else [pytest.mark.slow])
-        for number, value in enumerate(values)
-        for place, kind in enumerate(KINDS)
-    ]
 
 
 class Asker:
@@ -208,7 +196,7 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
         assert asker.ask(asked, offline=True) == {"files": right}
 
 
-@pytest.mark.parametrize(("kind", "count"), in_turn([8, 2]))
+@pytest.mark.parametrize(("kind", "count"), [("pinned", 8), ("branch", 2)])
 def test_processes_that_ask_together_all_get_the_right_bytes(
     count, kind, asker, hub, new_cache, question, check
 ):
@@ -244,63 +232,18 @@ def test_processes_that_ask_together_outlive_those_that_are_killed(
         assert outcome == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_wrong_bytes_that_come_once_reach_none_of_those_who_ask_together(
-    kind, asker, hub, new_cache, question, check
-):
-    cache = new_cache(hub.repos[REPO])
-    asked, right = question(kind, cache)
-    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    fault = hub.breaks(flip, large, methods=("GET",), times=1)
-    calls = [asker.say(**asked) for _ in range(4)]
-    outcomes = [call.outcome() for call in calls]
-    for outcome in outcomes:
-        check("4 processes, a wrong byte once", kind, outcome, right, cache, fault.struck)
-    assert outcomes == [{"files": right}] * 4
-    assert fault.struck == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "word"),
-    [
-        (flip, "ChecksumError", "expected {sha256}"),
-        (cut(0.5, "reset"), "UnreachableError", CHECKPOINT),
-    ],
-)
-def test_a_checkpoint_that_comes_wrong_is_refused(
-    change, error, word, asker, hub, new_cache, question, check
-):
-    cache = new_cache(hub.repos[REPO])
-    asked, right = question("checkpoint", cache)
-    fault = hub.breaks(change, CHECKPOINT, methods=("GET",))
-    start = time.perf_counter()
-    outcome = asker.ask(asked)
-    seconds = time.perf_counter() - start
-    check(f"{error} due", "checkpoint", outcome, right, cache, fault.struck, seconds)
-    assert outcome["error"] == error
-    assert word.format(sha256=right[CHECKPOINT]) in of_error(outcome, "checkpoint")
-    hub.heal()
-    assert "error" in asker.ask(asked, offline=True)
-    assert asker.ask(asked) == {"files": right}
-
-
-def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
     asker, hub, new_cache, question, check
 ):
     cache = new_cache(hub.repos[REPO])
-    asked, right = question("checkpoint", cache)
-    asker.ask(asked)
-    [path] = cache.folder.glob(f"models--*/snapshots/*/{CHECKPOINT}")
-    flipped = bytearray(path.read_bytes())
-    flipped[700_000] ^= 1
-    path.write_bytes(flipped)
-    outcome = asker.ask(asked, offline=True)
-    assert outcome["error"] == "ChecksumError"
-    for word in (CHECKPOINT, right[CHECKPOINT], sha256(flipped).hexdigest()):
-        assert word in of_error(outcome, "checkpoint")
-    outcome = asker.ask(asked)
-    check("a flipped byte in the cache", "checkpoint", outcome, right, cache)
-    assert outcome == {"files": right}
+    asked, right = question("branch", cache)
+    fault = hub.breaks(flip, WEIGHTS, methods=("GET",), times=1)
+    calls = [asker.say(**asked) for _ in range(4)]
+    outcomes = [call.outcome() for call in calls]
+    for outcome in outcomes:
+        check("4 processes, a wrong byte once", "branch", outcome, right, cache, fault.struck)
+    assert outcomes == [{"files": right}] * 4
+    assert fault.struck == 1
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +256,9 @@ def cornered(module_hub, tmp_path_factory):
     asker.close()
 
 
-@pytest.mark.parametrize(("kind", "room"), in_turn([4, 64, 700, 1300]))
+@pytest.mark.parametrize(
+    ("kind", "room"), [("pinned", 4), ("branch", 64), ("checkpoint", 700), ("pinned", 1300)]
+)
 def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, hub, new_cache, question, check):
     cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
@@ -336,19 +281,18 @@ def read_only(asker, folder):
     asker.run("mount", "-o", "remount,bind,ro", str(folder))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_cache_that_cannot_be_written_is_named(kind, cornered, hub, new_cache, question, check):
+def test_a_cache_that_cannot_be_written_is_named(cornered, hub, new_cache, question, check):
     cache = new_cache(hub.repos[REPO])
-    asked, right = question(kind, cache)
+    asked, right = question("checkpoint", cache)
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
-    check("a read-only cache, empty", kind, outcome, right, cache)
-    assert f"cannot be stored in {cache.folder}" in of_error(outcome, kind)
+    check("a read-only cache, empty", "checkpoint", outcome, right, cache)
+    assert f"cannot be stored in {cache.folder}" in of_error(outcome, "checkpoint")
     cornered.run("umount", str(cache.folder))
     assert cornered.ask(asked) == {"files": right}
 
 
-@pytest.mark.parametrize(("kind", "offline"), in_turn([False, True]))
+@pytest.mark.parametrize(("kind", "offline"), [("pinned", False), ("branch", True)])
 def test_a_cache_that_cannot_be_written_serves_what_it_has(
     kind, offline, cornered, hub, new_cache, question, check
 ):
@@ -362,25 +306,23 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(
     assert outcome == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_cache_that_cannot_be_written_is_refused(
-    kind, cornered, hub, new_cache, question, check, table
+    cornered, hub, new_cache, question, check, table
 ):
     cache = new_cache(hub.repos[REPO])
-    asked, right = question(kind, cache)
+    asked, right = question("pinned", cache)
     cornered.ask(asked)
-    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    [path] = cache.folder.glob(f"models--*/snapshots/*/{large}")
+    [path] = cache.folder.glob(f"models--*/snapshots/*/{WEIGHTS}")
     good = path.read_bytes()
     path.write_bytes(flipped(good))
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
     cornered.run("umount", str(cache.folder))
-    table.add("a read-only cache, damaged", kind, outcome.get("error", "files"), 1, 0.0)
+    table.add("a read-only cache, damaged", "pinned", outcome.get("error", "files"), 1, 0.0)
     assert outcome["error"] in ("DownloadError", "ChecksumError"), outcome["message"]
-    assert large in of_error(outcome, kind)
+    assert WEIGHTS in of_error(outcome, "pinned")
     healed = cornered.ask(asked)
-    check("a read-only cache, damaged, then writable", kind, healed, right, cache)
+    check("a read-only cache, damaged, then writable", "pinned", healed, right, cache)
     assert healed == {"files": right}
 
 

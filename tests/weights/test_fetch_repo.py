@@ -78,9 +78,11 @@ def test_wrong_bytes_of_the_right_size_are_refused(hub, client, commit, name):
 
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_a_flipped_byte_in_the_cache_is_healed(client, commit, name):
+def test_a_flipped_byte_in_the_cache_is_refused_offline_and_healed_online(client, commit, name):
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     flip_a_byte(Path(outcome["folder"]) / name)
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["error"] == "ChecksumError" and name in outcome["message"]
     assert contents(client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])) == FILES
 
 
@@ -92,27 +94,17 @@ def test_offline_the_cache_serves(hub, client, commit):
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_offline_a_flipped_byte_is_found(client, commit, name):
-    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    flip_a_byte(Path(outcome["folder"]) / name)
-    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    assert outcome["error"] == "ChecksumError"
-    assert name in outcome["message"]
-
-
 def test_offline_without_the_files_the_command_names_all_of_them(client, commit):
     outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["error"] == "UnreachableError"
     assert f"`hf download {REPO} {SMALL} {LARGE} --revision main " in outcome["message"]
 
 
-@pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_without_links_the_hash_is_asked_of_the_hub(client, commit, name):
+def test_without_links_the_hash_is_asked_of_the_hub(client, commit):
     outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    path = Path(outcome["folder"]) / name
-    assert not path.is_symlink()
-    flip_a_byte(path)
+    for path in (Path(outcome["folder"]) / name for name in (SMALL, LARGE)):
+        assert not path.is_symlink()
+        flip_a_byte(path)
     outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert contents(outcome) == FILES
 
