@@ -25,7 +25,7 @@ os.environ.setdefault("CI", "true")
 # what is no test of a runtime is not to wait for a model to be compiled
 os.environ.setdefault("DOLG_ZOO_RUNTIME", "keras")
 
-pytest_plugins = ["loopback_hub", "margins", "rounding"]
+pytest_plugins = ["hub_client", "margins", "rounding"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -152,7 +152,7 @@ def model():
     """
     import dataclasses
 
-    from writable_hub import small_model
+    from small_model import small_model
 
     from dolg_zoo import DOLG, DOLGNet, ImageConverter
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import typer
 from documents import ROOT, blocks_of, lay_out, run_dolg
-from writable_hub import log_in, serving, small_model
+from small_model import small_model
 
 from dolg_zoo.cli import build_app
 from dolg_zoo.presets import DEFAULT_PRESET
@@ -97,14 +97,6 @@ def test_the_tools_that_are_named_exist_and_have_those_options():
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Where a page publishes to."""
-    with serving() as hub:
-        log_in(hub, tmp_path, monkeypatch)
-        yield hub
-
-
-@pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder like that of the README's test, with what the pages speak of besides.
 
@@ -124,7 +116,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_a_page_runs_from_top_to_bottom(page, place, hub, monkeypatch, capfd):
+def test_a_page_runs_from_top_to_bottom(page, place, logged_in, monkeypatch, capfd):
     if page in NEEDS:
         pytest.importorskip(NEEDS[page], reason=f"{NEEDS[page]} is not installed")
     namespace = {}

@@ -36,7 +36,7 @@ def run(tmp_path):
         return subprocess.run(
             [sys.executable, *args],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **env},
+            env={**os.environ, "PYTHONPATH": path, **env},
             capture_output=True,
             text=True,
         )

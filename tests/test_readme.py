@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from documents import ROOT, blocks_of, lay_out, run_dolg
-from writable_hub import small_model
+from small_model import small_model
 
 README = (ROOT / "README.md").read_text()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from plain_embedder import PlainEmbedder
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo._util.outputs import PICTURE, check_output, is_own_picture, writing
 from dolg_zoo._util.own_folders import RUN

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from bounds import COSINE
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo.evaluation import comparison
 from dolg_zoo.evaluation.comparison import Comparison

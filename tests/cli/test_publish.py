@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from fake_hub import TOKEN
 from PIL import Image
-from writable_hub import STATED, TOKEN, log_in, serving, small_model
+from small_model import STATED, small_model
 
 from dolg_zoo.cli.publish import publish
 from dolg_zoo.cli.reporting import reporting_errors
@@ -96,17 +97,10 @@ def test_a_metadata_file_that_is_none(run, folder, no_network, tmp_path, text):
     assert "about.json" in err and "JSON" in err
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with serving() as hub:
-        log_in(hub, tmp_path, monkeypatch)
-        yield hub
-
-
-def test_it_publishes_and_prints_the_entry(run, folder, hub):
+def test_it_publishes_and_prints_the_entry(run, folder, logged_in):
     code, out, err = run(folder, "me/toy", *OPTIONS)
     assert code == 0, err
-    commit = hub.repos["me/toy"].head[0]
+    commit = logged_in.repos["me/toy"].head[0]
     assert f'dolg_zoo.DOLG.from_preset("hf://me/toy@{commit}")' in out
     entry = json.loads(out[out.index("{") :])
     assert entry["source"] == {"repo": "me/toy", "revision": commit}
@@ -114,14 +108,14 @@ def test_it_publishes_and_prints_the_entry(run, folder, hub):
     assert "tools/pin_manifest.py NAME --entry entry.json" in err
 
 
-def test_it_publishes_and_prints_json(run, folder, hub):
+def test_it_publishes_and_prints_json(run, folder, logged_in):
     code, out, _ = run(folder, "me/toy", *OPTIONS, "--private", "--message", "Hello", "--json")
     assert code == 0
-    assert json.loads(out)["commit"] == hub.repos["me/toy"].head[0]
-    assert hub.repos["me/toy"].private and hub.repos["me/toy"].messages[-1] == "Hello"
+    assert json.loads(out)["commit"] == logged_in.repos["me/toy"].head[0]
+    assert logged_in.repos["me/toy"].private and logged_in.repos["me/toy"].messages[-1] == "Hello"
 
 
-def test_a_failure_is_one_message(run, folder, hub):
+def test_a_failure_is_one_message(run, folder, logged_in):
     code, out, err = run(folder, "them/toy", *OPTIONS)
     assert (code, out) == (1, "")
     assert "dolg: them/toy: " in err and "Traceback" not in err and TOKEN not in err

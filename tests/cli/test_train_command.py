@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo.cli.reporting import reporting_errors
 from dolg_zoo.cli.train import train

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo import DOLG
 

@@ -1,5 +1,5 @@
 import pytest
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo.evaluation.comparison import Comparison, compare
 

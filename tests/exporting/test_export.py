@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bounds import COSINE, DESCRIPTOR
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo import DOLG
 from dolg_zoo.errors import OutputError

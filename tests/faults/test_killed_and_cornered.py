@@ -21,7 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from loopback_hub import Client
+from fake_hub import flip, flipped
+from hub_client import Client
 from own_mounts import IN_OWN_MOUNTS, can_mount
 
 from dolg_zoo.weights.manifest import PRESET_FILES
@@ -33,18 +34,6 @@ CHECKPOINT = "official.pyth"
 SCRIPT = Path(__file__).with_name("ask_in_forks.py")
 KINDS = ("pinned", "branch", "checkpoint")
 KILLS = 20
-
-
-def in_turn(values):
-    """Each value with each kind of name; by default with one of them, the next for the next value.
-
-    The kinds are fetched by the same code, in front of which the names are read differently.
-    """
-    return [
-        pytest.param(kind, value, marks=[] if place == number % 3 else [pytest.mark.slow])
-        for number, value in enumerate(values)
-        for place, kind in enumerate(KINDS)
-    ]
 
 
 class Asker:
@@ -111,18 +100,13 @@ def files():
 
 
 @pytest.fixture(scope="module")
-def repository(hub):
-    return hub.repository(REPO)
+def commit(module_hub, files):
+    return module_hub.commit(REPO, files)
 
 
 @pytest.fixture(scope="module")
-def commit(repository, files):
-    return repository.commit(files)
-
-
-@pytest.fixture(scope="module")
-def asker(running_proxy, tmp_path_factory):
-    asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"))
+def asker(module_hub, tmp_path_factory):
+    asker = Asker(module_hub.endpoint, tmp_path_factory.mktemp("home"))
     yield asker
     asker.close()
 
@@ -176,27 +160,27 @@ def of_error(outcome, kind):
     return outcome["message"]
 
 
-def pace(proxy):
-    proxy.bytes_per_s = 8_000_000
+def pace(hub):
+    hub.bytes_per_s = 8_000_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
-    kind, asker, proxy, new_cache, question, check
+    kind, asker, hub, new_cache, question, check
 ):
-    pace(proxy)
+    pace(hub)
     start = time.perf_counter()
-    whole = new_cache(proxy.hub.repositories[REPO])
+    whole = new_cache(hub.repos[REPO])
     asked, right = question(kind, whole)
     assert asker.ask(asked) == {"files": right}
     duration = time.perf_counter() - start
     moments = random.Random(kind)
     for place in range(KILLS):
         moment = (place + moments.random()) / KILLS * duration
-        cache = new_cache(proxy.hub.repositories[REPO])
+        cache = new_cache(hub.repos[REPO])
         asked, right = question(kind, cache)
-        pace(proxy)
+        pace(hub)
         call = asker.say(**asked)
         pid = call.answer()["pid"]
         time.sleep(moment)
@@ -204,7 +188,7 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
             call.kill(pid)
         found = f", {len(list(cache.folder.glob('models--*/snapshots/*/*')))} files there"
         check(f"SIGKILL at {moment / duration:.0%}", kind, {}, right, cache, 1, moment, found)
-        proxy.heal()
+        hub.heal()
         left = asker.ask(asked, offline=True)
         assert left == {"files": right} or left["error"] in ("DownloadError", "UnreachableError")
         assert asker.ask(asked) == {"files": right}
@@ -212,12 +196,12 @@ def test_whenever_it_is_killed_the_next_call_gives_the_right_bytes(
         assert asker.ask(asked, offline=True) == {"files": right}
 
 
-@pytest.mark.parametrize(("kind", "count"), in_turn([8, 2]))
+@pytest.mark.parametrize(("kind", "count"), [("pinned", 8), ("branch", 2)])
 def test_processes_that_ask_together_all_get_the_right_bytes(
-    count, kind, asker, proxy, new_cache, question, check
+    count, kind, asker, hub, new_cache, question, check
 ):
-    pace(proxy)
-    cache = new_cache(proxy.hub.repositories[REPO])
+    pace(hub)
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     start = time.perf_counter()
     calls = [asker.say(**asked) for _ in range(count)]
@@ -228,14 +212,14 @@ def test_processes_that_ask_together_all_get_the_right_bytes(
         assert outcome == {"files": right}
     # the lock has them wait for each other
     large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    assert proxy.requests.count(("GET", large)) == 1
+    assert hub.count("GET", large) == 1
 
 
 def test_processes_that_ask_together_outlive_those_that_are_killed(
-    asker, proxy, new_cache, question, check
+    asker, hub, new_cache, question, check
 ):
-    pace(proxy)
-    cache = new_cache(proxy.hub.repositories[REPO])
+    pace(hub)
+    cache = new_cache(hub.repos[REPO])
     asked, right = question("pinned", cache)
     calls = [asker.say(**asked) for _ in range(8)]
     pids = [call.answer()["pid"] for call in calls]
@@ -248,89 +232,35 @@ def test_processes_that_ask_together_outlive_those_that_are_killed(
         assert outcome == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_wrong_bytes_that_come_once_reach_none_of_those_who_ask_together(
-    kind, asker, proxy, new_cache, question, check
+    asker, hub, new_cache, question, check
 ):
-    def flip(answer):
-        answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
-
-    cache = new_cache(proxy.hub.repositories[REPO])
-    asked, right = question(kind, cache)
-    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    proxy.break_down(flip, large, ("GET",), 1, cache.outside)
+    cache = new_cache(hub.repos[REPO])
+    asked, right = question("branch", cache)
+    fault = hub.breaks(flip, WEIGHTS, methods=("GET",), times=1)
     calls = [asker.say(**asked) for _ in range(4)]
     outcomes = [call.outcome() for call in calls]
     for outcome in outcomes:
-        check("4 processes, a wrong byte once", kind, outcome, right, cache, proxy.fault.struck)
+        check("4 processes, a wrong byte once", "branch", outcome, right, cache, fault.struck)
     assert outcomes == [{"files": right}] * 4
-    assert proxy.fault.struck == 1
-
-
-def flip_at_50(answer):
-    answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
-
-
-def reset_at_50(answer):
-    answer.cut_at, answer.then = 0.5, "reset"
-
-
-@pytest.mark.parametrize(
-    ("fault", "error", "word"),
-    [
-        (flip_at_50, "ChecksumError", "expected {sha256}"),
-        (reset_at_50, "UnreachableError", CHECKPOINT),
-    ],
-)
-def test_a_checkpoint_that_comes_wrong_is_refused(
-    fault, error, word, asker, proxy, new_cache, question, check
-):
-    cache = new_cache(proxy.hub.repositories[REPO])
-    asked, right = question("checkpoint", cache)
-    proxy.break_down(fault, CHECKPOINT, ("GET",), float("inf"), cache.outside)
-    start = time.perf_counter()
-    outcome = asker.ask(asked)
-    seconds = time.perf_counter() - start
-    check(fault.__name__, "checkpoint", outcome, right, cache, proxy.fault.struck, seconds)
-    assert outcome["error"] == error
-    assert word.format(sha256=right[CHECKPOINT]) in of_error(outcome, "checkpoint")
-    proxy.heal()
-    assert "error" in asker.ask(asked, offline=True)
-    assert asker.ask(asked) == {"files": right}
-
-
-def test_a_flipped_byte_in_a_cached_checkpoint_is_healed_and_offline_refused(
-    asker, proxy, new_cache, question, check
-):
-    cache = new_cache(proxy.hub.repositories[REPO])
-    asked, right = question("checkpoint", cache)
-    asker.ask(asked)
-    [path] = cache.folder.glob(f"models--*/snapshots/*/{CHECKPOINT}")
-    flipped = bytearray(path.read_bytes())
-    flipped[700_000] ^= 1
-    path.write_bytes(flipped)
-    outcome = asker.ask(asked, offline=True)
-    assert outcome["error"] == "ChecksumError"
-    for word in (CHECKPOINT, right[CHECKPOINT], sha256(flipped).hexdigest()):
-        assert word in of_error(outcome, "checkpoint")
-    outcome = asker.ask(asked)
-    check("a flipped byte in the cache", "checkpoint", outcome, right, cache)
-    assert outcome == {"files": right}
+    assert fault.struck == 1
 
 
 @pytest.fixture(scope="module")
-def cornered(running_proxy, tmp_path_factory):
+def cornered(module_hub, tmp_path_factory):
     """An `Asker` whose mounts are its own; each test mounts over a folder of its own."""
     if not can_mount():
         pytest.skip("needs `unshare --map-root-user --mount`, and leave to remount")
-    asker = Asker(running_proxy.endpoint, tmp_path_factory.mktemp("home"), *IN_OWN_MOUNTS)
+    asker = Asker(module_hub.endpoint, tmp_path_factory.mktemp("home"), *IN_OWN_MOUNTS)
     yield asker
     asker.close()
 
 
-@pytest.mark.parametrize(("kind", "room"), in_turn([4, 64, 700, 1300]))
-def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, proxy, new_cache, question, check):
-    cache = new_cache(proxy.hub.repositories[REPO])
+@pytest.mark.parametrize(
+    ("kind", "room"), [("pinned", 4), ("branch", 64), ("checkpoint", 700), ("pinned", 1300)]
+)
+def test_a_full_disk_leaves_nothing_torn(kind, room, cornered, hub, new_cache, question, check):
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     cornered.run("mount", "-t", "tmpfs", "-o", f"size={room}k", "none", str(cache.folder))
     start = time.perf_counter()
@@ -351,23 +281,22 @@ def read_only(asker, folder):
     asker.run("mount", "-o", "remount,bind,ro", str(folder))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_cache_that_cannot_be_written_is_named(kind, cornered, proxy, new_cache, question, check):
-    cache = new_cache(proxy.hub.repositories[REPO])
-    asked, right = question(kind, cache)
+def test_a_cache_that_cannot_be_written_is_named(cornered, hub, new_cache, question, check):
+    cache = new_cache(hub.repos[REPO])
+    asked, right = question("checkpoint", cache)
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
-    check("a read-only cache, empty", kind, outcome, right, cache)
-    assert f"cannot be stored in {cache.folder}" in of_error(outcome, kind)
+    check("a read-only cache, empty", "checkpoint", outcome, right, cache)
+    assert f"cannot be stored in {cache.folder}" in of_error(outcome, "checkpoint")
     cornered.run("umount", str(cache.folder))
     assert cornered.ask(asked) == {"files": right}
 
 
-@pytest.mark.parametrize(("kind", "offline"), in_turn([False, True]))
+@pytest.mark.parametrize(("kind", "offline"), [("pinned", False), ("branch", True)])
 def test_a_cache_that_cannot_be_written_serves_what_it_has(
-    kind, offline, cornered, proxy, new_cache, question, check
+    kind, offline, cornered, hub, new_cache, question, check
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
+    cache = new_cache(hub.repos[REPO])
     asked, right = question(kind, cache)
     cornered.ask(asked)
     read_only(cornered, cache.folder)
@@ -377,25 +306,23 @@ def test_a_cache_that_cannot_be_written_serves_what_it_has(
     assert outcome == {"files": right}
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_cache_that_cannot_be_written_is_refused(
-    kind, cornered, proxy, new_cache, question, check, table
+    cornered, hub, new_cache, question, check, table
 ):
-    cache = new_cache(proxy.hub.repositories[REPO])
-    asked, right = question(kind, cache)
+    cache = new_cache(hub.repos[REPO])
+    asked, right = question("pinned", cache)
     cornered.ask(asked)
-    large = CHECKPOINT if kind == "checkpoint" else WEIGHTS
-    [path] = cache.folder.glob(f"models--*/snapshots/*/{large}")
+    [path] = cache.folder.glob(f"models--*/snapshots/*/{WEIGHTS}")
     good = path.read_bytes()
-    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    path.write_bytes(flipped(good))
     read_only(cornered, cache.folder)
     outcome = cornered.ask(asked)
     cornered.run("umount", str(cache.folder))
-    table.add("a read-only cache, damaged", kind, outcome.get("error", "files"), 1, 0.0)
+    table.add("a read-only cache, damaged", "pinned", outcome.get("error", "files"), 1, 0.0)
     assert outcome["error"] in ("DownloadError", "ChecksumError"), outcome["message"]
-    assert large in of_error(outcome, kind)
+    assert WEIGHTS in of_error(outcome, "pinned")
     healed = cornered.ask(asked)
-    check("a read-only cache, damaged, then writable", kind, healed, right, cache)
+    check("a read-only cache, damaged, then writable", "pinned", healed, right, cache)
     assert healed == {"files": right}
 
 

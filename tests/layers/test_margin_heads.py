@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import product
+from itertools import cycle, islice
 
 import keras
 import numpy as np
@@ -11,7 +11,15 @@ from bounds import cosine_error
 
 from dolg_zoo.layers import MARGIN_HEADS, ArcFace, CosineSoftmax, CurricularFace, SubCenterArcFace
 
-heads = pytest.mark.parametrize("head", list(MARGIN_HEADS.values()))
+HEADS = list(MARGIN_HEADS.values())
+heads = pytest.mark.parametrize("head", HEADS)
+
+
+def in_turn(name, values):
+    """Every head and every value, but not each with each: the code is that of their base."""
+    count = max(len(HEADS), len(values))
+    pairs = zip(cycle(HEADS), cycle(values), strict=False)
+    return pytest.mark.parametrize(("head", name), list(islice(pairs, count)))
 
 
 def new(head, classes, scale=30.0, margin=0.5, **settings):
@@ -61,8 +69,7 @@ def test_labels_may_stand_in_a_column(draw, head):
     assert symbolic.shape == (None, 7)
 
 
-@heads
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@in_turn("dtype", ["float16", "bfloat16", "float64"])
 def test_logits_of_another_precision_get_their_margin_in_float32(draw, head, dtype):
     descriptors, centers, labels = draw()
     layer = filled(head(7), centers)
@@ -72,8 +79,7 @@ def test_logits_of_another_precision_get_their_margin_in_float32(draw, head, dty
     assert np.array_equal(found, layer.add_margin(keras.ops.cast(logits, "float32"), labels))
 
 
-@heads
-@pytest.mark.parametrize("shape", [(2, 4), (2, 3, 1), (3,)])
+@in_turn("shape", [(2, 4), (2, 3, 1), (3,)])
 def test_says_that_logits_are_of_other_classes(head, shape):
     layer = filled(head(3), np.ones((3, 4), "float32"))
     with pytest.raises(ValueError, match=r"logits must be of shape \(batch, 3\), got \("):
@@ -81,7 +87,7 @@ def test_says_that_logits_are_of_other_classes(head, shape):
 
 
 @heads
-@pytest.mark.parametrize("length", [1e-9, 1e-3, 1e3, 1e9])
+@pytest.mark.parametrize("length", [1e-9, 1e9])
 def test_lengths_do_not_count(draw, head, length):
     descriptors, centers, labels = draw()
     layer = filled(head(7), centers)
@@ -102,8 +108,7 @@ def test_new_centers_have_a_length_that_the_number_of_classes_does_not_change(he
         assert np.allclose(lengths, 3**-0.5, rtol=0.35)
 
 
-@heads
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
+@in_turn("dtype", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
 def test_computes_in_float32_whatever_the_policy(draw, head, dtype):
     descriptors, centers, labels = draw()
     single, half = (filled(head(7, dtype=each), centers) for each in ("float32", dtype))
@@ -142,17 +147,17 @@ def logits_loss_and_gradients():
     return compute
 
 
-def on_corners():
-    """Heads, dtypes and ways to compute; by default XLA compiles one head, which takes 2 s."""
-    for head, dtype, compiled, exactly in product(
-        MARGIN_HEADS.values(), ("float16", "bfloat16"), (False, True), (False, True)
-    ):
-        quick = dtype == "float16" and (not compiled or (head is CurricularFace and exactly))
-        yield pytest.param(head, dtype, compiled, exactly, marks=[] if quick else pytest.mark.slow)
-
-
-# at 0 only XLA gives sqrt's gradient as NaN
-@pytest.mark.parametrize(("head", "dtype", "compiled", "exactly"), list(on_corners()))
+# at 0 only XLA gives sqrt's gradient as NaN; it takes 2 s to compile a head
+@pytest.mark.parametrize(
+    ("head", "dtype", "compiled", "exactly"),
+    [
+        *((head, "float16", False, True) for head in HEADS),
+        (CurricularFace, "float16", False, False),
+        (CurricularFace, "float16", True, True),
+        *(pytest.param(head, "bfloat16", True, True, marks=pytest.mark.slow) for head in HEADS),
+        pytest.param(SubCenterArcFace, "bfloat16", False, False, marks=pytest.mark.slow),
+    ],
+)
 def test_is_finite_where_a_descriptor_meets_its_center_or_its_opposite(
     rng, head, dtype, compiled, exactly, logits_loss_and_gradients
 ):
@@ -196,10 +201,7 @@ def test_zeros_have_the_cosine_0_and_do_not_pull(draw, head, compiled, logits_lo
     [
         (CurricularFace, "in the model"),
         (ArcFace, "in its loss"),
-        *(
-            pytest.param(head, "in its loss", marks=pytest.mark.slow)
-            for head in (CosineSoftmax, CurricularFace, SubCenterArcFace)
-        ),
+        pytest.param(SubCenterArcFace, "in its loss", marks=pytest.mark.slow),
     ],
 )
 def test_learns_in_a_model_and_then_predicts_without_labels(rng, head, way):
@@ -252,12 +254,7 @@ WRONG = [
 
 @pytest.mark.parametrize(
     ("head", "wrong"),
-    [
-        (head, wrong)
-        for head in MARGIN_HEADS.values()
-        for wrong in WRONG
-        if head is not CosineSoftmax or "margin" not in wrong
-    ],
+    [*((ArcFace, wrong) for wrong in WRONG), *((head, {"scale": 0}) for head in HEADS)],
     ids=str,
 )
 def test_says_which_argument_is_wrong(head, wrong):
@@ -266,8 +263,7 @@ def test_says_which_argument_is_wrong(head, wrong):
         head(**{"num_classes": 3, **wrong})
 
 
-@heads
-@pytest.mark.parametrize(
+@in_turn(
     "shapes",
     [
         [(2, 8), (2, 2)],
@@ -279,7 +275,6 @@ def test_says_which_argument_is_wrong(head, wrong):
         (2, 3, 8),
         (8,),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("make", [np.ones, lambda shape: keras.Input(batch_shape=shape)])
 @pytest.mark.parametrize("used", [False, True])

@@ -457,15 +457,14 @@ def exif_of(orientation):
     return exif
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize(
-    ("fmt", "options"),
+    ("fmt", "options", "orientation"),
     [
-        ("PNG", {}),
-        ("TIFF", {}),
-        ("TIFF", {"compression": "tiff_lzw"}),
-        ("WEBP", {"lossless": True}),
-        ("JPEG", {"quality": 90}),
+        *(("PNG", {}, orientation) for orientation in UPRIGHT),
+        ("TIFF", {}, 5),
+        ("TIFF", {"compression": "tiff_lzw"}, 6),
+        ("WEBP", {"lossless": True}, 7),
+        ("JPEG", {"quality": 90}, 8),
     ],
 )
 def test_exif_turns_are_undone(pixels, fmt, options, orientation):

@@ -1,6 +1,7 @@
 """Whatever one entry point takes as images, all take."""
 
 import io
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,15 @@ IN_MEMORY = {
 }
 
 
-@pytest.mark.parametrize("kind", [*BY_PATH, *IN_MEMORY])
 @pytest.mark.parametrize(
-    "entry", ["embed", "embed_each", "similarity", "calibration", "search_each"]
+    ("entry", "kind"),
+    [
+        *product(["embed"], [*BY_PATH, *IN_MEMORY]),
+        *product(
+            ["embed_each", "similarity", "calibration", "search_each"],
+            ["folder", "list", "texts", "bytes", "array"],
+        ),
+    ],
 )
 def test_images_of_any_kind_at_any_entry_point(folder, kind, entry):
     images = (BY_PATH | IN_MEMORY)[kind](folder)

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from writable_hub import Repo, log_in, serving
 
 import dolg_zoo
 from dolg_zoo.backbones import BACKBONES, build_backbone
@@ -31,13 +30,6 @@ def _narrow(monkeypatch):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with serving() as hub:
-        log_in(hub, tmp_path, monkeypatch)
-        yield hub
-
-
-@pytest.fixture
 def state(rng):
     """A tensor of timm's for each of our variables, in PyTorch's layout."""
     tensors = {"head.fc.weight": rng.normal(size=(1000, 12)), "head.fc.bias": np.zeros(1000)}
@@ -58,17 +50,16 @@ def state(rng):
 
 
 def publish(hub, state, config=CONFIG, file="model.safetensors"):
-    hub.repos[REPO] = repo = Repo(private=False)
     files = {file: safetensors.save(state), "config.json": json.dumps(config).encode()}
-    return repo.commit(files, "weights")
+    return hub.commit(REPO, files)
 
 
 def kernel_of(model, layer):
     return np.asarray(model.net.backbone.get_layer(layer).kernel)
 
 
-def test_imagenet_weights_of_the_table_are_fetched_and_named(hub, state):
-    commit = publish(hub, state)
+def test_imagenet_weights_of_the_table_are_fetched_and_named(logged_in, state):
+    commit = publish(logged_in, state)
     model = dolg_zoo.dolg_eca_nfnet_l0(backbone_weights="imagenet", **SMALL)
     kernel = state["stages.2.0.conv2.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(kernel_of(model, "stages_2_0_conv2"), kernel)
@@ -77,17 +68,17 @@ def test_imagenet_weights_of_the_table_are_fetched_and_named(hub, state):
     assert model.net.config.std == (0.2, 0.25, 0.3)
 
 
-def test_an_address_may_pin_a_commit(hub, state):
-    first = publish(hub, state)
+def test_an_address_may_pin_a_commit(logged_in, state):
+    first = publish(logged_in, state)
     kernel = state["final_conv.weight"].transpose(2, 3, 1, 0)
     newer = state | {"final_conv.weight": state["final_conv.weight"] + 1}
-    hub.repos[REPO].commit({"model.safetensors": safetensors.save(newer)}, "newer")
+    logged_in.commit(REPO, {"model.safetensors": safetensors.save(newer)})
     model = dolg_zoo.dolg_eca_nfnet_l0(backbone_weights=f"hf://{REPO}@{first}", **SMALL)
     np.testing.assert_array_equal(kernel_of(model, "final_conv"), kernel)
 
 
-def test_taps_before_the_end_leave_the_rest_of_the_file_out(hub, state):
-    publish(hub, state)
+def test_taps_before_the_end_leave_the_rest_of_the_file_out(logged_in, state):
+    publish(logged_in, state)
     taps = {"taps": ("P3", "P4")}
     model = dolg_zoo.dolg_eca_nfnet_l0(backbone_weights=f"hf://{REPO}", **taps, **SMALL)
     kernel = state["stages.1.0.conv1.weight"].transpose(2, 3, 1, 0)
@@ -104,25 +95,25 @@ def test_taps_before_the_end_leave_the_rest_of_the_file_out(hub, state):
         ({"pretrained_cfg": {"mean": [0.5] * 3, "std": [0, 1, 1]}}, "three numbers from 0 to 1"),
     ],
 )
-def test_a_repository_of_something_else_is_refused(hub, state, change, message):
-    publish(hub, state, CONFIG | change)
+def test_a_repository_of_something_else_is_refused(logged_in, state, change, message):
+    publish(logged_in, state, CONFIG | change)
     with pytest.raises(PresetError, match=message):
         dolg_zoo.dolg_eca_nfnet_l0(backbone_weights="imagenet", **SMALL)
 
 
-def test_weights_that_do_not_fit_are_one_line_that_names_the_repository(hub, state):
-    publish(hub, {key: value for key, value in state.items() if key != "final_conv.weight"})
+def test_weights_that_do_not_fit_are_one_line_that_names_the_repository(logged_in, state):
+    publish(logged_in, {key: value for key, value in state.items() if key != "final_conv.weight"})
     with pytest.raises(PresetError, match=rf"hf://{REPO}@\w+: .*final_conv/kernel"):
         dolg_zoo.dolg_eca_nfnet_l0(backbone_weights="imagenet", **SMALL)
 
 
-def test_a_classifier_of_another_size_is_no_matter(hub, state):
-    publish(hub, state | {"head.fc.weight": np.zeros((21843, 12), np.float32)})
+def test_a_classifier_of_another_size_is_no_matter(logged_in, state):
+    publish(logged_in, state | {"head.fc.weight": np.zeros((21843, 12), np.float32)})
     dolg_zoo.dolg_eca_nfnet_l0(backbone_weights="imagenet", **SMALL)
 
 
-def test_other_files_than_safetensors_are_not_read(hub, state):
-    publish(hub, state, file="pytorch_model.bin")
+def test_other_files_than_safetensors_are_not_read(logged_in, state):
+    publish(logged_in, state, file="pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"model\.safetensors of hf://.* no such file there"):
         dolg_zoo.dolg_eca_nfnet_l0(backbone_weights="imagenet", **SMALL)
 

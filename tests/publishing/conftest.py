@@ -4,21 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from read_once import reading_each_preset_once
-from writable_hub import STATED, log_in, serving, small_model
+from small_model import STATED, small_model
 
 from dolg_zoo.layers import CurricularFace
-
-
-@pytest.fixture
-def hub():
-    with serving() as hub:
-        yield hub
-
-
-@pytest.fixture
-def logged_in(hub, tmp_path, monkeypatch):
-    log_in(hub, tmp_path, monkeypatch)
-    return hub
 
 
 @pytest.fixture(scope="session")

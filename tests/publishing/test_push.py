@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from writable_hub import STATED, TOKEN
+from fake_hub import TOKEN
+from small_model import STATED
 
 import dolg_zoo
 from dolg_zoo import DOLG

@@ -1,13 +1,15 @@
 import json
 
 import pytest
-from writable_hub import READER, TOKEN, Repo, small_model
+from fake_hub import READER, TOKEN, cut, flip, status
+from small_model import small_model
 
 from dolg_zoo import PresetError
 from dolg_zoo.layers import ArcFace
 from dolg_zoo.publishing import PublishError, push_to_hub
 
 REPO = "me/toy"
+CUT = cut(-1, "reset")
 FIGURE = {"value": 0.5, "metric": "mAP", "dataset": "toys", "source": "me"}
 
 
@@ -22,33 +24,31 @@ def refusal(preset, repo=REPO, **arguments):
 @pytest.fixture
 def other(logged_in, folder):
     """A preset that is to be published where there is something already."""
-    there = Repo(private=False)
-    there.commit({"config.json": b"{}", "report.json": b"{}"}, "an earlier one")
-    logged_in.repos[REPO] = there
+    logged_in.commit(REPO, {"config.json": b"{}", "report.json": b"{}"})
     return folder
 
 
 def state(hub):
-    return [oid for oid, _ in hub.repos[REPO].commits]
+    return list(hub.repos[REPO].commits)
 
 
 @pytest.mark.parametrize("name", ["toy", "me/toy/toy", "me//toy", "me/to y", "me/to--y", "", 3])
 def test_a_name_that_is_none_is_refused_before_any_work(logged_in, name):
     assert "user/name" in refusal("no such folder", name)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_without_a_token_nothing_is_asked(logged_in, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     message = refusal(folder)
     assert "hf auth login" in message and "HF_TOKEN" in message
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_offline_nothing_is_asked(logged_in, folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refusal(folder)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_a_token_that_is_none(logged_in, folder, monkeypatch):
@@ -76,67 +76,71 @@ def test_a_namespace_of_someone_else(logged_in, folder):
 @pytest.mark.parametrize(
     ("step", "fault", "said"),
     [
-        ("create", (500, "broken"), "try again"),
-        ("create", "cut", "connection"),
-        ("info", (404, "it is a dataset"), "no such model repository"),
-        ("validate", (400, "bad header"), "Invalid metadata in README.md"),
-        ("preupload", (413, "quota exceeded"), "room does not suffice"),
-        ("batch", (403, "storage is full"), "storage is full"),
-        ("put", "cut", "connection"),
-        ("put", (507, "full"), "507"),
-        ("commit", (500, "broken"), "500"),
-        ("commit", (412, "changed"), "someone else"),
-        ("commit", (429, "slowly"), "later"),
-        ("commit", "cut", "connection"),
+        ("create", status(500, "broken"), "try again"),
+        ("create", CUT, "connection"),
+        ("info", status(404, "it is a dataset"), "no such model repository"),
+        ("validate", status(400, "bad header"), "Invalid metadata in README.md"),
+        ("preupload", status(413, "quota exceeded"), "room does not suffice"),
+        ("batch", status(403, "storage is full"), "storage is full"),
+        ("put", CUT, "connection"),
+        ("put", status(507, "full"), "507"),
+        ("commit", status(500, "broken"), "500"),
+        ("commit", status(412, "changed"), "someone else"),
+        ("commit", status(429, "slowly"), "later"),
+        ("commit", CUT, "connection"),
     ],
 )
 def test_what_fails_on_the_way_is_one_message_and_no_commit(other, logged_in, step, fault, said):
     before = state(logged_in)
-    logged_in.faults[step] = fault
+    logged_in.breaks(fault, step=step)
     message = refusal(other)
     assert said in message and REPO in message and "Nothing was published" in message
     assert state(logged_in) == before
 
 
 def test_what_someone_else_published_meanwhile_is_not_undone(other, logged_in):
-    there = logged_in.repos[REPO]
-    logged_in.faults["batch"] = lambda: there.commit({"theirs": b"1"}, "theirs")
+    theirs = {"theirs": b"1"}
+    logged_in.breaks(lambda answer: logged_in.commit(REPO, theirs), step="batch", done=True)
     assert "someone else has changed the repository" in refusal(other)
-    assert logged_in.files(REPO) == {"theirs": b"1"}
+    assert logged_in.files(REPO) == theirs
 
 
 def test_after_a_failure_the_next_call_succeeds(other, logged_in):
-    logged_in.faults["put"] = "cut"
+    logged_in.breaks(CUT, step="put")
     refusal(other)
-    logged_in.faults.clear()
+    logged_in.heal()
     published = push_to_hub(other, REPO)
-    assert [oid for oid, _ in logged_in.repos[REPO].commits[1:]] == [published.commit]
+    assert state(logged_in)[1:] == [published.commit]
 
 
 def test_an_account_that_must_pay_first(logged_in, folder):
-    logged_in.faults["create"] = (402, "no credit")
+    logged_in.breaks(status(402, "no credit"), step="create")
     assert "(status 402) (no credit). Nothing was published." in refusal(folder)
 
 
 def test_an_answer_that_is_lost_after_the_commit_is_not_called_nothing(other, logged_in):
-    logged_in.faults["commit"] = "done and cut"
+    logged_in.breaks(CUT, step="commit", done=True)
     message = refusal(other)
     assert "Nothing was published" not in message
     assert state(logged_in)[-1] in message
-    logged_in.faults.clear()
+    logged_in.heal()
     commits = state(logged_in)
     assert push_to_hub(other, REPO).commit == commits[-1]
     assert state(logged_in) == commits
 
 
 def test_a_server_that_repeats_the_token_does_not_make_it_shown(logged_in, folder):
-    logged_in.faults["create"] = (403, f"bad header: Bearer {TOKEN}")
+    logged_in.breaks(status(403, f"bad header: Bearer {TOKEN}"), step="create")
     assert "bad header" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "README.md"])
 def test_a_file_that_the_hub_keeps_otherwise_is_noticed(logged_in, folder, name):
-    logged_in.stored_wrong.add(name)
+
+    def keep_otherwise(answer):
+        logged_in.files(REPO)[name] += b" "
+
+    logged_in.breaks(keep_otherwise, step="commit", done=True)
     message = refusal(folder)
     commit, files = logged_in.repos[REPO].head
     assert name in message and commit in message and state(logged_in)[0] in message
@@ -145,7 +149,7 @@ def test_a_file_that_the_hub_keeps_otherwise_is_noticed(logged_in, folder, name)
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
 def test_a_file_that_comes_back_damaged_is_noticed(logged_in, folder, name):
-    logged_in.served_wrong.add(name)
+    logged_in.breaks(flip, name, step="resolve")
     message = refusal(folder)
     assert name in message and "expected" in message and logged_in.repos[REPO].head[0] in message
 
@@ -155,7 +159,7 @@ def test_all_that_lacks_is_named_before_anything_is_sent(logged_in, tmp_path):
     message = refusal(tmp_path / "bare", metadata={"dataset": "toys"})
     assert "its description, license, provenance." in message
     assert "metadata={'description'" in message
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 @pytest.mark.parametrize(
@@ -175,14 +179,14 @@ def test_all_that_lacks_is_named_before_anything_is_sent(logged_in, tmp_path):
 )
 def test_metadata_of_a_wrong_kind_is_refused(logged_in, folder, metadata, said):
     assert said in refusal(folder, metadata=metadata)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_metadata_of_a_wrong_kind_in_the_folder_is_refused(logged_in, folder):
     path = folder / "metadata.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "figures": [{"what": "mAP"}]}))
     assert "figures must be a list" in refusal(folder)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_a_folder_that_does_not_load_is_refused_before_anything_is_sent(logged_in, folder):
@@ -190,7 +194,7 @@ def test_a_folder_that_does_not_load_is_refused_before_anything_is_sent(logged_i
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(PresetError, match=r"model\.weights\.h5"):
         push_to_hub(folder, REPO)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_a_margin_head_that_is_damaged_is_refused_before_anything_is_sent(
@@ -202,7 +206,7 @@ def test_a_margin_head_that_is_damaged_is_refused_before_anything_is_sent(
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "sha256": {}}))
     with pytest.raises(PresetError, match="margin_head"):
         push_to_hub(tmp_path / "kept", REPO)
-    assert not logged_in.steps
+    assert not logged_in.requests
 
 
 def test_a_margin_head_beside_a_folder_is_refused(logged_in, folder, margin_head):

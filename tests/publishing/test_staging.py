@@ -2,7 +2,7 @@ import hashlib
 import json
 
 import pytest
-from writable_hub import STATED, small_model
+from small_model import STATED, small_model
 
 import dolg_zoo
 from dolg_zoo import DOLG

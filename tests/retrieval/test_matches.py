@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 from PIL import Image
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo.retrieval import Index, Matches
 from dolg_zoo.retrieval.matches import Match

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes import choice, default_runtime, fault_of, measured, registry

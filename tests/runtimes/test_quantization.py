@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from writable_hub import small_model
+from small_model import small_model
 
 import dolg_zoo
 from dolg_zoo.preprocessing import ImageConverter

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from bounds import DEEP_DESCRIPTOR, DESCRIPTOR, relative_error
-from writable_hub import small_model
+from small_model import small_model
 
 from dolg_zoo import DOLG, CompiledDOLG
 from dolg_zoo.errors import WeightsError

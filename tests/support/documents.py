@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from writable_hub import STATED, small_model
+from small_model import STATED, small_model
 
 from dolg_zoo.cli import main
 from dolg_zoo.shipped_photos import FOLDER

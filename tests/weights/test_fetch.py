@@ -5,7 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from loopback_hub import finished
+from fake_hub import TOKEN, cut, flip, flipped, header, status
+from hub_client import finished
 
 from dolg_zoo._util.hashing import fault_in
 
@@ -52,18 +53,15 @@ def test_cache_dir_is_used_instead_of_the_users_cache(client, file, tmp_path):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_flipped_byte_in_the_cache_is_healed(client, file, links):
+def test_a_flipped_byte_in_the_cache_is_refused_offline_and_healed_online(client, file, links):
     call = client.call if links else client.call_without_links
     path = Path(call("fetch", file=file)["path"])
     assert path.is_symlink() == links
     flip_a_byte(path)
+    outcome = client.call_offline("fetch", file=file)
+    assert outcome["error"] == "ChecksumError"
+    assert file["sha256"] in outcome["message"] and "HF_HUB_OFFLINE" in outcome["message"]
     assert Path(call("fetch", file=file)["path"]).read_bytes() == DATA
-
-
-def test_a_truncated_file_in_the_cache_is_healed(client, file):
-    path = Path(client.call("fetch", file=file)["path"])
-    os.truncate(path, 100)
-    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
 
 
 def test_a_file_left_by_a_wrong_mirror_does_not_outlive_it(hub, client, file):
@@ -86,15 +84,15 @@ def test_processes_that_meet_a_damaged_cache_together_all_get_the_right_bytes(hu
 
 
 def test_one_damaged_transfer_is_repeated(hub, client, file):
-    hub.damage[NAME] = 1
+    hub.breaks(flip, NAME, methods=("GET",), times=1)
     assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
     assert hub.count("GET") == 2
 
 
 def test_wrong_bytes_of_the_right_size_are_refused_by_both_hashes(hub, client, file):
-    hub.damage[NAME] = 2
+    hub.breaks(flip, NAME, methods=("GET",), times=2)
     outcome = client.call("fetch", file=file)
-    wrong = hashlib.sha256(DATA[:-1] + bytes([DATA[-1] ^ 1])).hexdigest()
+    wrong = hashlib.sha256(flipped(DATA)).hexdigest()
     assert outcome["error"] == "ChecksumError"
     for word in (REPO, file["revision"], NAME, file["sha256"], wrong):
         assert word in outcome["message"]
@@ -102,7 +100,7 @@ def test_wrong_bytes_of_the_right_size_are_refused_by_both_hashes(hub, client, f
 
 
 def test_nothing_of_refused_bytes_stays_in_the_cache(hub, client, file):
-    hub.damage[NAME] = 2
+    hub.breaks(flip, NAME, methods=("GET",), times=2)
     client.call("fetch", file=file)
     assert client.cached_files() == []
     assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
@@ -128,10 +126,11 @@ def test_an_etag_that_is_a_path_is_refused_before_anything_is_written(
     hub, client, file, etag, tmp_path
 ):
     outside = tmp_path / "outside"
-    hub.etags[NAME] = etag.format(outside=outside)
+    etag = etag.format(outside=outside)
+    hub.breaks(header("ETag", f'"{etag}"'))
     outcome = client.call("fetch", file=file)
     assert outcome["error"] == "DownloadError"
-    assert hub.etags[NAME] in outcome["message"]
+    assert etag in outcome["message"]
     assert f"{NAME} of hf://{REPO}" in outcome["message"]
     assert not outside.exists() and not list(tmp_path.rglob("outside*"))
 
@@ -140,9 +139,9 @@ def test_an_interrupted_transfer_goes_on_where_it_stopped(hub, client):
     # The Hub client writes pieces of 10 MiB, and goes on after the last that is whole.
     data = DATA * 12
     file = pinned(hub.commit(REPO, {NAME: data}), data)
-    hub.drop_after[NAME] = 11 << 20
+    hub.breaks(cut(0.95), methods=("GET",), times=1)
     assert Path(client.call("fetch", file=file)["path"]).read_bytes() == data
-    ranges = [asked for method, _, asked in hub.requests if method == "GET"]
+    ranges = [asked.headers["Range"] for asked in hub.requests if asked.method == "GET"]
     assert ranges == [None, f"bytes={10 << 20}-"]
 
 
@@ -161,16 +160,6 @@ def test_offline_without_the_file_the_command_to_get_it_is_named(client, file):
     assert f"hub/models--someone--landmarks into {client.cache}." in outcome["message"]
 
 
-def test_offline_a_damaged_file_is_refused_and_kept_for_healing(client, file):
-    path = Path(client.call("fetch", file=file)["path"])
-    flip_a_byte(path)
-    outcome = client.call_offline("fetch", file=file)
-    assert outcome["error"] == "ChecksumError"
-    assert file["sha256"] in outcome["message"]
-    assert "HF_HUB_OFFLINE" in outcome["message"]
-    assert Path(client.call("fetch", file=file)["path"]).read_bytes() == DATA
-
-
 def test_a_missing_file_is_named(client, file):
     outcome = client.call("fetch", file=file | {"path": "absent.h5"})
     assert outcome["error"] == "DownloadError"
@@ -185,44 +174,41 @@ def test_a_missing_revision_is_named(client, file):
     assert "no such revision" in outcome["message"]
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, "RepoNotFound"), (401, ""), (403, "")])
-def test_a_refused_repository_asks_for_a_login(hub, client, file, status, code):
-    hub.refusals[REPO] = (status, code)
+@pytest.mark.parametrize(("refusal", "code"), [(401, "RepoNotFound"), (401, ""), (403, "")])
+def test_a_refused_repository_asks_for_a_login(hub, client, file, refusal, code):
+    hub.breaks(status(refusal, X_Error_Code=code))
     outcome = client.call("fetch", file=file)
     assert outcome["error"] == "DownloadError"
     assert f"hf://{REPO}@{file['revision']}" in outcome["message"]
-    assert f"no such repository to you (status {status})" in outcome["message"]
+    assert f"no such repository to you (status {refusal})" in outcome["message"]
     assert "hf auth login" in outcome["message"]
 
 
 def test_a_private_repository_opens_to_a_token_that_no_error_shows(hub, client, file):
-    hub.tokens[REPO] = "hf_right"
+    hub.repos[REPO].private = True
     assert "HF_TOKEN" in client.call("fetch", file=file)["message"]
     wrong = finished(client.start("fetch", env={"HF_TOKEN": "hf_wrong"}, file=file))
     assert wrong["error"] == "DownloadError" and "hf_wrong" not in wrong["message"]
-    assert "path" in finished(client.start("fetch", env={"HF_TOKEN": "hf_right"}, file=file))
+    assert "path" in finished(client.start("fetch", env={"HF_TOKEN": TOKEN}, file=file))
 
 
 def test_a_gated_repository_asks_to_accept_its_conditions(hub, client, file):
-    hub.refusals[REPO] = (403, "GatedRepo")
+    hub.breaks(status(403, X_Error_Code="GatedRepo"))
     outcome = client.call("fetch", file=file)
     assert REPO in outcome["message"] and "Accept its conditions" in outcome["message"]
 
 
 def test_a_failing_server_is_quoted(hub, client, file):
-    hub.refusals[REPO] = (503, "")
+    hub.breaks(status(503))
     outcome = client.call("fetch", file=file)
     assert outcome["error"] == "UnreachableError"
     assert hub.endpoint in outcome["message"]
     assert "503" in outcome["message"]
 
 
-@pytest.mark.parametrize(
-    "header", [("Retry-After", "3600"), ("RateLimit", '"api";r=0;t=3600')], ids=lambda h: h[0]
-)
-def test_a_server_that_asks_to_wait_long_is_not_waited_for(hub, client, file, header):
-    hub.refusals[REPO] = (429, "")
-    hub.wait_header = header
+@pytest.mark.parametrize("headers", [{"Retry_After": "3600"}, {"RateLimit": '"api";r=0;t=3600'}])
+def test_a_server_that_asks_to_wait_long_is_not_waited_for(hub, client, file, headers):
+    hub.breaks(status(429, **headers))
     outcome = client.call("fetch", file=file)
     assert "try again in 3600 seconds" in outcome["message"]
     assert len(hub.requests) == 1

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from fake_hub import flip, header, status
 
 REPO = "someone/their-dolg"
 SMALL, LARGE = "config.json", "model.weights.h5"
@@ -45,10 +46,8 @@ def test_a_tag_or_branch_is_resolved(hub, client, commit, revision):
 def test_only_the_first_file_is_asked_of_the_branch(hub, client, commit):
     """So a push between two files cannot mix two commits."""
     client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    asked = [path.split("/")[4:] for method, path, _ in hub.requests if method == "GET"]
-    assert [name for _, name in asked] == [SMALL, LARGE]
-    revisions = {(name, revision) for revision, name in asked}
-    assert revisions == {(SMALL, "main"), (LARGE, commit)}
+    asked = [(r.file, r.where["revision"]) for r in hub.requests if r.method == "GET"]
+    assert asked == [(SMALL, "main"), (LARGE, commit)]
 
 
 def test_a_new_commit_of_the_branch_is_seen(hub, client, commit):
@@ -63,7 +62,7 @@ def test_a_new_commit_of_the_branch_is_seen(hub, client, commit):
 
 def test_a_server_that_answers_with_another_commit_is_refused(hub, client, commit):
     asked = "a" * 40
-    hub.branches[REPO, asked] = commit
+    hub.repos[REPO].branches[asked] = commit
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL], revision=asked)
     assert outcome["error"] == "DownloadError"
     assert asked in outcome["message"]
@@ -72,16 +71,18 @@ def test_a_server_that_answers_with_another_commit_is_refused(hub, client, commi
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])
 def test_wrong_bytes_of_the_right_size_are_refused(hub, client, commit, name):
-    hub.damage[name] = 2
+    hub.breaks(flip, name, methods=("GET",), times=2)
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["error"] == "ChecksumError"
     assert f"{name} of hf://{REPO}@{commit}" in outcome["message"]
 
 
 @pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_a_flipped_byte_in_the_cache_is_healed(client, commit, name):
+def test_a_flipped_byte_in_the_cache_is_refused_offline_and_healed_online(client, commit, name):
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     flip_a_byte(Path(outcome["folder"]) / name)
+    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
+    assert outcome["error"] == "ChecksumError" and name in outcome["message"]
     assert contents(client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])) == FILES
 
 
@@ -93,34 +94,24 @@ def test_offline_the_cache_serves(hub, client, commit):
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_offline_a_flipped_byte_is_found(client, commit, name):
-    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    flip_a_byte(Path(outcome["folder"]) / name)
-    outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    assert outcome["error"] == "ChecksumError"
-    assert name in outcome["message"]
-
-
 def test_offline_without_the_files_the_command_names_all_of_them(client, commit):
     outcome = client.call_offline("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["error"] == "UnreachableError"
     assert f"`hf download {REPO} {SMALL} {LARGE} --revision main " in outcome["message"]
 
 
-@pytest.mark.parametrize("name", [SMALL, LARGE])
-def test_without_links_the_hash_is_asked_of_the_hub(client, commit, name):
+def test_without_links_the_hash_is_asked_of_the_hub(client, commit):
     outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
-    path = Path(outcome["folder"]) / name
-    assert not path.is_symlink()
-    flip_a_byte(path)
+    for path in (Path(outcome["folder"]) / name for name in (SMALL, LARGE)):
+        assert not path.is_symlink()
+        flip_a_byte(path)
     outcome = client.call_without_links("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert contents(outcome) == FILES
 
 
 def test_a_mirror_whose_etags_are_no_hashes_is_asked_for_them(hub, client, commit):
-    hub.etags[LARGE] = "17-abc"
-    hub.damage[LARGE] = 1
+    hub.breaks(header("ETag", '"17-abc"'), LARGE)
+    hub.breaks(flip, LARGE, methods=("GET",), times=1)
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert contents(outcome) == FILES
 
@@ -153,7 +144,7 @@ def test_when_the_hub_cannot_be_reached_the_last_known_commit_is_taken(hub, clie
     if fault == "unplugged":
         client.endpoint = "http://127.0.0.1:9"
     else:
-        hub.refusals[REPO] = (503, "")
+        hub.breaks(status(503))
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["folder"] == first["folder"] and outcome["commit"] == commit
     [line] = outcome["logged"]

@@ -205,20 +205,12 @@ PART = "part-000000.parquet"
     "damage",
     [
         lambda store: (store / PART).unlink(),
-        change(PART, lambda content: b""),
         change(PART, lambda content: b"text"),
-        change(PART, lambda content: content[:-50]),
-        change(PART, flipped),
         lambda store: (store / "store.json").unlink(),
-        change("store.json", lambda content: b""),
         change("store.json", lambda content: content[:-50]),
-        change("store.json", lambda content: content.replace(b"sha256", b"sha")),
         other_dimension,
     ],
-    ids=[
-        *("no part", "empty", "text", "cut", "flipped"),
-        *("no json", "empty json", "cut json", "other json", "dimension"),
-    ],
+    ids=["no part", "text", "no json", "cut json", "dimension"],
 )
 def test_a_damaged_cache_heals_without_a_warning(build, cache_dir, embedded_images, caplog, damage):
     before = build()
