@@ -232,7 +232,7 @@ def _entries(entries: Any, read: Callable[[str, dict[str, Any]], T], where: str)
     for name, entry in entries.items():
         try:
             parsed[name] = read(name, {**entry, "figures": _figures(entry)})
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise ManifestError(f"{where}: {name} is malformed: {error!r:.200}.") from error
     return MappingProxyType(parsed)
 

@@ -94,7 +94,7 @@ PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
         (PRESET + "figures", 5, ["figures", "5"], "malformed"),
         (PRESET + "figures/0/value", "x", ["figures[0]", "value", "'x'"], "malformed"),
         (PRESET + "figures/0/value", float("nan"), ["figures[0]", "value", "nan"], None),
-        (PRESET + "figures/0/value", 10**400, ["figures[0]", "value", "finite"], None),
+        (PRESET + "figures/0/value", 10**400, ["figures[0]", "value", "finite"], "malformed"),
         (PRESET + "figures/0/value", True, ["figures[0]", "value", "True"], None),
         (PRESET + "figures/0/what", "mAP", ["figures[0]", "unknown field 'what'"], "malformed"),
         (CHECKPOINT + "revision", "C" * 40, ["revision", "C" * 40], None),
