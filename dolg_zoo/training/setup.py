@@ -146,6 +146,7 @@ class Run:
         for name in ("checkpoint_minutes", "tensorboard"):
             del tables["run"][name]
         parts = {"training": self.training, "validation": self.validation}
+        del tables["model"]["preset"]  # in its place:
         tables["start"] = self.start_id
         return tables | {"images": {name: _fingerprint(part) for name, part in parts.items()}}
 
