@@ -155,8 +155,8 @@ class OptimizerPlan:
             the weight independently of the gradient.
         warmup_epochs: number of epochs in which the learning rate rises from 0; half of the run, if
             the run has no more epochs.
-        backbone_rate: factor of the learning rate in the backbone. None: 0.4, and 0.1 in a backbone
-            of more than 20 million weights.
+        backbone_rate: factor of the learning rate in the backbone. At a larger factor a network
+            learns faster, and forgets more.
         layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
             in the last layer.
         head_rate: factor of the learning rate in the margin head, whose centers begin at random.
@@ -177,7 +177,7 @@ class OptimizerPlan:
     momentum: float = 0.9
     weight_decay: float = 0.01
     warmup_epochs: float = 0.2
-    backbone_rate: float | None = None
+    backbone_rate: float = 0.1
     layer_decay: float = 1.0
     head_rate: float = 10.0
     local_rate: float = 10.0
@@ -199,9 +199,8 @@ class OptimizerPlan:
         number("[optimizer] momentum", self.momentum, 0, 1)
         for name in ("weight_decay", "warmup_epochs", "head_rate", "local_rate", "clip_norm"):
             number(f"[optimizer] {name}", getattr(self, name), 0)
-        number("[optimizer] layer_decay", self.layer_decay, 0, 1)
-        if self.backbone_rate is not None:
-            number("[optimizer] backbone_rate", self.backbone_rate, 0, 1)
+        for name in ("backbone_rate", "layer_decay"):
+            number(f"[optimizer] {name}", getattr(self, name), 0, 1)
         number("[optimizer] ema", self.ema, 0, 1)
         if not self.shares_of_start:
             raise TrainingConfigError("[optimizer] average_with_start needs a share, such as 0.")
@@ -411,7 +410,7 @@ class TrainingConfig:
 
     def fitted(self, images: int, size: int | None) -> TrainingConfig:
         """Return the configuration with epochs and image size for these images and this network."""
-        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(2000 / images)))
+        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(2400 / images)))
         run = dataclasses.replace(
             self.run,
             epochs=self.run.epochs or epochs,

@@ -14,9 +14,6 @@ from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
 
-LARGE_BACKBONE = 20_000_000
-"""The number of weights above which a backbone learns more slowly by default."""
-
 _Optimizer: Any = object  # to a type checker it has whatever Keras's optimizers have
 
 
@@ -143,12 +140,9 @@ def layer_rates(
 ) -> Callable[[keras.Variable], float]:
     """Return the factor of each variable's rate: that of its part of the network, else 1."""
     net = classifier.model.net
-    backbone_rate = plan.backbone_rate
-    if backbone_rate is None:  # a large backbone has more to forget
-        backbone_rate = 0.4 if net.backbone.count_params() <= LARGE_BACKBONE else 0.1
     layers = [layer for layer in net.backbone.layers if layer.trainable_variables]
     factors = {
-        id(variable): backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
+        id(variable): plan.backbone_rate * plan.layer_decay ** (1 - depth / max(1, len(layers) - 1))
         for depth, layer in enumerate(layers)
         for variable in layer.trainable_variables
     }
