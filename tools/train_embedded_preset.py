@@ -5,8 +5,8 @@ PHOTOS/places/petra/1.jpg. Every fifth class of each kind, in the order of their
 for validation. A kind may be left out.
 
 1. The head is computed in closed form from the photographs for training (`dolg fit`).
-2. Backbone and head are trained as `dolg train` does, the backbone faster, in four epochs; the
-   result is averaged half and half with the start.
+2. Backbone and head are trained as `dolg train` does, in four epochs, and averaged half and half
+   with the start.
 3. Kernels are rounded to float16, which is how they are stored.
 
 The lists of validation photographs lie beside the preset, for measure_embedded_preset.py. What else
@@ -129,12 +129,12 @@ def write_list(path, rows):
 
 
 def configure(start, arguments, held_out):
-    """The defaults of `dolg train`, but for what is learned anew here, and all photographs."""
+    """The defaults of `dolg train`, with these photographs, this start and one average."""
     return TrainingConfig(
         data={"csv": str((arguments.out / "all.csv").resolve()), "anywhere": True},
         model=ModelPlan(preset=str(start.resolve())),
         split=SplitPlan(by="class", classes=tuple(held_out)),
-        optimizer=OptimizerPlan(backbone_rate=0.4, average_with_start=0.5),
+        optimizer=OptimizerPlan(average_with_start=0.5),
         run=RunPlan(epochs=arguments.epochs, seed=arguments.seed),
     )
 

@@ -63,8 +63,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Number of epochs; more than before lengthen a finished run. (default: 2 to 8,"
-            " fewer for more photographs)",
+            help="Number of epochs; more than before lengthen a finished run. (default: 3, and"
+            " up to 8 of fewer than a hundred photographs)",
             show_default=False,
         ),
     ] = None,

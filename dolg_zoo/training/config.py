@@ -168,8 +168,9 @@ class OptimizerPlan:
             is validated and saved. 0 for none.
         average_with_start: share of the weights that the run began with, from 0 to below 1, in the
             mean that is validated and saved. A network forgets less so. Of several shares, each is
-            validated after every epoch and the best is saved; without images for validation, the
-            one in the middle. Source: WiSE-FT, arXiv 2109.01903.
+            validated after every epoch; that nearest to one half is saved, unless another is
+            clearly better. Without images for validation it is the one nearest to one half.
+            Source: WiSE-FT, arXiv 2109.01903.
     """
 
     name: str = "adamw"
@@ -177,7 +178,7 @@ class OptimizerPlan:
     momentum: float = 0.9
     weight_decay: float = 0.01
     warmup_epochs: float = 0.2
-    backbone_rate: float = 0.1
+    backbone_rate: float = 0.4
     layer_decay: float = 1.0
     head_rate: float = 10.0
     local_rate: float = 10.0
@@ -188,9 +189,10 @@ class OptimizerPlan:
 
     @property
     def shares_of_start(self) -> tuple[float, ...]:
-        """The values of `average_with_start`, those that keep most of the start first."""
+        """The values of `average_with_start`, those nearest to one half first."""
         shares = self.average_with_start
-        return tuple(sorted(shares if isinstance(shares, tuple) else (shares,), reverse=True))
+        shares = shares if isinstance(shares, tuple) else (shares,)
+        return tuple(sorted(shares, key=lambda share: (abs(share - 0.5), -share)))
 
     @_config_errors()
     def __post_init__(self) -> None:
@@ -253,8 +255,8 @@ class RunPlan:
     """Length of the run, batches and precision.
 
     Attributes:
-        epochs: number of passes over the training images. None: from 2 to 8, fewer for more
-            images, so that 500 photographs take a small network minutes.
+        epochs: number of passes over the training images. None: 3, and up to 8 of fewer than a
+            hundred images.
         batch_size: images per step, of all workers together.
         image_size: height and width of training images in pixels. None: 224, or the size of a
             network that takes no other.
@@ -410,7 +412,7 @@ class TrainingConfig:
 
     def fitted(self, images: int, size: int | None) -> TrainingConfig:
         """Return the configuration with epochs and image size for these images and this network."""
-        epochs = max(2, self.run.freeze_backbone_epochs + 1, min(8, round(2400 / images)))
+        epochs = max(3, self.run.freeze_backbone_epochs + 1, min(8, round(320 / images)))
         run = dataclasses.replace(
             self.run,
             epochs=self.run.epochs or epochs,

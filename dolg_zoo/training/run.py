@@ -31,8 +31,8 @@ from dolg_zoo.training.validation import Scores, Verdict, validate
 
 TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
-MOST_OF_THE_GAIN = 0.6
-"""The share of the largest gain for which a network need not forget more. docs/fine_tune.md"""
+LEAST_GAIN, ENOUGH_LESS = 0.005, 0.4
+"""How much less mAP an average may have than the best: this, or this share of the best's gain."""
 _OF_A_RUN = Kind("a picture", lambda path: True)  # whatever is in the folder of a run is its own
 
 
@@ -222,7 +222,7 @@ class _Training:
     def _end_of_epoch(self, row: dict[str, float]) -> None:
         """Validate each average with the start, and save the best model if it is new."""
         shares = self.config.optimizer.shares_of_start
-        share = shares[len(shares) // 2]
+        share = shares[0]
         if row["epoch"] == 0:
             scores, share = self.start, 1.0
         elif len(self.run.validation):
@@ -249,16 +249,17 @@ class _Training:
         self.say("  ".join(_in_words(name, value) for name, value in row.items()))
 
     def _best_average(self, shares: Sequence[float]) -> tuple[Scores, float]:
-        """Return the average with most of the start among those that reach most of the gain."""
-        # what a class for validation gains is lost elsewhere if too little of the start is left
+        """Return the first average that validates about as well as the best of them."""
+        # a class for validation can gain where what is not validated is forgotten, and small
+        # differences are chance
         found = []
-        for share in shares:  # the largest first
+        for share in shares:
             with self.run.average.used(share):
                 found.append((validate(self.run.model, self.run.validation), share))
         start = self.start.map if self.start else 0.0
         best = max(scores.map for scores, _ in found)
-        enough = min(best, start + MOST_OF_THE_GAIN * (best - start))
-        return next(pair for pair in found if pair[0].map >= enough)
+        enough = max(start, best - max(LEAST_GAIN, ENOUGH_LESS * (best - start)))
+        return next(pair for pair in found if pair[0].map >= min(best, enough))
 
     def _verdict(self) -> Verdict | None:
         if self.start is None or self.trained is None:
