@@ -230,7 +230,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             photos: a folder with a subfolder for each class, or a CSV list with the columns image
                 and label.
             output: the folder for the preset, the curves and the checkpoints.
-            epochs: number of passes over the photographs; None for 3, and up to 8 of fewer than 100.
+            epochs: number of passes over the photographs; None for 3, and up to 8 of a few.
             validate: share of the classes to validate on, from 0 (none) to below 1; None for 0.2,
                 and more of few classes.
             validate_on: a folder or a list like `photos` to validate on instead.
