@@ -10,8 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_json
+from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_json, shown
 
 
 def download(

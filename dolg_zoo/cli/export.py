@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import finish, note, print_json
+from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, PresetArgument
+from dolg_zoo.cli.reporting import finish, note, print_json, shown
 from dolg_zoo.cli.tables import print_comparisons
 
 if TYPE_CHECKING:
@@ -33,13 +32,7 @@ def _size(text: str) -> Sides:
 
 
 def export(
-    preset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-        ),
-    ] = None,
+    preset: PresetArgument = None,
     *,
     output: Annotated[
         Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
