@@ -10,7 +10,7 @@ import typer
 
 from dolg_zoo.cli.model import load_embedder
 from dolg_zoo.cli.options import Montage, Preset, Printing
-from dolg_zoo.cli.reporting import leave_stdout_to, shown
+from dolg_zoo.cli.reporting import check_picture, shown
 
 
 def demo(
@@ -38,11 +38,7 @@ def demo(
         from dolg_zoo.preprocessing import list_images
 
         passed_over = list_images(folder).passed_over  # to fail before the model is loaded
-    if montage:
-        from dolg_zoo.drawing.style import check_picture
-
-        check_picture(montage)
-        leave_stdout_to(montage)
+    check_picture(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 

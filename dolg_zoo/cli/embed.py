@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,6 @@ from dolg_zoo.cli.reporting import leave_stdout_to, note, shown
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
-    from dolg_zoo.preprocessing import ImageSource
-    from dolg_zoo.retrieval.extraction.sources import Source
 
 CALIBRATION = 128  # images
 OF_LISTS = ("images", "anywhere")
@@ -163,7 +160,7 @@ def _to_store(
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.retrieval.extraction.extract import check_engine, check_folder_of_images, extract
-    from dolg_zoo.retrieval.extraction.sources import open_source
+    from dolg_zoo.retrieval.extraction.sources import first_images, open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
     # to fail before the model is loaded
@@ -180,7 +177,7 @@ def _to_store(
             raise typer.BadParameter("--runtime and --precision are for the local engine")
         model: ImageEmbedder = load_model(embedding.preset)
     else:
-        model = embedding.load(partial(_some_of, found))
+        model = embedding.load(partial(first_images, found, CALIBRATION))
     options = {name: value for name, value in vars(into).items() if name not in OF_LISTS}
     report = extract(model, found, output, scales=embedding.scales, **options)
     store, skipped = report.store, {**report.skipped, **report.faults}
@@ -204,11 +201,3 @@ def _to_store(
         seconds=round(report.seconds, 3),
     )
     printing.finish(skipped, report.passed_over)
-
-
-def _some_of(source: Source) -> list[ImageSource]:
-    """Return the first images of a source, to calibrate with."""
-    from dolg_zoo.errors import BadImageError
-
-    contents = (content for _, _, content in source.items(()))
-    return list(islice((c for c in contents if not isinstance(c, BadImageError)), CALIBRATION))

@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Box, Drawing, Json, Preset
-from dolg_zoo.cli.reporting import leave_stdout_to, print_json, shown
+from dolg_zoo.cli.reporting import check_picture, print_json, shown
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
@@ -39,12 +39,10 @@ def explain(
       dolg explain query.jpg photos/rocket.jpg -o why.svg
       dolg explain query.jpg photos/rocket.jpg --box 40,40,300,240
     """
-    from dolg_zoo.drawing.style import check_picture
     from dolg_zoo.preprocessing import Crop, load_image
 
     query: ImageSource = Crop(image, box) if box else image
     check_picture(output, [image, other])  # to fail before the model is loaded
-    leave_stdout_to(output)
     load_image(query)
     if other:
         load_image(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dolg_zoo.cli.options import Drawing, Embedding, FolderOrIndex, Images, Printing
-from dolg_zoo.cli.reporting import leave_stdout_to, note, shown
+from dolg_zoo.cli.reporting import check_picture, note, shown
 from dolg_zoo.cli.where import check_where, contents_of, open_where
 
 
@@ -26,10 +26,7 @@ def draw_map(
     Example:
       dolg map photos/ -o map.svg
     """
-    from dolg_zoo.drawing.style import check_picture
-
     check_picture(output)
-    leave_stdout_to(output)
     check_where(where, embedding.scales, images)
     index = open_where(where, embedding, images)
     from dolg_zoo.drawing.map import draw_map, positions

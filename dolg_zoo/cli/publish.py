@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +15,6 @@ from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.reporting import note, print_json, shown
 from dolg_zoo.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from dolg_zoo.publishing.staging import Staged
-
 
 LOADING = "Loading the preset …"
 
@@ -131,10 +127,7 @@ def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
         kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
         for name in (CARD, FIGURE):
             shutil.copyfile(staged.folder / name, kept / name)
-    _print_files(staged, kept / CARD, as_json)
-
-
-def _print_files(staged: Staged, card: Path, as_json: bool) -> None:
+    card = kept / CARD
     files = [
         {"name": name, "bytes": file.size, "sha256": file.sha256}
         for name, file in staged.files.items()

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -118,12 +118,21 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.startswith("dolg_zoo.")
 
 
-def leave_stdout_to(path: Path | None) -> None:
+def leave_stdout_to(path: Path) -> None:
     """Print to standard error from now on if the output is a pipe, which is most likely stdout."""
     from dolg_zoo._util.files import is_special
 
-    if path is not None and is_special(path):
+    if is_special(path):
         sys.stdout = sys.stderr
+
+
+def check_picture(path: Path | None, inputs: Iterable[object] = ()) -> None:
+    """Check the picture to write, if one is wanted, and leave standard output to it if a pipe."""
+    if path is not None:
+        from dolg_zoo.drawing import style
+
+        style.check_picture(path, inputs)
+        leave_stdout_to(path)
 
 
 def shown(path: Path | str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,7 +10,6 @@ import typer
 
 from dolg_zoo.cli.options import (
     Box,
-    Corners,
     Embedding,
     Images,
     Montage,
@@ -18,7 +17,7 @@ from dolg_zoo.cli.options import (
     RankingOptions,
     Where,
 )
-from dolg_zoo.cli.reporting import leave_stdout_to, note, shown
+from dolg_zoo.cli.reporting import check_picture, note, shown
 from dolg_zoo.cli.where import (
     check_where,
     contents_of,
@@ -80,6 +79,7 @@ def search(
       dolg search photos/ --query query.jpg -k 5 --montage found.png
       dolg search photos/ --query query.jpg --box 40,40,300,240 --expand 3
     """
+    from dolg_zoo.preprocessing import Crop
     from dolg_zoo.preprocessing.sources import image_sources
 
     queries = [
@@ -94,18 +94,15 @@ def search(
     # to fail before the model is loaded
     ranking.checked()
     check_where(where, embedding.scales, images)
-    unread = _unread(queries, box)
-    if montage:
-        from dolg_zoo.drawing.style import check_picture
-
-        check_picture(montage, [*queries, where])
-        leave_stdout_to(montage)
+    sources = {query: Crop(query, box) if box else query for query in queries}
+    unread = _unread(sources)
+    check_picture(montage, [*queries, where])
 
     index = open_where(where, embedding, images)
     if ranking.dba and threshold is not None:
         index = index.augmented(ranking.dba, ranking.alpha)
     good = [query for query in queries if str(query) not in unread]
-    found = _matches(index, good, box, k, threshold, ranking, exclude_self)
+    found = _matches(index, good, sources, k, threshold, ranking, exclude_self)
     skipped = index.skipped | unread
     results = [
         {"query": str(query), "matches": _as_list(matches)}
@@ -133,7 +130,7 @@ def search(
 
         marks = relevant(index, queries[0], found[0], label)
         # what has gone since it was embedded, the query too, has an empty frame
-        query = Picture(_part(queries[0], box), queries[0].name)
+        query = Picture(sources[queries[0]], queries[0].name)
         draw_montage(query, found[0], montage, relevant=marks)
     tell_missing([match for matches in found for match in matches], where)
     printing.finish(skipped, index.passed_over)
@@ -142,7 +139,7 @@ def search(
 def _matches(
     index: Index,
     queries: Sequence[Path],
-    box: Corners | None,
+    sources: Mapping[Path, ImageSource],
     k: int | None,
     threshold: float | None,
     ranking: RankingOptions,
@@ -152,15 +149,15 @@ def _matches(
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.retrieval.relevance import name_in
 
-    sources = [_part(query, box) for query in queries]
+    images = [sources[query] for query in queries]
     found: list[Sequence[Match]]
     if threshold is None:
         k = k or 10
         # one more, since the query may be left out
-        results_of = index.search_each(sources, k + exclude_self, ranking.checked())
+        results_of = index.search_each(images, k + exclude_self, ranking.checked())
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(source, threshold) for source in sources]
+        found = [index.within(image, threshold) for image in images]
     own = [name_in(index, query) if exclude_self else None for query in queries]
     return [
         [match for match in matches if match.name != name][:k]
@@ -188,25 +185,18 @@ def _meant(query: Path, where: Path) -> Path:
     return taken
 
 
-def _part(query: Path, box: Corners | None) -> ImageSource:
-    """Return the query, or the part of it in the box."""
-    from dolg_zoo.preprocessing import Crop
-
-    return Crop(query, box) if box else query
-
-
-def _unread(queries: Sequence[Path], box: Corners | None) -> dict[str, str]:
+def _unread(sources: Mapping[Path, ImageSource]) -> dict[str, str]:
     """Return the faults of unreadable queries; raise BadImageError if none is readable."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 
     unread = {}
-    for query in queries:
+    for query, source in sources.items():
         try:
-            load_image(_part(query, box))
+            load_image(source)
         except BadImageError as error:
             unread[str(query)] = error.reason
-            if len(unread) == len({*map(str, queries)}):
+            if len(unread) == len(sources):
                 raise
     return unread
 

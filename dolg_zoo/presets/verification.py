@@ -1,13 +1,22 @@
-"""Hash the cached files of a preset again, and restore those that are damaged."""
+"""Download presets, hash their cached files again, and restore damaged ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo.presets.files import preset_folder
-from dolg_zoo.presets.registry import entry_of, resolve_preset
+from dolg_zoo.presets.registry import (
+    ResolvedPreset,
+    entry_of,
+    fetch_margin_head,
+    of_the_zoo,
+    preset_names,
+    resolve_preset,
+)
 from dolg_zoo.weights import load_manifest
+from dolg_zoo.weights.kept import kept_conversion
 from dolg_zoo.weights.verification import (
     CheckedFile,
     cached_repos,
@@ -55,3 +64,21 @@ def repair_preset(
         )
     before_conversion()
     resolve_preset(name)  # which converts anew what it finds damaged
+
+
+def fetch_verified(
+    name: str, margin_head: bool, before_conversion: Callable[[], object]
+) -> ResolvedPreset:
+    """Download a preset, and convert it if necessary; ValueError if it was published wrong."""
+    if not name.startswith("hf://") and name not in preset_names() and Path(name).exists():
+        raise ValueError(f"{name!r} is here already: only names and hf://user/repo are fetched")
+    checkpoint = load_manifest().checkpoints.get(name)
+    if checkpoint and not kept_conversion(checkpoint):
+        before_conversion()
+    resolved = resolve_preset(of_the_zoo(name))  # a folder needs no download
+    for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
+        if file.fault:
+            raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")
+    if margin_head:
+        fetch_margin_head(resolved)
+    return resolved
