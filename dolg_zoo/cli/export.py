@@ -93,14 +93,13 @@ def export(
     for folder in check or ():
         classes_in(folder)
     model = load_model(preset)
-    comparisons: list[dict[str, Any]] = []
-
-    def accept(exported: CompiledDOLG) -> dict[str, Any]:
-        comparisons.extend(_compared(model, exported, check or [], max_loss, force))
-        return {"checks": comparisons}
-
     facts = model.export(
-        output, format, precision=precision, size=size, calibration=sample, accept=accept
+        output,
+        format,
+        precision=precision,
+        size=size,
+        calibration=sample,
+        accept=lambda made: {"checks": _compared(model, made, check or [], max_loss, force)},
     )
     assert facts is not None  # as it is where none of Keras's own arguments are given
     if as_json:
@@ -117,7 +116,7 @@ def export(
             f"as it resizes images itself  {other['mean']:.6f} on average,"
             f" {other['lowest']:.6f} at worst"
         )
-    print_comparisons(comparisons)
+    print_comparisons(facts["checks"])
 
 
 def _compared(
