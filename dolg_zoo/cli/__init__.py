@@ -5,20 +5,17 @@ Nothing heavy is imported before a command needs it: `dolg --help` has to answer
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dolg_zoo._util.streams import prepare_streams
 from dolg_zoo.cli.reporting import DEBUG_VARIABLE, reporting_errors
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 EPILOG = """\b
 Examples:
@@ -119,45 +116,9 @@ def _options(
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-class _Pipe(io.FileIO):
-    """A file that drops further output once its reader has closed it, or after one error."""
-
-    is_lost = False
-
-    def write(self, data: Buffer) -> int:
-        try:
-            # without a byte it is a question of click's, which swallows the error
-            if not self.is_lost and memoryview(data).nbytes:
-                return super().write(data)
-        except OSError as error:
-            self.is_lost = True
-            if not isinstance(error, BrokenPipeError):
-                raise
-        return memoryview(data).nbytes
-
-
-def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """Return the stream so that its reader may close it, as `head` does; the command goes on."""
-    raw = _Pipe(stream.fileno(), "wb", closefd=False)
-    return io.TextIOWrapper(
-        raw if stream.write_through else io.BufferedWriter(raw),
-        encoding=stream.encoding,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
-
-
 def main() -> None:
     """Run the `dolg` command."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the caller has closed it; what is printed then goes nowhere
-            stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        elif type(stream) is io.TextIOWrapper and not stream.isatty():
-            stream = _outliving_its_reader(stream)
-        # a letter that the terminal cannot show is no reason to fail
-        stream.reconfigure(errors="backslashreplace")
-        setattr(sys, name, stream)
+    prepare_streams()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # not every system has both
         # one that is ignored stays so: nohup lets a job outlive its terminal

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.model import load_embedder
-from dolg_zoo.cli.options import Json, Montage, Preset, Strict
-from dolg_zoo.cli.outputs import leave_stdout_to, shown
-from dolg_zoo.cli.reporting import finish, left_out, print_json
+from dolg_zoo.cli.options import Montage, Preset, Printing
+from dolg_zoo.cli.reporting import check_picture, shown
 
 
 def demo(
@@ -23,10 +22,10 @@ def demo(
             " measured. (default: six photographs that come with dolg-zoo)",
         ),
     ] = None,
+    *,
     montage: Montage = None,
     preset: Preset = None,
-    strict: Strict = False,
-    as_json: Json = False,
+    printing: Printing,
 ) -> None:
     """Search real photographs and print how many were found.
 
@@ -39,37 +38,33 @@ def demo(
         from dolg_zoo.preprocessing import list_images
 
         passed_over = list_images(folder).passed_over  # to fail before the model is loaded
-    if montage:
-        from dolg_zoo.drawing.style import check_picture
-
-        check_picture(montage)
-        leave_stdout_to(montage)
+    check_picture(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo
 
     result = run_demo(model, folder)
-    if as_json:
-        print_json(
-            {
-                "protocol": result.protocol,
-                "preset": model.metadata["preset"],
-                "recall_at_1": result.recall_at_1,
-                "map": result.map,
-                "queries": result.queries,
-                "gallery": result.gallery,
-                "montage": montage and str(montage),
-                **left_out(result.skipped, passed_over),
-            }
-        )
-    else:
-        from dolg_zoo._util.text import percent
+    from dolg_zoo._util.text import percent
 
-        right = round(result.recall_at_1 * result.queries)
-        print(textwrap.fill(shown(result.protocol), 88))
-        print(f"recall@1  {percent(result.recall_at_1)}  ({right} of {result.queries} queries)")
-        print(f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)")
-        if montage:
-            print(f"picture   {shown(montage)}")
+    right = round(result.recall_at_1 * result.queries)
+    lines = [
+        textwrap.fill(shown(result.protocol), 88),
+        f"recall@1  {percent(result.recall_at_1)}  ({right} of {result.queries} queries)",
+        f"mAP       {percent(result.map)}  (gallery of {result.gallery} images)",
+    ]
+    if montage:
+        lines.append(f"picture   {shown(montage)}")
+    printing.show(
+        "\n".join(lines),
+        result.skipped,
+        passed_over,
+        protocol=result.protocol,
+        preset=model.metadata["preset"],
+        recall_at_1=result.recall_at_1,
+        map=result.map,
+        queries=result.queries,
+        gallery=result.gallery,
+        montage=montage and str(montage),
+    )
     if montage:
         result.draw(montage)
-    finish(result.skipped, strict, passed_over)
+    printing.finish(result.skipped, passed_over)

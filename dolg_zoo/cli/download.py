@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_json
+from dolg_zoo.cli.reporting import fail_if, in_words, is_debugging, note, print_json, shown
 
 
 def download(
@@ -64,24 +62,10 @@ def download(
 
 
 def _fetch(preset: str, margin_head: bool) -> dict[str, Any]:
-    from dolg_zoo.presets import fetch_margin_head, preset_names, resolve_preset
-    from dolg_zoo.presets.registry import of_the_zoo
-    from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.kept import kept_conversion
-    from dolg_zoo.weights.verification import verify_folder
+    from dolg_zoo.presets.verification import fetch_verified
 
-    if not preset.startswith("hf://") and preset not in preset_names() and Path(preset).exists():
-        raise ValueError(f"{preset!r} is here already: only names and hf://user/repo are fetched")
     begin = time.monotonic()
-    checkpoint = load_manifest().checkpoints.get(preset)
-    if checkpoint and not kept_conversion(checkpoint):
-        import_tensorflow()  # which converts it; nothing else here needs it
-    resolved = resolve_preset(of_the_zoo(preset))  # a folder needs no download
-    for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
-        if file.fault:
-            raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")
-    if margin_head:
-        fetch_margin_head(resolved)
+    resolved = fetch_verified(preset, margin_head, before_conversion=import_tensorflow)
     return {
         "preset": resolved.name,
         "folder": str(resolved.folder),

@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.model import load_embedder, load_model
-from dolg_zoo.cli.options import (
-    OUTPUT,
-    Json,
-    Precision,
-    Preset,
-    RemoveMissing,
-    Runtime,
-    Scales,
-    Strict,
-)
-from dolg_zoo.cli.outputs import leave_stdout_to, shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
+from dolg_zoo.cli.model import load_model
+from dolg_zoo.cli.options import OUTPUT, Embedding, Printing, RemoveMissing
+from dolg_zoo.cli.reporting import leave_stdout_to, note, shown
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
-    from dolg_zoo.preprocessing import ImageSource, PassedOver
-    from dolg_zoo.retrieval.extraction.sources import Source
 
 CALIBRATION = 128  # images
+OF_LISTS = ("images", "anywhere")
+
+
+@dataclass(frozen=True)
+class Store:
+    """How the folder OUT is written."""
+
+    dtype: Annotated[
+        str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
+    ] = "float32"
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 16
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For a list: the folder of its relative paths. (default: the folder of the list)",
+        ),
+    ] = None
+    anywhere: Annotated[
+        bool, typer.Option("--anywhere", help="For a list: allow paths outside of that folder.")
+    ] = False
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Embed again the images of damaged files in OUT.")
+    ] = False
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            help="local, or ray: the cluster at $RAY_ADDRESS, or all GPUs of this machine.",
+        ),
+    ] = "local"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of ray workers. (default: one per GPU, or per machine without GPUs)"
+        ),
+    ] = None
+    moved: Annotated[
+        bool,
+        typer.Option("--moved", help="The images of OUT are the same, moved to another folder."),
+    ] = False
+    remove_missing: RemoveMissing = False
 
 
 def embed(
@@ -46,47 +75,10 @@ def embed(
         Path,
         typer.Option(*OUTPUT, metavar="OUT", help="The folder to write to, or a file OUT.npz."),
     ],
-    preset: Preset = None,
-    scales: Scales = None,
-    runtime: Runtime = None,
-    precision: Precision = "float32",
-    dtype: Annotated[
-        str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
-    ] = "float32",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 16,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="For a list: the folder of its relative paths. (default: the folder of the list)",
-        ),
-    ] = None,
-    anywhere: Annotated[
-        bool, typer.Option("--anywhere", help="For a list: allow paths outside of that folder.")
-    ] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Embed again the images of damaged files in OUT.")
-    ] = False,
-    engine: Annotated[
-        str,
-        typer.Option(
-            metavar="ENGINE",
-            help="local, or ray: the cluster at $RAY_ADDRESS, or all GPUs of this machine.",
-        ),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of ray workers. (default: one per GPU, or per machine without GPUs)"
-        ),
-    ] = None,
-    moved: Annotated[
-        bool,
-        typer.Option("--moved", help="The images of OUT are the same, moved to another folder."),
-    ] = False,
-    remove_missing: RemoveMissing = False,
-    strict: Strict = False,
-    as_json: Json = False,
+    *,
+    embedding: Embedding,
+    into: Store,
+    printing: Printing,
 ) -> None:
     """Write the descriptors of images to a folder or a file.
 
@@ -118,46 +110,20 @@ def embed(
     """
     from dolg_zoo._util.files import is_special
 
-    route = (runtime, precision)
     if output.suffix == ".npz" or (is_special(output) and not output.is_dir()):
-        for_folders = (dtype, images, anywhere, repair, engine, workers, moved, remove_missing)
-        if for_folders != ("float32", None, False, False, "local", None, False, False):
+        if into != Store(batch_size=into.batch_size):
             raise typer.BadParameter(
                 "--dtype, --images, --anywhere, --repair, --engine, --workers, --moved and"
                 " --remove-missing are for a folder; leave out .npz."
             )
-        skipped, passed_over = _to_file(source, output, preset, scales, batch_size, as_json, route)
+        _to_file(source, output, embedding, into.batch_size, printing)
     else:
-        skipped, passed_over = _to_store(
-            source,
-            output,
-            preset,
-            as_json,
-            route,
-            {"images": images, "anywhere": anywhere},
-            {
-                "scales": scales,
-                "dtype": dtype,
-                "batch_size": batch_size,
-                "repair": repair,
-                "engine": engine,
-                "workers": workers,
-                "moved": moved,
-                "remove_missing": remove_missing,
-            },
-        )
-    finish(skipped, strict, passed_over)
+        _to_store(source, output, embedding, into, printing)
 
 
 def _to_file(
-    source: str,
-    output: Path,
-    preset: str | None,
-    scales: tuple[float, ...] | None,
-    batch_size: int,
-    as_json: bool,
-    route: tuple[str | None, str],
-) -> tuple[dict[str, str], PassedOver]:
+    source: str, output: Path, embedding: Embedding, batch_size: int, printing: Printing
+) -> None:
     from dolg_zoo.preprocessing import list_images
 
     paths = list_images(source)  # to fail before the model is loaded
@@ -168,92 +134,70 @@ def _to_file(
     check_output(output, INDEX_FILE)
     leave_stdout_to(output)
 
-    model = load_embedder(preset, *route, lambda: paths)
-    index = Index.build(model, source, batch_size=batch_size, scales=scales, cache=True)
+    model = embedding.load(lambda: paths)
+    index = Index.build(model, source, batch_size=batch_size, scales=embedding.scales, cache=True)
     index.save(output)
-    if as_json:
-        print_json(
-            {
-                "folder": source,
-                "output": str(output),
-                "preset": model.metadata["preset"],
-                "model_id": index.model_id,
-                "images": len(index),
-                "from_cache": index.reused,
-                "dim": model.descriptor_dim,
-                "scales": index.scales,
-                **left_out(index.skipped, index.passed_over),
-            }
-        )
-    else:
-        print(
-            f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim}"
-            f" dimensions: {shown(output)}"
-        )
-    return index.skipped, index.passed_over
+    printing.show(
+        f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim}"
+        f" dimensions: {shown(output)}",
+        index.skipped,
+        index.passed_over,
+        folder=source,
+        output=str(output),
+        preset=model.metadata["preset"],
+        model_id=index.model_id,
+        images=len(index),
+        from_cache=index.reused,
+        dim=model.descriptor_dim,
+        scales=index.scales,
+    )
+    printing.finish(index.skipped, index.passed_over)
 
 
 def _to_store(
-    source: str,
-    output: Path,
-    preset: str | None,
-    as_json: bool,
-    route: tuple[str | None, str],
-    listing: dict[str, Any],
-    options: dict[str, Any],
-) -> tuple[dict[str, str], PassedOver]:
+    source: str, output: Path, embedding: Embedding, into: Store, printing: Printing
+) -> None:
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.retrieval.extraction.extract import check_engine, check_folder_of_images, extract
-    from dolg_zoo.retrieval.extraction.sources import open_source
+    from dolg_zoo.retrieval.extraction.sources import first_images, open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
     # to fail before the model is loaded
-    check_engine(options["engine"], options["workers"])
+    check_engine(into.engine, into.workers)
     check_output(output, STORE, [source])
-    found = open_source(source, **listing)
-    if (output / "store.json").is_file() and not (options["moved"] or options["repair"]):
+    found = open_source(source, images=into.images, anywhere=into.anywhere)
+    if (output / "store.json").is_file() and not (into.moved or into.repair):
         check_folder_of_images(DescriptorStore.open(output), found)
-    if options["engine"] == "ray":
+    if into.engine == "ray":
         from dolg_zoo.retrieval.extraction.ray_cluster import leave_gpus_to_workers
 
         leave_gpus_to_workers()
-    model: ImageEmbedder
-    if options["engine"] == "ray":
-        if route != (None, "float32"):
+        if (embedding.runtime, embedding.precision) != (None, "float32"):
             raise typer.BadParameter("--runtime and --precision are for the local engine")
-        model = load_model(preset)
+        model: ImageEmbedder = load_model(embedding.preset)
     else:
-        model = load_embedder(preset, *route, partial(_some_of, found))
-    report = extract(model, found, output, **options)
-    store = report.store
-    if as_json:
-        print_json(
-            {
-                "source": source,
-                "output": str(output),
-                "preset": store.model_name,
-                "model_id": store.model_id,
-                "images": len(store),
-                **asdict(report.changes),
-                "forgotten": report.forgotten,
-                "dim": store.dim,
-                "dtype": store.dtype,
-                "scales": store.scales,
-                "seconds": round(report.seconds, 3),
-                **left_out({**report.skipped, **report.faults}, report.passed_over),
-            }
-        )
-    else:
+        model = embedding.load(partial(first_images, found, CALIBRATION))
+    options = {name: value for name, value in vars(into).items() if name not in OF_LISTS}
+    report = extract(model, found, output, scales=embedding.scales, **options)
+    store, skipped = report.store, {**report.skipped, **report.faults}
+    if not printing.as_json:
         for name, count in report.forgotten.items():
             note(f"{name} was damaged; its {count} images are embedded again")
-        print(f"{len(store)} images ({report.changes}), {store.dim} dimensions: {shown(output)}")
-    return {**report.skipped, **report.faults}, report.passed_over
-
-
-def _some_of(source: Source) -> list[ImageSource]:
-    """Return the first images of a source, to calibrate with."""
-    from dolg_zoo.errors import BadImageError
-
-    contents = (content for _, _, content in source.items(()))
-    return list(islice((c for c in contents if not isinstance(c, BadImageError)), CALIBRATION))
+    printing.show(
+        f"{len(store)} images ({report.changes}), {store.dim} dimensions: {shown(output)}",
+        skipped,
+        report.passed_over,
+        source=source,
+        output=str(output),
+        preset=store.model_name,
+        model_id=store.model_id,
+        images=len(store),
+        **asdict(report.changes),
+        forgotten=report.forgotten,
+        dim=store.dim,
+        dtype=store.dtype,
+        scales=store.scales,
+        seconds=round(report.seconds, 3),
+    )
+    printing.finish(skipped, report.passed_over)

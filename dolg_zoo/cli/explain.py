@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dolg_zoo.cli.model import load_explainer
 from dolg_zoo.cli.options import Box, Drawing, Json, Preset
-from dolg_zoo.cli.outputs import leave_stdout_to, shown
-from dolg_zoo.cli.reporting import print_json
+from dolg_zoo.cli.reporting import check_picture, print_json, shown
 
 if TYPE_CHECKING:
-    from dolg_zoo.explaining import Explanation
     from dolg_zoo.preprocessing import ImageSource
 
 
@@ -41,18 +39,23 @@ def explain(
       dolg explain query.jpg photos/rocket.jpg -o why.svg
       dolg explain query.jpg photos/rocket.jpg --box 40,40,300,240
     """
-    from dolg_zoo.drawing.style import check_picture
     from dolg_zoo.preprocessing import Crop, load_image
 
     query: ImageSource = Crop(image, box) if box else image
     check_picture(output, [image, other])  # to fail before the model is loaded
-    leave_stdout_to(output)
     load_image(query)
     if other:
         load_image(other)
     explanation = load_explainer(preset).explain(query, other, scale=scale)
     if as_json:
-        print_json(_as_dict(explanation, output))
+        print_json(
+            {
+                "preset": explanation.model,
+                "score": explanation.score,
+                "picture": str(output),
+                "sides": [side.to_dict() for side in explanation.sides],
+            }
+        )
     elif explanation.score is not None:
         print(f"cosine {explanation.score:.4f}")
         for side in explanation.sides:
@@ -62,17 +65,3 @@ def explain(
     explanation.save(output)
     if not as_json:
         print(f"written to {shown(output)}")
-
-
-def _as_dict(explanation: Explanation, output: Path) -> dict[str, Any]:
-    sides = []
-    for side in explanation.sides:
-        sides.append({"image": side.name, "attention": side.attention.tolist()})
-        if side.places is not None:
-            sides[-1] |= {"global": side.global_part, "places": side.places.tolist()}
-    return {
-        "preset": explanation.model,
-        "score": explanation.score,
-        "picture": str(output),
-        "sides": sides,
-    }

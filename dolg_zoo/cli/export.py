@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import finish, note, print_json
+from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, PresetArgument
+from dolg_zoo.cli.reporting import finish, note, print_json, shown
 from dolg_zoo.cli.tables import print_comparisons
 
 if TYPE_CHECKING:
@@ -33,13 +32,7 @@ def _size(text: str) -> Sides:
 
 
 def export(
-    preset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-        ),
-    ] = None,
+    preset: PresetArgument = None,
     *,
     output: Annotated[
         Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
@@ -100,14 +93,13 @@ def export(
     for folder in check or ():
         classes_in(folder)
     model = load_model(preset)
-    comparisons: list[dict[str, Any]] = []
-
-    def accept(exported: CompiledDOLG) -> dict[str, Any]:
-        comparisons.extend(_compared(model, exported, check or [], max_loss, force))
-        return {"checks": comparisons}
-
     facts = model.export(
-        output, format, precision=precision, size=size, calibration=sample, accept=accept
+        output,
+        format,
+        precision=precision,
+        size=size,
+        calibration=sample,
+        accept=lambda made: {"checks": _compared(model, made, check or [], max_loss, force)},
     )
     assert facts is not None  # as it is where none of Keras's own arguments are given
     if as_json:
@@ -124,7 +116,7 @@ def export(
             f"as it resizes images itself  {other['mean']:.6f} on average,"
             f" {other['lowest']:.6f} at worst"
         )
-    print_comparisons(comparisons)
+    print_comparisons(facts["checks"])
 
 
 def _compared(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dolg_zoo.cli.model import import_tensorflow
-from dolg_zoo.cli.options import OUTPUT, Json, Strict
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
+from dolg_zoo.cli.options import NewPreset, Printing
+from dolg_zoo.cli.reporting import shown
 
 
 def fit(
@@ -27,9 +25,8 @@ def fit(
             metavar="DIR", help="Images to learn from, with subfolders. They need no labels."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write.")
-    ],
+    output: NewPreset,
+    *,
     weights: Annotated[
         str,
         typer.Option(
@@ -40,8 +37,7 @@ def fit(
     max_images: Annotated[
         int, typer.Option(min=2, help="Of more images, that many are drawn at random.")
     ] = 2000,
-    strict: Strict = False,
-    as_json: Json = False,
+    printing: Printing,
 ) -> None:
     """Make a preset from an ImageNet backbone and images without labels, in minutes.
 
@@ -71,9 +67,7 @@ def fit(
     check_output(output, PRESET, [images])
     found = list_images(images)
     check_count(len(found), dim)
-    if sys.stderr.isatty():
-        note("Loading TensorFlow …")
-    import_tensorflow()
+    import_tensorflow("Loading TensorFlow …")
     import dolg_zoo
     from dolg_zoo.embedders.constructors import constructor
 
@@ -91,16 +85,13 @@ def fit(
         ),
     }
     dolg_zoo.DOLG(model.net, model.image_converter, metadata).save_to_preset(output)
-    if as_json:
-        print_json(
-            {
-                "preset": str(output),
-                "backbone": backbone,
-                "images": used,
-                "dim": dim,
-                **left_out(skipped, found.passed_over),
-            }
-        )
-    else:
-        print(f"{backbone}, {used} images, {dim} dimensions: {shown(output)}")
-    finish(skipped, strict, found.passed_over)
+    printing.show(
+        f"{backbone}, {used} images, {dim} dimensions: {shown(output)}",
+        skipped,
+        found.passed_over,
+        preset=str(output),
+        backbone=backbone,
+        images=used,
+        dim=dim,
+    )
+    printing.finish(skipped, found.passed_over)

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dolg_zoo.cli.model import load_embedder
-from dolg_zoo.cli.options import (
-    OUTPUT,
-    Json,
-    Precision,
-    Preset,
-    RemoveMissing,
-    Runtime,
-    Scales,
-    Strict,
-)
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
+from dolg_zoo.cli.options import OUTPUT, Embedding, Printing, RemoveMissing
+from dolg_zoo.cli.reporting import note, shown
 from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
@@ -69,12 +58,8 @@ def index(
         Path | None, typer.Option(metavar="DIR", help="The folder of the images of a store.")
     ] = None,
     remove_missing: RemoveMissing = False,
-    preset: Preset = None,
-    scales: Scales = None,
-    runtime: Runtime = None,
-    precision: Precision = "float32",
-    strict: Strict = False,
-    as_json: Json = False,
+    embedding: Embedding,
+    printing: Printing,
 ) -> None:
     """Make an index of a folder of images, for `dolg search`.
 
@@ -99,7 +84,7 @@ def index(
     if remove_missing and not update:
         raise typer.BadParameter("--remove-missing is for --update")
     is_store = source is not None and (source / "store.json").is_file()
-    if (update or remove or is_store) and scales is not None:
+    if (update or remove or is_store) and embedding.scales is not None:
         raise typer.BadParameter("what is there has its own scales; leave out --scales")
     if images and not is_store:
         raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
@@ -113,43 +98,39 @@ def index(
         return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
 
     if remove:
-        made = open_index(output, preset, None, runtime, precision)
+        made = open_index(output, embedding)
         made.remove(remove)
         changes = Changes(removed=len(set(remove)), kept=len(made))
     elif update:
-        made = open_index(output, preset, None, runtime, precision)
+        made = open_index(output, embedding)
         fresh = made_of_source(made.model, "exact", made.scales)
         changes = made.update(fresh, remove_missing=remove_missing)
         made.folder = fresh.folder
     else:
         sample = None if is_store or source is None else partial(list_images, source)
-        model = load_embedder(preset, runtime, precision, sample)
-        made = made_of_source(model, kind, scales)
+        made = made_of_source(embedding.load(sample), kind, embedding.scales)
         changes = Changes(added=len(made))
     made.save(output)
-    if as_json:
-        print_json(
-            {
-                "index": str(output),
-                "folder": str(made.folder),
-                "preset": made.model.metadata["preset"],
-                "model_id": made.model_id,
-                "images": len(made),
-                **asdict(changes),
-                "from_cache": made.reused,
-                "kind": made.kind,
-                "recall": made.recall,
-                "scales": made.scales,
-                **left_out(made.skipped, made.passed_over),
-            }
-        )
-    else:
-        found = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
-        changed = f" ({changes})" if update or remove else ""
-        print(f"{len(made)} images{changed}, {made.kind}{found}: {shown(output)}")
+    recalled = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
+    changed = f" ({changes})" if update or remove else ""
+    printing.show(
+        f"{len(made)} images{changed}, {made.kind}{recalled}: {shown(output)}",
+        made.skipped,
+        made.passed_over,
+        index=str(output),
+        folder=str(made.folder),
+        preset=made.model.metadata["preset"],
+        model_id=made.model_id,
+        images=len(made),
+        **asdict(changes),
+        from_cache=made.reused,
+        kind=made.kind,
+        recall=made.recall,
+        scales=made.scales,
+    )
     if made.kind != "exact" and made.recall < made.asked_recall:
         note(f"{made.asked_recall:.1%} were asked for; --kind exact finds all.")
-    finish(made.skipped, strict, made.passed_over)
+    printing.finish(made.skipped, made.passed_over)
 
 
 def _check(images: Path | None, output: Path, there: bool) -> None:

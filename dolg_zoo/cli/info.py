@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dolg_zoo.cli.model import load_model, resolve
-from dolg_zoo.cli.options import Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import note, print_json
+from dolg_zoo.cli.options import Json, PresetArgument
+from dolg_zoo.cli.reporting import note, print_json, shown
 from dolg_zoo.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from dolg_zoo.weights.manifest import CheckpointEntry, PresetEntry
 
 
 def info(
-    preset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PRESET",
-            help="A name, hf://user/repo or a folder. (default: the preset in the package)",
-        ),
-    ] = None,
+    preset: PresetArgument = None,
     runtimes: Annotated[
         bool,
         typer.Option(
@@ -59,14 +49,15 @@ def info(
         _print_runtimes(preset, measure, as_json)
         return
     from dolg_zoo.errors import DownloadError
+    from dolg_zoo.presets.description import preset_facts
     from dolg_zoo.weights import load_manifest
 
     try:
-        facts = _facts(preset)
+        facts = preset_facts(resolve(preset))
     except DownloadError:
         entry = load_manifest().entries.get(str(preset))
         if entry is not None and not as_json:
-            facts = _origin(entry)
+            facts = entry.metadata()
             print_table(_origin_rows(facts))
             _print_figures(facts)
         raise
@@ -131,51 +122,6 @@ def _print_figures(facts: dict[str, Any]) -> None:
             header=("Figure", "Metric", "Measured on", "Source"),
         )
         print(shown(facts["figures_note"]))
-
-
-def _facts(preset: str | None) -> dict[str, Any]:
-    from dolg_zoo.presets.description import describe_preset
-    from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.manifest import MARGIN_HEAD, PRESET_FILES
-
-    resolved = resolve(preset)
-    described = describe_preset(resolved)
-    metadata, folder = described.metadata, resolved.folder
-    entry = load_manifest().entries.get(resolved.name)
-    released = {name: file.sha256 for name, file in getattr(entry, "files", {}).items()}
-    sha256 = released or metadata.get("sha256", {})  # a converted preset is this machine's own
-    files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
-    stated = {"limits": metadata.get("limits", ""), "source": None, "figures": []}
-    for key in ("description", "dataset", "license", "license_note", "provenance"):
-        stated[key] = metadata.get(key, "")
-    return {
-        "preset": resolved.name,
-        "architecture": described.config.to_dict(),
-        "backbone_layers": described.backbone_layers,
-        "parameters": described.parameters,
-        "bytes": sum((folder / name).stat().st_size for name in files),
-        "margin_head": MARGIN_HEAD in files,
-        "input": described.image_converter.to_config(),
-        "sha256": sha256,
-        **stated,
-        **(_origin(entry) if entry else {}),
-    }
-
-
-def _origin(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
-    """Return the text for the list of presets."""
-    from dataclasses import asdict
-
-    return {
-        "description": entry.description,
-        "dataset": entry.dataset,
-        "license": entry.license,
-        "license_note": entry.license_note,
-        "provenance": entry.provenance,
-        "source": asdict(entry.file) if hasattr(entry, "file") else None,
-        "figures": [asdict(figure) for figure in entry.figures],
-        "figures_note": entry.figures_note,
-    }
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:

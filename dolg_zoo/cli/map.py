@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from dolg_zoo.cli.options import Drawing, Images, Json, Precision, Preset, Runtime, Scales, Strict
-from dolg_zoo.cli.outputs import leave_stdout_to, shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
+from dolg_zoo.cli.options import Drawing, Embedding, FolderOrIndex, Images, Printing
+from dolg_zoo.cli.reporting import check_picture, note, shown
 from dolg_zoo.cli.where import check_where, contents_of, open_where
 
 
 def draw_map(
-    where: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
-    ],
+    where: FolderOrIndex,
+    *,
     output: Drawing = Path("map.png"),
     images: Images = None,
-    preset: Preset = None,
-    scales: Scales = None,
-    runtime: Runtime = None,
-    precision: Precision = "float32",
-    strict: Strict = False,
-    as_json: Json = False,
+    embedding: Embedding,
+    printing: Printing,
 ) -> None:
     """Draw a map of a folder: similar images are near each other.
 
@@ -35,23 +26,17 @@ def draw_map(
     Example:
       dolg map photos/ -o map.svg
     """
-    from dolg_zoo.drawing.style import check_picture
-
     check_picture(output)
-    leave_stdout_to(output)
-    check_where(where, scales, images)
-    index = open_where(where, preset, scales, images, runtime, precision)
+    check_where(where, embedding.scales, images)
+    index = open_where(where, embedding, images)
     from dolg_zoo.drawing.map import draw_map, positions
     from dolg_zoo.drawing.style import save_figure
 
     note(contents_of(index, where))
     layout = positions(index.descriptors)
-    if as_json:
-        found = dict(zip(index.names, layout.round(4).tolist(), strict=True))
-        print_json(
-            {"picture": str(output), "places": found, **left_out(index.skipped, index.passed_over)}
-        )
+    places = dict(zip(index.names, layout.round(4).tolist(), strict=True))
+    printing.show("", index.skipped, index.passed_over, picture=str(output), places=places)
     save_figure(draw_map(index, layout=layout), output)
-    if not as_json:
+    if not printing.as_json:
         print(f"written to {shown(output)}")
-    finish(index.skipped, strict, index.passed_over)
+    printing.finish(index.skipped, index.passed_over)

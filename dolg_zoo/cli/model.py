@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 def load_model(preset: str | None) -> DOLG:
     """Return the model of a preset, as `DOLG.from_preset` loads it."""
     check_preset_name(preset)
-    if sys.stderr.isatty():
-        note("Loading the model …")
-    import_tensorflow()
+    import_tensorflow("Loading the model …")
     from dolg_zoo.embedders.dolg import DOLG
 
     return DOLG.from_preset(preset)
@@ -113,8 +111,10 @@ def load_embedder(
     return embedder(preset, runtime, precision, calibration=calibration)
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(notice: str = "") -> None:
     """Import TensorFlow, and show its output only with an error; it must be Keras' backend."""
+    if notice and sys.stderr.isatty():
+        note(notice)
     if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
         raise ValueError(
             f"dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"

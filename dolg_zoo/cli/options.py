@@ -1,11 +1,21 @@
-"""Options that several commands have."""
+"""Options that several commands have, and groups of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dolg_zoo.cli import reporting
+from dolg_zoo.cli.model import load_embedder
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.preprocessing import ImageSource, PassedOver
+    from dolg_zoo.retrieval import Ranking
 
 OUTPUT = ("--output", "--out", "-o")
 """The spellings of the option that names what is written."""
@@ -45,15 +55,6 @@ def _scales(text: str) -> Factors:
         ) from None
 
 
-Scales = Annotated[
-    Factors | None,
-    typer.Option(
-        metavar="S,S,…",
-        parser=_scales,
-        help="Embed each image at these multiples of its size and take the mean. (default: those"
-        " of the preset)",
-    ),
-]
 Runtime = Annotated[
     str | None,
     typer.Option(
@@ -62,16 +63,7 @@ Runtime = Annotated[
         " shows)",
     ),
 ]
-Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="TYPE", help="float32; bfloat16 and int8 are faster and change descriptors."
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")
-]
 RemoveMissing = Annotated[
     bool,
     typer.Option(
@@ -132,6 +124,23 @@ Images = Annotated[
         help="The folder of the images of an index. (default: the one it was made from)",
     ),
 ]
+Where = Annotated[
+    Path,
+    typer.Argument(metavar="WHERE", help="A folder of images with its subfolders, or an index."),
+]
+FolderOrIndex = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder of images, or an index of one.")
+]
+PresetArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PRESET",
+        help="A name, hf://user/repo or a folder. (default: the preset in the package)",
+    ),
+]
+NewPreset = Annotated[
+    Path, typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write.")
+]
 Expand = Annotated[
     int,
     typer.Option(metavar="N", min=0, help="Query expansion with the N nearest images; 0: none."),
@@ -140,18 +149,88 @@ Alpha = Annotated[
     float,
     typer.Option(metavar="A", min=0, help="Exponent of the similarity in --expand and --dba."),
 ]
-Dba = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=0,
-        help="Database-side augmentation with the N nearest images; 0: none. Compares every image"
-        " with every other.",
-    ),
-]
 Rerank = Annotated[
     int,
     typer.Option(
         metavar="N", min=0, help="k-reciprocal re-ranking of the first N results; 0: none."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How images become descriptors."""
+
+    preset: Preset = None
+    scales: Annotated[
+        Factors | None,
+        typer.Option(
+            metavar="S,S,…",
+            parser=_scales,
+            help="Embed each image at these multiples of its size and take the mean. (default:"
+            " those of the preset)",
+        ),
+    ] = None
+    runtime: Runtime = None
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE", help="float32; bfloat16 and int8 are faster and change descriptors."
+        ),
+    ] = "float32"
+
+    def load(self, sample: Callable[[], Sequence[ImageSource]] | None = None) -> ImageEmbedder:
+        """Return the model; `sample` gives images to calibrate int8 with."""
+        return load_embedder(self.preset, self.runtime, self.precision, sample)
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """How results are ranked."""
+
+    expand: Expand = 0
+    alpha: Alpha = 3.0
+    dba: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Database-side augmentation with the N nearest images; 0: none. Compares every"
+            " image with every other.",
+        ),
+    ] = 0
+    rerank: Rerank = 0
+
+    def checked(self) -> Ranking:
+        """Return the ranking, or raise ValueError."""
+        from dolg_zoo.retrieval.search.ranking import Ranking
+
+        return Ranking(**vars(self))
+
+
+@dataclass(frozen=True)
+class Printing:
+    """How a result is printed, and whether unreadable images change the exit status."""
+
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")
+    ] = False
+    as_json: Json = False
+
+    def show(
+        self,
+        text: str,
+        skipped: Mapping[str, str],
+        passed_over: PassedOver | None,
+        /,
+        **document: object,
+    ) -> None:
+        """Print a text; with --json the document, with unreadable images and ignored files."""
+        if self.as_json:
+            reporting.print_json({**document, **reporting.left_out(skipped, passed_over)})
+        elif text:
+            print(text)
+
+    def finish(self, skipped: Mapping[str, str], passed_over: PassedOver | None) -> None:
+        """Report unreadable images and ignored files; with --strict they end with status 3."""
+        reporting.finish(skipped, self.strict, passed_over)

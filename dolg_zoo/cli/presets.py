@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,7 +46,7 @@ def presets(
 
     entries = load_manifest().entries.values()
     if as_json:
-        print_json([{**_as_json(entry), "state": state_of(entry)} for entry in entries])
+        print_json([{**entry.to_dict(), "state": state_of(entry)} for entry in entries])
         return
     print_table(
         (
@@ -107,32 +107,3 @@ def _figures(entry: PresetEntry | CheckpointEntry) -> list[str]:
         for line in lines
         for part in textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ")
     ]
-
-
-def _as_json(entry: PresetEntry | CheckpointEntry) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from dolg_zoo.weights.manifest import CheckpointEntry, FileHash
-
-    if isinstance(entry, CheckpointEntry):
-        made_from = entry.format
-        files = {entry.file.path: FileHash(entry.file.size, entry.file.sha256)}
-    else:
-        made_from, files = None, dict(entry.files)
-    return {
-        "name": entry.name,
-        "description": entry.description,
-        "architecture": entry.architecture,
-        "descriptor_dim": entry.descriptor_dim,
-        "dataset": entry.dataset,
-        "license": entry.license,
-        "license_note": entry.license_note,
-        "provenance": entry.provenance,
-        "bytes": entry.size,
-        "repo": entry.source and entry.source.repo,
-        "revision": entry.source and entry.source.revision,
-        "format": made_from,
-        "files": {name: asdict(file) for name, file in files.items()},
-        "figures": [asdict(figure) for figure in entry.figures],
-        "figures_note": entry.figures_note,
-    }

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import note, print_json
+from dolg_zoo.cli.reporting import note, print_json, shown
 from dolg_zoo.cli.tables import print_table
 
-if TYPE_CHECKING:
-    from dolg_zoo.publishing.staging import Staged
+LOADING = "Loading the preset …"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """The texts about the preset."""
+
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="One line about the preset.")
+    ] = None
+    dataset: Annotated[str | None, typer.Option(metavar="TEXT", help="The training data.")] = None
+    license: Annotated[
+        str | None, typer.Option(metavar="SPDX", help="The licence of the weights.")
+    ] = None
+    provenance: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="How the weights were made.")
+    ] = None
 
 
 def publish(
@@ -28,6 +42,7 @@ def publish(
     repo: Annotated[
         str, typer.Argument(metavar="USER/NAME", help="The repository. It is created if necessary.")
     ],
+    *,
     metadata: Annotated[
         Path | None,
         typer.Option(
@@ -36,16 +51,7 @@ def publish(
             " provenance, limits, figures, …",
         ),
     ] = None,
-    description: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="One line about the preset.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="TEXT", help="The training data.")] = None,
-    license: Annotated[
-        str | None, typer.Option(metavar="SPDX", help="The licence of the weights.")
-    ] = None,
-    provenance: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How the weights were made.")
-    ] = None,
+    stated: Stated,
     private: Annotated[
         bool, typer.Option("--private", help="Create a private repository.")
     ] = False,
@@ -69,13 +75,7 @@ def publish(
     """
     from dolg_zoo._util.json_files import read_json_object
 
-    options = {
-        "description": description,
-        "dataset": dataset,
-        "license": license,
-        "provenance": provenance,
-    }
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in vars(stated).items() if value is not None}
     said = {**(read_json_object(metadata) if metadata else {}), **given}
     # to fail before the preset is loaded
     from dolg_zoo.presets.files import preset_folder
@@ -89,7 +89,7 @@ def publish(
     if dry_run:
         _show(folder, repo, said, as_json)
         return
-    _prepare_to_load()
+    import_tensorflow(LOADING)
     from dolg_zoo.publishing import push_to_hub
 
     published = push_to_hub(folder, repo, metadata=said, private=private, message=message)
@@ -114,12 +114,6 @@ def publish(
     )
 
 
-def _prepare_to_load() -> None:
-    if sys.stderr.isatty():
-        note("Loading the preset …")
-    import_tensorflow()
-
-
 def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
     """Show the files to publish; the page and the picture stay in a temporary folder."""
     from dolg_zoo.publishing.model_card import FIGURE
@@ -127,16 +121,13 @@ def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
 
     facts = stated_facts(folder)
     if facts is None:
-        _prepare_to_load()
+        import_tensorflow(LOADING)
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as temporary:
         staged = stage(folder, repo, Path(temporary), metadata=said, facts=facts)
         kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
         for name in (CARD, FIGURE):
             shutil.copyfile(staged.folder / name, kept / name)
-    _print_files(staged, kept / CARD, as_json)
-
-
-def _print_files(staged: Staged, card: Path, as_json: bool) -> None:
+    card = kept / CARD
     files = [
         {"name": name, "bytes": file.size, "sha256": file.sha256}
         for name, file in staged.files.items()

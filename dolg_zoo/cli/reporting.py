@@ -1,4 +1,4 @@
-"""Messages on standard error and exit statuses of all commands."""
+"""What all commands print, on either stream, and their exit statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -14,6 +14,7 @@ import typer
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.imports import import_fault
+from dolg_zoo.cli.groups import with_groups
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import PassedOver
@@ -23,7 +24,8 @@ ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
 
 
 def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Run the command; an error is one message in place of a traceback."""
+    """Run the command, with its groups of options; an error is one message, not a traceback."""
+    command = with_groups(command)
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -114,3 +116,27 @@ def in_words(error: Exception) -> str:
 
 def _is_ours(error: Exception) -> bool:
     return type(error).__module__.startswith("dolg_zoo.")
+
+
+def leave_stdout_to(path: Path) -> None:
+    """Print to standard error from now on if the output is a pipe, which is most likely stdout."""
+    from dolg_zoo._util.files import is_special
+
+    if is_special(path):
+        sys.stdout = sys.stderr
+
+
+def check_picture(path: Path | None, inputs: Iterable[object] = ()) -> None:
+    """Check the picture to write, if one is wanted, and leave standard output to it if a pipe."""
+    if path is not None:
+        from dolg_zoo.drawing import style
+
+        style.check_picture(path, inputs)
+        leave_stdout_to(path)
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as it can be printed."""
+    from dolg_zoo._util.text import printable
+
+    return printable(str(path))

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from dolg_zoo.cli.options import (
-    Alpha,
     Box,
-    Dba,
-    Expand,
+    Embedding,
     Images,
-    Json,
     Montage,
-    Precision,
-    Preset,
-    Rerank,
-    Runtime,
-    Scales,
-    Strict,
+    Printing,
+    RankingOptions,
+    Where,
 )
-from dolg_zoo.cli.outputs import leave_stdout_to, shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
-from dolg_zoo.cli.where import check_where, contents_of, line_of, open_where, tell_missing
+from dolg_zoo.cli.reporting import check_picture, note, shown
+from dolg_zoo.cli.where import (
+    check_where,
+    contents_of,
+    fields_of,
+    line_of,
+    open_where,
+    tell_missing,
+)
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageSource
@@ -34,16 +33,12 @@ if TYPE_CHECKING:
 
 
 def search(
-    where: Annotated[
-        Path,
-        typer.Argument(
-            metavar="WHERE", help="A folder of images with its subfolders, or an index."
-        ),
-    ],
+    where: Where,
     queries: Annotated[
         list[Path],
         typer.Option("--query", "-q", metavar="IMAGE", help="The query image. Can be repeated."),
     ],
+    *,
     box: Box = None,
     k: Annotated[
         int | None,
@@ -53,10 +48,7 @@ def search(
         float | None,
         typer.Option(min=-1, max=1, help="Only results with at least this cosine similarity."),
     ] = None,
-    expand: Expand = 0,
-    alpha: Alpha = 3.0,
-    dba: Dba = 0,
-    rerank: Rerank = 0,
+    ranking: RankingOptions,
     montage: Montage = None,
     label: Annotated[
         str | None,
@@ -74,12 +66,8 @@ def search(
         ),
     ] = False,
     images: Images = None,
-    preset: Preset = None,
-    scales: Scales = None,
-    runtime: Runtime = None,
-    precision: Precision = "float32",
-    strict: Strict = False,
-    as_json: Json = False,
+    embedding: Embedding,
+    printing: Printing,
 ) -> None:
     """Search a folder or an index for images of the object or place in a query image.
 
@@ -91,10 +79,8 @@ def search(
       dolg search photos/ --query query.jpg -k 5 --montage found.png
       dolg search photos/ --query query.jpg --box 40,40,300,240 --expand 3
     """
-    from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import Crop
     from dolg_zoo.preprocessing.sources import image_sources
-    from dolg_zoo.retrieval.search.ranking import Ranking
 
     queries = [
         cast("Path", path) for query in queries for path in image_sources(_meant(query, where))
@@ -103,75 +89,89 @@ def search(
         raise typer.BadParameter("--label is for --montage")
     if len(queries) > 1 and (box or montage):
         raise typer.BadParameter("--box and --montage are for one query")
-    if threshold is not None and (expand or rerank):
+    if threshold is not None and (ranking.expand or ranking.rerank):
         raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
     # to fail before the model is loaded
-    ranking = Ranking(expand=expand, alpha=alpha, rerank=rerank, dba=dba)
-    check_where(where, scales, images)
-    sources: list[ImageSource] = [Crop(query, box) if box else query for query in queries]
+    ranking.checked()
+    check_where(where, embedding.scales, images)
+    sources = {query: Crop(query, box) if box else query for query in queries}
     unread = _unread(sources)
+    check_picture(montage, [*queries, where])
+
+    index = open_where(where, embedding, images)
+    if ranking.dba and threshold is not None:
+        index = index.augmented(ranking.dba, ranking.alpha)
+    good = [query for query in queries if str(query) not in unread]
+    found = _matches(index, good, sources, k, threshold, ranking, exclude_self)
+    skipped = index.skipped | unread
+    results = [
+        {"query": str(query), "matches": _as_list(matches)}
+        for query, matches in zip(good, found, strict=True)
+    ]
+    if not printing.as_json:
+        note(contents_of(index, where))
+    printing.show(
+        "\n".join(_lines(good, found, with_queries=len(queries) > 1)),
+        skipped,
+        index.passed_over,
+        **(results[0] if len(queries) == 1 else {"results": results}),
+        folder=str(where),
+        preset=index.model.metadata["preset"],
+        images=len(index),
+        from_cache=index.reused,
+        kind=index.kind,
+        recall=index.recall,
+        montage=montage and str(montage),
+    )
     if montage:
-        from dolg_zoo.drawing.style import check_picture
+        from dolg_zoo.retrieval import Picture
+        from dolg_zoo.retrieval import montage as draw_montage
+        from dolg_zoo.retrieval.relevance import relevant
 
-        check_picture(montage, [*sources, where])
-        leave_stdout_to(montage)
+        marks = relevant(index, queries[0], found[0], label)
+        # what has gone since it was embedded, the query too, has an empty frame
+        query = Picture(sources[queries[0]], queries[0].name)
+        draw_montage(query, found[0], montage, relevant=marks)
+    tell_missing([match for matches in found for match in matches], where)
+    printing.finish(skipped, index.passed_over)
 
-    index = open_where(where, preset, scales, images, runtime, precision)
-    if dba and threshold is not None:
-        index = index.augmented(dba, alpha)
-    good = [number for number in range(len(sources)) if number not in unread]
+
+def _matches(
+    index: Index,
+    queries: Sequence[Path],
+    sources: Mapping[Path, ImageSource],
+    k: int | None,
+    threshold: float | None,
+    ranking: RankingOptions,
+    exclude_self: bool,
+) -> list[list[Match]]:
+    """Return the results of each query: the first k, or all above the threshold."""
+    from dolg_zoo.errors import BadImageError
+    from dolg_zoo.retrieval.relevance import name_in
+
+    images = [sources[query] for query in queries]
     found: list[Sequence[Match]]
     if threshold is None:
         k = k or 10
         # one more, since the query may be left out
-        results_of = index.search_each(
-            [sources[number] for number in good], k + exclude_self, ranking
-        )
+        results_of = index.search_each(images, k + exclude_self, ranking.checked())
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(sources[number], threshold) for number in good]
-    if exclude_self:
-        names = [_name_in(index, queries[number]) for number in good]
-        found = [
-            [match for match in matches if match.name != name]
-            for name, matches in zip(names, found, strict=True)
-        ]
-    found = [matches[:k] for matches in found]
-    skipped = index.skipped | {str(queries[number]): why for number, why in unread.items()}
-    if as_json:
-        results = [
-            {"query": str(queries[number]), "matches": _as_list(matches)}
-            for number, matches in zip(good, found, strict=True)
-        ]
-        print_json(
-            {
-                **(results[0] if len(queries) == 1 else {"results": results}),
-                "folder": str(where),
-                "preset": index.model.metadata["preset"],
-                "images": len(index),
-                "from_cache": index.reused,
-                "kind": index.kind,
-                "recall": index.recall,
-                "montage": montage and str(montage),
-                **left_out(skipped, index.passed_over),
-            }
-        )
-    else:
-        note(contents_of(index, where))
-        for number, matches in zip(good, found, strict=True):
-            if len(queries) > 1:
-                print(shown(queries[number]))
-            for rank, match in enumerate(matches, 1):
-                print(f"{rank:3}  {line_of(match)}")
-    if montage:
-        from dolg_zoo.retrieval import Picture
-        from dolg_zoo.retrieval import montage as draw_montage
+        found = [index.within(image, threshold) for image in images]
+    own = [name_in(index, query) if exclude_self else None for query in queries]
+    return [
+        [match for match in matches if match.name != name][:k]
+        for name, matches in zip(own, found, strict=True)
+    ]
 
-        relevant = _relevant(index, queries[0], found[0], label)
-        # what has gone since it was embedded, the query too, has an empty frame
-        draw_montage(Picture(sources[0], queries[0].name), found[0], montage, relevant=relevant)
-    tell_missing([match for matches in found for match in matches], where)
-    finish(skipped, strict, index.passed_over)
+
+def _lines(
+    queries: Sequence[Path], found: Sequence[Sequence[Match]], with_queries: bool
+) -> Iterator[str]:
+    for query, matches in zip(queries, found, strict=True):
+        if with_queries:
+            yield shown(query)
+        yield from (f"{rank:3}  {line_of(match)}" for rank, match in enumerate(matches, 1))
 
 
 def _meant(query: Path, where: Path) -> Path:
@@ -185,44 +185,17 @@ def _meant(query: Path, where: Path) -> Path:
     return taken
 
 
-def _relevant(
-    index: Index, query: Path, matches: Sequence[Match], label: str | None
-) -> list[bool | None] | None:
-    """Return for each match whether it shows the same as the query; None if unknown."""
-    from dolg_zoo._util.text import plain_label
-    from dolg_zoo.preprocessing.files import folder_labels
-
-    folders: Sequence[str | None] = folder_labels(index.names) or [None] * len(index)
-    known = {
-        name: plain_label(str(metadata["label"])) if "label" in metadata else folder
-        for name, metadata, folder in zip(index.names, index.metadata, folders, strict=True)
-    }
-    own = _name_in(index, query)
-    label = known.get(own or "") if label is None else plain_label(label)
-    if not label:
-        return None
-    # that the query finds itself is no merit
-    return [None if match.name == own else known[match.name] == label for match in matches]
-
-
-def _name_in(index: Index, query: Path) -> str | None:
-    """Return the name that the query has in the index; None if it is elsewhere."""
-    with suppress(ValueError):
-        return query.resolve().relative_to(index.folder.resolve()).as_posix()
-    return None
-
-
-def _unread(sources: Sequence[ImageSource]) -> dict[int, str]:
-    """Return index to fault of unreadable queries; raise BadImageError if none is readable."""
+def _unread(sources: Mapping[Path, ImageSource]) -> dict[str, str]:
+    """Return the faults of unreadable queries; raise BadImageError if none is readable."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 
     unread = {}
-    for number, source in enumerate(sources):
+    for query, source in sources.items():
         try:
             load_image(source)
         except BadImageError as error:
-            unread[number] = error.reason
+            unread[str(query)] = error.reason
             if len(unread) == len(sources):
                 raise
     return unread
@@ -232,10 +205,7 @@ def _as_list(matches: Sequence[Match]) -> list[dict[str, Any]]:
     return [
         {
             "rank": rank,
-            "name": match.name,
-            "path": str(match.path),
-            "score": round(match.score, 6),
-            "missing": not match.path.exists(),
+            **fields_of(match),
             **({"metadata": dict(match.metadata)} if match.metadata else {}),
         }
         for rank, match in enumerate(matches, 1)

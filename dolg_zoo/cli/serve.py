@@ -9,7 +9,7 @@ import typer
 
 from dolg_zoo._util.modules import is_installed
 from dolg_zoo.cli.model import load_explainer
-from dolg_zoo.cli.options import Images, Preset, Runtime
+from dolg_zoo.cli.options import Embedding, Images, Preset, Runtime, Where
 from dolg_zoo.cli.reporting import finish, note
 from dolg_zoo.cli.where import check_where, open_where
 from dolg_zoo.errors import ExtraMissingError
@@ -18,12 +18,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
-    where: Annotated[
-        Path,
-        typer.Argument(
-            metavar="WHERE", help="A folder of images with its subfolders, or an index."
-        ),
-    ],
+    where: Where,
     preset: Preset = None,
     images: Images = None,
     runtime: Runtime = None,
@@ -61,7 +56,7 @@ def serve(
 
     note(f"Opening {where} …")
     desk = SearchDesk(
-        lambda chosen: open_where(where, chosen, None, images, runtime),
+        lambda chosen: open_where(where, Embedding(preset=chosen, runtime=runtime), images),
         load_explainer,
         _presets(where, preset),
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dolg_zoo.cli.model import load_embedder
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import note
+from dolg_zoo.cli.options import Embedding
+from dolg_zoo.cli.reporting import note, shown
 
 if TYPE_CHECKING:
     from dolg_zoo.preprocessing import PassedOver
@@ -48,11 +48,8 @@ def check_where(where: Path, scales: object, images: Path | None) -> PassedOver 
 
 def open_where(
     where: Path,
-    preset: str | None,
-    scales: Sequence[float] | None,
+    embedding: Embedding,
     images: Path | None,
-    runtime: str | None = None,
-    precision: str = "float32",
 ) -> Index:
     """Return the index in a folder, or an index of the images in it, with cached descriptors."""
     from dolg_zoo.preprocessing import list_images
@@ -60,28 +57,23 @@ def open_where(
     from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if is_index_folder(where):
-        return open_index(where, preset, images, runtime, precision)
-    model = load_embedder(preset, runtime, precision, partial(list_images, where))
-    return Index.build(model, where, scales=scales, cache=True, kind="exact")
+        return open_index(where, embedding, images)
+    model = embedding.load(partial(list_images, where))
+    return Index.build(model, where, scales=embedding.scales, cache=True, kind="exact")
 
 
-def open_index(
-    folder: Path,
-    preset: str | None,
-    images: Path | None = None,
-    runtime: str | None = None,
-    precision: str = "float32",
-) -> Index:
+def open_index(folder: Path, embedding: Embedding, images: Path | None = None) -> Index:
     """Return an index, with the model of the preset or, without one, the model that made it."""
     from dolg_zoo.presets.registry import of_the_zoo, preset_names
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import read_folder
 
-    if preset is None:
+    if embedding.preset is None:
         # the list only: what a stranger's folder names is not to be fetched from anywhere
         made_with = read_folder(folder)[0].get("model_name")
-        preset = of_the_zoo(made_with) if made_with in preset_names() else None
-    return Index.load(folder, load_embedder(preset, runtime, precision), images)
+        if made_with in preset_names():
+            embedding = replace(embedding, preset=of_the_zoo(made_with))
+    return Index.load(folder, embedding.load(), images)
 
 
 def contents_of(index: Index, where: Path) -> str:
@@ -107,3 +99,13 @@ def line_of(match: Match) -> str:
     """Return the score and the name of a result, and whether its file is missing."""
     missing = "" if match.path.exists() else "  (missing)"
     return f"{match.score:6.3f}  {shown(match.name)}{missing}"
+
+
+def fields_of(match: Match) -> dict[str, Any]:
+    """Return a result for JSON."""
+    return {
+        "name": match.name,
+        "path": str(match.path),
+        "score": round(match.score, 6),
+        "missing": not match.path.exists(),
+    }

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from dolg_zoo.cli.model import load_model
-from dolg_zoo.cli.options import MAX_LOSS, OUTPUT, Check, Json, Preset, Strict
-from dolg_zoo.cli.outputs import shown
-from dolg_zoo.cli.reporting import finish, left_out, note, print_json
+from dolg_zoo.cli.options import MAX_LOSS, Check, NewPreset, Preset, Printing
+from dolg_zoo.cli.reporting import note, shown
 from dolg_zoo.cli.tables import print_comparisons
 
 
@@ -18,9 +17,8 @@ def whiten(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Images to learn from, with subfolders.")
     ],
-    output: Annotated[
-        Path, typer.Option(*OUTPUT, metavar="DIR", help="The preset folder to write.")
-    ],
+    output: NewPreset,
+    *,
     preset: Preset = None,
     dim: Annotated[
         int | None,
@@ -33,8 +31,7 @@ def whiten(
         ),
     ] = 0.25,
     check: Check = None,
-    strict: Strict = False,
-    as_json: Json = False,
+    printing: Printing,
 ) -> None:
     """Write a preset with PCA-whitened descriptors, learned from images without labels.
 
@@ -67,28 +64,25 @@ def whiten(
     index = Index.build(model, folder, scales=(1.0,), cache=True)
     whitened = learn(model, index.descriptors, dim, power=power)
     comparisons = [compare(model, whitened, each) for each in check or ()]
+    checks = [asdict(one) for one in comparisons]
     whitened.save_to_preset(output)
-    if as_json:
-        print_json(
-            {
-                "folder": str(folder),
-                "preset": str(output),
-                "made_from": model.metadata["preset"],
-                "images": len(index),
-                "from_cache": index.reused,
-                "dim": whitened.descriptor_dim,
-                "power": power,
-                "checks": [asdict(one) for one in comparisons],
-                **left_out(index.skipped, index.passed_over),
-            }
-        )
-    else:
-        print(
-            f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim} to"
-            f" {whitened.descriptor_dim} dimensions: {shown(output)}"
-        )
-        print_comparisons([asdict(one) for one in comparisons])
+    printing.show(
+        f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim} to"
+        f" {whitened.descriptor_dim} dimensions: {shown(output)}",
+        index.skipped,
+        index.passed_over,
+        folder=str(folder),
+        preset=str(output),
+        made_from=model.metadata["preset"],
+        images=len(index),
+        from_cache=index.reused,
+        dim=whitened.descriptor_dim,
+        power=power,
+        checks=checks,
+    )
+    if not printing.as_json:
+        print_comparisons(checks)
     worse = [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]
     if worse:
         note(f"The new descriptors find less: {'; '.join(worse)}.")
-    finish(index.skipped, strict, index.passed_over)
+    printing.finish(index.skipped, index.passed_over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,3 +18,10 @@ class Side:
     attention: np.ndarray  # (height, width) of the local feature map, at least 0
     global_part: float | None = None  # the global branch's part of the score
     places: np.ndarray | None = None  # (height, width), each local position's part of the score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the photograph's name and its figures, as they stand in JSON."""
+        document = {"image": self.name, "attention": self.attention.tolist()}
+        if self.places is not None:
+            document |= {"global": self.global_part, "places": self.places.tolist()}
+        return document

@@ -13,7 +13,16 @@ from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.presets.files import FORMAT_VERSION, check_preset, read_json
 from dolg_zoo.presets.registry import ResolvedPreset
-from dolg_zoo.weights.manifest import CONFIG, METADATA, PREPROCESSOR, WEIGHTS
+from dolg_zoo.weights import load_manifest
+from dolg_zoo.weights.manifest import (
+    CONFIG,
+    MARGIN_HEAD,
+    METADATA,
+    PREPROCESSOR,
+    PRESET_FILES,
+    WEIGHTS,
+    PresetEntry,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,35 @@ def describe_preset(resolved: ResolvedPreset) -> PresetDescription:
         raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
     metadata = {**read_json(folder / METADATA), **resolved.metadata, "preset": resolved.name}
     return PresetDescription(dolg, image_converter, metadata, _parameters(folder / WEIGHTS), layers)
+
+
+def preset_facts(resolved: ResolvedPreset) -> dict[str, Any]:
+    """Return the facts that a preset's files and the manifest state about it, as in JSON."""
+    described = describe_preset(resolved)
+    metadata, folder = described.metadata, resolved.folder
+    entry = load_manifest().entries.get(resolved.name)
+    sha256 = metadata.get("sha256", {})
+    if isinstance(entry, PresetEntry):  # a converted preset is this machine's own
+        sha256 = {name: file.sha256 for name, file in entry.files.items()}
+    files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
+    stated = ("limits", "description", "dataset", "license", "license_note", "provenance")
+    facts = {
+        "preset": resolved.name,
+        "architecture": described.config.to_dict(),
+        "backbone_layers": described.backbone_layers,
+        "parameters": described.parameters,
+        "bytes": sum((folder / name).stat().st_size for name in files),
+        "margin_head": MARGIN_HEAD in files,
+        "input": described.image_converter.to_config(),
+        "sha256": sha256,
+        "limits": "",
+        "source": None,
+        "figures": [],
+        **{key: metadata.get(key, "") for key in stated},
+        **(entry.metadata() if entry else {}),
+    }
+    facts.pop("name", None)  # which is that of the preset
+    return facts
 
 
 def _parameters(path: Path) -> int:

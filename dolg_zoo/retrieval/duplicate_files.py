@@ -1,8 +1,11 @@
-"""Choose the file to keep of a group of near-duplicates, and put the others aside."""
+"""Choose the file to keep of a group of near-duplicates, list the groups, put files aside."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from dolg_zoo._util.arguments import one_of
+from dolg_zoo._util.cache_folder import cache_folder
+from dolg_zoo._util.hashing import sha256_of
+from dolg_zoo._util.outputs import Kind, writing
+from dolg_zoo._util.records import keep_record, kept_record
 from dolg_zoo.preprocessing.decode import size_of
 from dolg_zoo.retrieval.matches import Match
 
 RULES = ("largest", "oldest", "first")
 ACTIONS = ("move", "link")
+COLUMNS = ("group", "keep", "score", "name", "path")
 
 
 def keeper(
@@ -50,6 +58,32 @@ def _rank(path: Path, rule: str) -> tuple[float, ...]:
         return (2,)
     rank = {"largest": (-width * height, -status.st_size), "oldest": (status.st_mtime,)}
     return (1 if path.is_symlink() else 0, *rank.get(rule, ()))
+
+
+def _record(digest: str) -> Path | None:
+    """Return the file in the cache that says that a table of this sha256 was written here."""
+    return cache_folder("tables", f"{digest}.json")
+
+
+# one that the user has changed, be it by a column or a cell, is the user's
+TABLE = Kind(
+    "an unchanged table of groups", lambda path: bool(kept_record(_record(sha256_of(path))))
+)
+
+
+def write_table(groups: Iterable[Sequence[Match]], path: Path) -> None:
+    """Write groups, the file to keep first in each, as a CSV table."""
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerow(COLUMNS)
+    for number, group in enumerate(groups, 1):
+        for match in group:
+            keep = "yes" if match is group[0] else "no"
+            rows.writerow([number, keep, f"{match.score:.6f}", match.name, match.path])
+    data = table.getvalue().encode(errors="surrogateescape")
+    keep_record(_record(hashlib.sha256(data).hexdigest()), {"path": str(path)})
+    with writing(path, TABLE) as file:
+        file.write(data)
 
 
 def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, str]:

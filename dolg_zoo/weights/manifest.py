@@ -72,7 +72,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class PresetEntry:
+class _Entry:
     """A preset that can be asked for by name.
 
     Attributes:
@@ -81,9 +81,6 @@ class PresetEntry:
         architecture: name of the backbone.
         descriptor_dim: dimension of the descriptor.
         dataset: the training data.
-        source: its repository on the Hub; None if its files ship with the package.
-        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
-            it keeps one.
         license: licence of the weights, an SPDX expression.
         license_note: terms that the expression cannot express.
         provenance: how the weights were made.
@@ -96,13 +93,58 @@ class PresetEntry:
     architecture: str
     descriptor_dim: int
     dataset: str
-    source: HubSource | None
-    files: Mapping[str, FileHash]
     license: str
     license_note: str
     provenance: str
     figures: tuple[Figure, ...]
     figures_note: str
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata.json that the manifest states, without hashes."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "dataset": self.dataset,
+            "license": self.license,
+            "license_note": self.license_note,
+            "provenance": self.provenance,
+            "source": asdict(self.file) if isinstance(self, CheckpointEntry) else None,
+            "figures": [asdict(figure) for figure in self.figures],
+            "figures_note": self.figures_note,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as `dolg presets --json` prints it."""
+        assert isinstance(self, PresetEntry | CheckpointEntry)
+        stated, source = self.metadata(), self.source
+        return {
+            "name": self.name,
+            "description": self.description,
+            "architecture": self.architecture,
+            "descriptor_dim": self.descriptor_dim,
+            **{key: stated[key] for key in ("dataset", "license", "license_note", "provenance")},
+            "bytes": self.size,
+            "repo": source and source.repo,
+            "revision": source and source.revision,
+            "format": self.format if isinstance(self, CheckpointEntry) else None,
+            "files": {name: asdict(file) for name, file in self.files.items()},
+            "figures": stated["figures"],
+            "figures_note": self.figures_note,
+        }
+
+
+@dataclass(frozen=True)
+class PresetEntry(_Entry):
+    """A preset whose files ship with the package or lie on the Hub.
+
+    Attributes:
+        source: its repository on the Hub; None if its files ship with the package.
+        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
+            it keeps one.
+    """
+
+    source: HubSource | None
+    files: Mapping[str, FileHash]
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
@@ -121,28 +163,16 @@ class PresetEntry:
 
 
 @dataclass(frozen=True)
-class CheckpointEntry:
+class CheckpointEntry(_Entry):
     """A preset that is made from an upstream's file when it is first asked for.
 
     Attributes:
         file: the upstream's file.
         format: its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
-
-    The others are as in `PresetEntry`.
     """
 
-    name: str
-    description: str
-    architecture: str
-    descriptor_dim: int
-    dataset: str
     file: RemoteFile
     format: str
-    license: str
-    license_note: str
-    provenance: str
-    figures: tuple[Figure, ...]
-    figures_note: str
 
     @property
     def source(self) -> HubSource:
@@ -150,23 +180,14 @@ class CheckpointEntry:
         return HubSource(self.file.repo, self.file.revision)
 
     @property
+    def files(self) -> Mapping[str, FileHash]:
+        """The hash of the upstream's file."""
+        return {self.file.path: FileHash(self.file.size, self.file.sha256)}
+
+    @property
     def size(self) -> int:
         """The size of the upstream's file in bytes."""
         return self.file.size
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata.json of the converted preset, without hashes."""
-        return {
-            "name": self.name,
-            "description": self.description,
-            "dataset": self.dataset,
-            "license": self.license,
-            "license_note": self.license_note,
-            "provenance": self.provenance,
-            "source": asdict(self.file),
-            "figures": [asdict(figure) for figure in self.figures],
-            "figures_note": self.figures_note,
-        }
 
 
 @dataclass(frozen=True)

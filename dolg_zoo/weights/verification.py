@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from dolg_zoo._util.hashing import absence_of, fault_in
 from dolg_zoo._util.json_files import json_object
@@ -35,6 +36,11 @@ class CheckedFile:
     path: Path
     fault: str | None  # in words, with the expected value
     fetch_again: Callable[[], object] | None = None  # restores it; None: not downloaded
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the path, the size in bytes (0 if there is no file) and the fault."""
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        return {"path": str(self.path), "bytes": size, "fault": self.fault}
 
 
 def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:

@@ -10,7 +10,6 @@ from bounds import COSINE, DESCRIPTOR
 from PIL import Image
 
 import dolg_zoo
-from dolg_zoo.cli import embed as embed_module
 from dolg_zoo.cli.reporting import print_json
 from dolg_zoo.retrieval import Index
 
@@ -529,7 +528,7 @@ def failing(monkeypatch):
     def fail(*_):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(embed_module, "load_embedder", fail)
+    monkeypatch.setattr("dolg_zoo.cli.options.load_embedder", fail)
 
 
 def test_an_unexpected_error_is_one_message(dolg, photos, monkeypatch):

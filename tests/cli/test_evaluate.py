@@ -103,7 +103,7 @@ def test_what_is_missing_or_wrong_is_said_before_the_model_is_loaded(
     def refuse(preset):
         raise AssertionError("the model is loaded")
 
-    monkeypatch.setattr("dolg_zoo.cli.evaluate.revisited.load_embedder", refuse)
+    monkeypatch.setattr("dolg_zoo.cli.options.load_embedder", refuse)
     change(images)
     done = dolg("evaluate", "rparis6k", "--images", images)
     assert done.code == 1 and message in done.err and done.out == ""

@@ -2,7 +2,7 @@
 
 from dolg_zoo.errors import DataError
 from dolg_zoo.retrieval.extraction.sources.files import Files
-from dolg_zoo.retrieval.extraction.sources.open_source import Source, open_source
+from dolg_zoo.retrieval.extraction.sources.open_source import Source, first_images, open_source
 from dolg_zoo.retrieval.extraction.sources.shards import Shards
 
-__all__ = ["DataError", "Files", "Shards", "Source", "open_source"]
+__all__ = ["DataError", "Files", "Shards", "Source", "first_images", "open_source"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.errors import DataError
-from dolg_zoo.preprocessing import list_images
+from dolg_zoo.errors import BadImageError, DataError
+from dolg_zoo.preprocessing import ImageSource, list_images
 from dolg_zoo.preprocessing.files import Listing, is_image
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, matches
@@ -63,3 +64,9 @@ def open_source(
 def _files(listed: Listing) -> Files:
     names = listed.names
     return Files(listed.folder, names, names, passed_over=listed.passed_over)
+
+
+def first_images(source: Source, count: int) -> list[ImageSource]:
+    """Return the first images of a source that can be read."""
+    contents = (content for _, _, content in source.items(()))
+    return list(islice((c for c in contents if not isinstance(c, BadImageError)), count))

@@ -1,0 +1,84 @@
+"""Download presets, hash their cached files again, and restore damaged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dolg_zoo._util.files import user_path
+from dolg_zoo.presets.files import preset_folder
+from dolg_zoo.presets.registry import (
+    ResolvedPreset,
+    entry_of,
+    fetch_margin_head,
+    of_the_zoo,
+    preset_names,
+    resolve_preset,
+)
+from dolg_zoo.weights import load_manifest
+from dolg_zoo.weights.kept import kept_conversion
+from dolg_zoo.weights.verification import (
+    CheckedFile,
+    cached_repos,
+    verify_entry,
+    verify_folder,
+    verify_repo,
+)
+
+
+def verifiable_presets() -> list[str]:
+    """Return the presets of the manifest, and the others in the Hub's cache as hf:// addresses."""
+    entries = load_manifest().entries
+    sources = [entry.source for entry in entries.values() if entry.source]
+    pinned = {f"hf://{source.repo}@{source.revision}" for source in sources}
+    return [*entries, *(url for url in cached_repos() if url not in pinned)]
+
+
+def verify_preset(name: str) -> list[CheckedFile]:
+    """Hash the files of a preset, hf:// address or folder; an empty list if none is cached."""
+    if name.startswith("hf://"):
+        return verify_repo(name)
+    if entry := entry_of(name):
+        return verify_entry(entry)
+    if not user_path(name).is_dir():
+        raise ValueError("there is no such preset, which `dolg presets` lists, and no such folder")
+    return verify_folder(preset_folder(name))
+
+
+def repair_preset(
+    name: str, bad: Iterable[CheckedFile], before_conversion: Callable[[], object]
+) -> None:
+    """Download or convert damaged files again, or raise ValueError if that is not possible."""
+    is_done = True
+    for file in bad:
+        if file.fetch_again:
+            file.fetch_again()
+        else:
+            is_done = False
+    if is_done:
+        return
+    if name not in load_manifest().checkpoints:
+        raise ValueError(
+            "this was not damaged on the way here: reinstall dolg-zoo if the preset ships with it,"
+            " save it again if it is yours, or tell who published it"
+        )
+    before_conversion()
+    resolve_preset(name)  # which converts anew what it finds damaged
+
+
+def fetch_verified(
+    name: str, margin_head: bool, before_conversion: Callable[[], object]
+) -> ResolvedPreset:
+    """Download a preset, and convert it if necessary; ValueError if it was published wrong."""
+    if not name.startswith("hf://") and name not in preset_names() and Path(name).exists():
+        raise ValueError(f"{name!r} is here already: only names and hf://user/repo are fetched")
+    checkpoint = load_manifest().checkpoints.get(name)
+    if checkpoint and not kept_conversion(checkpoint):
+        before_conversion()
+    resolved = resolve_preset(of_the_zoo(name))  # a folder needs no download
+    for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
+        if file.fault:
+            raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")
+    if margin_head:
+        fetch_margin_head(resolved)
+    return resolved
