@@ -1,42 +1,128 @@
-"""The upstream checkpoints that can be ported, by the name of their layout."""
+"""The porter of upstream checkpoints: from a layout's names of tensors to our variables."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo.checkpoints.porting import dongkyuk_pytorch, official_paddle, official_pytorch
 from dolg_zoo.checkpoints.porting.margin_head import MarginHead
+from dolg_zoo.checkpoints.porting.torch_layout import port
+from dolg_zoo.errors import PortingError
 
 State = Mapping[str, np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]
+
+STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
+SCALE, MARGIN = 30.0, 0.15  # of each upstream's margin head: the official configuration has them,
+# and for dongkyuk they follow from its logits in the golden outputs
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is to be known of an upstream's checkpoints: three pure functions of a state dict.
+    """The names of the tensors in an upstream's checkpoints, and how the tensors differ from ours.
 
     Attributes:
-        config: the values of `DOLGConfig` in which a checkpoint differs from its variant.
-        weights: our variables, from a state dict and their paths and shapes.
-        margin_head: the head that the checkpoint was trained under, or None if it holds none.
-        anchor: the name of a tensor that each of these networks has, and few others.
-        head: the names of the margin head's tensors.
+        block: the start of the keys of a backbone's block, as a pattern; its groups are the numbers
+            of the stage and of the block.
+        block_layer: from the path of a module of a block to our layer, or None.
+        layers: from the paths of all other modules to our layers.
+        projection: the kernel of the global projection. Few other networks have its name.
+        descriptor: the kernel that gives the descriptor.
+        more_config: returns the other values of `DOLGConfig` that are not those of its variant.
+        reorder: brings the input channels of kernels into our order, in place.
+        head: the names of the margin head's tensors, the class centers first; none if the
+            checkpoints have no such head.
+        unused: the names of tensors that the network does not need.
+        constants: tensors that stand in the configuration, with the variable that they are if the
+            network trains them.
+        transposed: kernels that are stored as (in, out), as in Keras.
+        foreign: an ending of keys that no checkpoint of this layout has, and the framework that
+            writes such keys.
+        stages: the number of the ResNet's stages in the network.
 
-    Each function raises a `PortingError` for a state dict that is not of this layout.
+    Each method raises a `PortingError` for a state dict that is not of this layout.
     """
 
-    config: Callable[[State], dict[str, Any]]
-    weights: Callable[[State, Mapping[str, tuple[int, ...]]], dict[str, np.ndarray]]
-    margin_head: Callable[[State], MarginHead | None]
-    anchor: str
+    block: str
+    block_layer: Callable[[str], str | None]
+    layers: Mapping[str, str]
+    projection: str
+    descriptor: str
+    more_config: Callable[[State], dict[str, Any]]
+    reorder: Callable[[dict[str, np.ndarray], Shapes], None]
     head: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    constants: Mapping[str, str] = field(default_factory=dict)
+    transposed: tuple[str, ...] = ()
+    foreign: tuple[str, str] | None = None
+    stages: int = 4
+
+    def config(self, state: State) -> dict[str, Any]:
+        """Return the architecture of a checkpoint as values of `DOLGConfig`."""
+        backbone = _resnet_of(state, self.block, self.stages)
+        if self.foreign and any(key.endswith(self.foreign[0]) for key in state):
+            raise PortingError(
+                f"The checkpoint names its batch norms' statistics as {self.foreign[1]} does."
+            )
+        return {
+            "backbone": backbone,
+            "hidden_dim": self._width(state, self.projection),
+            "descriptor_dim": self._width(state, self.descriptor),
+            **self.more_config(state),
+        }
+
+    def weights(self, state: State, targets: Shapes) -> dict[str, np.ndarray]:
+        """Return a state dict as the variables of a `DOLGNet`.
+
+        Args:
+            state: key to array.
+            targets: path to shape of each of the network's variables.
+
+        Returns:
+            An array for each of `targets`.
+
+        Raises:
+            PortingError: if the two do not fit; lists the difference.
+        """
+        state = {key: array.T if key in self.transposed else array for key, array in state.items()}
+        constants = [key for key, path in self.constants.items() if path not in targets]
+        ported = port(
+            state,
+            targets,
+            lambda module: self.layers.get(module) or self.block_layer(module),
+            unused=(*self.unused, *constants),
+        )
+        self.reorder(ported, targets)
+        return ported
+
+    def margin_head(self, state: State) -> MarginHead | None:
+        """Return the head that the checkpoint was trained under, or None if it holds none."""
+        if not self.head or self.head[0] not in state:
+            return None
+        key, *more = self.head
+        dim, centers = self._width(state, self.descriptor), state[key]
+        if centers.ndim != 2 or centers.shape[1] != dim or not len(centers):
+            raise PortingError(
+                f"{key!r} must give {dim} numbers for each class; its shape is {centers.shape}."
+            )
+        if not more:
+            return MarginHead("ArcFace", SCALE, MARGIN, {"centers": centers})
+        t = state.get(more[0], np.zeros(1, "float32"))
+        if t.size != 1:
+            raise PortingError(f"{more[0]!r} must be one number; its shape is {t.shape}.")
+        arrays = {"centers": centers, "t": t.reshape(())}
+        return MarginHead("CurricularFace", SCALE, MARGIN, arrays)
+
+    def _width(self, state: State, key: str) -> int:
+        return width_of(state, key, axis=int(key in self.transposed))
 
     def network_in(self, state: State) -> State:
         """Return the tensors of the network and its margin head, by the names of this layout.
@@ -46,8 +132,8 @@ class Layout:
         one of most tensors is taken, then that with the shortest prefix, then the first in the
         file.
         """
-        ends = [key for key in state if f".{key}".endswith(f".{self.anchor}")]
-        parts = _apart(state, [key.removesuffix(self.anchor) for key in ends])
+        ends = [key for key in state if f".{key}".endswith(f".{self.projection}")]
+        parts = _apart(state, [key.removesuffix(self.projection) for key in ends])
         fitting = [prefix for prefix in parts if self._fits(parts[prefix])] or [*parts]
         if not fitting:
             return state
@@ -91,25 +177,31 @@ def _apart(state: State, prefixes: list[str]) -> dict[str, dict[str, np.ndarray]
     return parts
 
 
-LAYOUTS = {
-    "official_pytorch": Layout(
-        official_pytorch.official_config,
-        official_pytorch.port_official_pytorch,
-        official_pytorch.official_margin_head,
-        "fc_t.weight",
-        official_pytorch.UNUSED,
-    ),
-    "official_paddle": Layout(
-        official_paddle.official_paddle_config,
-        official_paddle.port_official_paddle,
-        lambda state: None,  # the Paddle port is for inference alone
-        "fc_t.weight",
-    ),
-    "dongkyuk_pytorch": Layout(
-        dongkyuk_pytorch.dongkyuk_config,
-        dongkyuk_pytorch.port_dongkyuk_pytorch,
-        dongkyuk_pytorch.dongkyuk_margin_head,
-        "fc_1.weight",
-        dongkyuk_pytorch.UNUSED[:1],
-    ),
-}
+def _resnet_of(keys: Iterable[str], block: str, stages: int) -> str:
+    """Return the backbone whose first stages have these keys; raise PortingError if none has."""
+    found: dict[int, set[int]] = {}
+    for key in keys:
+        if match := re.match(block, key):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    counts = tuple(len(found[stage]) for stage in sorted(found))
+    for blocks, name in STAGES.items():
+        if blocks[:stages] == counts:
+            return name
+    if not found:
+        example = re.sub(r"\(.*?\)", "1", block).replace("\\", "")
+        raise PortingError(
+            f"The checkpoint is of another model: no key of it begins like {example!r}. Its first"
+            f" keys: {', '.join(map(ascii, list(keys)[:5]))}."
+        )
+    raise PortingError(
+        f"The checkpoint's backbone has {counts} blocks in its stages; known are"
+        f" {', '.join(f'{blocks[:stages]} ({name})' for blocks, name in STAGES.items())}."
+    )
+
+
+def width_of(state: State, key: str, axis: int = 0) -> int:
+    """Return the size of a kernel along `axis`; raise PortingError if there is no such kernel."""
+    if key not in state or state[key].ndim not in (2, 4):
+        found = f"its shape is {state[key].shape}" if key in state else "there is none"
+        raise PortingError(f"The checkpoint must hold a kernel {key!r}; {found}.")
+    return int(state[key].shape[axis])

@@ -36,11 +36,3 @@ class MarginHead:
                 raise PortingError(
                     f"The margin head's {name} must hold real numbers, not {array.dtype}."
                 )
-
-
-def centers_in(state: Mapping[str, np.ndarray], key: str, dim: int) -> np.ndarray:
-    """Return the class matrix (classes, dim), not copied; raise PortingError for another shape."""
-    shape = state[key].shape
-    if len(shape) != 2 or shape[1] != dim or not shape[0]:
-        raise PortingError(f"{key!r} must give {dim} numbers for each class; its shape is {shape}.")
-    return state[key]
