@@ -22,11 +22,16 @@ def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Pat
                 f"{path.stem!r} could be {str(paths[path.stem])!r} or {str(path)!r}; remove one."
             )
     missing = [name for name in dict.fromkeys(names) if name not in paths]
+    check_complete(missing, len(wanted), folder)
+    return paths, extra
+
+
+def check_complete(missing: Sequence[str], needed: int, folder: str | Path) -> None:
+    """Raise FileNotFoundError if any of the needed images is missing; it names up to five."""
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(wanted)} images are not in {str(folder)!r}: {some(missing)}."
+            f"{len(missing)} of {needed} images are not in {str(folder)!r}: {some(missing)}."
         )
-    return paths, extra
 
 
 def some(names: Iterable[object], most: int = 5) -> str:
