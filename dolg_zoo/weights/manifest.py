@@ -72,7 +72,21 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class PresetEntry:
+class _Entry:
+    name: str
+    description: str
+    architecture: str
+    descriptor_dim: int
+    dataset: str
+    license: str
+    license_note: str
+    provenance: str
+    figures: tuple[Figure, ...]
+    figures_note: str
+
+
+@dataclass(frozen=True)
+class PresetEntry(_Entry):
     """A preset that can be asked for by name.
 
     Attributes:
@@ -81,28 +95,18 @@ class PresetEntry:
         architecture: name of the backbone.
         descriptor_dim: dimension of the descriptor.
         dataset: the training data.
-        source: its repository on the Hub; None if its files ship with the package.
-        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
-            it keeps one.
         license: licence of the weights, an SPDX expression.
         license_note: terms that the expression cannot express.
         provenance: how the weights were made.
         figures: results, with their source.
         figures_note: a text that must accompany the figures.
+        source: its repository on the Hub; None if its files ship with the package.
+        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
+            it keeps one.
     """
 
-    name: str
-    description: str
-    architecture: str
-    descriptor_dim: int
-    dataset: str
     source: HubSource | None
     files: Mapping[str, FileHash]
-    license: str
-    license_note: str
-    provenance: str
-    figures: tuple[Figure, ...]
-    figures_note: str
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
@@ -121,7 +125,7 @@ class PresetEntry:
 
 
 @dataclass(frozen=True)
-class CheckpointEntry:
+class CheckpointEntry(_Entry):
     """A preset that is made from an upstream's file when it is first asked for.
 
     Attributes:
@@ -131,18 +135,8 @@ class CheckpointEntry:
     The others are as in `PresetEntry`.
     """
 
-    name: str
-    description: str
-    architecture: str
-    descriptor_dim: int
-    dataset: str
     file: RemoteFile
     format: str
-    license: str
-    license_note: str
-    provenance: str
-    figures: tuple[Figure, ...]
-    figures_note: str
 
     @property
     def source(self) -> HubSource:
@@ -156,13 +150,9 @@ class CheckpointEntry:
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata.json of the converted preset, without hashes."""
+        stated = ("name", "description", "dataset", "license", "license_note", "provenance")
         return {
-            "name": self.name,
-            "description": self.description,
-            "dataset": self.dataset,
-            "license": self.license,
-            "license_note": self.license_note,
-            "provenance": self.provenance,
+            **{key: getattr(self, key) for key in stated},
             "source": asdict(self.file),
             "figures": [asdict(figure) for figure in self.figures],
             "figures_note": self.figures_note,

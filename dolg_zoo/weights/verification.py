@@ -14,8 +14,7 @@ from dolg_zoo._util.json_files import json_object
 from dolg_zoo._util.records import stated_hashes
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
-from dolg_zoo.weights.hub.cache import cached_path
-from dolg_zoo.weights.hub.verified_download import Request
+from dolg_zoo.weights.hub.request import Request, cached_path
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
@@ -127,7 +126,7 @@ def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
     if not fault:
         try:
             # of the cache, or of the Hub where a cache without links keeps none
-            stated = Request(repo, commit, (path.name,), None, None).stated_hash(path)
+            stated = Request(repo, commit, (path.name,)).stated_hash(path)
             fault = _fault(path, stated)
         except WeightsError as error:
             fault = str(error)
