@@ -1,8 +1,7 @@
 from .dolg_config import DOLGConfig
 from .dolg_net import DOLGNet
-from .loaded import normalize_by_what_was_loaded
 from .margin_classifier import MarginClassifier
-from .whitened import whitened_net
+from .whitened import normalize_by_what_was_loaded, whitened_net
 
 __all__ = [
     "DOLGConfig",

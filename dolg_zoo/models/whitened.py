@@ -1,14 +1,14 @@
-"""The same network with a whitening at its end."""
+"""Copies of a network and the variables that are set in them from outside."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.models.dolg_net import DOLGNet
-from dolg_zoo.models.loaded import normalize_by_what_was_loaded
 
 
 def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
@@ -29,3 +29,12 @@ def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
     whitening.set_weights([kernel, bias])
     normalize_by_what_was_loaded(copy)
     return copy
+
+
+def normalize_by_what_was_loaded(model: keras.Model) -> None:
+    """Recompute the constants of Normalization layers from their loaded variables."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            normalize_by_what_was_loaded(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

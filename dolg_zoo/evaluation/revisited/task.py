@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
-from dolg_zoo.evaluation.image_files import find_images, some
+from dolg_zoo.evaluation.collection import (
+    Collection,
+    embedded,
+    find_images,
+    open_descriptors,
+    some,
+)
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.revisited.ground_truth import (
     BENCHMARKS,
