@@ -17,8 +17,7 @@ from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset
 from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
-from dolg_zoo.publishing.manifest_entry import pinned_preset
-from dolg_zoo.publishing.metadata import merged_metadata
+from dolg_zoo.publishing.metadata import merged_metadata, pinned_preset
 from dolg_zoo.publishing.model_card import FIGURE, model_card
 from dolg_zoo.weights.manifest import (
     CONFIG,

@@ -49,10 +49,7 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
 
 def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
     """Hash files of a folder and compare them with their pinned hashes, by name."""
-    return [
-        CheckedFile(folder / name, _fault(folder / name, pin.sha256, pin.size))
-        for name, pin in files.items()
-    ]
+    return [_checked(folder / name, pin) for name, pin in files.items()]
 
 
 def verify_repo(url: str) -> list[CheckedFile]:
@@ -111,11 +108,7 @@ def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile
     pins = {file.path: file for file in files}
     source = next(iter(pins.values()))
     return [
-        CheckedFile(
-            path,
-            _fault(path, pins[name].sha256, pins[name].size),
-            partial(fetch, pins[name], preset=preset),
-        )
+        _checked(path, pins[name], partial(fetch, pins[name], preset=preset))
         for name, path in _cached(source.repo, source.revision, pins).items()
     ]
 
@@ -145,6 +138,12 @@ def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
         # the margin head is downloaded only for training
         if path or name != MARGIN_HEAD
     }
+
+
+def _checked(
+    path: Path, pin: FileHash | RemoteFile, fetch_again: Callable[[], object] | None = None
+) -> CheckedFile:
+    return CheckedFile(path, _fault(path, pin.sha256, pin.size), fetch_again)
 
 
 def _fault(path: Path, expected: str, size: int | None = None) -> str | None:

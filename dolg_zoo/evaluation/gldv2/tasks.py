@@ -94,17 +94,6 @@ class Images:
 
 
 @dataclass(frozen=True)
-class _Search:
-    """The gallery images nearest to each query of a task, and what a report says of the search."""
-
-    gallery: list[str]  # ids
-    queries: list[str]
-    scores: np.ndarray  # (queries, k), best first
-    indices: np.ndarray  # (queries, k) in the gallery; -1 for none
-    facts: tuple[Any, ...]  # the settings, notes and skipped images of the report
-
-
-@dataclass(frozen=True)
 class _Task:
     solution: Mapping[str, Mapping[str, Container[Any]]]
     queries: Images
@@ -122,7 +111,16 @@ class _Task:
         """Return whether there are images to embed, not only stores."""
         return any(images.paths is not None for images in (self._gallery, self.queries))
 
-    def _search(
+    def _predicted(self, gallery: list[str], scores: np.ndarray, indices: np.ndarray) -> list[Any]:
+        """Return the prediction of each query, or None, by its neighbours (queries, k)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _report(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
+        """Return the scores; `facts` are the other fields of the report."""
+        raise NotImplementedError
+
+    def _evaluate(
         self,
         k: int,
         model: ImageEmbedder | None,
@@ -130,14 +128,13 @@ class _Task:
         ranking: Ranking | None,
         progress: bool,
         **more_settings: int,
-    ) -> _Search:
+    ) -> Report:
         """Search; raise StoreError unless stores and model agree in model and scales."""
         if model is None and self.needs_model:
             raise ValueError("There are images to embed; give a model.")
         ranking = ranking or Ranking()
         gallery, skipped, store = self._gallery.described(model, scales, progress)
         queries, skipped_queries, query_store = self.queries.described(model, scales, progress)
-        skipped |= skipped_queries
         if store is not None and query_store is not None:
             wanted = replace(store.settings, dtype=query_store.dtype)
             query_store.settings.check_same(wanted, query_store.folder)
@@ -146,9 +143,10 @@ class _Task:
         else:
             assert store is not None  # without a model both are stores
             settings = settings_of_store(store)
-        scores, indices = nearest(queries.read(), gallery, k, ranking)
+        predicted = self._predicted(gallery.names, *nearest(queries.read(), gallery, k, ranking))
+        named = zip(queries.names, predicted, strict=True)
         lacking = sorted(_queries_of(self.solution) - set(queries.names))
-        notes = [f"{len(lacking)} queries have no descriptor: {some(lacking)}."] if lacking else []
+        skipped |= skipped_queries
         settings |= {
             self.gallery_name: len(gallery),
             "skipped": len(skipped),
@@ -156,8 +154,13 @@ class _Task:
             **settings_of_ranking(ranking),
             "solution_sha256": self.sha256,
         }
-        facts = (settings, notes, skipped)
-        return _Search(gallery.names, queries.names, scores, indices, facts)
+        return self._report(
+            self.solution,
+            {query: prediction for query, prediction in named if prediction is not None},
+            settings,
+            [f"{len(lacking)} queries have no descriptor: {some(lacking)}."] if lacking else [],
+            skipped,
+        )
 
 
 @dataclass(frozen=True)
@@ -221,12 +224,19 @@ class Retrieval(_Task):
             ValueError: if nothing can be embedded.
             OSError: if a file or folder cannot be read.
         """
-        found = self._search(DEPTH, model, scales, ranking, progress)
-        predictions = {
-            query: [found.gallery[index] for index in indices if index >= 0]
-            for query, indices in zip(found.queries, found.indices.tolist(), strict=True)
-        }
-        return _retrieval(self.solution, predictions, *found.facts)
+        return self._evaluate(DEPTH, model, scales, ranking, progress)
+
+    def _predicted(self, gallery: list[str], scores: np.ndarray, indices: np.ndarray) -> list[Any]:
+        return [[gallery[index] for index in row if index >= 0] for row in indices.tolist()]
+
+    @staticmethod
+    def _report(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
+        rows = [
+            (subset, mean_average_precision_at(predictions, queries), len(queries))
+            for subset, queries in solution.items()
+        ]
+        header = ("", f"mAP@{DEPTH}", "queries")
+        return Report("GLDv2 retrieval", header, rows, *facts)
 
 
 @dataclass(frozen=True)
@@ -300,16 +310,22 @@ class Recognition(_Task):
             OSError: if a file or folder cannot be read.
         """
         whole_number("neighbours", neighbours, 1)
-        found = self._search(neighbours, model, scales, ranking, progress, neighbours=neighbours)
+        return self._evaluate(neighbours, model, scales, ranking, progress, neighbours=neighbours)
+
+    def _predicted(self, gallery: list[str], scores: np.ndarray, indices: np.ndarray) -> list[Any]:
         ids, landmarks = self.landmarks
-        numbers = np.array([int(name, 16) for name in found.gallery], np.uint64)
-        votes = recognise(found.scores, found.indices, landmarks[np.searchsorted(ids, numbers)])
-        predictions = {
-            query: vote
-            for query, vote in zip(found.queries, votes, strict=True)
-            if vote is not None
-        }
-        return _recognition(self.solution, predictions, *found.facts)
+        numbers = np.array([int(name, 16) for name in gallery], np.uint64)
+        return recognise(scores, indices, landmarks[np.searchsorted(ids, numbers)])
+
+    @staticmethod
+    def _report(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
+        rows = []
+        for subset, queries in solution.items():
+            with_landmark = sum(map(bool, queries.values()))
+            score = micro_average_precision(predictions, queries)
+            rows.append((subset, score, len(queries), with_landmark))
+        header = ("", "μAP", "queries", "with a landmark")
+        return Report("GLDv2 recognition", header, rows, *facts)
 
 
 def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
@@ -319,7 +335,7 @@ def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
         DataError: if something is wrong with a file; names the line.
         OSError: if a file cannot be read.
     """
-    return _retrieval(
+    return Retrieval._report(
         read_retrieval_solution(solution),
         read_retrieval_predictions(predictions),
         _settings_of_files(solution, predictions),
@@ -333,32 +349,11 @@ def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
         DataError: if something is wrong with a file; names the line.
         OSError: if a file cannot be read.
     """
-    return _recognition(
+    return Recognition._report(
         read_recognition_solution(solution),
         read_recognition_predictions(predictions),
         _settings_of_files(solution, predictions),
     )
-
-
-def _retrieval(solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any) -> Report:
-    rows = [
-        (subset, mean_average_precision_at(predictions, queries), len(queries))
-        for subset, queries in solution.items()
-    ]
-    header = ("", f"mAP@{DEPTH}", "queries")
-    return Report("GLDv2 retrieval", header, rows, *facts)
-
-
-def _recognition(
-    solution: Mapping[str, Any], predictions: Mapping[str, Any], *facts: Any
-) -> Report:
-    rows = []
-    for subset, queries in solution.items():
-        with_landmark = sum(map(bool, queries.values()))
-        score = micro_average_precision(predictions, queries)
-        rows.append((subset, score, len(queries), with_landmark))
-    header = ("", "μAP", "queries", "with a landmark")
-    return Report("GLDv2 recognition", header, rows, *facts)
 
 
 def _queries_of(solution: Mapping[str, Mapping[str, Container[Any]]]) -> set[str]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +98,13 @@ class Request:
         """Return the file in the cache, as huggingface_hub believes it to be."""
         from huggingface_hub import hf_hub_download
 
-        def fetch() -> Path:
-            return Path(
-                hf_hub_download(
-                    self.repo,
-                    name,
-                    revision=self.revision,
-                    cache_dir=self.cache_dir,
-                    force_download=replacing is not None,
-                )
-            )
-
+        fetch = partial(
+            hf_hub_download,
+            *(self.repo, name),
+            revision=self.revision,
+            cache_dir=self.cache_dir,
+            force_download=replacing is not None,
+        )
         with self.explained(name), guarded_clients(self.describe(name)):
             # huggingface_hub asks the same once more, but it would take 23 seconds to find that
             # there is no network, and download first what is known to be wrong.
@@ -117,14 +114,14 @@ class Request:
                 replacing.unlink(missing_ok=True)
             begin = time.monotonic()
             try:
-                return fetch()
+                return Path(fetch())
             except WeightsError:
                 raise
             except Exception as error:
                 # It resumes a transfer that stalls, but not one that is reset.
                 if storage_problem(error) or time.monotonic() - begin > _QUICK_S:
                     raise
-                return fetch()
+                return Path(fetch())
 
     def ask(self, name: str, patient: bool) -> HfFileMetadata:
         """Return the Hub's statement about a file: its commit, hash and size."""
