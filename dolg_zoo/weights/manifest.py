@@ -72,21 +72,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    name: str
-    description: str
-    architecture: str
-    descriptor_dim: int
-    dataset: str
-    license: str
-    license_note: str
-    provenance: str
-    figures: tuple[Figure, ...]
-    figures_note: str
-
-
-@dataclass(frozen=True)
-class PresetEntry(_Entry):
+class PresetEntry:
     """A preset that can be asked for by name.
 
     Attributes:
@@ -95,18 +81,28 @@ class PresetEntry(_Entry):
         architecture: name of the backbone.
         descriptor_dim: dimension of the descriptor.
         dataset: the training data.
+        source: its repository on the Hub; None if its files ship with the package.
+        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
+            it keeps one.
         license: licence of the weights, an SPDX expression.
         license_note: terms that the expression cannot express.
         provenance: how the weights were made.
         figures: results, with their source.
         figures_note: a text that must accompany the figures.
-        source: its repository on the Hub; None if its files ship with the package.
-        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
-            it keeps one.
     """
 
+    name: str
+    description: str
+    architecture: str
+    descriptor_dim: int
+    dataset: str
     source: HubSource | None
     files: Mapping[str, FileHash]
+    license: str
+    license_note: str
+    provenance: str
+    figures: tuple[Figure, ...]
+    figures_note: str
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
@@ -125,7 +121,7 @@ class PresetEntry(_Entry):
 
 
 @dataclass(frozen=True)
-class CheckpointEntry(_Entry):
+class CheckpointEntry:
     """A preset that is made from an upstream's file when it is first asked for.
 
     Attributes:
@@ -135,8 +131,18 @@ class CheckpointEntry(_Entry):
     The others are as in `PresetEntry`.
     """
 
+    name: str
+    description: str
+    architecture: str
+    descriptor_dim: int
+    dataset: str
     file: RemoteFile
     format: str
+    license: str
+    license_note: str
+    provenance: str
+    figures: tuple[Figure, ...]
+    figures_note: str
 
     @property
     def source(self) -> HubSource:
@@ -150,9 +156,13 @@ class CheckpointEntry(_Entry):
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata.json of the converted preset, without hashes."""
-        stated = ("name", "description", "dataset", "license", "license_note", "provenance")
         return {
-            **{key: getattr(self, key) for key in stated},
+            "name": self.name,
+            "description": self.description,
+            "dataset": self.dataset,
+            "license": self.license,
+            "license_note": self.license_note,
+            "provenance": self.provenance,
             "source": asdict(self.file),
             "figures": [asdict(figure) for figure in self.figures],
             "figures_note": self.figures_note,
