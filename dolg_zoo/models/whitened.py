@@ -27,14 +27,14 @@ def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
         if layer is not whitening and layer.weights:
             layer.set_weights(net.get_layer(layer.name).get_weights())
     whitening.set_weights([kernel, bias])
-    normalize_by_what_was_loaded(copy)
+    finalize_normalization(copy)
     return copy
 
 
-def normalize_by_what_was_loaded(model: keras.Model) -> None:
+def finalize_normalization(model: keras.Model) -> None:
     """Recompute the constants of Normalization layers from their loaded variables."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            normalize_by_what_was_loaded(layer)
+            finalize_normalization(layer)
         elif isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()

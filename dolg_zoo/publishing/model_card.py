@@ -301,11 +301,8 @@ def _evaluation(metadata: Mapping[str, Any]) -> str:
         return "None has been measured, or none was stated."
     keys = ("value", "metric", "dataset", "source", "note")
     rows = [[inline(figure.get(key, "")) for key in keys] for figure in figures]
-    parts = [
-        table([key.capitalize() for key in keys], rows),
-        prose(metadata.get("figures_note", "")),
-    ]
-    return "\n\n".join(filter(None, parts))
+    figures_table = table([key.capitalize() for key in keys], rows)
+    return _paragraphs(figures_table, prose(metadata.get("figures_note", "")))
 
 
 def _intended_use(metadata: Mapping[str, Any]) -> str:
@@ -320,12 +317,16 @@ def _limits(metadata: Mapping[str, Any]) -> str:
         "Descriptors compare only with descriptors of this preset that were made with the same"
         " preprocessing and scales. An index of another preset cannot be searched with them."
     )
-    return "\n\n".join(filter(None, [prose(metadata.get("limits", "")), always]))
+    return _paragraphs(prose(metadata.get("limits", "")), always)
 
 
 def _license(metadata: Mapping[str, Any]) -> str:
-    parts = [inline(license_id(metadata["license"])), prose(metadata.get("license_note", ""))]
-    return "\n\n".join(filter(None, parts))
+    license = inline(license_id(metadata["license"]))
+    return _paragraphs(license, prose(metadata.get("license_note", "")))
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 def _files(files: Mapping[str, FileHash]) -> str:

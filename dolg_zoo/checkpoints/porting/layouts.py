@@ -29,41 +29,27 @@ _log = logging.getLogger(__name__)
 class Layout:
     """The names of the tensors in an upstream's checkpoints, and how the tensors differ from ours.
 
-    Attributes:
-        block: the start of the keys of a backbone's block, as a pattern; its groups are the numbers
-            of the stage and of the block.
-        block_layer: from the path of a module of a block to our layer, or None.
-        layers: from the paths of all other modules to our layers.
-        projection: the kernel of the global projection. Few other networks have its name.
-        descriptor: the kernel that gives the descriptor.
-        more_config: returns the other values of `DOLGConfig` that are not those of its variant.
-        reorder: brings the input channels of kernels into our order, in place.
-        head: the names of the margin head's tensors, the class centers first; none if the
-            checkpoints have no such head.
-        unused: the names of tensors that the network does not need.
-        constants: tensors that stand in the configuration, with the variable that they are if the
-            network trains them.
-        transposed: kernels that are stored as (in, out), as in Keras.
-        foreign: an ending of keys that no checkpoint of this layout has, and the framework that
-            writes such keys.
-        stages: the number of the ResNet's stages in the network.
-
     Each method raises a `PortingError` for a state dict that is not of this layout.
     """
 
+    # a pattern for the start of a backbone block's keys; its groups number the stage and the block
     block: str
-    block_layer: Callable[[str], str | None]
-    layers: Mapping[str, str]
-    projection: str
-    descriptor: str
+    block_layer: Callable[[str], str | None]  # from the path of a block's module to our layer
+    layers: Mapping[str, str]  # from the paths of all other modules to our layers
+    projection: str  # the kernel of the global projection; few other networks have its name
+    descriptor: str  # the kernel of the last layer
+    # returns the other values of `DOLGConfig` that are not those of its variant
     more_config: Callable[[State], dict[str, Any]]
+    # brings the input channels of kernels into our order, in place
     reorder: Callable[[dict[str, np.ndarray], Shapes], None]
-    head: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
+    head: tuple[str, ...] = ()  # tensors of the margin head, if there is one: class centers first
+    unused: tuple[str, ...] = ()  # tensors that the network does not need
+    # tensors that are in the configuration; with their variables in a network that trains them
     constants: Mapping[str, str] = field(default_factory=dict)
-    transposed: tuple[str, ...] = ()
+    transposed: tuple[str, ...] = ()  # kernels that are stored as (in, out), as in Keras
+    # an ending of keys that this layout does not have, and the framework that writes such keys
     foreign: tuple[str, str] | None = None
-    stages: int = 4
+    stages: int = 4  # of the ResNet that are in the network
 
     def config(self, state: State) -> dict[str, Any]:
         """Return the architecture of a checkpoint as values of `DOLGConfig`."""
@@ -80,18 +66,7 @@ class Layout:
         }
 
     def weights(self, state: State, targets: Shapes) -> dict[str, np.ndarray]:
-        """Return a state dict as the variables of a `DOLGNet`.
-
-        Args:
-            state: key to array.
-            targets: path to shape of each of the network's variables.
-
-        Returns:
-            An array for each of `targets`.
-
-        Raises:
-            PortingError: if the two do not fit; lists the difference.
-        """
+        """Return the variables of a `DOLGNet` by path; `targets` gives the shape of each."""
         state = {key: array.T if key in self.transposed else array for key, array in state.items()}
         constants = [key for key, path in self.constants.items() if path not in targets]
         ported = port(

@@ -22,18 +22,19 @@ from dolg_zoo.evaluation.collection import (
     open_descriptors,
     some,
 )
-from dolg_zoo.evaluation.gldv2.lists import IMAGE_ID, read_landmarks
+from dolg_zoo.evaluation.gldv2.lists import (
+    IMAGE_ID,
+    read_landmarks,
+    read_recognition_predictions,
+    read_recognition_solution,
+    read_retrieval_predictions,
+    read_retrieval_solution,
+)
 from dolg_zoo.evaluation.gldv2.scores import (
     DEPTH,
     mean_average_precision_at,
     micro_average_precision,
     recognise,
-)
-from dolg_zoo.evaluation.gldv2.solutions import (
-    read_recognition_predictions,
-    read_recognition_solution,
-    read_retrieval_predictions,
-    read_retrieval_solution,
 )
 from dolg_zoo.evaluation.report import (
     Report,
