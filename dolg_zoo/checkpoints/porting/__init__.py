@@ -1,7 +1,6 @@
 """Name maps from upstream checkpoints to our variables: pure functions, arrays in, arrays out."""
 
-from dolg_zoo.checkpoints.porting.layouts import Layout
-from dolg_zoo.checkpoints.porting.margin_head import MarginHead
+from dolg_zoo.checkpoints.porting.layouts import Layout, MarginHead
 from dolg_zoo.checkpoints.porting.timm import port_timm
 from dolg_zoo.checkpoints.porting.upstreams import LAYOUTS
 from dolg_zoo.errors import PortingError

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dolg_zoo.checkpoints.porting.margin_head import MarginHead
-from dolg_zoo.checkpoints.porting.torch_layout import port
+from dolg_zoo.checkpoints.porting.torch_layout import holds_floats, port
 from dolg_zoo.errors import PortingError
 
 State = Mapping[str, np.ndarray]
@@ -23,6 +22,33 @@ SCALE, MARGIN = 30.0, 0.15  # of each upstream's margin head: the official confi
 # and for dongkyuk they follow from its logits in the golden outputs
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MarginHead:
+    """What `dolg_zoo.layers.<layer>` is made of.
+
+    Attributes:
+        layer: "CurricularFace", "ArcFace", "SubCenterArcFace" or "CosineSoftmax".
+        scale: the factor on the cosines.
+        margin: the margin on the target's angle, in radians; 0 for CosineSoftmax.
+        arrays: the layer's variables by name: `centers`, (classes, dim); for CurricularFace also
+            `t`, (); for SubCenterArcFace `centers`, (classes, centers per class, dim), and
+            `margins`, (classes,).
+    """
+
+    layer: str
+    scale: float
+    margin: float
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        """Check that the arrays hold real numbers; a PortingError if not."""
+        for name, array in self.arrays.items():
+            if not holds_floats(array):
+                raise PortingError(
+                    f"The margin head's {name} must hold real numbers, not {array.dtype}."
+                )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,13 +40,11 @@ def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.nda
             f" {' or '.join(map(repr, _LINES))}. {hint}"
         )
     landmarks, ids = [], []
-    for number, line in enumerate(listed, 2):
-        match = _LINES[header].fullmatch(line)
-        if match is None:
-            raise DataError(
-                f"{path}, line {number} is {line[:80]!r}, not {header} with ids of 16 hexadecimal"
-                " digits and a landmark's number; download the list again."
-            )
+    form = (
+        f"{header} with ids of 16 hexadecimal digits and a landmark's number; download the list"
+        " again"
+    )
+    for _, match in _matches(path, listed, _LINES[header], form):
         landmarks.append(int(match["landmark"]))
         ids.append(match["ids"])
     if not ids:
@@ -118,18 +116,23 @@ def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
     if found != ",".join(header):
         raise DataError(f"{path} must begin with {','.join(header)!r}, not {found[:80]!r}.")
     seen: dict[str, int] = {}
-    for number, line in enumerate(listed, 2):
-        where = f"{path}, line {number}"
-        match = line_of.fullmatch(line)
-        if match is None:
-            raise DataError(
-                f"{where} is {line[:80]!r}, not {','.join(header)} with an id of 16 hexadecimal"
-                " digits."
-            )
-        query = match[1]
+    form = f"{','.join(header)} with an id of 16 hexadecimal digits"
+    for number, match in _matches(path, listed, line_of, form):
+        where, query = f"{path}, line {number}", match[1]
         if seen.setdefault(query, number) != number:
             raise DataError(f"{where}: {query} is in line {seen[query]} already; remove one.")
         yield where, *match.groups()
+
+
+def _matches(
+    path: str | Path, listed: Iterable[str], line_of: re.Pattern[str], form: str
+) -> Iterator[tuple[int, re.Match[str]]]:
+    """Yield the number and the parts of each line below the header; refuse one of another form."""
+    for number, line in enumerate(listed, 2):
+        match = line_of.fullmatch(line)
+        if match is None:
+            raise DataError(f"{path}, line {number} is {line[:80]!r}, not {form}.")
+        yield number, match
 
 
 def _relevant(text: str, where: str) -> frozenset[str]:

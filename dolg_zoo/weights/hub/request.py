@@ -53,8 +53,11 @@ class Request:
         from huggingface_hub import constants
         from huggingface_hub.utils import WeakFileLock
 
-        path = self.cached(name) or self.download(name, promised)
-        problem = fault(path)
+        def look() -> tuple[Path, str | None]:
+            path = self.cached(name) or self.download(name, promised)
+            return path, fault(path)
+
+        path, problem = look()
         if problem is None:
             return path
         damaged = f"{self.describe(name)} is damaged in the cache ({path}): {problem}."
@@ -63,8 +66,7 @@ class Request:
                 f"{damaged} Unset HF_HUB_OFFLINE to fetch it again. {self.by_hand()}"
             )
         with self.explained(name), WeakFileLock(self.lock_file(path)):
-            path = self.cached(name) or self.download(name, promised)
-            problem = fault(path)
+            path, problem = look()
             if problem is None:
                 # Another process has put it right while this one waited for the lock.
                 return path
