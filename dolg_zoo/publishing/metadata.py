@@ -102,7 +102,7 @@ def pinned_preset(
     }
 
 
-# Each tells what a value must be, or None if it is that.
+# Each returns the form that a value must have, or None if the value has it.
 def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return "a text"

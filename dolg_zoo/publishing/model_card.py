@@ -56,7 +56,7 @@ def model_card(
 ) -> str:
     """Write the page, README.md of the repository.
 
-    What a text of `metadata` holds is shown as it is: none can change the page around it.
+    Texts of `metadata` are shown letter by letter: none can change the page around it.
 
     Args:
         preset: the argument of `DOLG.from_preset`: `hf://user/repo`, or the name of a preset.

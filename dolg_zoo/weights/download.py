@@ -81,7 +81,7 @@ def fetch_preset(entry: PresetEntry, files: Sequence[str] = PRESET_FILES) -> Rep
     """Return verified local copies of files of a pinned preset.
 
     Args:
-        entry: the preset; one that has a source.
+        entry: a preset that has a source.
         files: at least one name of a file of it.
 
     Raises:

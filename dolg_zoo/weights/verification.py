@@ -60,7 +60,7 @@ def verify_repo(url: str) -> list[CheckedFile]:
     files = [_verify_unpinned(repo, path) for path in found.values()]
     if not files or any(file.fault for file in files):
         return files
-    # what was published may itself not fit together, and would not load
+    # the published files may not fit together, and would then not load
     return files + [
         file for file in verify_folder(files[0].path.parent, from_hub=True) if file.fault
     ]

@@ -18,8 +18,9 @@ State = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
 
 STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
-SCALE, MARGIN = 30.0, 0.15  # of each upstream's margin head: the official configuration has them,
-# and for dongkyuk they follow from its logits in the golden outputs
+# of each upstream's margin head: the official configuration has them, and those of dongkyuk follow
+# from its logits in the golden outputs
+SCALE, MARGIN = 30.0, 0.15
 
 _log = logging.getLogger(__name__)
 

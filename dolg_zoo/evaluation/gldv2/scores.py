@@ -46,7 +46,7 @@ def micro_average_precision(
 
     The predictions are ranked by confidence; of equals, those of the smaller query id come first.
     The sum of the precision at the rank of each right one is divided by the number of queries that
-    show a landmark: a landmark seen where there is none pushes what is right down.
+    show a landmark. A landmark predicted where there is none lowers the score.
 
     Args:
         predictions: query to (landmark, confidence); a query may be without. Those that the

@@ -210,7 +210,7 @@ class Retrieval(_Task):
     ) -> Report:
         """mAP@100 of a model, or of stored descriptors.
 
-        An image or a query without a descriptor is one that finds nothing and is not found.
+        A query without a descriptor finds nothing; an image without one is not found.
 
         Args:
             model: the model to embed with; not needed if both are stores.
@@ -220,8 +220,8 @@ class Retrieval(_Task):
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made with another model or other scales than what it is
-                compared with.
+            StoreError: if a store was made with another model or other scales than the
+                descriptors it is compared with.
             ValueError: if nothing can be embedded.
             OSError: if a file or folder cannot be read.
         """
@@ -304,8 +304,8 @@ class Recognition(_Task):
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made with another model or other scales than what it is
-                compared with.
+            StoreError: if a store was made with another model or other scales than the
+                descriptors it is compared with.
             ValueError: if there are images to embed but no model, if no image can be embedded, or
                 if `neighbours` is below 1.
             OSError: if a file or folder cannot be read.

@@ -102,14 +102,15 @@ class Request:
 
         fetch = partial(
             hf_hub_download,
-            *(self.repo, name),
+            self.repo,
+            name,
             revision=self.revision,
             cache_dir=self.cache_dir,
             force_download=replacing is not None,
         )
         with self.explained(name), guarded_clients(self.describe(name)):
-            # huggingface_hub asks the same once more, but it would take 23 seconds to find that
-            # there is no network, and download first what is known to be wrong.
+            # huggingface_hub asks the same once more. But alone it would take 23 seconds to find
+            # that there is no network, and would download a file that is known to be wrong.
             self.check(name, self.ask(name, patient), promised)
             if replacing is not None:
                 # Else the Hub client would leave the name pointing at the old bytes.
