@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from dolg_zoo._util.progress import track
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.evaluation import RetrievalScores, leave_one_out, query_gallery
+from dolg_zoo.evaluation import leave_one_out, query_gallery
 from dolg_zoo.preprocessing import list_images, load_image
 from dolg_zoo.preprocessing.files import Listing, class_of, unclear_classes
 from dolg_zoo.retrieval import Picture, montage_rows
@@ -50,26 +50,21 @@ class DemoResult:
         return montage_rows(self.rows, path, columns=SHOWN_RESULTS, height=140)
 
 
-def run_demo(
-    model: ImageEmbedder, folder: str | Path | None = None, *, progress: bool = True
-) -> DemoResult:
+def run_demo(model: ImageEmbedder, folder: str | Path | None = None) -> DemoResult:
     """Search for photographs among others with classes, or among altered copies; score it."""
     # A folder needs at least two subfolders (not parts of a data set) with two photographs each for
     # classes. Large folders are sampled evenly. None: the photographs in the package.
     if folder is None:
-        return _among_altered(model, shipped_photos(), "that ship with dolg-zoo", progress)
+        return _among_altered(model, shipped_photos(), "that ship with dolg-zoo")
     paths = list_images(folder)
-    folder = paths.folder
     classes = {} if unclear_classes(paths.names) else _classes(paths)
     if len(classes) > 1:
-        return _among_classes(model, folder, classes, progress)
+        return _among_classes(model, paths.folder, classes)
     sample = _evenly(paths, MAX_PHOTOS)
-    return _among_altered(model, sample, f"of the {len(paths)} in the folder", progress)
+    return _among_altered(model, sample, f"of the {len(paths)} in the folder")
 
 
-def _among_altered(
-    model: ImageEmbedder, paths: Sequence[Path], origin: str, progress: bool
-) -> DemoResult:
+def _among_altered(model: ImageEmbedder, paths: Sequence[Path], origin: str) -> DemoResult:
     skipped: dict[str, str] = {}
     kinds = [None, *ALTERATIONS]
     made: list[tuple[int, str | None]] = []
@@ -85,7 +80,7 @@ def _among_altered(
                 made.append((number, kind))
                 yield _altered(photo, kind)
 
-    found = _embedded(model, images(), len(paths) * len(kinds), progress)
+    found = _embedded(model, images(), len(paths) * len(kinds))
     if len(made) < 2 * len(kinds):
         raise ValueError(
             f"The demo needs at least two photographs that can be read; of {len(paths)} found,"
@@ -98,38 +93,35 @@ def _among_altered(
     query_numbers, gallery_numbers = numbers[is_query], numbers[~is_query]
     gallery_kinds = [kind for _, kind in made if kind is not None]
 
-    def shown(row: int) -> tuple[Picture, list[Picture]]:
-        right = query_numbers[row]
-        results = [
-            Picture(
-                _altered(_load(paths[gallery_numbers[other]]), gallery_kinds[other]),
-                f"{paths[gallery_numbers[other]].stem}, {gallery_kinds[other]}",
-                score,
-                bool(gallery_numbers[other] == right),
-            )
-            for other, score in _best(gallery @ queries[row], len(gallery))
-        ]
-        return Picture(paths[right], paths[right].name), results
+    def query(row: int) -> Picture:
+        path = paths[query_numbers[row]]
+        return Picture(path, path.name)
 
-    return _result(
+    def result(row: int, other: int, score: float) -> Picture:
+        number, kind = gallery_numbers[other], gallery_kinds[other]
+        photo, name = _altered(_load(paths[number]), kind), f"{paths[number].stem}, {kind}"
+        return Picture(photo, name, score, bool(number == query_numbers[row]))
+
+    scores = query_gallery(queries, query_numbers, gallery, gallery_numbers)
+    return DemoResult(
         f"{len(queries)} photographs {origin}, each searched for among {len(ALTERATIONS)} altered"
         f" copies of every one: {', '.join(ALTERATIONS)}. Altered copies are easier to find than"
         " other photographs of the same thing; for those, give a folder with a subfolder for each"
         " place or product.",
-        query_gallery(queries, query_numbers, gallery, gallery_numbers),
-        len(gallery),
-        [shown(row) for row in _evenly(range(len(queries)), SHOWN_QUERIES)],
-        skipped,
+        **asdict(scores),
+        gallery=len(gallery),
+        rows=_rows(len(queries), lambda row: gallery @ queries[row], query, result),
+        skipped=skipped,
     )
 
 
 def _among_classes(
-    model: ImageEmbedder, folder: Path, classes: dict[str, list[Path]], progress: bool
+    model: ImageEmbedder, folder: Path, classes: dict[str, list[Path]]
 ) -> DemoResult:
     names = _evenly(sorted(classes), MAX_CLASS_PHOTOS // 2)
     share = max(2, MAX_CLASS_PHOTOS // len(names))
     sample = [(path, name) for name in names for path in _evenly(classes[name], share)]
-    found = _embedded(model, [path for path, _ in sample], len(sample), progress)
+    found = _embedded(model, [path for path, _ in sample], len(sample))
     skipped = {
         str(sample[row][0]): result.reason
         for row, result in sorted(found.items())
@@ -139,55 +131,44 @@ def _among_classes(
     if not kept:
         raise ValueError(f"None of the {len(sample)} photographs can be read.")
     descriptors = np.array([found[row] for row in kept], np.float32)
-    paths = [sample[row][0] for row in kept]
-    labels = [sample[row][1] for row in kept]
+    paths, labels = zip(*(sample[row] for row in kept), strict=True)
 
-    def shown(row: int) -> tuple[Picture, list[Picture]]:
-        similarity = descriptors @ descriptors[row]
-        similarity[row] = -np.inf
-        results = [
-            Picture(
-                paths[other],
-                paths[other].relative_to(folder).as_posix(),
-                score,
-                labels[other] == labels[row],
-            )
-            for other, score in _best(similarity, len(kept) - 1)
-        ]
-        return Picture(paths[row], paths[row].relative_to(folder).as_posix()), results
+    def similarity(row: int) -> np.ndarray:
+        to_others = descriptors @ descriptors[row]
+        to_others[row] = -np.inf
+        return to_others
 
-    return _result(
+    def shown(row: int, score: float | None = None, is_right: bool | None = None) -> Picture:
+        return Picture(paths[row], paths[row].relative_to(folder).as_posix(), score, is_right)
+
+    def result(row: int, other: int, score: float) -> Picture:
+        return shown(other, score, labels[other] == labels[row])
+
+    return DemoResult(
         f"{len(kept)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
         f" {len(classes)} subfolders, each searched for among all the others; right is what lies"
         " in the same subfolder.",
-        leave_one_out(descriptors, labels),
-        len(kept),
-        [shown(row) for row in _evenly(range(len(kept)), SHOWN_QUERIES)],
-        skipped,
-    )
-
-
-def _best(similarity: np.ndarray, most: int) -> list[tuple[int, float]]:
-    order = np.argsort(-similarity, kind="stable")[: min(SHOWN_RESULTS, most)]
-    return [(int(row), float(similarity[row])) for row in order]
-
-
-def _result(
-    protocol: str,
-    scores: RetrievalScores,
-    gallery: int,
-    rows: Sequence[tuple[Picture, Sequence[Picture]]],
-    skipped: dict[str, str],
-) -> DemoResult:
-    return DemoResult(
-        protocol=protocol,
-        recall_at_1=scores.recall_at_1,
-        map=scores.map,
-        queries=scores.queries,
-        gallery=gallery,
-        rows=rows,
+        **asdict(leave_one_out(descriptors, labels)),
+        gallery=len(kept),
+        rows=_rows(len(kept), similarity, shown, result),
         skipped=skipped,
     )
+
+
+def _rows(
+    queries: int,
+    similarity: Callable[[int], np.ndarray],
+    query: Callable[[int], Picture],
+    result: Callable[[int, int, float], Picture],
+) -> list[tuple[Picture, list[Picture]]]:
+    """Return pictures of some queries with their first results; a similarity of -inf is none."""
+    rows = []
+    for row in _evenly(range(queries), SHOWN_QUERIES):
+        scores = similarity(row)
+        order = np.argsort(-scores, kind="stable")[:SHOWN_RESULTS]
+        best = [(int(other), float(scores[other])) for other in order if scores[other] > -np.inf]
+        rows.append((query(row), [result(row, *found) for found in best]))
+    return rows
 
 
 def _classes(paths: Listing) -> dict[str, list[Path]]:
@@ -200,10 +181,9 @@ def _classes(paths: Listing) -> dict[str, list[Path]]:
 
 
 def _embedded(
-    model: ImageEmbedder, images: Iterable[ImageSource], total: int, progress: bool
+    model: ImageEmbedder, images: Iterable[ImageSource], total: int
 ) -> dict[int, np.ndarray | BadImageError]:
-    found = model.embed_each(images)
-    return dict(track(found, total, "Embedding") if progress else found)
+    return dict(track(model.embed_each(images), total, "Embedding"))
 
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:

@@ -126,7 +126,7 @@ def with_dolg_zoo(checkpoint, hashed=True):
     from dolg_zoo import DOLG
     from dolg_zoo._util import hashing
     from dolg_zoo.models import DOLGNet
-    from dolg_zoo.presets import conversion, converted, registry
+    from dolg_zoo.presets import conversion, registry
     from dolg_zoo.presets import files as preset_files
     from dolg_zoo.presets import folder as presets_folder
     from dolg_zoo.weights import load_manifest
@@ -144,7 +144,7 @@ def with_dolg_zoo(checkpoint, hashed=True):
         assert hashing.fault_in(checkpoint, wanted.sha256, wanted.size) is None
         return checkpoint
 
-    converted.fetch = fetch
+    registry.fetch = fetch
     if not hashed:
         preset_files.fault_in = lambda *promised: None
     building = []

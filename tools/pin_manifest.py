@@ -22,7 +22,7 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.publishing.manifest_entry import pinned_preset
+from dolg_zoo.publishing.metadata import pinned_preset
 from dolg_zoo.weights import (
     WeightsError,
     fetch,

@@ -85,7 +85,6 @@ def montage(
     path: str | Path | None = None,
     *,
     relevant: Sequence[bool | None] | None = None,
-    columns: int = 5,
     height: int = 180,
 ) -> Image.Image:
     """Return a picture of a query and its results.
@@ -98,7 +97,6 @@ def montage(
             are left out, with a warning in the log, if the format has no room for all.
         relevant: for each match whether it is right, to frame and mark it so; None where that is
             not known.
-        columns: results in a line.
         height: the height of each image, in pixels.
 
     Raises:
@@ -115,7 +113,7 @@ def montage(
         Picture(match.path, match.name, match.score, mark)
         for match, mark in zip(matches, marks, strict=True)
     ]
-    return montage_rows([(query, results)], path, columns=columns, height=height)
+    return montage_rows([(query, results)], path, height=height)
 
 
 def montage_rows(

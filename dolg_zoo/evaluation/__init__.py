@@ -2,9 +2,13 @@
 
 from dolg_zoo.errors import GroundTruthError
 from dolg_zoo.evaluation.class_folder import ClassFolder
-from dolg_zoo.evaluation.gldv2.recognition import Recognition, score_recognition
-from dolg_zoo.evaluation.gldv2.retrieval import Retrieval, score_retrieval
 from dolg_zoo.evaluation.gldv2.scores import mean_average_precision_at, micro_average_precision
+from dolg_zoo.evaluation.gldv2.tasks import (
+    Recognition,
+    Retrieval,
+    score_recognition,
+    score_retrieval,
+)
 from dolg_zoo.evaluation.metrics import (
     RetrievalScores,
     average_precision,

@@ -35,7 +35,7 @@ class ClassFolder:
         folder: their folder.
         paths: the image's name, its path below the folder, to its file.
         left_out: the number of images that are in no subfolder.
-        passed_over: files of the folder that are no images, and what of it cannot be read.
+        passed_over: files of the folder that are no images or cannot be read.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class ClassFolder:
             model: the model to embed with.
             scales: multiples of the image size; None for those of the preset.
             ranking: query expansion and re-ranking; not `dba`, which would put each query into
-                what it is to find.
+                the images to find.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:

@@ -1,8 +1,8 @@
-"""Descriptors with the names of their images, in memory a part at a time."""
+"""The images of a task, and their descriptors, in memory a part at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo.embedders.fingerprint import name_of_model
-from dolg_zoo.preprocessing import Crop
+from dolg_zoo.preprocessing import Crop, list_images
 from dolg_zoo.retrieval import DescriptorStore
 from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
@@ -96,3 +96,35 @@ def open_descriptors(
         )
         store.settings.check_same(wanted, store.folder)
     return store
+
+
+def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
+    """Find named images below a folder, with any suffix; return their paths and other images."""
+    # A FileNotFoundError names up to five missing images; a ValueError says that a name has two
+    # files.
+    wanted, extra = set(names), []
+    paths: dict[str, Path] = {}
+    for path in list_images(folder):
+        if path.stem not in wanted:
+            extra.append(path)
+        elif paths.setdefault(path.stem, path) != path:
+            raise ValueError(
+                f"{path.stem!r} could be {str(paths[path.stem])!r} or {str(path)!r}; remove one."
+            )
+    missing = [name for name in dict.fromkeys(names) if name not in paths]
+    check_complete(missing, len(wanted), folder)
+    return paths, extra
+
+
+def check_complete(missing: Sequence[str], needed: int, folder: str | Path) -> None:
+    """Raise FileNotFoundError if any of the needed images is missing; it names up to five."""
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {needed} images are not in {str(folder)!r}: {some(missing)}."
+        )
+
+
+def some(names: Iterable[object]) -> str:
+    """Return up to five of some names, for a message."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")

@@ -28,7 +28,7 @@ class Report:
         settings: all that matters, in a form that JSON can hold.
         notes: sentences that must accompany the figures.
         skipped: name to reason, for images that could not be read.
-        passed_over: files of the folder that are no images, and what of it cannot be read.
+        passed_over: files of the folder that are no images or cannot be read.
     """
 
     task: str
@@ -78,7 +78,7 @@ class Report:
 def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> dict[str, Any]:
     """Return the settings that a model's descriptors depend on."""
     converter = model.image_converter.to_config()
-    for name in ("scales", "crop_queries"):  # what a preset would choose may not be what was chosen
+    for name in ("scales", "crop_queries"):  # the preset's own, which may not be in use
         del converter[name]
     return {
         "preset": name_of_model(model),

@@ -1,13 +1,12 @@
 from .dolg_config import DOLGConfig
 from .dolg_net import DOLGNet
-from .loaded import normalize_by_what_was_loaded
 from .margin_classifier import MarginClassifier
-from .whitened import whitened_net
+from .whitened import finalize_normalization, whitened_net
 
 __all__ = [
     "DOLGConfig",
     "DOLGNet",
     "MarginClassifier",
-    "normalize_by_what_was_loaded",
+    "finalize_normalization",
     "whitened_net",
 ]

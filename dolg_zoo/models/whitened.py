@@ -1,14 +1,14 @@
-"""The same network with a whitening at its end."""
+"""Copies of a network and the variables that are set in them from outside."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.models.dolg_net import DOLGNet
-from dolg_zoo.models.loaded import normalize_by_what_was_loaded
 
 
 def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
@@ -27,5 +27,14 @@ def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
         if layer is not whitening and layer.weights:
             layer.set_weights(net.get_layer(layer.name).get_weights())
     whitening.set_weights([kernel, bias])
-    normalize_by_what_was_loaded(copy)
+    finalize_normalization(copy)
     return copy
+
+
+def finalize_normalization(model: keras.Model) -> None:
+    """Recompute the constants of Normalization layers from their loaded variables."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            finalize_normalization(layer)
+        elif isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()

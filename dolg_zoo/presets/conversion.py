@@ -1,7 +1,11 @@
-"""From an upstream's checkpoint file to a preset."""
+"""From an upstream's checkpoint file to a preset, cached under the checkpoint's sha256."""
 
 from __future__ import annotations
 
+import atexit
+import logging
+import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,14 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from dolg_zoo._util.files import replacing_folder
 from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.checkpoints.porting import LAYOUTS, MarginHead
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models import DOLGConfig, DOLGNet
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.folder import Preset
+from dolg_zoo.presets.files import check_preset
+from dolg_zoo.presets.folder import Preset, write_preset
 from dolg_zoo.presets.weights_file import check_finite
-from dolg_zoo.weights import read_state_dict
+from dolg_zoo.weights import CheckpointEntry, read_state_dict
+from dolg_zoo.weights.kept import UNKEPT, conversion_folder
+
+logger = logging.getLogger(__name__)
 
 # the networks take RGB: where upstream fed BGR, the first convolution has been flipped
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -94,3 +103,40 @@ def _what_else(state: Mapping[str, np.ndarray], format: str) -> str:
             LAYOUTS[other].config(LAYOUTS[other].network_in(state))
             return f" It looks like one of {other}: tools/convert_{other}.py ports those."
     return ""
+
+
+def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
+    """Convert a verified checkpoint, put the result in the cache and return its folder."""
+    conversion = convert_checkpoint(path, entry.format, entry.metadata())
+    backbone = conversion.preset.net.config.backbone
+    if backbone != entry.architecture:
+        raise PresetError(f"{path} is for {entry.name}, but its backbone is {backbone}.")
+
+    try:
+        folder = conversion_folder(entry)
+        if folder is None:
+            raise OSError("there is no home folder")
+        # if another process was faster, others may be reading its folder
+        with replacing_folder(folder, keep_if=_is_whole) as made:
+            write_preset(made, conversion.preset, conversion.margin_head)
+        return folder
+    except OSError as error:
+        logger.warning(
+            "%s is converted again in each process, since the result cannot be kept: %s."
+            " DOLG_ZOO_CACHE names the folder to keep it in.",
+            entry.name,
+            error,
+        )
+    folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write_preset(folder, conversion.preset, conversion.margin_head)
+    UNKEPT[entry.file.sha256] = folder
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        check_preset(folder)
+    except PresetError:
+        return False
+    return True

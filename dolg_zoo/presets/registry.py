@@ -267,6 +267,6 @@ def _conversion(entry: CheckpointEntry) -> tuple[Path, dict[str, str]]:
         except PresetError as error:
             logger.warning("Converting %s anew: %s", entry.name, error)
     path = fetch(entry.file, preset=entry.name)
-    from dolg_zoo.presets.converted import convert_and_keep  # needs Keras
+    from dolg_zoo.presets.conversion import convert_and_keep  # needs Keras
 
     return convert_and_keep(entry, path), {}

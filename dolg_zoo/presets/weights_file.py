@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from dolg_zoo.errors import PresetError
-from dolg_zoo.models import normalize_by_what_was_loaded
+from dolg_zoo.models import finalize_normalization
 
 
 def load_weights(net: keras.Model, path: Path) -> None:
@@ -42,7 +42,7 @@ def load_weights(net: keras.Model, path: Path) -> None:
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
         raise PresetError(f"{path} cannot be read as weights: {error}") from error
-    normalize_by_what_was_loaded(net)
+    finalize_normalization(net)
 
 
 def _by_name(

@@ -42,19 +42,16 @@ def architecture_figure(architecture: Architecture) -> Image.Image:
     value_range = ", in [0, 255]" if config.mean else ""
     page.box(MIDDLE, COLUMN, "Image", f"{_colours(channels)}, {size}{value_range}", PLAIN)
     if config.mean:
-        page.arrow(MIDDLE)
-        page.box(MIDDLE, COLUMN, "Normalise", "(x / 255 - mean) / std, in the network", PLAIN)
-    page.arrow(MIDDLE)
-    page.box(MIDDLE, WIDE, "Backbone", architecture.backbone, PLAIN)
+        page.step(MIDDLE, COLUMN, "Normalise", "(x / 255 - mean) / std, in the network", PLAIN)
+    page.step(MIDDLE, WIDE, "Backbone", architecture.backbone, PLAIN)
     top, ends = page.y, []
     for x, draw in ((LEFT, _local), (RIGHT, _global)):
         page.y = top
-        page.arrow(x)
         draw(page, x, architecture)
         ends.append(page.y)
     for x, page.y in zip((LEFT, RIGHT), ends, strict=True):
         page.arrow(x, max(ends) + GAP)
-    hidden = config.hidden_dim
+    hidden, dim = config.hidden_dim, config.descriptor_dim
     page.box(
         MIDDLE,
         WIDE,
@@ -62,43 +59,33 @@ def architecture_figure(architecture: Architecture) -> Image.Image:
         "of the weighted local map, what is orthogonal to the global vector; mean over positions",
         FUSED,
     )
-    page.arrow(MIDDLE)
-    page.box(MIDDLE, WIDE, "Concatenate", f"global {hidden} + orthogonal {hidden}", FUSED)
-    page.arrow(MIDDLE)
-    dim = config.descriptor_dim
-    page.box(MIDDLE, COLUMN, "Fully connected", f"{2 * hidden} to {dim}", FUSED)
-    page.arrow(MIDDLE)
+    page.step(MIDDLE, WIDE, "Concatenate", f"global {hidden} + orthogonal {hidden}", FUSED)
+    page.step(MIDDLE, COLUMN, "Fully connected", f"{2 * hidden} to {dim}", FUSED)
     if config.whitened_dim:
         text = f"L2-normalised, {dim} to {config.whitened_dim}"
-        page.box(MIDDLE, COLUMN, "PCA whitening", text, FUSED)
-        page.arrow(MIDDLE)
-    page.box(MIDDLE, COLUMN, "Descriptor", f"{config.output_dim} numbers, L2-normalised", PLAIN)
+        page.step(MIDDLE, COLUMN, "PCA whitening", text, FUSED)
+    page.step(MIDDLE, COLUMN, "Descriptor", f"{config.output_dim} numbers, L2-normalised", PLAIN)
     return page.cut()
 
 
 def _local(page: _Page, x: float, architecture: Architecture) -> None:
     config = architecture.config
     hidden = config.hidden_dim
-    page.box(x, COLUMN, *_tap("Local", architecture.local), LOCAL)
-    page.arrow(x)
+    page.step(x, COLUMN, *_tap("Local", architecture.local), LOCAL)
     if config.dilation_rates:
         dilations = ", ".join(map(str, config.dilation_rates))
         pointwise = ", 1x1" if config.atrous_pointwise else ""
-        page.box(
-            x, COLUMN, "Multi-atrous", f"3x3 dilated {dilations}{pointwise}, image average", LOCAL
-        )
-        page.arrow(x)
-        page.box(x, COLUMN, "1x1 convolution, ReLU", f"to {hidden} channels", LOCAL)
-        page.arrow(x)
-    page.box(x, COLUMN, "1x1 convolution, batch norm", f"to {hidden} channels", LOCAL)
+        text = f"3x3 dilated {dilations}{pointwise}, image average"
+        page.step(x, COLUMN, "Multi-atrous", text, LOCAL)
+        page.step(x, COLUMN, "1x1 convolution, ReLU", f"to {hidden} channels", LOCAL)
+    page.step(x, COLUMN, "1x1 convolution, batch norm", f"to {hidden} channels", LOCAL)
     half, top = (COLUMN - GAP) / 2, page.y
     for side, title, text in (
         (-1, "L2 norm", "over the channels"),
         (1, "Attention", "ReLU, 1x1, softplus"),
     ):
         page.y, lane = top, x + side * (COLUMN - half) / 2
-        page.arrow(lane)
-        page.box(lane, half, title, text, LOCAL)
+        page.step(lane, half, title, text, LOCAL)
         page.arrow(lane)
     weights = "one weight a position" if config.attention_channels == 1 else "each with its weight"
     page.box(x, COLUMN, "Weighted local map", f"{hidden} channels, {weights}", LOCAL)
@@ -106,14 +93,12 @@ def _local(page: _Page, x: float, architecture: Architecture) -> None:
 
 def _global(page: _Page, x: float, architecture: Architecture) -> None:
     config = architecture.config
-    page.box(x, COLUMN, *_tap("Global", architecture.global_), GLOBAL)
-    page.arrow(x)
+    page.step(x, COLUMN, *_tap("Global", architecture.global_), GLOBAL)
     learned = {"shared": "learned", "channel": "learned for each channel", "fixed": "fixed"}
     start = "=" if config.gem_power == "fixed" else "from"
     power = f"power p {start} {config.gem_p:g}, {learned[config.gem_power]}"
-    page.box(x, COLUMN, "GeM pooling", power, GLOBAL)
-    page.arrow(x)
-    page.box(x, COLUMN, "Fully connected: the global vector", f"to {config.hidden_dim}", GLOBAL)
+    page.step(x, COLUMN, "GeM pooling", power, GLOBAL)
+    page.step(x, COLUMN, "Fully connected: the global vector", f"to {config.hidden_dim}", GLOBAL)
 
 
 def _tap(which: str, tap: Tap) -> tuple[str, str]:
@@ -143,6 +128,11 @@ class _Page:
             fitting, font = _fitted(words, size, width - 2 * PADDING)
             self.draw.text(centre, fitting, colour, font, "mm")
         self.y += BOX
+
+    def step(self, x: float, width: float, title: str, text: str, fill: str) -> None:
+        """Draw an arrow from the box above, and a box."""
+        self.arrow(x)
+        self.box(x, width, title, text, fill)
 
     def arrow(self, x: float, end: float | None = None) -> None:
         """Draw an arrow down from (`x`, `self.y`)."""

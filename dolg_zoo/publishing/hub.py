@@ -18,7 +18,7 @@ from dolg_zoo.errors import PublishError, WeightsError
 from dolg_zoo.presets.files import REPORT
 from dolg_zoo.publishing.staging import Staged
 from dolg_zoo.weights import fetch_repo
-from dolg_zoo.weights.hub.wanted import causes_of
+from dolg_zoo.weights.hub.request import causes_of
 from dolg_zoo.weights.manifest import MARGIN_HEAD
 
 if TYPE_CHECKING:

@@ -1,15 +1,17 @@
-"""The metadata of a published preset: checked and complete."""
+"""The metadata of a published preset, checked and complete, and its entry in the manifest."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from dolg_zoo.errors import PublishError
+from dolg_zoo.errors import ManifestError, PublishError
+from dolg_zoo.weights.manifest import FileHash, HubSource
 
 NEEDED = {
     "description": "what it finds, in one line",
@@ -63,7 +65,44 @@ def license_id(expression: str) -> str:
         raise ValueError(str(error)) from error
 
 
-# Each tells what a value must be, or None if it is that.
+def pinned_preset(
+    source: HubSource,
+    files: Mapping[str, FileHash],
+    metadata: Mapping[str, Any],
+    *,
+    architecture: str,
+    descriptor_dim: int,
+) -> dict[str, Any]:
+    """Return a published preset's manifest entry, as in JSON, or raise ManifestError."""
+    # `source` names the commit of the files; metadata.json's keys that an entry lacks are left out
+    lacking = [key for key in NEEDED if not metadata.get(key)]
+    if lacking:
+        raise ManifestError(
+            f"The metadata.json of {source.repo} lacks {', '.join(lacking)}, which each entry of"
+            " the manifest must state."
+        )
+    try:
+        license = license_id(metadata["license"])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ManifestError(
+            f"The license {metadata['license']!r} of {source.repo} is no SPDX expression: {error}."
+        ) from error
+    return {
+        "description": metadata["description"],
+        "architecture": architecture,
+        "descriptor_dim": descriptor_dim,
+        "dataset": metadata["dataset"],
+        "source": asdict(source),
+        "files": {name: asdict(file) for name, file in files.items()},
+        "license": license,
+        "license_note": metadata.get("license_note", ""),
+        "provenance": metadata["provenance"],
+        "figures": metadata.get("figures", []),
+        "figures_note": metadata.get("figures_note", ""),
+    }
+
+
+# Each returns the form that a value must have, or None if the value has it.
 def _text(value: object) -> str | None:
     if not isinstance(value, str):
         return "a text"

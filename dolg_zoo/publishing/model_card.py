@@ -12,7 +12,6 @@ from dolg_zoo._util.markdown import code, inline, prose, table
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.preprocessing.converter import MAX_ASPECT
 from dolg_zoo.publishing.architecture import Architecture, Tap
-from dolg_zoo.publishing.licenses import hub_license
 from dolg_zoo.publishing.metadata import license_id
 from dolg_zoo.weights import parse_hub_url
 from dolg_zoo.weights.manifest import FileHash
@@ -22,6 +21,16 @@ FIGURE = "architecture.png"
 TASK = "image-feature-extraction"
 LIBRARY = "dolg-zoo"
 TAGS = ["dolg", "image-retrieval", "landmark-retrieval", "visual-search", "keras", "tensorflow"]
+
+# those of the Hub's list (its documentation, "Licenses") that SPDX names alike but for the case
+HUB_LICENSES = """
+    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0
+    cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0
+    epl-2.0 etalab-2.0 eupl-1.1 gpl-2.0 gpl-3.0 isc lgpl-2.1 lgpl-3.0 lppl-1.3c mit mpl-2.0 ms-pl
+    ncsa ofl-1.1 osl-3.0 postgresql unlicense wtfpl zlib
+"""
 
 CITATION = """```bibtex
 @inproceedings{yang2021dolg,
@@ -47,7 +56,7 @@ def model_card(
 ) -> str:
     """Write the page, README.md of the repository.
 
-    What a text of `metadata` holds is shown as it is: none can change the page around it.
+    Texts of `metadata` are shown letter by letter: none can change the page around it.
 
     Args:
         preset: the argument of `DOLG.from_preset`: `hf://user/repo`, or the name of a preset.
@@ -97,7 +106,7 @@ def _header(name: str, metadata: Mapping[str, Any]) -> str:
         for figure in figures
     ]
     header = ModelCardData(
-        **cast("dict[str, Any]", hub_license(license_id(metadata["license"]))),
+        **cast("dict[str, Any]", _hub_license(license_id(metadata["license"]))),
         library_name=LIBRARY,
         pipeline_tag=TASK,
         tags=TAGS,
@@ -110,6 +119,15 @@ def _header(name: str, metadata: Mapping[str, Any]) -> str:
     if not results:
         header.pop("model_name")
     return header.to_yaml()
+
+
+def _hub_license(expression: str) -> dict[str, str]:
+    """Return the header's `license`, and perhaps `license_name`, for an SPDX expression."""
+    name = expression.lower()
+    known = re.sub(r"-(only|or-later)$", "", name)  # as SPDX ends the GNU licences
+    if known in HUB_LICENSES.split():
+        return {"license": known}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", name).strip("-")}
 
 
 def _line(text: str) -> str:
@@ -283,11 +301,8 @@ def _evaluation(metadata: Mapping[str, Any]) -> str:
         return "None has been measured, or none was stated."
     keys = ("value", "metric", "dataset", "source", "note")
     rows = [[inline(figure.get(key, "")) for key in keys] for figure in figures]
-    parts = [
-        table([key.capitalize() for key in keys], rows),
-        prose(metadata.get("figures_note", "")),
-    ]
-    return "\n\n".join(filter(None, parts))
+    figures_table = table([key.capitalize() for key in keys], rows)
+    return _paragraphs(figures_table, prose(metadata.get("figures_note", "")))
 
 
 def _intended_use(metadata: Mapping[str, Any]) -> str:
@@ -302,12 +317,16 @@ def _limits(metadata: Mapping[str, Any]) -> str:
         "Descriptors compare only with descriptors of this preset that were made with the same"
         " preprocessing and scales. An index of another preset cannot be searched with them."
     )
-    return "\n\n".join(filter(None, [prose(metadata.get("limits", "")), always]))
+    return _paragraphs(prose(metadata.get("limits", "")), always)
 
 
 def _license(metadata: Mapping[str, Any]) -> str:
-    parts = [inline(license_id(metadata["license"])), prose(metadata.get("license_note", ""))]
-    return "\n\n".join(filter(None, parts))
+    license = inline(license_id(metadata["license"]))
+    return _paragraphs(license, prose(metadata.get("license_note", "")))
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 def _files(files: Mapping[str, FileHash]) -> str:

@@ -47,8 +47,8 @@ def push_to_hub(
     """Publish a preset on the Hugging Face Hub, for `DOLG.from_preset("hf://user/name")`.
 
     The preset's own files, a model card and a picture of the network go there in one commit, so
-    that nobody sees half of it; then all are downloaded again and compared. What is there already
-    as it is to be makes no commit.
+    that nobody sees half of it; then all are downloaded again and compared. If all files are there
+    already, no commit is made.
 
     ```python
     dolg_zoo.push_to_hub(
@@ -67,7 +67,7 @@ def push_to_hub(
         preset: a folder that `save_to_preset` wrote, of which nothing but the preset's files is
             taken; or a model.
         repo_id: `user/name`; made if it is not there.
-        metadata: what to say of the preset in place of or next to what its metadata.json says:
+        metadata: values that replace or complete those of the preset's metadata.json:
             name, description, dataset, license (an SPDX expression), license_note, provenance,
             limits, intended_use, derived_from and figures_note, all texts; and figures, a list of
             `{"value", "metric", "dataset", "source"}` and optionally "note". Description, dataset,
@@ -80,7 +80,8 @@ def push_to_hub(
     Raises:
         PresetError: if the preset does not load; nothing is sent then.
         PublishError: if something must still be said of it, the Hub cannot be reached or refuses,
-            or what came back is not what was sent; says whether anything was published.
+            or the downloaded files are not those that were sent; says whether anything was
+            published.
     """
     check_repo(repo_id)
     with TemporaryDirectory(prefix="dolg-zoo-", ignore_cleanup_errors=True) as folder:

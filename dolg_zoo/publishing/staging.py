@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.drawing.style import marked, write_picture
-from dolg_zoo.errors import PresetError, PublishError, WeightsError
+from dolg_zoo.errors import PresetError, PublishError
 from dolg_zoo.presets.description import describe_preset
 from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset_folder, read_json
 from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
-from dolg_zoo.publishing.manifest_entry import pinned_preset
-from dolg_zoo.publishing.metadata import merged_metadata
+from dolg_zoo.publishing.metadata import merged_metadata, pinned_preset
 from dolg_zoo.publishing.model_card import FIGURE, model_card
 from dolg_zoo.weights.manifest import (
     CONFIG,
@@ -122,7 +121,6 @@ def stage(
         report=read_json(folder / REPORT) if REPORT in files else None,
     )
     (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
-    _check_entry(merged)
     return Staged(
         repo,
         folder,
@@ -161,16 +159,7 @@ def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> Non
                 " of the folder that holds the files themselves (cp -rL)."
             )
     read_json(preset / CONFIG)
-    _check_entry(merged_metadata(read_json(preset / METADATA), metadata))
-
-
-def _check_entry(metadata: Mapping[str, Any]) -> None:
-    """Raise PublishError if the manifest could not pin it: then it is not to be published."""
-    source = HubSource("user/name", "0" * 40)
-    try:
-        pinned_preset(source, {}, metadata, architecture="custom", descriptor_dim=1)
-    except WeightsError as error:
-        raise PublishError(str(error)) from error
+    merged_metadata(read_json(preset / METADATA), metadata)
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dolg_zoo._util.hashing import is_sha256
-from dolg_zoo.weights.hub.cache import hash_in_cache
-from dolg_zoo.weights.hub.verified_download import COMMIT, Request
+from dolg_zoo.weights.hub.request import COMMIT, Request, hash_in_cache
 from dolg_zoo.weights.manifest import PRESET_FILES, PresetEntry, RemoteFile
 
 _HUB_URL = re.compile(
@@ -61,15 +60,12 @@ def parse_hub_url(url: str) -> tuple[str, str | None]:
     return match["repo"], match["revision"]
 
 
-def fetch(
-    file: RemoteFile, *, preset: str | None = None, cache_dir: Path | str | None = None
-) -> Path:
+def fetch(file: RemoteFile, *, preset: str | None = None) -> Path:
     """Return a verified local copy of a pinned file, downloading it unless it is in the cache.
 
     Args:
         file: the file to fetch, with its expected sha256.
         preset: the preset that needs it, for errors.
-        cache_dir: a Hub cache folder; None means the user's own.
 
     Returns:
         The file in the cache, to be read only.
@@ -78,19 +74,15 @@ def fetch(
         DownloadError: it is not in the cache and cannot be downloaded from the Hub.
         ChecksumError: the sha256 does not match, even after a second download.
     """
-    request = Request(file.repo, file.revision, (file.path,), preset, cache_dir)
-    return request.pinned(file)
+    return Request(file.repo, file.revision, (file.path,), preset).pinned(file)
 
 
-def fetch_preset(
-    entry: PresetEntry, files: Sequence[str] = PRESET_FILES, *, cache_dir: Path | str | None = None
-) -> RepoSnapshot:
+def fetch_preset(entry: PresetEntry, files: Sequence[str] = PRESET_FILES) -> RepoSnapshot:
     """Return verified local copies of files of a pinned preset.
 
     Args:
-        entry: the preset; one that has a source.
+        entry: a preset that has a source.
         files: at least one name of a file of it.
-        cache_dir: a Hub cache folder; None means the user's own.
 
     Raises:
         DownloadError: a file is not in the cache and cannot be had from the Hub.
@@ -99,7 +91,7 @@ def fetch_preset(
     source = entry.source
     if source is None:
         raise ValueError(f"{entry.name} ships with the package and is not downloaded.")
-    request = Request(source.repo, source.revision, tuple(files), entry.name, cache_dir)
+    request = Request(source.repo, source.revision, tuple(files), entry.name)
     pins = [file for file in entry.remote_files if file.path in request.names]
     paths = [request.pinned(file) for file in pins]
     return RepoSnapshot(  # the Hub's cache has a folder for each commit

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dolg_zoo._util.cache_folder import cache_folder
+from dolg_zoo.weights.hub.request import cached_path
 from dolg_zoo.weights.manifest import METADATA, PRESET_FILES, CheckpointEntry, PresetEntry
 
 EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"
@@ -27,8 +28,7 @@ def conversion_folder(entry: CheckpointEntry) -> Path | None:
 def kept_conversion(entry: CheckpointEntry) -> Path | None:
     """Return the preset folder that a checkpoint was converted to before, if it is still there."""
     for folder in (UNKEPT.get(entry.file.sha256), conversion_folder(entry)):
-        # Path.is_file raises where it may not look
-        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
+        if _is_preset(folder):
             return folder
     return None
 
@@ -36,21 +36,20 @@ def kept_conversion(entry: CheckpointEntry) -> Path | None:
 def state_of(entry: PresetEntry | CheckpointEntry) -> str:
     """Return "in the package", "converted", "cached" or "not cached"; nothing is verified."""
     source = entry.source
+    if source is None:
+        return "in the package"
     if isinstance(entry, CheckpointEntry):
-        folder = conversion_folder(entry)
-        # Path.is_file raises where it may not look
-        if folder and os.path.isfile(folder / METADATA):  # noqa: PTH113
+        if _is_preset(conversion_folder(entry)):
             return "converted"
         names = [entry.file.path]
-    elif source is None:
-        return "in the package"
     else:
         names = list(PRESET_FILES)  # the margin head is fetched when it is asked for
-    from huggingface_hub import try_to_load_from_cache
-
-    assert source is not None
     with suppress(OSError):  # a cache that cannot be read is as good as none
-        found = (try_to_load_from_cache(source.repo, n, revision=source.revision) for n in names)
-        if all(isinstance(path, str) for path in found):
+        if all(cached_path(source.repo, source.revision, name) for name in names):
             return "cached"
     return "not cached"
+
+
+def _is_preset(folder: Path | None) -> bool:
+    # Path.is_file raises where it may not look
+    return folder is not None and os.path.isfile(folder / METADATA)  # noqa: PTH113

@@ -15,8 +15,7 @@ from dolg_zoo._util.json_files import json_object
 from dolg_zoo._util.records import stated_hashes
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
-from dolg_zoo.weights.hub.cache import cached_path
-from dolg_zoo.weights.hub.verified_download import Request
+from dolg_zoo.weights.hub.request import Request, cached_path
 from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
@@ -56,10 +55,7 @@ def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
 
 def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
     """Hash files of a folder and compare them with their pinned hashes, by name."""
-    return [
-        CheckedFile(folder / name, _fault(folder / name, pin.sha256, pin.size))
-        for name, pin in files.items()
-    ]
+    return [_checked(folder / name, pin) for name, pin in files.items()]
 
 
 def verify_repo(url: str) -> list[CheckedFile]:
@@ -70,7 +66,7 @@ def verify_repo(url: str) -> list[CheckedFile]:
     files = [_verify_unpinned(repo, path) for path in found.values()]
     if not files or any(file.fault for file in files):
         return files
-    # what was published may itself not fit together, and would not load
+    # the published files may not fit together, and would then not load
     return files + [
         file for file in verify_folder(files[0].path.parent, from_hub=True) if file.fault
     ]
@@ -118,11 +114,7 @@ def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile
     pins = {file.path: file for file in files}
     source = next(iter(pins.values()))
     return [
-        CheckedFile(
-            path,
-            _fault(path, pins[name].sha256, pins[name].size),
-            partial(fetch, pins[name], preset=preset),
-        )
+        _checked(path, pins[name], partial(fetch, pins[name], preset=preset))
         for name, path in _cached(source.repo, source.revision, pins).items()
     ]
 
@@ -133,7 +125,7 @@ def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
     if not fault:
         try:
             # of the cache, or of the Hub where a cache without links keeps none
-            stated = Request(repo, commit, (path.name,), None, None).stated_hash(path)
+            stated = Request(repo, commit, (path.name,)).stated_hash(path)
             fault = _fault(path, stated)
         except WeightsError as error:
             fault = str(error)
@@ -152,6 +144,12 @@ def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
         # the margin head is downloaded only for training
         if path or name != MARGIN_HEAD
     }
+
+
+def _checked(
+    path: Path, pin: FileHash | RemoteFile, fetch_again: Callable[[], object] | None = None
+) -> CheckedFile:
+    return CheckedFile(path, _fault(path, pin.sha256, pin.size), fetch_again)
 
 
 def _fault(path: Path, expected: str, size: int | None = None) -> str | None:

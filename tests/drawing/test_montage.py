@@ -47,7 +47,9 @@ def test_square_images_side_by_side_have_the_size_one_expects(photos, matches):
     page = montage(photos / "rocket.png", matches, height=100)
     assert page.width > 4 * 100 and page.width < 4 * 100 + 150
     assert 100 < page.height < 200
-    wrapped = montage(photos / "rocket.png", matches, height=100, columns=2)
+    query = Picture(photos / "rocket.png", "rocket.png")
+    results = [Picture(match.path, match.name, match.score) for match in matches]
+    wrapped = montage_rows([(query, results)], height=100, columns=2)
     assert wrapped.width == page.width - 100 - 16
     assert 200 < wrapped.height < 400
 

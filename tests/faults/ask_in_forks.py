@@ -19,8 +19,8 @@ from dolg_zoo import weights
 from dolg_zoo.weights.manifest import FileHash, HubSource
 
 
-def call(function, offline=False, **arguments):
-    constants.HF_HUB_OFFLINE = offline
+def call(function, cache_dir, offline=False, **arguments):
+    constants.HF_HUB_OFFLINE, constants.HF_HUB_CACHE = offline, cache_dir
     if function == "fetch":
         paths = [weights.fetch(weights.RemoteFile(**arguments.pop("file")), **arguments)]
     elif function == "fetch_preset":

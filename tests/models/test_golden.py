@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 from bounds import relative_error
 
-from dolg_zoo.checkpoints.porting import (
-    port_dongkyuk_pytorch,
-    port_official_paddle,
-    port_official_pytorch,
-)
+from dolg_zoo.checkpoints.porting import LAYOUTS
 from dolg_zoo.models import DOLGConfig, DOLGNet
 
 # in RGB order; the official code has the same numbers in BGR order
@@ -51,7 +47,7 @@ def filled(golden, keys):
 )
 def test_official_pytorch(golden, name, config):
     state = filled(golden, golden.read("official_pytorch_keys")[name])
-    net = build(config, state, port_official_pytorch)
+    net = build(config, state, LAYOUTS["official_pytorch"].weights)
     for height, width in [(224, 224), (193, 257)]:
         expected = golden.read("official_pytorch")[name][f"{height}x{width}"]["descriptor"]
         descriptor = net(golden.image(height, width)[None])[0]
@@ -68,7 +64,7 @@ def test_official_paddle(golden):
             golden.fill(name, shape[::-1]).T if len(shape) == 2 else golden.fill(name, shape)
         )
     config = DOLGConfig.official(backbone="resnet50", gem_power="fixed", gem_p=3.0, **IMAGENET)
-    net = build(config, state, port_official_paddle)
+    net = build(config, state, LAYOUTS["official_paddle"].weights)
     for size, golden_size in golden.read("official_paddle").items():
         height, width = map(int, size.split("x"))
         descriptor = net(golden.image(height, width)[None])[0]
@@ -82,7 +78,7 @@ def test_dongkyuk_pytorch(golden):
     config = DOLGConfig.dongkyuk(
         backbone="resnet101", gem_p=float(state["gem_pool.p"].item()), **IMAGENET
     )
-    net = build(config, state, port_dongkyuk_pytorch)
+    net = build(config, state, LAYOUTS["dongkyuk_pytorch"].weights)
     batch = np.stack([golden.image(224, 224, seed) for seed in (0, 1)])
     expected = golden.read("dongkyuk_pytorch")["224x224_batch_seed0_seed1"]["descriptor"]
     np.testing.assert_allclose(relative_error(net(batch), expected), 0, atol=1e-5)

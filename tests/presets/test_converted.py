@@ -21,7 +21,8 @@ import pytest
 
 from dolg_zoo import DOLG
 from dolg_zoo.checkpoints.porting import MarginHead
-from dolg_zoo.presets import PresetError, converted, preset_names, registry
+from dolg_zoo.presets import PresetError, preset_names, registry
+from dolg_zoo.presets import conversion as converted
 from dolg_zoo.presets.conversion import Conversion
 from dolg_zoo.weights import (
     CheckpointEntry,

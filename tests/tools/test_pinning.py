@@ -6,7 +6,7 @@ import pytest
 from _pinning import write_entry
 
 from dolg_zoo.presets import DEFAULT_PRESET
-from dolg_zoo.publishing.manifest_entry import pinned_preset
+from dolg_zoo.publishing.metadata import pinned_preset
 from dolg_zoo.weights import ManifestError
 from dolg_zoo.weights.manifest import FileHash, HubSource, load_manifest
 

@@ -47,8 +47,9 @@ def test_a_cached_file_costs_no_request(hub, client, file):
 
 
 def test_cache_dir_is_used_instead_of_the_users_cache(client, file, tmp_path):
-    path = Path(client.call("fetch", file=file, cache_dir=str(tmp_path / "mine"))["path"])
-    assert path.is_relative_to(tmp_path / "mine")
+    arguments = {"repo_id": file["repo"], "files": [file["path"]], "revision": file["revision"]}
+    outcome = client.call("fetch_repo", **arguments, cache_dir=str(tmp_path / "mine"))
+    assert Path(outcome["folder"]).is_relative_to(tmp_path / "mine")
     assert not client.cache.exists()
 
 

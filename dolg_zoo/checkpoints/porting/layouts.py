@@ -1,42 +1,130 @@
-"""The upstream checkpoints that can be ported, by the name of their layout."""
+"""The porter of upstream checkpoints: from a layout's names of tensors to our variables."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from dolg_zoo.checkpoints.porting import dongkyuk_pytorch, official_paddle, official_pytorch
-from dolg_zoo.checkpoints.porting.margin_head import MarginHead
+from dolg_zoo.checkpoints.porting.torch_layout import holds_floats, port
+from dolg_zoo.errors import PortingError
 
 State = Mapping[str, np.ndarray]
+Shapes = Mapping[str, tuple[int, ...]]
+
+STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
+# of each upstream's margin head: the official configuration has them, and those of dongkyuk follow
+# from its logits in the golden outputs
+SCALE, MARGIN = 30.0, 0.15
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What is to be known of an upstream's checkpoints: three pure functions of a state dict.
+class MarginHead:
+    """What `dolg_zoo.layers.<layer>` is made of.
 
     Attributes:
-        config: the values of `DOLGConfig` in which a checkpoint differs from its variant.
-        weights: our variables, from a state dict and their paths and shapes.
-        margin_head: the head that the checkpoint was trained under, or None if it holds none.
-        anchor: the name of a tensor that each of these networks has, and few others.
-        head: the names of the margin head's tensors.
-
-    Each function raises a `PortingError` for a state dict that is not of this layout.
+        layer: "CurricularFace", "ArcFace", "SubCenterArcFace" or "CosineSoftmax".
+        scale: the factor on the cosines.
+        margin: the margin on the target's angle, in radians; 0 for CosineSoftmax.
+        arrays: the layer's variables by name: `centers`, (classes, dim); for CurricularFace also
+            `t`, (); for SubCenterArcFace `centers`, (classes, centers per class, dim), and
+            `margins`, (classes,).
     """
 
-    config: Callable[[State], dict[str, Any]]
-    weights: Callable[[State, Mapping[str, tuple[int, ...]]], dict[str, np.ndarray]]
-    margin_head: Callable[[State], MarginHead | None]
-    anchor: str
-    head: tuple[str, ...] = ()
+    layer: str
+    scale: float
+    margin: float
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        """Check that the arrays hold real numbers; a PortingError if not."""
+        for name, array in self.arrays.items():
+            if not holds_floats(array):
+                raise PortingError(
+                    f"The margin head's {name} must hold real numbers, not {array.dtype}."
+                )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of the tensors in an upstream's checkpoints, and how the tensors differ from ours.
+
+    Each method raises a `PortingError` for a state dict that is not of this layout.
+    """
+
+    # a pattern for the start of a backbone block's keys; its groups number the stage and the block
+    block: str
+    block_layer: Callable[[str], str | None]  # from the path of a block's module to our layer
+    layers: Mapping[str, str]  # from the paths of all other modules to our layers
+    projection: str  # the kernel of the global projection; few other networks have its name
+    descriptor: str  # the kernel of the last layer
+    # returns the other values of `DOLGConfig` that are not those of its variant
+    more_config: Callable[[State], dict[str, Any]]
+    # brings the input channels of kernels into our order, in place
+    reorder: Callable[[dict[str, np.ndarray], Shapes], None]
+    head: tuple[str, ...] = ()  # tensors of the margin head, if there is one: class centers first
+    unused: tuple[str, ...] = ()  # tensors that the network does not need
+    # tensors that are in the configuration; with their variables in a network that trains them
+    constants: Mapping[str, str] = field(default_factory=dict)
+    transposed: tuple[str, ...] = ()  # kernels that are stored as (in, out), as in Keras
+    # an ending of keys that this layout does not have, and the framework that writes such keys
+    foreign: tuple[str, str] | None = None
+    stages: int = 4  # of the ResNet that are in the network
+
+    def config(self, state: State) -> dict[str, Any]:
+        """Return the architecture of a checkpoint as values of `DOLGConfig`."""
+        backbone = _resnet_of(state, self.block, self.stages)
+        if self.foreign and any(key.endswith(self.foreign[0]) for key in state):
+            raise PortingError(
+                f"The checkpoint names its batch norms' statistics as {self.foreign[1]} does."
+            )
+        return {
+            "backbone": backbone,
+            "hidden_dim": self._width(state, self.projection),
+            "descriptor_dim": self._width(state, self.descriptor),
+            **self.more_config(state),
+        }
+
+    def weights(self, state: State, targets: Shapes) -> dict[str, np.ndarray]:
+        """Return the variables of a `DOLGNet` by path; `targets` gives the shape of each."""
+        state = {key: array.T if key in self.transposed else array for key, array in state.items()}
+        constants = [key for key, path in self.constants.items() if path not in targets]
+        ported = port(
+            state,
+            targets,
+            lambda module: self.layers.get(module) or self.block_layer(module),
+            unused=(*self.unused, *constants),
+        )
+        self.reorder(ported, targets)
+        return ported
+
+    def margin_head(self, state: State) -> MarginHead | None:
+        """Return the head that the checkpoint was trained under, or None if it holds none."""
+        if not self.head or self.head[0] not in state:
+            return None
+        key, *more = self.head
+        dim, centers = self._width(state, self.descriptor), state[key]
+        if centers.ndim != 2 or centers.shape[1] != dim or not len(centers):
+            raise PortingError(
+                f"{key!r} must give {dim} numbers for each class; its shape is {centers.shape}."
+            )
+        if not more:
+            return MarginHead("ArcFace", SCALE, MARGIN, {"centers": centers})
+        t = state.get(more[0], np.zeros(1, "float32"))
+        if t.size != 1:
+            raise PortingError(f"{more[0]!r} must be one number; its shape is {t.shape}.")
+        arrays = {"centers": centers, "t": t.reshape(())}
+        return MarginHead("CurricularFace", SCALE, MARGIN, arrays)
+
+    def _width(self, state: State, key: str) -> int:
+        return width_of(state, key, axis=int(key in self.transposed))
 
     def network_in(self, state: State) -> State:
         """Return the tensors of the network and its margin head, by the names of this layout.
@@ -46,8 +134,8 @@ class Layout:
         one of most tensors is taken, then that with the shortest prefix, then the first in the
         file.
         """
-        ends = [key for key in state if f".{key}".endswith(f".{self.anchor}")]
-        parts = _apart(state, [key.removesuffix(self.anchor) for key in ends])
+        ends = [key for key in state if f".{key}".endswith(f".{self.projection}")]
+        parts = _apart(state, [key.removesuffix(self.projection) for key in ends])
         fitting = [prefix for prefix in parts if self._fits(parts[prefix])] or [*parts]
         if not fitting:
             return state
@@ -91,25 +179,31 @@ def _apart(state: State, prefixes: list[str]) -> dict[str, dict[str, np.ndarray]
     return parts
 
 
-LAYOUTS = {
-    "official_pytorch": Layout(
-        official_pytorch.official_config,
-        official_pytorch.port_official_pytorch,
-        official_pytorch.official_margin_head,
-        "fc_t.weight",
-        official_pytorch.UNUSED,
-    ),
-    "official_paddle": Layout(
-        official_paddle.official_paddle_config,
-        official_paddle.port_official_paddle,
-        lambda state: None,  # the Paddle port is for inference alone
-        "fc_t.weight",
-    ),
-    "dongkyuk_pytorch": Layout(
-        dongkyuk_pytorch.dongkyuk_config,
-        dongkyuk_pytorch.port_dongkyuk_pytorch,
-        dongkyuk_pytorch.dongkyuk_margin_head,
-        "fc_1.weight",
-        dongkyuk_pytorch.UNUSED[:1],
-    ),
-}
+def _resnet_of(keys: Iterable[str], block: str, stages: int) -> str:
+    """Return the backbone whose first stages have these keys; raise PortingError if none has."""
+    found: dict[int, set[int]] = {}
+    for key in keys:
+        if match := re.match(block, key):
+            found.setdefault(int(match[1]), set()).add(int(match[2]))
+    counts = tuple(len(found[stage]) for stage in sorted(found))
+    for blocks, name in STAGES.items():
+        if blocks[:stages] == counts:
+            return name
+    if not found:
+        example = re.sub(r"\(.*?\)", "1", block).replace("\\", "")
+        raise PortingError(
+            f"The checkpoint is of another model: no key of it begins like {example!r}. Its first"
+            f" keys: {', '.join(map(ascii, list(keys)[:5]))}."
+        )
+    raise PortingError(
+        f"The checkpoint's backbone has {counts} blocks in its stages; known are"
+        f" {', '.join(f'{blocks[:stages]} ({name})' for blocks, name in STAGES.items())}."
+    )
+
+
+def width_of(state: State, key: str, axis: int = 0) -> int:
+    """Return the size of a kernel along `axis`; raise PortingError if there is no such kernel."""
+    if key not in state or state[key].ndim not in (2, 4):
+        found = f"its shape is {state[key].shape}" if key in state else "there is none"
+        raise PortingError(f"The checkpoint must hold a kernel {key!r}; {found}.")
+    return int(state[key].shape[axis])

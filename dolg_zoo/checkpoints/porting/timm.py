@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -63,12 +63,11 @@ def port_timm(
     Raises:
         PortingError: if the two do not fit; lists the difference.
     """
-    layer_of: Callable[[str], str | None] = _renamed
     if "s1_b1_a/kernel" in targets:
-        layer_of = resnet_layer
-    elif "block1a_dwconv/kernel" in targets:
-        layer_of = _lite_layer
-    return port(state, targets, layer_of, unused=UNUSED)
+        return port(state, targets, resnet_layer, unused=UNUSED)
+    if "block1a_dwconv/kernel" in targets:
+        return port(state, targets, _lite_layer, unused=UNUSED)
+    return port(state, targets, lambda module: module.replace(".", "_"), unused=UNUSED)
 
 
 def resnet_layer(module: str) -> str | None:
@@ -77,10 +76,6 @@ def resnet_layer(module: str) -> str | None:
     if not block or block[3] not in PARTS:
         return STEM.get(module)
     return f"s{block[1]}_b{int(block[2]) + 1}_{PARTS[block[3]]}"
-
-
-def _renamed(module: str) -> str:
-    return module.replace(".", "_")
 
 
 def _lite_layer(module: str) -> str | None:

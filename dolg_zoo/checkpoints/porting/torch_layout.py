@@ -17,7 +17,6 @@ BATCH_NORM_LEAVES = {
     "_variance": "moving_variance",
 }
 
-
 MOST_LISTED = 12
 
 
@@ -33,14 +32,17 @@ def port(
     # tensors without a variable, variables without a tensor, wrong shapes, and integer or complex
     # tensors.
     rest = {key: array for key, array in state.items() if key not in set(unused)}
-    batch_norms = {_split(key)[0] for key in rest if key.endswith((".running_mean", "._mean"))}
+    batch_norms = {
+        key.rpartition(".")[0] for key in rest if key.endswith((".running_mean", "._mean"))
+    }
     ported, strange, no_floats = {}, [], []
     for key, array in rest.items():
-        module, leaf = _split(key)
+        module, _, leaf = key.rpartition(".")
         if leaf == "num_batches_tracked":
             continue  # Keras' batch norm does not count
         layer = layer_of(module)
-        path = f"{layer}/{_leaf(leaf, array, module in batch_norms)}"
+        names = BATCH_NORM_LEAVES if module in batch_norms else {"weight": "kernel"}
+        path = f"{layer}/{names.get(leaf, leaf)}"
         if layer is None or path not in targets or path in ported:
             # escaped: such a key may be anything, an escape sequence for the terminal too
             strange.append(f"{ascii(key)[1:-1]} {tuple(array.shape)}")
@@ -76,17 +78,6 @@ def _listed(names: list[str]) -> str:
 def holds_floats(array: np.ndarray) -> bool:
     """Return whether the numbers are real: quantised ones need more than their values."""
     return array.dtype.kind not in "biuc"
-
-
-def _split(key: str) -> tuple[str, str]:
-    module, _, leaf = key.rpartition(".")
-    return module, leaf
-
-
-def _leaf(leaf: str, array: np.ndarray, in_batch_norm: bool) -> str:
-    if in_batch_norm:
-        return BATCH_NORM_LEAVES.get(leaf, leaf)
-    return "kernel" if leaf == "weight" else leaf
 
 
 def _keras_layout(array: np.ndarray, target: tuple[int, ...]) -> np.ndarray:

@@ -1,15 +1,22 @@
-"""The lists of Google Landmarks v2 (Weyand et al., 2020, arXiv 2004.01804)."""
+"""The files of Google Landmarks v2: lists of images, the challenges' solutions, predictions."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from dolg_zoo._util.csv_lists import lines
 from dolg_zoo.errors import DataError
 
+Truth = TypeVar("Truth")
+
+SUBSETS = ("Public", "Private")
+IGNORED = "Ignored"
 IMAGE_ID = re.compile(r"[0-9a-f]{16}")
 
 _LINES = {
@@ -33,13 +40,11 @@ def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.nda
             f" {' or '.join(map(repr, _LINES))}. {hint}"
         )
     landmarks, ids = [], []
-    for number, line in enumerate(listed, 2):
-        match = _LINES[header].fullmatch(line)
-        if match is None:
-            raise DataError(
-                f"{path}, line {number} is {line[:80]!r}, not {header} with ids of 16 hexadecimal"
-                " digits and a landmark's number; download the list again."
-            )
+    form = (
+        f"{header} with ids of 16 hexadecimal digits and a landmark's number; download the list"
+        " again"
+    )
+    for _, match in _matches(path, listed, _LINES[header], form):
         landmarks.append(int(match["landmark"]))
         ids.append(match["ids"])
     if not ids:
@@ -55,3 +60,112 @@ def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.nda
     # an id and the space behind it take 17 characters
     images_of_line = [(len(text) + 1) // 17 for text in ids]
     return numbers, np.repeat(landmarks, images_of_line)
+
+
+def read_retrieval_solution(path: str | Path) -> dict[str, dict[str, frozenset[str]]]:
+    """Return the relevant images of each query id for "Public" and "Private", not "Ignored"."""
+    # columns: id, images (joined by spaces), Usage
+    return _solution(path, "images", _relevant)
+
+
+def read_recognition_solution(path: str | Path) -> dict[str, dict[str, frozenset[int]]]:
+    """Return the landmarks of each query id for "Public" and "Private", not "Ignored"."""
+    # columns: id, landmarks (joined by spaces, or empty), Usage
+    return _solution(path, "landmarks", _landmarks)
+
+
+def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
+    """Read a submission to the retrieval challenge: id, images (joined by spaces, best first)."""
+    return {query: text.split() for _, query, text in _by_query(path, "id", "images")}
+
+
+def read_recognition_predictions(path: str | Path) -> dict[str, tuple[int, float]]:
+    """Read a recognition challenge's submission: id, landmarks (number confidence or empty)."""
+    return {
+        query: _prediction(text, where)
+        for where, query, text in _by_query(path, "id", "landmarks")
+        if text.strip()
+    }
+
+
+def _solution(
+    path: str | Path, column: str, read: Callable[[str, str], Truth]
+) -> dict[str, dict[str, Truth]]:
+    solution: dict[str, dict[str, Truth]] = {subset: {} for subset in SUBSETS}
+    for where, query, text, usage in _by_query(path, "id", column, "Usage"):
+        if usage == IGNORED:
+            continue
+        if usage not in solution:
+            raise DataError(
+                f"{where}: Usage must be {', '.join(SUBSETS)} or {IGNORED}, not {usage[:80]!r}."
+            )
+        solution[usage][query] = read(text, where)
+    if not any(solution.values()):
+        raise DataError(f"{path} has no {' or '.join(SUBSETS)} query.")
+    return {subset: queries for subset, queries in solution.items() if queries}
+
+
+def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
+    """Yield (position, query, the other values) of each line; refuse a repeated query."""
+    # not the csv module: its fields are too short for all that a query may have to find
+    line_of = re.compile(
+        ",".join([r"([0-9a-f]{16})", r"([^,\"]*)", r"(\w+)"][: len(header)]) + r"\s*"
+    )
+    listed = lines(path)
+    found = next(listed, "").rstrip()
+    if found != ",".join(header):
+        raise DataError(f"{path} must begin with {','.join(header)!r}, not {found[:80]!r}.")
+    seen: dict[str, int] = {}
+    form = f"{','.join(header)} with an id of 16 hexadecimal digits"
+    for number, match in _matches(path, listed, line_of, form):
+        where, query = f"{path}, line {number}", match[1]
+        if seen.setdefault(query, number) != number:
+            raise DataError(f"{where}: {query} is in line {seen[query]} already; remove one.")
+        yield where, *match.groups()
+
+
+def _matches(
+    path: str | Path, listed: Iterable[str], line_of: re.Pattern[str], form: str
+) -> Iterator[tuple[int, re.Match[str]]]:
+    """Yield the number and the parts of each line below the header; refuse one of another form."""
+    for number, line in enumerate(listed, 2):
+        match = line_of.fullmatch(line)
+        if match is None:
+            raise DataError(f"{path}, line {number} is {line[:80]!r}, not {form}.")
+        yield number, match
+
+
+def _relevant(text: str, where: str) -> frozenset[str]:
+    images = frozenset(text.split())
+    for image in images:
+        if not IMAGE_ID.fullmatch(image):
+            raise DataError(
+                f"{where}: images must be ids of 16 hexadecimal digits, not {image[:80]!r}."
+            )
+    if not images:
+        raise DataError(f"{where}: images is empty, and the query is not {IGNORED}.")
+    return images
+
+
+def _landmarks(text: str, where: str) -> frozenset[int]:
+    try:
+        return frozenset(map(int, text.split()))
+    except ValueError:
+        raise DataError(
+            f"{where}: landmarks must be whole numbers joined by spaces, or nothing, not"
+            f" {text[:80]!r}."
+        ) from None
+
+
+def _prediction(text: str, where: str) -> tuple[int, float]:
+    try:
+        landmark, confidence = text.split()
+        prediction = int(landmark), float(confidence)
+    except ValueError:
+        prediction = 0, math.nan
+    if not math.isfinite(prediction[1]):
+        raise DataError(
+            f"{where}: landmarks must be one landmark's number and a confidence, or nothing, not"
+            f" {text[:80]!r}."
+        )
+    return prediction

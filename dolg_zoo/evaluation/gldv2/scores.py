@@ -10,9 +10,7 @@ DEPTH = 100
 
 
 def mean_average_precision_at(
-    predictions: Mapping[str, Sequence[str]],
-    solution: Mapping[str, Collection[str]],
-    depth: int = DEPTH,
+    predictions: Mapping[str, Sequence[str]], solution: Mapping[str, Collection[str]]
 ) -> float:
     """mAP@100: the mean over all queries of the solution of AP@100.
 
@@ -23,7 +21,6 @@ def mean_average_precision_at(
         predictions: query to images, best first; one that stands there again takes a rank and
             finds nothing. A query without a prediction counts as 0.
         solution: query to the relevant images, at least one.
-        depth: the number of predictions that count.
 
     Raises:
         ValueError: if the solution is empty.
@@ -33,12 +30,12 @@ def mean_average_precision_at(
     total = 0.0
     for query, relevant in solution.items():
         left, found, score = set(relevant), 0, 0.0
-        for rank, image in enumerate(predictions.get(query, ())[:depth], 1):
+        for rank, image in enumerate(predictions.get(query, ())[:DEPTH], 1):
             if image in left:
                 left.remove(image)
                 found += 1
                 score += found / rank
-        total += score / min(len(set(relevant)), depth)
+        total += score / min(len(set(relevant)), DEPTH)
     return total / len(solution)
 
 
@@ -49,7 +46,7 @@ def micro_average_precision(
 
     The predictions are ranked by confidence; of equals, those of the smaller query id come first.
     The sum of the precision at the rank of each right one is divided by the number of queries that
-    show a landmark: a landmark seen where there is none pushes what is right down.
+    show a landmark. A landmark predicted where there is none lowers the score.
 
     Args:
         predictions: query to (landmark, confidence); a query may be without. Those that the

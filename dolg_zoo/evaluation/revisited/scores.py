@@ -51,7 +51,7 @@ def revisited_scores(
         truth: the ground truth.
         queries: (queries, dim), unit rows, in the order of `truth.queries`.
         gallery: (images, dim), unit rows, in the order of `truth.gallery`.
-        distractors: parts, (rows, dim), of what is searched besides.
+        distractors: parts, (rows, dim), of the other images that are searched.
         first: re-ranked results; see `ranks`.
 
     Returns:

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.evaluation.collection import Collection, embedded, open_descriptors
-from dolg_zoo.evaluation.image_files import find_images, some
+from dolg_zoo.evaluation.collection import (
+    Collection,
+    embedded,
+    find_images,
+    open_descriptors,
+    some,
+)
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.revisited.ground_truth import (
     BENCHMARKS,
@@ -17,7 +22,7 @@ from dolg_zoo.evaluation.revisited.ground_truth import (
     find_ground_truth,
     read_ground_truth,
 )
-from dolg_zoo.evaluation.revisited.scores import KS, RevisitedScores, revisited_scores
+from dolg_zoo.evaluation.revisited.scores import KS, revisited_scores
 from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval.search.ranking import Ranking
@@ -145,7 +150,10 @@ class Revisited:
         return Report(
             BENCHMARKS[self.benchmark] + (f" + {len(more)} distractors" if len(more) else ""),
             ("", "mAP", *(f"mP@{k}" for k in KS), "queries"),
-            [_row(setup, score) for setup, score in scores.items()],
+            [
+                (setup, score.map, *score.precision_at.values(), score.queries)
+                for setup, score in scores.items()
+            ],
             settings,
             self._notes(model, crop),
         )
@@ -179,7 +187,3 @@ class Revisited:
                 f" gallery, and were left out: {some(path.name for path in self.extra)}."
             )
         return notes
-
-
-def _row(setup: str, scores: RevisitedScores) -> tuple[Any, ...]:
-    return setup, scores.map, *scores.precision_at.values(), scores.queries

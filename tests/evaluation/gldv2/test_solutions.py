@@ -1,7 +1,7 @@
 import pytest
 
 from dolg_zoo._util.csv_lists import DataError
-from dolg_zoo.evaluation.gldv2.solutions import (
+from dolg_zoo.evaluation.gldv2.lists import (
     read_recognition_predictions,
     read_recognition_solution,
     read_retrieval_predictions,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.hashing import fault_in, is_sha256
+from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import ChecksumError, DownloadError, UnreachableError, WeightsError
-from dolg_zoo.weights.hub.cache import cached_path, hash_in_cache
 from dolg_zoo.weights.hub.guard import LATER, OTHER_SERVER, guarded_clients
-from dolg_zoo.weights.hub.wanted import Wanted, storage_problem
 from dolg_zoo.weights.manifest import RemoteFile
 
 if TYPE_CHECKING:
@@ -23,20 +25,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _QUICK_S = 10
+_CANNOT_STORE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
-class Request(Wanted):
-    """What one call wants of the Hub, and how it gets it."""
+class Request:
+    """Some files of a repository at a revision, and the preset they are for, if it has a name."""
+
+    repo: str
+    revision: str
+    names: tuple[str, ...]
+    preset: str | None = None
+    cache_dir: Path | str | None = None  # None: the user's own
 
     def pinned(self, file: RemoteFile) -> Path:
         """Return a file whose hash was known before the Hub was asked."""
-
-        def fault(path: Path) -> str | None:
-            return fault_in(path, file.sha256, file.size)
-
-        return self.verified(file.path, fault, file)
+        return self.verified(
+            file.path, lambda path: fault_in(path, file.sha256, file.size), promised=file
+        )
 
     def verified(
         self, name: str, fault: Callable[[Path], str | None], promised: RemoteFile | None = None
@@ -45,8 +53,11 @@ class Request(Wanted):
         from huggingface_hub import constants
         from huggingface_hub.utils import WeakFileLock
 
-        path = self.cached(name) or self.download(name, promised)
-        problem = fault(path)
+        def look() -> tuple[Path, str | None]:
+            path = self.cached(name) or self.download(name, promised)
+            return path, fault(path)
+
+        path, problem = look()
         if problem is None:
             return path
         damaged = f"{self.describe(name)} is damaged in the cache ({path}): {problem}."
@@ -55,8 +66,7 @@ class Request(Wanted):
                 f"{damaged} Unset HF_HUB_OFFLINE to fetch it again. {self.by_hand()}"
             )
         with self.explained(name), WeakFileLock(self.lock_file(path)):
-            path = self.cached(name) or self.download(name, promised)
-            problem = fault(path)
+            path, problem = look()
             if problem is None:
                 # Another process has put it right while this one waited for the lock.
                 return path
@@ -90,34 +100,31 @@ class Request(Wanted):
         """Return the file in the cache, as huggingface_hub believes it to be."""
         from huggingface_hub import hf_hub_download
 
-        def fetch() -> Path:
-            return Path(
-                hf_hub_download(
-                    self.repo,
-                    name,
-                    revision=self.revision,
-                    cache_dir=self.cache_dir,
-                    force_download=replacing is not None,
-                )
-            )
-
+        fetch = partial(
+            hf_hub_download,
+            self.repo,
+            name,
+            revision=self.revision,
+            cache_dir=self.cache_dir,
+            force_download=replacing is not None,
+        )
         with self.explained(name), guarded_clients(self.describe(name)):
-            # huggingface_hub asks the same once more, but it would take 23 seconds to find that
-            # there is no network, and download first what is known to be wrong.
+            # huggingface_hub asks the same once more. But alone it would take 23 seconds to find
+            # that there is no network, and would download a file that is known to be wrong.
             self.check(name, self.ask(name, patient), promised)
             if replacing is not None:
                 # Else the Hub client would leave the name pointing at the old bytes.
                 replacing.unlink(missing_ok=True)
             begin = time.monotonic()
             try:
-                return fetch()
+                return Path(fetch())
             except WeightsError:
                 raise
             except Exception as error:
                 # It resumes a transfer that stalls, but not one that is reset.
                 if storage_problem(error) or time.monotonic() - begin > _QUICK_S:
                     raise
-                return fetch()
+                return Path(fetch())
 
     def ask(self, name: str, patient: bool) -> HfFileMetadata:
         """Return the Hub's statement about a file: its commit, hash and size."""
@@ -233,3 +240,115 @@ class Request(Wanted):
             # Only the name is taken from the link: a blob lies nowhere else.
             (path.parents[2] / "blobs" / path.readlink().name).unlink(missing_ok=True)
         path.unlink()
+
+    @contextmanager
+    def explained(self, name: str) -> Iterator[None]:
+        """Turn the Hub client's errors into one DownloadError that says what to do."""
+        try:
+            yield
+        except WeightsError:
+            raise
+        except Exception as error:
+            # Any class: those of the HTTP library and of the transfer backend beneath the client
+            # have no common base, and change with its releases.
+            raise import_fault(error) or self.explanation(name, error) from error
+
+    def explanation(self, name: str, error: Exception) -> DownloadError:
+        """Explain an error of the Hub client to the user."""
+        from huggingface_hub import constants, errors
+
+        described = self.describe(name)
+        causes = list(causes_of(error))
+        if problem := storage_problem(error):
+            return DownloadError(
+                f"{described} cannot be stored in {self.cache()}: {problem.strerror}. Make room or "
+                f"set the rights there, or set HF_HOME to another folder."
+            )
+        if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in causes):
+            return UnreachableError(
+                None,
+                f"{described} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it. Unset "
+                f"that. {self.by_hand()}",
+            )
+        answer = next((cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
+        if isinstance(answer, errors.GatedRepoError):
+            return DownloadError(
+                f"{described}: the repository is gated. Accept its conditions on its page at "
+                f"{constants.ENDPOINT}, then log in with `hf auth login` or set HF_TOKEN."
+            )
+        if isinstance(answer, errors.RevisionNotFoundError):
+            return DownloadError(f"{described}: {constants.ENDPOINT} has no such revision.")
+        if isinstance(answer, errors.RemoteEntryNotFoundError):
+            return DownloadError(f"{described}: {constants.ENDPOINT} has no such file there.")
+        status = answer.response.status_code if answer is not None else None
+        if isinstance(answer, errors.RepositoryNotFoundError) or status in (401, 403, 404):
+            return DownloadError(
+                f"{described}: {constants.ENDPOINT} shows no such repository to you (status "
+                f"{status}). Check its name; if it is private, log in with `hf auth login` or set "
+                f"HF_TOKEN."
+            )
+        reason = f"status {status}" if status else _in_words(causes[-1])
+        return UnreachableError(
+            reason,
+            f"{described} could not be fetched from {constants.ENDPOINT} ({reason}). Check the "
+            f"connection, the proxy and HF_ENDPOINT if you set one. {self.by_hand()}",
+        )
+
+    def describe(self, name: str) -> str:
+        """Name a file with its preset and its place on the Hub."""
+        url = f"hf://{self.repo}@{self.revision}"
+        return f"{name} of {self.preset} ({url})" if self.preset else f"{name} of {url}"
+
+    def by_hand(self) -> str:
+        """Say how to bring the files over from a machine with a connection."""
+        folder = "models--" + self.repo.replace("/", "--")
+        return (
+            f"Or, on a connected machine, run `pip install huggingface_hub` and `hf download "
+            f"{self.repo} {' '.join(self.names)} --revision {self.revision} --cache-dir hub`, and "
+            f"copy the folder hub/{folder} into {self.cache()}."
+        )
+
+    def cache(self) -> Path:
+        """Return the Hub client's cache folder."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE if self.cache_dir is None else self.cache_dir)
+
+
+def cached_path(
+    repo: str, revision: str, name: str, cache_dir: Path | str | None = None
+) -> Path | None:
+    """Return a cached file, unverified, without the Hub; a branch is its last used commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo, name, cache_dir=cache_dir, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def hash_in_cache(path: Path) -> str | None:
+    """Return the hash that a file in the cache came with, if the cache keeps it."""
+    # A file there is a link to a blob, named by the etag. That is the hash (sha256 of a large file,
+    # git's sha1 of a small one), so it is known offline too.
+    try:
+        etag = path.readlink().name
+    except OSError:  # it is no link, or gone while another process puts it right
+        return None
+    return etag if _HASH.fullmatch(etag) else None
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, one after another."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def storage_problem(error: BaseException) -> OSError | None:
+    """Return the error of the disk or its permissions among an error's causes, or None."""
+    errors = (cause for cause in causes_of(error) if isinstance(cause, OSError))
+    return next((cause for cause in errors if cause.errno in _CANNOT_STORE), None)
+
+
+def _in_words(error: BaseException) -> str:
+    # The first line: what follows is advice for who called the Hub client.
+    return f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")
