@@ -74,13 +74,13 @@ def rows(folder):
 
 
 def drawn(photos, most, rng):
-    """At most so many photographs, about equally many of each class, two at least."""
-    order = [photos[i] for i in rng.permutation(len(photos))]
-    rank, seen = [], {}
-    for _, label in order:
-        rank.append(seen.setdefault(label, 0))
-        seen[label] += 1
-    return [order[i] for i in np.argsort(rank, kind="stable")[:most]]
+    """About so many photographs at most: of each class four or more, else fewer classes."""
+    by_class = {}
+    for number in rng.permutation(len(photos)):
+        by_class.setdefault(photos[number][1], []).append(photos[number])
+    each = max(4, most // len(by_class))
+    chosen = [photo for of_class in by_class.values() for photo in of_class[:each]]
+    return chosen[:most]
 
 
 def measured(arguments, kinds, others, kind, seed):
