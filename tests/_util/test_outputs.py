@@ -216,14 +216,13 @@ def test_as_many_results_are_drawn_as_the_format_has_room_for(
     tiny = Image.new("RGB", (2, 20000))  # thinner than a pixel, once it is as high as the others
     page = montage(
         photos / "rocket.png",
-        [Match(str(n), photos / "gone.jpg", 0.5) for n in range(900)],
+        [Match(str(n), photos / "gone.jpg", 0.5) for n in range(7000)],
         tmp_path / f"found{ending}",
-        columns=1,
         height=30,
     )
     assert longest - 200 < page.height <= longest
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.endswith("of 900 results are in the picture: it has no room for more.")
+    assert said.endswith("of 7000 results are in the picture: it has no room for more.")
     with pytest.raises(ValueError, match="height"):
         montage(tiny, [], tmp_path / f"found{ending}", height=longest)
     assert montage(tiny, []).height
