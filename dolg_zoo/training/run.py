@@ -251,9 +251,9 @@ class _Training:
     def _best_average(self, shares: Sequence[float]) -> tuple[Scores, float]:
         """Return the first average that validates about as well as the best of them."""
         # a class for validation can gain where what is not validated is forgotten, and small
-        # differences are chance
+        # differences are chance; images of classes that were trained on gain by any training
         found = []
-        for share in shares:
+        for share in shares if self._has_new_classes() else shares[:1]:
             with self.run.average.used(share):
                 found.append((validate(self.run.model, self.run.validation), share))
         start = self.start.map if self.start else 0.0
@@ -264,14 +264,17 @@ class _Training:
     def _verdict(self) -> Verdict | None:
         if self.start is None or self.trained is None:
             return None
-        known = set(self.run.training.class_names)
         return Verdict.of(
             self.start,
             self.trained,
             self.default,
             trained_classes=int(np.count_nonzero(self.run.training.counts)),
-            is_new=not known & set(self.run.validation.class_names),
+            is_new=self._has_new_classes(),
         )
+
+    def _has_new_classes(self) -> bool:
+        """Return whether the classes to validate on are not trained on."""
+        return not set(self.run.training.class_names) & set(self.run.validation.class_names)
 
     def _is_over(self) -> bool:
         patience = self.config.run.early_stop_epochs

@@ -117,7 +117,9 @@ def test_the_preset_is_the_average_of_the_start_and_the_end_that_validates_best(
     assert_average(folder, trained["0.0"], trained["[0.9, 0.0, 0.25]"], 0.25)
     assert max(map(np.ptp, trained["0.0"])) > 1e-3
 
-    changes["split"] = {"by": None, "share": None, "on": str(folder / "photos")}
+    for place in (folder / "photos").iterdir():
+        shutil.copytree(place, tmp_path / "others" / f"other {place.name}")
+    changes["split"] = {"by": None, "share": None, "on": str(tmp_path / "others")}
     # the start, the default preset, and the shares by their distance from one half
     answer_with(monkeypatch, 0.5, 0.4, 0.55, 0.75, 0.9)
     result = train(config(folder, **changes), tmp_path / "on", relative_to=folder, say=lambda _: 0)
