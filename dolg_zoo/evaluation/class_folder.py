@@ -14,7 +14,7 @@ from dolg_zoo._util.text import percent
 from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
-from dolg_zoo.evaluation.search import exact_search, improved
+from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.preprocessing.files import check_classes, class_of
 from dolg_zoo.retrieval.search.ranking import Ranking
@@ -96,7 +96,7 @@ class ClassFolder:
         labels = np.array([class_of(name) for name in names])
         descriptors = collection.of(names)
         queries, descriptors, first = improved(descriptors, descriptors, ranking, True)
-        precisions, hits = leave_one_out_each(descriptors, labels, queries, first)
+        precisions, hits, found = leave_one_out_each(descriptors, labels, queries, first)
         is_query = ~np.isnan(precisions)
         if not is_query.any():
             raise ValueError(
@@ -108,7 +108,6 @@ class ClassFolder:
             of_class = labels == label
             rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
         lone = int((~is_query).sum())
-        best = exact_search(descriptors, True)(queries, 1)[1] if first is None else first
         notes = [
             f"{count} images {what}."
             for count, what in (
@@ -118,7 +117,7 @@ class ClassFolder:
             )
             if count
         ]
-        notes += _faults(rows[1:], labels[is_query], labels[best[is_query, 0]])
+        notes += _faults(rows[1:], labels[is_query], labels[found[is_query]])
         settings = {
             **settings_of_model(model, scales),
             "images": len(names),

@@ -67,7 +67,7 @@ def leave_one_out(descriptors: np.ndarray, labels: Labels) -> RetrievalScores:
         ValueError: if the shapes do not agree, a descriptor is not finite, or no two images have
             the same label.
     """
-    return _summary(*leave_one_out_each(descriptors, labels))
+    return _summary(*leave_one_out_each(descriptors, labels)[:2])
 
 
 def leave_one_out_each(
@@ -75,10 +75,10 @@ def leave_one_out_each(
     labels: Labels,
     queries: np.ndarray | None = None,
     first: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return average precision and recall at 1 of each image, both (images,)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return average precision, recall at 1 and the first result of each image, all (images,)."""
     # `queries` (images, dim) replace `descriptors` for queries; `first` (images, n) are re-ranked
-    # results, see `ranks`. NaN for images whose label no other image has.
+    # results, see `ranks`. NaN, NaN and -1 for images whose label no other image has.
     queries = descriptors if queries is None else queries
     return _each(queries, labels, descriptors, labels, is_same_set=True, first=first)
 
@@ -101,7 +101,8 @@ def query_gallery(
         ValueError: if the shapes do not agree, a descriptor is not finite, or no query has
             anything relevant in the gallery.
     """
-    return _summary(*_each(query_descriptors, query_labels, gallery_descriptors, gallery_labels))
+    scores = _each(query_descriptors, query_labels, gallery_descriptors, gallery_labels)
+    return _summary(*scores[:2])
 
 
 def _each(
@@ -111,7 +112,7 @@ def _each(
     gallery_labels: Labels,
     is_same_set: bool = False,
     first: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     queries, query_labels = _checked(query_descriptors, query_labels)
     gallery, gallery_labels = _checked(gallery_descriptors, gallery_labels)
     if queries.shape[1] != gallery.shape[1]:
@@ -120,6 +121,7 @@ def _each(
             f" dimension {gallery.shape[1]}."
         )
     precisions, hits = np.full((2, len(queries)), np.nan)
+    found = np.full(len(queries), -1)
     step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
@@ -138,7 +140,8 @@ def _each(
             rows = start + np.flatnonzero(is_query)
             precisions[rows] = average_precision(relevant[is_query])
             hits[rows] = relevant[is_query, 0]
-    return precisions, hits
+            found[rows] = order[is_query, 0]
+    return precisions, hits, found
 
 
 def _summary(precisions: np.ndarray, hits: np.ndarray) -> RetrievalScores:

@@ -56,13 +56,12 @@ def validate(model: ImageEmbedder, examples: Examples, runtime: str | None = "ke
             f"{len(skipped)} of the {len(examples)} images to validate on cannot be read; no class"
             " has two left to find one by the other."
         )
-    precisions, hits = leave_one_out_each(np.stack(descriptors), labels)
+    precisions, hits, _ = leave_one_out_each(np.stack(descriptors), labels)
     is_query = ~np.isnan(precisions)
-    precisions, hits, of_class = precisions[is_query], hits[is_query], np.array(labels)[is_query]
-    by_class = [
-        (int(np.sum(of_class == label)), float(precisions[of_class == label].sum()))
-        for label in np.unique(of_class)
-    ]
+    precisions, hits = precisions[is_query], hits[is_query]
+    _, of_class = np.unique(np.array(labels)[is_query], return_inverse=True)
+    counts, totals = np.bincount(of_class), np.bincount(of_class, weights=precisions)
+    by_class = list(zip(counts.tolist(), totals.tolist(), strict=True))
     return Scores(float(precisions.mean()), float(hits.mean()), by_class, skipped)
 
 
