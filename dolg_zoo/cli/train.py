@@ -112,7 +112,8 @@ def train(
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
     from dolg_zoo._util.outputs import check_output
-    from dolg_zoo.presets.files import PRESET, RUN, TRAINED, preset_folder
+    from dolg_zoo._util.own_folders import PRESET, RUN, TRAINED
+    from dolg_zoo.presets.files import preset_folder
 
     if not dry_run:
         check_output(out, RUN, [data])

@@ -10,11 +10,7 @@ from typing import Any
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
-from dolg_zoo._util.own_folders import CHECKPOINTS as CHECKPOINTS
-from dolg_zoo._util.own_folders import HISTORY as HISTORY
-from dolg_zoo._util.own_folders import PRESET as PRESET
-from dolg_zoo._util.own_folders import RUN as RUN
-from dolg_zoo._util.own_folders import TRAINED as TRAINED
+from dolg_zoo._util.own_folders import TRAINED
 from dolg_zoo._util.records import read_record, stated_hashes
 from dolg_zoo.errors import PresetError
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dolg_zoo._util.files import replacing
 from dolg_zoo._util.outputs import Kind, check_output
+from dolg_zoo._util.own_folders import CHECKPOINTS, HISTORY, RUN, TRAINED
 from dolg_zoo._util.text import percent
 from dolg_zoo.drawing.curves import NAMES
 from dolg_zoo.drawing.curves import draw_curves as draw_curves
@@ -20,7 +21,6 @@ from dolg_zoo.drawing.style import save_figure
 from dolg_zoo.embedders.dolg import DOLG
 from dolg_zoo.embedders.load import embedder
 from dolg_zoo.errors import TrainingConfigError
-from dolg_zoo.presets.files import CHECKPOINTS, HISTORY, RUN, TRAINED
 from dolg_zoo.training.checkpoint import CheckpointFolder
 from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.distribution import from_chief, naming_lost_workers
@@ -127,7 +127,7 @@ class _Training:
         self._restore()
         if not self.history and len(self.run.validation):
             self._validate_start()
-        is_new = False
+        has_trained = False
         per_epoch, steps = self.run.steps_per_epoch, self.run.epochs * self.run.steps_per_epoch
         while self.step < steps and not self._is_over():
             epoch, begin = self.step // per_epoch, time.monotonic()
@@ -143,10 +143,10 @@ class _Training:
                 }
             )
             self._save()
-            is_new = True
+            has_trained = True
         verdict = self._verdict()
         if verdict:
-            if is_new and self.best_epoch == 0:  # written before there was a verdict
+            if has_trained and self.best_epoch == 0:  # written before there was a verdict
                 with self.run.average.used(1.0):
                     self._write("preset", lambda: self._write_preset(self.history[0]))
             self.say(str(verdict))
@@ -214,8 +214,7 @@ class _Training:
                 f" validate on ({', '.join(seen[:3])}{' …' if len(seen) > 3 else ''}), so it may"
                 " know these images. Validate on others: --validate-on."
             )
-        default = embedder()
-        if self.is_chief and default.model_id != self.run.start_id:
+        if self.is_chief and (default := embedder()).model_id != self.run.start_id:
             self.default = validate(default, self.run.validation, runtime=None)
         self._end_of_epoch({"epoch": 0})
 
