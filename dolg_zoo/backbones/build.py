@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from importlib import import_module
 
 import keras
 
 from dolg_zoo._util.types import Shape
-from dolg_zoo.backbones.efficientnet_lite import efficientnet_lite
 from dolg_zoo.backbones.keras_cv import build_keras_cv
-from dolg_zoo.backbones.nfnet import nfnet
 from dolg_zoo.backbones.registry import BACKBONES, BackboneSpec
-from dolg_zoo.backbones.resnest import resnest
-from dolg_zoo.backbones.resnet import resnet
 from dolg_zoo.backbones.taps import check_taps, tap_layers
-
-_BUILDERS: dict[str, Callable[..., tuple[keras.Model, dict[str, str]]]] = {
-    "resnet": resnet,
-    "resnest": resnest,
-    "nfnet": nfnet,
-    "efficientnet_lite": efficientnet_lite,
-}
 
 
 def check_keras() -> None:
@@ -78,7 +67,8 @@ def build_backbone(
     if spec.builder is None:
         network, levels = build_keras_cv(spec, shape)
     else:
-        network, levels = _BUILDERS[spec.builder](**spec.arguments, input_shape=shape)
+        build = getattr(import_module(f"dolg_zoo.backbones.{spec.builder}"), spec.builder)
+        network, levels = build(**spec.arguments, input_shape=shape)
     return tap_layers(network, taps, levels, name=name)
 
 

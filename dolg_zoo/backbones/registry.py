@@ -1,4 +1,4 @@
-"""The table of backbones: name to builder and arguments; imports no framework.
+"""The table of backbones: how each is built, and where its ImageNet weights are. No framework.
 
 keras-cv's named classes and `from_preset` fetch their architecture over the network; its base
 classes, with the arguments below, do not.
@@ -10,6 +10,44 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+RGB = tuple[float, float, float]
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# x / 255: keras-cv trained its own weights with `include_rescaling=True` and nothing besides.
+_UNIT_RANGE = ((0.0,) * 3, (1.0,) * 3)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where ImageNet weights of a backbone are, and what input they were trained with.
+
+    Attributes:
+        application: a class of keras.applications.
+        kaggle_preset: a preset of keras-cv on Kaggle.
+        timm: a repository of timm's on the Hugging Face Hub.
+        normalization: mean and standard deviation.
+        is_shipped: whether the weights are those of a preset in the package, and come from there.
+    """
+
+    application: str | None = None
+    kaggle_preset: str | None = None
+    timm: str | None = None
+    normalization: tuple[RGB, RGB] = _IMAGENET
+    is_shipped: bool = False
+
+    @property
+    def timm_architecture(self) -> str | None:
+        """The name of the architecture in timm."""
+        return self.timm and self.timm.partition("/")[2].partition(".")[0]
+
+
+def _scaled(scale: float, offset: float | None = None) -> tuple[RGB, RGB]:
+    """Return mean and deviation that map x in [0, 255] to (x - offset) / scale; offset = scale."""
+    return ((scale if offset is None else offset) / 255,) * 3, (scale / 255,) * 3
+
+
+def _kaggle(preset: str) -> Source:
+    return Source(kaggle_preset=f"{preset}_imagenet", normalization=_UNIT_RANGE)
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -20,8 +58,9 @@ class BackboneSpec:
         keras_cv_class: Name of the class in `keras_cv.models`; None for a network of our own.
         keras_cv_preset: keras-cv's name for the same architecture, which its metadata goes by.
         input_shape: The default (height, width, channels); None where any size will do.
-        builder: Name of the function of ours that builds it: "resnet", "resnest", "nfnet" or
-            "efficientnet_lite"; None for a network of keras-cv.
+        builder: Name of the module of ours whose function of the same name builds it, such as
+            "resnet"; None for a network of keras-cv.
+        imagenet: The source of ImageNet weights; None if there is none.
     """
 
     arguments: Mapping[str, Any]
@@ -29,6 +68,7 @@ class BackboneSpec:
     keras_cv_preset: str | None = None
     input_shape: tuple[int | None, int | None, int] = (None, None, 3)
     builder: str | None = None
+    imagenet: Source | None = None
 
     @property
     def square(self) -> bool:
@@ -55,13 +95,21 @@ def _efficientnet() -> Iterator[tuple[str, BackboneSpec]]:
     scales.append((2.0, 3.1))
     for i, (width, depth) in enumerate(scales):
         scaled = {**stages, "width_coefficient": width, "depth_coefficient": depth}
-        yield (
-            f"efficientnet_b{i}",
-            BackboneSpec(scaled, "EfficientNetV1Backbone", f"efficientnetv1_b{i}"),
+        source = Source(f"EfficientNetB{i}")
+        spec = BackboneSpec(
+            scaled, "EfficientNetV1Backbone", f"efficientnetv1_b{i}", imagenet=source
         )
+        yield f"efficientnet_b{i}", spec
         if i <= 4:
+            # the weights in the package were trained on (x - 127) / 128
+            source = Source(
+                timm=f"timm/tf_efficientnet_lite{i}.in1k",
+                normalization=_scaled(127.5) if i else _scaled(128, 127),
+                is_shipped=i == 0,
+            )
             arguments = {"width": width, "depth": depth}
-            yield f"efficientnet_lite_b{i}", BackboneSpec(arguments, builder="efficientnet_lite")
+            spec = BackboneSpec(arguments, builder="efficientnet_lite", imagenet=source)
+            yield f"efficientnet_lite_b{i}", spec
 
 
 def _efficientnet_v2() -> Iterator[tuple[str, BackboneSpec]]:
@@ -82,8 +130,12 @@ def _efficientnet_v2() -> Iterator[tuple[str, BackboneSpec]]:
             "width_coefficient": width,
             "depth_coefficient": depth,
         }
+        normalization = _scaled(128) if variant in "sml" else _IMAGENET
         return f"efficientnet_v2_{variant}", BackboneSpec(
-            arguments, "EfficientNetV2Backbone", f"efficientnetv2_{variant}"
+            arguments,
+            "EfficientNetV2Backbone",
+            f"efficientnetv2_{variant}",
+            imagenet=Source(f"EfficientNetV2{variant.upper()}", normalization=normalization),
         )
 
     for i, scale in enumerate([(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4)]):
@@ -108,10 +160,15 @@ def _resnet() -> Iterator[tuple[str, BackboneSpec]]:
             "stackwise_strides": [1, 2, 2, 2],
             "block_type": block,
         }
-        yield f"resnet{depth}_v1", BackboneSpec(arguments, "ResNetBackbone", f"resnet{depth}")
-        yield f"resnet{depth}_v2", BackboneSpec(arguments, "ResNetV2Backbone", f"resnet{depth}_v2")
+        for version, kind in ("v1", "ResNetBackbone"), ("v2", "ResNetV2Backbone"):
+            preset = f"resnet{depth}" if version == "v1" else f"resnet{depth}_v2"
+            source = _kaggle(preset) if depth == 50 else None
+            spec = BackboneSpec(arguments, kind, preset, imagenet=source)
+            yield f"resnet{depth}_{version}", spec
         if block == "block":
-            yield f"resnet{depth}", BackboneSpec({"depth": depth}, builder="resnet")
+            source = Source(timm=f"timm/resnet{depth}.tv_in1k")
+            spec = BackboneSpec({"depth": depth}, builder="resnet", imagenet=source)
+            yield f"resnet{depth}", spec
 
 
 def _resnest() -> Iterator[tuple[str, BackboneSpec]]:
@@ -124,23 +181,28 @@ def _resnest() -> Iterator[tuple[str, BackboneSpec]]:
     }
     for depth, (blocks, stem_width) in sizes.items():
         arguments = {"blocks": blocks, "stem_width": stem_width}
-        yield f"resnest{depth}", BackboneSpec(arguments, builder="resnest")
+        source = Source(timm=f"timm/resnest{depth}{'d' if depth == 50 else 'e'}.in1k")
+        yield f"resnest{depth}", BackboneSpec(arguments, builder="resnest", imagenet=source)
 
 
 def _nfnet() -> Iterator[tuple[str, BackboneSpec]]:
     # Table 1 of arXiv 2102.06171; timm's ECA-NFNets have as many blocks
     for i in range(4):
         arguments = {"blocks": tuple(blocks * (i + 1) for blocks in (1, 2, 6, 3))}
-        yield f"nfnet_f{i}", BackboneSpec(arguments, builder="nfnet")
+        source = Source(timm=f"timm/dm_nfnet_f{i}.dm_in1k")
+        yield f"nfnet_f{i}", BackboneSpec(arguments, builder="nfnet", imagenet=source)
         if i < 3:
             eca = {"family": "eca_nfnet", "features": 2304 if i == 0 else 3072}
-            yield f"eca_nfnet_l{i}", BackboneSpec({**arguments, **eca}, builder="nfnet")
+            source = Source(timm=f"timm/eca_nfnet_l{i}.ra{2 if i < 2 else 3}_in1k")
+            spec = BackboneSpec({**arguments, **eca}, builder="nfnet", imagenet=source)
+            yield f"eca_nfnet_l{i}", spec
 
 
 def _densenet() -> Iterator[tuple[str, BackboneSpec]]:
     for depth, third, fourth in [(121, 24, 16), (169, 32, 32), (201, 48, 32)]:
         arguments = {"stackwise_num_repeats": [6, 12, third, fourth]}
-        yield f"densenet{depth}", BackboneSpec(arguments, "DenseNetBackbone", f"densenet{depth}")
+        name = f"densenet{depth}"
+        yield name, BackboneSpec(arguments, "DenseNetBackbone", name, imagenet=_kaggle(name))
 
 
 def _mobilenet_v3() -> Iterator[tuple[str, BackboneSpec]]:
@@ -177,7 +239,8 @@ def _mobilenet_v3() -> Iterator[tuple[str, BackboneSpec]]:
             for column, value in zip(columns, values, strict=True)
         }
         name = f"mobilenet_v3_{size}"
-        yield name, BackboneSpec(arguments, "MobileNetV3Backbone", name)
+        source = Source(f"MobileNetV3{size.capitalize()}", normalization=_scaled(127.5))
+        yield name, BackboneSpec(arguments, "MobileNetV3Backbone", name, imagenet=source)
 
 
 def _csp_darknet() -> Iterator[tuple[str, BackboneSpec]]:
@@ -188,7 +251,8 @@ def _csp_darknet() -> Iterator[tuple[str, BackboneSpec]]:
             "stackwise_depth": [depth, 3 * depth, 3 * depth, depth],
         }
         name = f"csp_darknet_{size}"
-        yield name, BackboneSpec(arguments, "CSPDarkNetBackbone", name)
+        source = _kaggle(name) if size in ("tiny", "l") else None
+        yield name, BackboneSpec(arguments, "CSPDarkNetBackbone", name, imagenet=source)
 
 
 def _mit() -> Iterator[tuple[str, BackboneSpec]]:
@@ -196,7 +260,9 @@ def _mit() -> Iterator[tuple[str, BackboneSpec]]:
     for i, depth in enumerate(depths):
         dims = [32, 64, 160, 256] if i == 0 else [64, 128, 320, 512]
         arguments = {"depths": depth, "embedding_dims": dims}
-        yield f"mit_b{i}", BackboneSpec(arguments, "MiTBackbone", f"mit_b{i}", (224, 224, 3))
+        source = _kaggle("mit_b0") if i == 0 else None
+        spec = BackboneSpec(arguments, "MiTBackbone", f"mit_b{i}", (224, 224, 3), imagenet=source)
+        yield f"mit_b{i}", spec
 
 
 BACKBONES: dict[str, BackboneSpec] = dict(

@@ -1,6 +1,6 @@
 """Cost and available weights of each `dolg_<backbone>()`, as plain data without a framework.
 
-`tools/measure_constructors.py` writes the file of figures.
+`tools/update_constructors.py` writes the file of figures.
 """
 
 from __future__ import annotations

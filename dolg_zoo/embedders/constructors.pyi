@@ -59,16 +59,10 @@ dolg_nfnet_f0: Constructor
 dolg_nfnet_f1: Constructor
 dolg_nfnet_f2: Constructor
 dolg_nfnet_f3: Constructor
+dolg_resnest50: Constructor
 dolg_resnest101: Constructor
 dolg_resnest200: Constructor
 dolg_resnest269: Constructor
-dolg_resnest50: Constructor
-dolg_resnet101: Constructor
-dolg_resnet101_v1: Constructor
-dolg_resnet101_v2: Constructor
-dolg_resnet152: Constructor
-dolg_resnet152_v1: Constructor
-dolg_resnet152_v2: Constructor
 dolg_resnet18_v1: Constructor
 dolg_resnet18_v2: Constructor
 dolg_resnet34_v1: Constructor
@@ -76,3 +70,9 @@ dolg_resnet34_v2: Constructor
 dolg_resnet50: Constructor
 dolg_resnet50_v1: Constructor
 dolg_resnet50_v2: Constructor
+dolg_resnet101: Constructor
+dolg_resnet101_v1: Constructor
+dolg_resnet101_v2: Constructor
+dolg_resnet152: Constructor
+dolg_resnet152_v1: Constructor
+dolg_resnet152_v2: Constructor

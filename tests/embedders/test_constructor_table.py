@@ -1,16 +1,22 @@
+import json
+from pathlib import Path
+
 import keras
-import measure_constructors
 import pytest
+import update_constructors
 
 import dolg_zoo
 from dolg_zoo.backbones import BACKBONES, build_backbone
-from dolg_zoo.embedders.constructor_table import list_constructors
+from dolg_zoo.embedders.constructor_table import SIZES_FILE, list_constructors
 
 ENTRIES = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
 
 
-def test_there_is_an_entry_for_each_constructor():
-    assert list(ENTRIES) == list(BACKBONES)
+def test_what_follows_from_the_table_of_backbones_is_up_to_date():
+    remedy = "python tools/update_constructors.py"
+    assert list(json.loads(SIZES_FILE.read_text())) == list(BACKBONES), remedy
+    for path, text in update_constructors.stubs(Path(dolg_zoo.__file__).parent, BACKBONES).items():
+        assert path.read_text() == text, remedy
     assert all(hasattr(dolg_zoo, entry.name) for entry in ENTRIES.values())
 
 
@@ -27,7 +33,7 @@ def test_the_weights_are_named_with_their_source():
 
 def assert_the_figures_are_those_of(name):
     entry = ENTRIES[name]
-    measured = measure_constructors.measure(name)
+    measured = update_constructors.measure(name)
     keras.backend.clear_session()
     assert measured == {
         "parameters": entry.parameters,
@@ -74,7 +80,7 @@ def test_multiply_adds_are_the_published_ones():
     """torchvision says 4.09 billion for ResNet-50 at 224 pixels, 2 million of the classifier."""
     backbone = build_backbone("resnet50", input_shape=(224, 224, 3))
 
-    counted = measure_constructors.multiply_adds(backbone, (1, 224, 224, 3))
+    counted = update_constructors.multiply_adds(backbone, (1, 224, 224, 3))
 
     assert counted == pytest.approx(4.089e9 - 2.048e6, rel=1e-3)
 
@@ -91,6 +97,6 @@ def test_each_kind_of_operation_is_counted():
         images, keras.ops.matmul(keras.ops.transpose(x, (0, 2, 1)), x)
     )  # 3 * 48 * 3
 
-    counted = measure_constructors.multiply_adds(model, (1, 8, 6, 4))
+    counted = update_constructors.multiply_adds(model, (1, 8, 6, 4))
 
     assert counted == 5760 + 24000 + 6720 + 1008 + 432

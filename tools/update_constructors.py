@@ -1,20 +1,26 @@
-"""Writes what each constructor's network costs: dolg_zoo/embedders/constructor_sizes.json.
+"""Writes what follows from the table of backbones: names for editors, and the cost of each network.
 
-Parameters, multiply-adds for one image of 256×256 pixels, and the channels of both taps, of every
-`dolg_<backbone>()` with its default values. The networks are built and traced; nothing is computed.
-`dolg presets --constructors` and the documents show the file. Run this after a change to the table
-of backbones, or to what a constructor builds:
+- dolg_zoo/__init__.pyi and dolg_zoo/embedders/constructors.pyi name each `dolg_<backbone>`.
+- dolg_zoo/embedders/constructor_sizes.json has parameters, multiply-adds for one image of 256×256
+  pixels, and the channels of both taps, of each with its default values. `dolg presets
+  --constructors` and the documents show it. Networks are built and traced; nothing is computed.
 
-    python tools/measure_constructors.py
+Run this after a change to the table. --all measures again what the file has already: run it so
+after a change to what a constructor builds.
+
+    python tools/update_constructors.py
 """
 
 import argparse
 import json
+import re
 from math import prod
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+import dolg_zoo
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.embedders.constructor_table import SIZE, SIZES_FILE
 from dolg_zoo.embedders.constructors import constructor
@@ -22,17 +28,46 @@ from dolg_zoo.publishing.architecture import architecture_of
 
 
 def main():
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("--all", action="store_true", help="measure each network again")
+    known = {} if parser.parse_args().all else json.loads(SIZES_FILE.read_text(encoding="utf-8"))
     sizes = {}
     for name in BACKBONES:
-        sizes[name] = measure(name)
-        print(name, sizes[name], flush=True)
-        keras.backend.clear_session()
+        if name not in known:
+            known[name] = measure(name)
+            print(name, known[name], flush=True)
+            keras.backend.clear_session()
+        sizes[name] = known[name]
     lines = (f"  {json.dumps(name)}: {json.dumps(size)}" for name, size in sizes.items())
-    SIZES_FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(f"Wrote {SIZES_FILE.name}.")
+    package = Path(dolg_zoo.__file__).parent
+    texts = stubs(package, BACKBONES)
+    texts[SIZES_FILE] = "{\n" + ",\n".join(lines) + "\n}\n"
+    for path, text in texts.items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"Wrote {path.relative_to(package.parent)}.")
+
+
+def stubs(package, backbones):
+    """Return the path and the new text of each stub that names the constructors."""
+    names = sorted((f"dolg_{name}" for name in backbones), key=_numbers_by_value)
+    texts = {}
+    for stub, line in (
+        (package / "__init__.pyi", '    "{}",\n'),  # in __all__
+        (package / "__init__.pyi", "    {},\n"),  # imported
+        (package / "embedders" / "constructors.pyi", "{}: Constructor\n"),
+    ):
+        text = texts.get(stub) or stub.read_text(encoding="utf-8")
+        block = f"(?:^{line.format('dolg_[a-z0-9_]+')})+"
+        texts[stub] = re.sub(block, "".join(map(line.format, names)), text, flags=re.MULTILINE)
+    return texts
+
+
+def _numbers_by_value(name):
+    """Sort as ruff does: dolg_resnet50 before dolg_resnet101."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def measure(backbone):
