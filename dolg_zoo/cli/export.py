@@ -38,7 +38,11 @@ def export(
         Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
     ],
     format: Annotated[
-        str, typer.Option(metavar="NAME", help="savedmodel, onnx, openvino or litert.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="savedmodel, or the runtime of the file, such as onnx, openvino or litert.",
+        ),
     ] = "savedmodel",
     precision: Annotated[str, typer.Option(metavar="TYPE", help="float32 or int8.")] = "float32",
     size: Annotated[

@@ -59,8 +59,8 @@ Runtime = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="openvino, onnx, litert or keras. (default: the one that `dolg info --runtimes`"
-        " shows)",
+        help="One that `dolg info --runtimes` lists, such as openvino or keras. (default: the one"
+        " that it shows as such)",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -67,7 +67,7 @@ class ImageEmbedder:
         """Chooses what computes, for a caller that embeds often.
 
         Args:
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
             calibration: images to calibrate "int8" with, if it was not yet.
         """
@@ -95,7 +95,7 @@ class ImageEmbedder:
             scales: multiples of the image size; the descriptor is the normalised mean of those at
                 each of them. None: `image_converter.scales`.
             progress: whether to show a progress bar on a terminal if it takes long.
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default, which
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default, which
                 `dolg info --runtimes` shows.
             precision: "float32", "bfloat16" or "int8"; the last two change descriptors. None for
                 "float32", or the precision that the model is compiled for.
@@ -144,7 +144,7 @@ class ImageEmbedder:
             images: images as `load_image` takes them; one alone is a stream of one.
             batch_size: images that go through the network at once.
             scales: multiples of the image size; None for those of the preset.
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
 
         Yields:

@@ -32,9 +32,10 @@ from dolg_zoo.runtimes.cache import (
     remembered_model,
     write_compiled,
 )
-from dolg_zoo.runtimes.compile import Infer, check, cosines, describe, freeze, load, runtime_module
+from dolg_zoo.runtimes.compile import Infer, check, cosines, describe, freeze, load
 from dolg_zoo.runtimes.measured import FIRST_TURN, FIRST_TURNS, measure_runtimes
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
+from dolg_zoo.runtimes.registry import RUNTIMES
 from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.runtimes.templates import find_template
 from dolg_zoo.shipped_photos import shipped_photos
@@ -57,7 +58,7 @@ class CompiledDOLG(ImageEmbedder):
     model, with a `model_id` of its own.
 
     Attributes:
-        runtime: "keras", "openvino", "onnx" or "litert".
+        runtime: a name in `dolg_zoo.runtimes.RUNTIMES`.
         precision: "float32", "bfloat16" or "int8".
         record: settings and measurements of the compilation.
     """
@@ -104,7 +105,7 @@ class CompiledDOLG(ImageEmbedder):
 
         Args:
             preset: a name, hf://user/repo, or a folder; None for the default.
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
             threads: number of threads; None for one per core.
 
@@ -323,7 +324,7 @@ def _write(
     calibration: Sequence[ImageSource] | None,
 ) -> dict[str, Any]:
     """Write the files, and return their record."""
-    made = runtime_module(runtime)
+    made = RUNTIMES[runtime].code
     images = None
     if precision == "int8":  # to fail before the work
         images = calibration_images(model.image_converter, calibration)

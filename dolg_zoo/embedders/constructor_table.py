@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dolg_zoo.backbones.imagenet_sources import SHIPPED, SOURCES, Source
-from dolg_zoo.backbones.registry import BACKBONES
+from dolg_zoo.backbones.imagenet_sources import SOURCES
+from dolg_zoo.backbones.registry import BACKBONES, Source
 from dolg_zoo.presets import preset_tags
 
 SIZE = 256
@@ -46,7 +46,7 @@ def list_constructors() -> list[ConstructorEntry]:
             channels=tuple(sizes[name]["channels"]),
             parameters=sizes[name]["parameters"],
             multiply_adds=sizes[name]["multiply_adds"],
-            imagenet="in the package" if name in SHIPPED else _origin(SOURCES.get(name)),
+            imagenet=_origin(SOURCES.get(name)),
             pretrained=tuple(preset_tags(name)),
         )
         for name in BACKBONES
@@ -56,6 +56,8 @@ def list_constructors() -> list[ConstructorEntry]:
 def _origin(source: Source | None) -> str | None:
     if source is None:
         return None
+    if source.is_shipped:
+        return "in the package"
     if source.timm:
         return f"hf://{source.timm}"
     if source.kaggle_preset:

@@ -326,7 +326,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         ```
 
         Args:
-            runtime: "keras", "openvino", "onnx" or "litert"; None for the default, or for the next
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default, or for the next
                 that can compute this model if the default cannot.
             precision: "float32", "bfloat16" or "int8". The last two have a `model_id` of their
                 own, so that their descriptors are not mixed with others.
@@ -401,7 +401,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         Args:
             filepath: a folder for "savedmodel"; else a file whose name ends in .onnx, .xml or
                 .tflite. An export that is there is replaced.
-            format: "savedmodel", also called "tf_saved_model"; "onnx"; "openvino"; "litert".
+            format: "savedmodel", also called "tf_saved_model"; or a runtime other than "keras".
             verbose: whether to print the path, as Keras does.
             input_signature: if given, `keras.Model.export` is called instead, and the rest of this
                 docstring does not apply. Other keywords of Keras and the format "torch" do the

@@ -35,7 +35,7 @@ def embedder(
     Args:
         preset: a name that `dolg presets` lists; `hf://user/repo[@revision]`; or a folder that
             `save_to_preset` wrote. None for the preset that ships with dolg-zoo.
-        runtime: "keras", "openvino", "onnx" or "litert"; None for the default.
+        runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
         precision: "float32", "bfloat16" or "int8"; the last two change descriptors.
         calibration: images to calibrate "int8" with; not needed if it was calibrated before.
 

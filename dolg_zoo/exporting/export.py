@@ -16,10 +16,11 @@ from dolg_zoo._util.files import put, scratch_folder
 from dolg_zoo._util.imports import import_fault
 from dolg_zoo.errors import DOLGZooError, ExportError
 from dolg_zoo.exporting import saved_model
-from dolg_zoo.exporting.formats import FORMATS, SAVED_MODEL, Plan, check_path, plan_export
-from dolg_zoo.exporting.record import write_record
-from dolg_zoo.runtimes.compile import Infer, cosines, describe, load, runtime_module
+from dolg_zoo.exporting.formats import FORMATS, Plan, check_path, plan_export
+from dolg_zoo.exporting.record import SAVED_MODEL, write_record
+from dolg_zoo.runtimes.compile import Infer, cosines, describe, load
 from dolg_zoo.runtimes.quantization import calibration_images, quantize
+from dolg_zoo.runtimes.registry import RUNTIMES
 from dolg_zoo.runtimes.servable import servable
 from dolg_zoo.shipped_photos import shipped_photos
 
@@ -91,7 +92,7 @@ def _write(
     model: EmbeddingModel, folder: Path, plan: Plan, images: Sequence[np.ndarray] | None
 ) -> None:
     served = servable(model, plan.size)
-    write = saved_model.write if plan.format == SAVED_MODEL else runtime_module(plan.format).write
+    write = saved_model.write if plan.format == SAVED_MODEL else RUNTIMES[plan.format].code.write
     try:
         write(served, folder)
     except (DOLGZooError, OSError, MemoryError):

@@ -8,15 +8,18 @@ from pathlib import Path
 from dolg_zoo._util.files import FILE_ENDINGS, user_path
 from dolg_zoo._util.outputs import Kind, check_output
 from dolg_zoo.errors import ExportError
-from dolg_zoo.exporting.record import is_ours
+from dolg_zoo.exporting.record import SAVED_MODEL, has_text, is_ours
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.runtimes import check_route
+from dolg_zoo.runtimes import RUNTIMES, check_route
+from dolg_zoo.runtimes.registry import in_order
 
-SAVED_MODEL = "savedmodel"
-FORMATS = {SAVED_MODEL: "", "onnx": ".onnx", "openvino": ".xml", "litert": ".tflite"}
-"""Name to the suffix of the file; a SavedModel is a folder."""
-BESIDE = {"openvino": (".bin",), "litert": (".json",)}
-"""Name to the suffixes of the files that are written beside it."""
+SUFFIXES = {
+    name: [Path(file).suffix for file in runtime.code.FILES] + [".json"] * (not has_text(name))
+    for name, runtime in RUNTIMES.items()
+    if name != "keras"
+}
+"""Name to the suffixes of the files of an export; a SavedModel is a folder."""
+FORMATS = {SAVED_MODEL: "", **{name: suffixes[0] for name, suffixes in SUFFIXES.items()}}
 PRECISIONS = ("float32", "int8")
 
 
@@ -70,7 +73,7 @@ def plan_export(
     if format == SAVED_MODEL:
         if precision != "float32":
             raise ExportError(
-                "A SavedModel is written in float32 only; onnx, openvino and litert have int8."
+                f"A SavedModel is written in float32 only; int8: {', '.join(in_order('int8'))}."
             )
     else:
         check_route(format, precision)
@@ -88,7 +91,7 @@ def check_path(path: Path, format: str) -> None:
         advice = f"; for that, --format {of} (format={of!r})" if of else ""
         raise ExportError(f"{format} is written to {what}, not to {str(path)!r}{advice}.")
     check_output(path, kind_of(format))
-    for beside in BESIDE.get(format, ()):
+    for beside in SUFFIXES.get(format, ())[1:]:
         # of an export that is there it is a part
         check_output(
             path.with_suffix(beside), Kind("a part of an export", lambda _: path.stat().st_size > 0)
@@ -120,10 +123,10 @@ def _size_of(
         size = (height, width)
         fixed = replace(converter, size=size, mode="squash", multiple_of=1, scales=(1.0,))
         return size, fixed
-    if None in own and format == "litert":
+    if None in own and format in RUNTIMES and RUNTIMES[format].exports_one_size:
         if converter.mode != "squash":
             raise ExportError(
-                "LiteRT needs one size for all images, and this model takes any: give"
+                f"A file for {format} needs one size for all images, and this model takes any: give"
                 " --size HEIGHT,WIDTH, or size=(height, width) in Python."
             )
         width, height = converter.target_size(1, 1)

@@ -21,7 +21,6 @@ from dolg_zoo._util.files import replacing_folder
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo._util.records import hashes_of, keep_record, kept_record, stated_hashes, write_record
-from dolg_zoo.runtimes.compile import runtime_module
 from dolg_zoo.runtimes.cpu import cpu_id
 from dolg_zoo.runtimes.registry import RUNTIMES
 
@@ -44,7 +43,7 @@ def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
             logger.info("%s was compiled by another version or processor", folder)
             return None
         hashes = stated_hashes(record)
-        for name in runtime_module(runtime).FILES:
+        for name in RUNTIMES[runtime].code.FILES:
             if fault := fault_in(folder / name, hashes[name]):
                 raise ValueError(f"{name} is not the file that was written: {fault}")
         return record
@@ -60,7 +59,7 @@ def write_compiled(
     """Write a compiled model's files whole or not at all; replace the old ones."""
     with replacing_folder(folder) as made:
         write(made)
-        hashes = hashes_of(made, runtime_module(runtime).FILES)
+        hashes = hashes_of(made, RUNTIMES[runtime].code.FILES)
         whole = {**record, "made_by": _maker(runtime), "sha256": hashes}
         write_record(made / RECORD, whole)
 

@@ -7,17 +7,9 @@ import os
 from dolg_zoo.errors import RuntimeMissingError
 from dolg_zoo.runtimes.cpu import has_gpu
 from dolg_zoo.runtimes.measured import can_remember, remembered_speeds
-from dolg_zoo.runtimes.registry import RUNTIMES, fault_of
+from dolg_zoo.runtimes.registry import RUNTIMES, fault_of, in_order
 
 RUNTIME_VARIABLE = "DOLG_ZOO_RUNTIME"
-
-ORDER = {
-    "float32": ("litert", "openvino", "onnx", "keras"),
-    "bfloat16": ("openvino",),
-    "int8": ("openvino", "onnx", "litert"),
-}
-"""Where nothing was measured, the first that can be used is taken: the fastest of DOLG-R50 and of
-the embedded preset in docs/benchmarks/inference_avx2.json."""
 
 
 def check_route(runtime: str | None = None, precision: str = "float32") -> str:
@@ -51,7 +43,7 @@ def routes(
     if runtime is not None or os.environ.get(RUNTIME_VARIABLE) or first == "keras":
         return [first]
     return [first] + [
-        name for name in ORDER[precision] if name != first and fault_of(name, precision) is None
+        name for name in in_order(precision) if name != first and fault_of(name, precision) is None
     ]
 
 
@@ -75,8 +67,8 @@ def why_default(precision: str = "float32", model_id: str | None = None) -> tupl
     """Return the runtime that is used if none is named, and why.
 
     That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
-    processor; else the fastest for the model, if they were timed here; else the first of `ORDER`
-    that can be used here.
+    processor; else the fastest for the model, if they were timed here; else the first of
+    `in_order(precision)` that can be used here.
 
     Args:
         precision: "float32", "bfloat16" or "int8".
@@ -94,7 +86,7 @@ def why_default(precision: str = "float32", model_id: str | None = None) -> tupl
         return own, f"{RUNTIME_VARIABLE} says so"
     if precision == "float32" and has_gpu():
         return "keras", "it uses the GPU that is here"
-    faults = {name: fault_of(name, precision) for name in ORDER.get(precision, RUNTIMES)}
+    faults = {name: fault_of(name, precision) for name in in_order(precision) or RUNTIMES}
     usable = [name for name, fault in faults.items() if fault is None]
     speeds = remembered_speeds(model_id) if precision == "float32" else {}
     for name, speed in speeds.items():

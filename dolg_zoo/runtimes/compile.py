@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from dolg_zoo._util.cosines import cosine
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.runtimes.cpu import cores
+from dolg_zoo.runtimes.registry import RUNTIMES
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,15 +24,10 @@ TOLERANCE = 1e-4
 """How far a descriptor in float32 may be from that of Keras; both have norm 1."""
 
 
-def runtime_module(runtime: str) -> ModuleType:
-    """Return the module with a runtime's `FILES`, `write` and `load`."""
-    return import_module(f"dolg_zoo.runtimes.{runtime}_runtime")
-
-
 def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
     """Return a function from images to descriptors; import only the runtime of the files."""
     # `threads` None: one per core
-    return runtime_module(runtime).load(folder, precision, threads or cores())
+    return RUNTIMES[runtime].code.load(folder, precision, threads or cores())
 
 
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:

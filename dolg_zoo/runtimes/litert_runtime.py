@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,15 @@ ANY_SIZE = 224  # pixels, that each network can compute
 def write(model: keras.Model, folder: Path) -> None:
     """Write a model from images to descriptors as model.tflite."""
     export(model, folder / FILES[0], "litert")
+
+
+def quantize(model: keras.Model, folder: Path, images: Sequence[np.ndarray]) -> None:
+    """Replace the file by one with int8 weights."""
+    import tensorflow as tf
+
+    # Weights and the inputs of convolutions in int8, their range taken from each image: with
+    # ranges from calibration, LiteRT puts divisions into int8 too, and they divide by zero.
+    export(model, folder / "model.tflite", "litert", optimizations=[tf.lite.Optimize.DEFAULT])
 
 
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:

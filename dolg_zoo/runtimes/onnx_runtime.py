@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
 FILES = ("model.onnx",)
+KEY = "dolg_zoo"
 
 
 def write(model: keras.Model, folder: Path) -> None:
@@ -45,6 +46,35 @@ def write(model: keras.Model, folder: Path) -> None:
     onnx.save(network, path)
 
 
+def quantize(model: keras.Model, folder: Path, images: Sequence[np.ndarray]) -> None:
+    """Replace the file by an int8 one, calibrated by ONNX Runtime."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._left, None)
+            return None if image is None else {"images": image[None]}
+
+    path, prepared = folder / "model.onnx", folder / "prepared.onnx"
+    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    nodes = onnx.load(prepared).graph.node
+    quantize_static(
+        prepared,
+        path,
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        op_types_to_quantize=["Conv", "Clip", "Relu"],  # a clipped convolution has its range
+        nodes_to_exclude=[node.name for node in nodes if "/local_branch" in node.name],
+    )
+    prepared.unlink()
+
+
 def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from images to descriptors; needs no TensorFlow."""
     import onnxruntime
@@ -56,6 +86,23 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
         folder / FILES[0], options, providers=["CPUExecutionProvider"]
     )
     return lambda images: session.run(None, {"images": images})[0]
+
+
+def write_text(folder: Path, text: str) -> None:
+    """Put a text into the metadata of the file."""
+    import onnx
+
+    network = onnx.load(folder / FILES[0])
+    onnx.helper.set_model_props(network, {KEY: text})
+    onnx.save(network, folder / FILES[0])
+
+
+def read_text(path: Path) -> str:
+    """Return the text in a file; "" if it has none."""
+    import onnx
+
+    props = onnx.load(path, load_external_data=False).metadata_props
+    return {prop.key: str(prop.value) for prop in props}.get(KEY, "")
 
 
 def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Any
 
 from dolg_zoo._util.modules import is_installed
@@ -16,15 +19,18 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime that computes descriptors."""
+    """A runtime that computes descriptors; its code is in `<name>_runtime.py`, but of Keras."""
 
     name: str  # for users, and of the extra that installs it
     package: str  # the distribution
     module: str
-    precisions: tuple[str, ...]  # if the processor has them
+    # what it computes in, if the processor can; and its place among the runtimes where none was
+    # timed: by speed with DOLG-R50 and the embedded preset in docs/benchmarks/inference_avx2.json
+    precisions: Mapping[str, int]
     converters: tuple[str, ...] = ()  # further modules that make its files
     quantizers: tuple[str, ...] = ()  # further modules for int8 files
     is_extra: bool = True  # whether a default installation lacks it
+    exports_one_size: bool = False  # whether its files, at a server, take images of one size
 
     @cached_property  # it is asked for some ten times a command
     def version(self) -> str | None:
@@ -34,14 +40,42 @@ class Runtime:
         except PackageNotFoundError:
             return None
 
+    @property
+    def code(self) -> ModuleType:
+        """The module of the runtime.
+
+        It has `FILES`, `write` and `load`; `quantize` if it computes in int8; and `write_text` and
+        `read_text` if its files have a place for a text, else an export has a JSON file beside it.
+        """
+        return import_module(f"dolg_zoo.runtimes.{self.name}_runtime")
+
 
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
-        Runtime("openvino", "openvino", "openvino", PRECISIONS, quantizers=("nncf",)),
-        Runtime("onnx", "onnxruntime", "onnxruntime", ("float32", "int8"), ("onnx", "tf2onnx")),
-        Runtime("litert", "ai-edge-litert", "ai_edge_litert", ("float32", "int8"), is_extra=False),
-        Runtime("keras", "keras", "keras", ("float32",), is_extra=False),
+        Runtime(
+            name="openvino",
+            package="openvino",
+            module="openvino",
+            precisions={"float32": 2, "bfloat16": 1, "int8": 1},
+            quantizers=("nncf",),
+        ),
+        Runtime(
+            name="onnx",
+            package="onnxruntime",
+            module="onnxruntime",
+            precisions={"float32": 3, "int8": 2},
+            converters=("onnx", "tf2onnx"),
+        ),
+        Runtime(
+            name="litert",
+            package="ai-edge-litert",
+            module="ai_edge_litert",
+            precisions={"float32": 1, "int8": 3},
+            is_extra=False,
+            exports_one_size=True,
+        ),
+        Runtime("keras", "keras", "keras", {"float32": 4}, is_extra=False),
     )
 }
 
@@ -63,14 +97,19 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
             package = f"'dolg-zoo[{runtime}]'" if known.is_extra else known.package
             return f"{module} is not installed: pip install {package}"
     if precision not in known.precisions:
-        able = [name for name, other in RUNTIMES.items() if precision in other.precisions]
-        return f"it does not compute in {precision}; {' or '.join(able)} would"
+        return f"it does not compute in {precision}; {' or '.join(in_order(precision))} would"
     if precision == "bfloat16" and not has_bfloat16():
         return (
             f"this processor ({cpu_name()}) does not compute in bfloat16: it has neither"
             " avx512_bf16 nor amx_bf16"
         )
     return None
+
+
+def in_order(precision: str) -> list[str]:
+    """Return the runtimes that compute in a precision, installed or not, first the one to try."""
+    names = [name for name, runtime in RUNTIMES.items() if precision in runtime.precisions]
+    return sorted(names, key=lambda name: RUNTIMES[name].precisions[precision])
 
 
 def describe_runtimes() -> list[dict[str, Any]]:

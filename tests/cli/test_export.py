@@ -53,7 +53,7 @@ def test_a_model_that_loses_too_much_is_not_written(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--format", "foo"), "savedmodel, onnx, openvino, litert"),
+        (("--format", "foo"), "savedmodel, openvino, onnx, litert"),
         (("--format", "openvino"), ".xml"),
         (("--precision", "int8"), "float32 only"),
         (("--size", "3"), "HEIGHT,WIDTH"),

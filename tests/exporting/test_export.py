@@ -152,7 +152,7 @@ def test_a_refusal_leaves_nothing(model, tmp_path):
 @pytest.mark.parametrize(
     ("path", "options", "said"),
     [
-        ("m.foo", {"format": "foo"}, "savedmodel, onnx, openvino, litert"),
+        ("m.foo", {"format": "foo"}, "savedmodel, openvino, onnx, litert"),
         ("m.onnx", {}, "a folder.*--format onnx"),
         ("m.keras", {}, "a folder"),
         ("m.bin", {"format": "onnx"}, r"ends in \.onnx"),
