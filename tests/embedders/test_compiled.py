@@ -21,10 +21,10 @@ import dolg_zoo
 from dolg_zoo import CompiledDOLG
 from dolg_zoo.embedders import compiled
 from dolg_zoo.embedders.compiled import load_compiled, remember_compiled
-from dolg_zoo.runtimes import CompilationError, cache, choice, measured
+from dolg_zoo.runtimes import RUNTIMES, CompilationError, cache, choice, measured
 from dolg_zoo.runtimes.compile import pattern
 
-PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "litert": "ai_edge_litert"}
+COMPILED = [name for name in RUNTIMES if name != "keras"]
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def compilations(monkeypatch, model, pristine):
     return made
 
 
-@pytest.mark.parametrize("runtime", [*PACKAGES, "keras"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_descriptors_are_those_of_keras_at_any_size(kept, model, rng, runtime):
-    pytest.importorskip(PACKAGES.get(runtime, "keras"))
+    pytest.importorskip(RUNTIMES[runtime].module)
     images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 64), (90, 70), (33, 64))]
     whole = dolg_zoo.DOLG(model.net, dolg_zoo.ImageConverter(size=None, mode="original"))
     expected = whole.embed(images, runtime="keras")
@@ -85,9 +85,9 @@ def test_descriptors_are_those_of_keras_at_any_size(kept, model, rng, runtime):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("runtime", PACKAGES)
+@pytest.mark.parametrize("runtime", COMPILED)
 def test_a_map_that_is_smaller_than_a_dilation_is_computed_too(kept, model, rng, runtime):
-    pytest.importorskip(PACKAGES[runtime])
+    pytest.importorskip(RUNTIMES[runtime].module)
     config = dolg_zoo.DOLGConfig(
         hidden_dim=8, descriptor_dim=6, dilation_rates=(6,), atrous_filters=4
     )
@@ -99,9 +99,9 @@ def test_a_map_that_is_smaller_than_a_dilation_is_computed_too(kept, model, rng,
     np.testing.assert_allclose(relative_error(found, expected), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("runtime", [*PACKAGES, "keras"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_threads_at_once_get_the_descriptors_that_one_gets(kept, model, rng, runtime):
-    pytest.importorskip(PACKAGES.get(runtime, "keras"))
+    pytest.importorskip(RUNTIMES[runtime].module)
     infer = model.compile_for_inference(runtime).infer
     shapes = [(number % 3 + 1, 48 + 16 * (number % 2), 64, 3) for number in range(12)]
     batches = [rng.integers(0, 256, shape, np.uint8) for shape in shapes]
@@ -446,7 +446,7 @@ slow = pytest.mark.slow
     "runtime", ["litert", pytest.param("onnx", marks=slow), pytest.param("openvino", marks=slow)]
 )
 def test_a_compiled_model_embeds_in_a_forked_process(runtime):
-    pytest.importorskip(PACKAGES[runtime])
+    pytest.importorskip(RUNTIMES[runtime].module)
     assert said_by_forked_processes(runtime) == ["True"]
 
 

@@ -61,6 +61,20 @@ def lay_out(folder):
     return folder
 
 
+def write_block(block, folder):
+    """Writes the file that a block's title names, or makes the change of a diff to it."""
+    path = folder / block.title
+    if block.language != "diff":
+        path.write_text(block.text)
+        return
+    lines = block.text.splitlines(keepends=True)
+    before = "".join(line[1:] for line in lines if line[0] in " -")
+    after = "".join(line[1:] for line in lines if line[0] in " +")
+    text = path.read_text()
+    assert text.count(before) == 1, f"{block.title} has not, or not once:\n{before}"
+    path.write_text(text.replace(before, after))
+
+
 def run_dolg(command, monkeypatch, capfd):
     """Runs a command line here, for a process each would import TensorFlow; it must succeed."""
     name, *arguments = shlex.split(command)
