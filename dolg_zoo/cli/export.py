@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,20 +33,18 @@ def _size(text: str) -> Sides:
     return Sides((height, width))
 
 
-def export(
-    preset: PresetArgument = None,
-    *,
-    output: Annotated[
-        Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
-    ],
+@dataclass(frozen=True)
+class Options:
+    """What is written, and what it has to pass."""
+
     format: Annotated[
         str,
         typer.Option(
             metavar="NAME",
             help="savedmodel, or the runtime of the file, such as onnx, openvino or litert.",
         ),
-    ] = "savedmodel",
-    precision: Annotated[str, typer.Option(metavar="TYPE", help="float32 or int8.")] = "float32",
+    ] = "savedmodel"
+    precision: Annotated[str, typer.Option(metavar="TYPE", help="float32 or int8.")] = "float32"
     size: Annotated[
         Sides | None,
         typer.Option(
@@ -53,24 +53,33 @@ def export(
             help="A fixed image size. The descriptors are those of the preset at that size, and"
             " others than at its own. (default: any size, if the model allows it)",
         ),
-    ] = None,
+    ] = None
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             help="Images to calibrate int8 with, similar to those that it will embed.",
         ),
-    ] = None,
-    check: Check = None,
+    ] = None
+    check: Check = None
     max_loss: Annotated[
         float,
         typer.Option(
             metavar="MAP", min=0, help="With --check: write nothing if mAP falls by more than this."
         ),
-    ] = MAX_LOSS,
+    ] = MAX_LOSS
     force: Annotated[
         bool, typer.Option("--force", help="Write the file even if it fails --check.")
-    ] = False,
+    ] = False
+
+
+def export(
+    preset: PresetArgument = None,
+    *,
+    output: Annotated[
+        Path, typer.Option(*OUTPUT, metavar="PATH", help="The file or folder to write.")
+    ],
+    options: Options,
     as_json: Json = False,
 ) -> None:
     """Write a preset as a file for model servers: RGB images (uint8) in, descriptors out.
@@ -89,28 +98,33 @@ def export(
     from dolg_zoo.preprocessing import ImageConverter, list_images
 
     # what can be seen to be wrong before the model is loaded, whatever its size is
-    plan_export(output, format, precision, size, ImageConverter())
-    sample = list_images(calibration) if calibration else None
+    plan_export(output, options.format, options.precision, options.size, ImageConverter())
+    sample = list_images(options.calibration) if options.calibration else None
     finish({}, False, sample.passed_over if sample else None)
-    if precision == "int8" and not sample:
+    if options.precision == "int8" and not sample:
         raise typer.BadParameter("int8 needs images to calibrate with: --calibration DIR")
-    for folder in check or ():
+    for folder in options.check or ():
         classes_in(folder)
     model = load_model(preset)
     facts = model.export(
         output,
-        format,
-        precision=precision,
-        size=size,
+        options.format,
+        precision=options.precision,
+        size=options.size,
         calibration=sample,
-        accept=lambda made: {"checks": _compared(model, made, check or [], max_loss, force)},
+        accept=lambda made: {"checks": _compared(model, made, options)},
     )
     assert facts is not None  # as it is where none of Keras's own arguments are given
     if as_json:
         print_json(facts)
-        return
+    else:
+        _print(facts, output)
+
+
+def _print(facts: Mapping[str, Any], output: Path) -> None:
     cosine = facts["cosine_to_model"]
-    print(f"{shown(output)}: {facts['format']}, {precision}, {facts['bytes'] / 2**20:.1f} MiB")
+    size = facts["bytes"] / 2**20
+    print(f"{shown(output)}: {facts['format']}, {facts['precision']}, {size:.1f} MiB")
     sides = [side or "any" for side in facts["size"]]
     at = "" if "any" in sides else f", at {sides[0]} x {sides[1]} pixels"
     mean, lowest = cosine["mean"], cosine["lowest"]
@@ -123,9 +137,7 @@ def export(
     print_comparisons(facts["checks"])
 
 
-def _compared(
-    model: DOLG, exported: CompiledDOLG, folders: list[Path], max_loss: float, force: bool
-) -> list[dict[str, Any]]:
+def _compared(model: DOLG, exported: CompiledDOLG, options: Options) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from dolg_zoo.embedders.dolg import DOLG
@@ -136,13 +148,13 @@ def _compared(
     before = model
     if exported.image_converter != model.image_converter:
         before = DOLG(model.net, exported.image_converter, model.metadata)
-    found = [compare(before, exported, folder) for folder in folders]
-    worse = [one for one in found if one.is_worse(max_loss)]
+    found = [compare(before, exported, folder) for folder in options.check or ()]
+    worse = [one for one in found if one.is_worse(options.max_loss)]
     said = "; ".join(str(one) for one in worse)
-    if worse and not force:
+    if worse and not options.force:
         raise ExportError(
-            f"It loses more than {max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the ten"
-            f" nearest stay: {said}. Nothing was written; --force writes it all the same."
+            f"It loses more than {options.max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the"
+            f" ten nearest stay: {said}. Nothing was written; --force writes it all the same."
         )
     if worse:
         note(f"Written although it loses more than the limit: {said}.")

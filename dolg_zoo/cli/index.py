@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,8 @@ from dolg_zoo.cli.where import open_index
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
+    from dolg_zoo.retrieval import Index
+    from dolg_zoo.retrieval.extraction.identity import Changes
 
 KINDS = ("auto", "exact", "hnsw", "ivfpq")
 
@@ -24,6 +26,35 @@ def _kind(kind: str) -> str:
     if kind not in KINDS:
         raise typer.BadParameter(f"{kind!r} must be one of {', '.join(KINDS)}")
     return kind
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done to an index."""
+
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            callback=_kind,
+            help="exact; hnsw or ivfpq: approximate, faster; auto: chosen by the number of images.",
+        ),
+    ] = "auto"
+    recall: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
+    ] = 0.95
+    update: Annotated[
+        bool, typer.Option("--update", help="Add, replace and remove what has changed in SOURCE.")
+    ] = False
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Remove an image from INDEX. Can be repeated."),
+    ] = None
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of the images of a store.")
+    ] = None
+    remove_missing: RemoveMissing = False
 
 
 def index(
@@ -35,29 +66,7 @@ def index(
     ] = None,
     *,
     output: Annotated[Path, typer.Option(*OUTPUT, metavar="INDEX", help="The folder to write to.")],
-    kind: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            callback=_kind,
-            help="exact; hnsw or ivfpq: approximate, faster; auto: chosen by the number of images.",
-        ),
-    ] = "auto",
-    recall: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
-    ] = 0.95,
-    update: Annotated[
-        bool, typer.Option("--update", help="Add, replace and remove what has changed in SOURCE.")
-    ] = False,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Remove an image from INDEX. Can be repeated."),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of the images of a store.")
-    ] = None,
-    remove_missing: RemoveMissing = False,
+    options: Options,
     embedding: Embedding,
     printing: Printing,
 ) -> None:
@@ -75,44 +84,11 @@ def index(
     After photographs have changed:
       dolg index photos/ -o photos.index --update
     """
-    from dolg_zoo.preprocessing import list_images
-    from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval.extraction.identity import Changes
-
-    if (source is None) != bool(remove):
-        raise typer.BadParameter("give either a SOURCE to index or --remove NAME")
-    if remove_missing and not update:
-        raise typer.BadParameter("--remove-missing is for --update")
-    is_store = source is not None and (source / "store.json").is_file()
-    if (update or remove or is_store) and embedding.scales is not None:
-        raise typer.BadParameter("what is there has its own scales; leave out --scales")
-    if images and not is_store:
-        raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
-    _check(None if is_store else source, output, update or bool(remove))
-
-    def made_of_source(model: ImageEmbedder, kind: str, scales: Sequence[float] | None) -> Index:
-        assert source is not None  # else there is something to remove
-        if is_store:
-            folder = images or (made.folder if update else ".")
-            return Index.from_store(source, model, folder, kind=kind, recall=recall)
-        return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=recall)
-
-    if remove:
-        made = open_index(output, embedding)
-        made.remove(remove)
-        changes = Changes(removed=len(set(remove)), kept=len(made))
-    elif update:
-        made = open_index(output, embedding)
-        fresh = made_of_source(made.model, "exact", made.scales)
-        changes = made.update(fresh, remove_missing=remove_missing)
-        made.folder = fresh.folder
-    else:
-        sample = None if is_store or source is None else partial(list_images, source)
-        made = made_of_source(embedding.load(sample), kind, embedding.scales)
-        changes = Changes(added=len(made))
+    _check(source, output, options, embedding)
+    made, changes = _changed(source, output, options, embedding)
     made.save(output)
     recalled = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
-    changed = f" ({changes})" if update or remove else ""
+    changed = f" ({changes})" if options.update or options.remove else ""
     printing.show(
         f"{len(made)} images{changed}, {made.kind}{recalled}: {shown(output)}",
         made.skipped,
@@ -133,15 +109,69 @@ def index(
     printing.finish(made.skipped, made.passed_over)
 
 
-def _check(images: Path | None, output: Path, there: bool) -> None:
+def _check(source: Path | None, output: Path, options: Options, embedding: Embedding) -> None:
     """Check the arguments before the model is loaded."""
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo._util.own_folders import INDEX
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import is_index_folder
 
-    if there and not is_index_folder(output):
+    is_change = options.update or bool(options.remove)
+    if (source is None) != bool(options.remove):
+        raise typer.BadParameter("give either a SOURCE to index or --remove NAME")
+    if options.remove_missing and not options.update:
+        raise typer.BadParameter("--remove-missing is for --update")
+    if (is_change or _is_store(source)) and embedding.scales is not None:
+        raise typer.BadParameter("what is there has its own scales; leave out --scales")
+    if options.images and not _is_store(source):
+        raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
+    if is_change and not is_index_folder(output):
         raise FileNotFoundError(f"There is no index in {str(output)!r} to change.")
-    check_output(output, INDEX, [] if there else [images])
+    images = None if _is_store(source) else source
+    check_output(output, INDEX, [] if is_change else [images])
     if images is not None:
         list_images(images)
+
+
+def _is_store(source: Path | None) -> bool:
+    return source is not None and (source / "store.json").is_file()
+
+
+def _changed(
+    source: Path | None, output: Path, options: Options, embedding: Embedding
+) -> tuple[Index, Changes]:
+    """Return the index to save, and what differs from the one before."""
+    from dolg_zoo.preprocessing import list_images
+    from dolg_zoo.retrieval.extraction.identity import Changes
+
+    if options.remove:
+        made = open_index(output, embedding)
+        made.remove(options.remove)
+        return made, Changes(removed=len(set(options.remove)), kept=len(made))
+    assert source is not None  # as `_check` demands
+    if options.update:
+        made = open_index(output, embedding)
+        folder = options.images or made.folder
+        fresh = _index_of(source, made.model, folder, made.scales, options, "exact")
+        changes = made.update(fresh, remove_missing=options.remove_missing)
+        made.folder = fresh.folder
+        return made, changes
+    model = embedding.load(None if _is_store(source) else partial(list_images, source))
+    folder = options.images or Path()
+    made = _index_of(source, model, folder, embedding.scales, options, options.kind)
+    return made, Changes(added=len(made))
+
+
+def _index_of(
+    source: Path,
+    model: ImageEmbedder,
+    folder: Path,
+    scales: Sequence[float] | None,
+    options: Options,
+    kind: str,
+) -> Index:
+    from dolg_zoo.retrieval import Index
+
+    if _is_store(source):
+        return Index.from_store(source, model, folder, kind=kind, recall=options.recall)
+    return Index.build(model, source, scales=scales, cache=True, kind=kind, recall=options.recall)

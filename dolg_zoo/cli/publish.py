@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from dolg_zoo.cli.model import import_tensorflow
 from dolg_zoo.cli.options import Json
 from dolg_zoo.cli.reporting import note, print_json, shown
 from dolg_zoo.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from dolg_zoo.publishing.push import Published
 
 LOADING = "Loading the preset …"
 
@@ -84,15 +87,17 @@ def publish(
 
     folder = preset_folder(folder)
     check_stated(folder, said)
-    if not dry_run:
-        check_repo(repo)
     if dry_run:
         _show(folder, repo, said, as_json)
         return
+    check_repo(repo)
     import_tensorflow(LOADING)
     from dolg_zoo.publishing import push_to_hub
 
-    published = push_to_hub(folder, repo, metadata=said, private=private, message=message)
+    _print(push_to_hub(folder, repo, metadata=said, private=private, message=message), as_json)
+
+
+def _print(published: Published, as_json: bool) -> None:
     url = f"hf://{published.repo}@{published.commit}"
     if as_json:
         print_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -32,24 +33,20 @@ if TYPE_CHECKING:
     from dolg_zoo.retrieval import Index, Match
 
 
-def search(
-    where: Where,
-    queries: Annotated[
-        list[Path],
-        typer.Option("--query", "-q", metavar="IMAGE", help="The query image. Can be repeated."),
-    ],
-    *,
-    box: Box = None,
+@dataclass(frozen=True)
+class Options:
+    """What is searched for, and what is shown of the results."""
+
+    box: Box = None
     k: Annotated[
         int | None,
         typer.Option("-k", min=1, help="Number of results. (default: 10, or all with --threshold)"),
-    ] = None,
+    ] = None
     threshold: Annotated[
         float | None,
         typer.Option(min=-1, max=1, help="Only results with at least this cosine similarity."),
-    ] = None,
-    ranking: RankingOptions,
-    montage: Montage = None,
+    ] = None
+    montage: Montage = None
     label: Annotated[
         str | None,
         typer.Option(
@@ -58,14 +55,25 @@ def search(
             ' class of an image is the "label" in its metadata, or its subfolder if all images are'
             " in subfolders. (default: the class of the query, if it is one of the images)",
         ),
-    ] = None,
+    ] = None
     exclude_self: Annotated[
         bool,
         typer.Option(
             "--exclude-self", help="Leave the query out of its results, if it is one of the images."
         ),
-    ] = False,
-    images: Images = None,
+    ] = False
+    images: Images = None
+
+
+def search(
+    where: Where,
+    queries: Annotated[
+        list[Path],
+        typer.Option("--query", "-q", metavar="IMAGE", help="The query image. Can be repeated."),
+    ],
+    *,
+    options: Options,
+    ranking: RankingOptions,
     embedding: Embedding,
     printing: Printing,
 ) -> None:
@@ -85,33 +93,23 @@ def search(
     queries = [
         cast("Path", path) for query in queries for path in image_sources(_meant(query, where))
     ]
-    if label and not montage:
-        raise typer.BadParameter("--label is for --montage")
-    if len(queries) > 1 and (box or montage):
-        raise typer.BadParameter("--box and --montage are for one query")
-    if threshold is not None and (ranking.expand or ranking.rerank):
-        raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
-    # to fail before the model is loaded
-    ranking.checked()
-    check_where(where, embedding.scales, images)
-    sources = {query: Crop(query, box) if box else query for query in queries}
+    _check(where, queries, options, ranking, embedding)
+    sources = {query: Crop(query, options.box) if options.box else query for query in queries}
     unread = _unread(sources)
-    check_picture(montage, [*queries, where])
-
-    index = open_where(where, embedding, images)
-    if ranking.dba and threshold is not None:
+    index = open_where(where, embedding, options.images)
+    if ranking.dba and options.threshold is not None:
         index = index.augmented(ranking.dba, ranking.alpha)
     good = [query for query in queries if str(query) not in unread]
-    found = _matches(index, good, sources, k, threshold, ranking, exclude_self)
+    matches = _matches(index, good, sources, options, ranking)
     skipped = index.skipped | unread
     results = [
-        {"query": str(query), "matches": _as_list(matches)}
-        for query, matches in zip(good, found, strict=True)
+        {"query": str(query), "matches": _as_list(each)}
+        for query, each in zip(good, matches, strict=True)
     ]
     if not printing.as_json:
         note(contents_of(index, where))
     printing.show(
-        "\n".join(_lines(good, found, with_queries=len(queries) > 1)),
+        "\n".join(_lines(good, matches, with_queries=len(queries) > 1)),
         skipped,
         index.passed_over,
         **(results[0] if len(queries) == 1 else {"results": results}),
@@ -121,29 +119,50 @@ def search(
         from_cache=index.reused,
         kind=index.kind,
         recall=index.recall,
-        montage=montage and str(montage),
+        montage=options.montage and str(options.montage),
     )
-    if montage:
-        from dolg_zoo.retrieval import Picture
-        from dolg_zoo.retrieval import montage as draw_montage
-        from dolg_zoo.retrieval.relevance import relevant
-
-        marks = relevant(index, queries[0], found[0], label)
-        # what has gone since it was embedded, the query too, has an empty frame
-        query = Picture(sources[queries[0]], queries[0].name)
-        draw_montage(query, found[0], montage, relevant=marks)
-    tell_missing([match for matches in found for match in matches], where)
+    if options.montage:
+        _draw(index, queries[0], sources[queries[0]], matches[0], options)
+    tell_missing([match for each in matches for match in each], where)
     printing.finish(skipped, index.passed_over)
+
+
+def _check(
+    where: Path,
+    queries: Sequence[Path],
+    options: Options,
+    ranking: RankingOptions,
+    embedding: Embedding,
+) -> None:
+    """Check the arguments before the model is loaded."""
+    if options.label and not options.montage:
+        raise typer.BadParameter("--label is for --montage")
+    if len(queries) > 1 and (options.box or options.montage):
+        raise typer.BadParameter("--box and --montage are for one query")
+    if options.threshold is not None and (ranking.expand or ranking.rerank):
+        raise typer.BadParameter("--threshold finds by cosine; leave out --expand and --rerank")
+    ranking.checked()
+    check_where(where, embedding.scales, options.images)
+    check_picture(options.montage, [*queries, where])
+
+
+def _draw(
+    index: Index, query: Path, source: ImageSource, matches: Sequence[Match], options: Options
+) -> None:
+    from dolg_zoo.retrieval import Picture, montage
+    from dolg_zoo.retrieval.relevance import relevant
+
+    marks = relevant(index, query, matches, options.label)
+    # what has gone since it was embedded, the query too, has an empty frame
+    montage(Picture(source, query.name), matches, options.montage, relevant=marks)
 
 
 def _matches(
     index: Index,
     queries: Sequence[Path],
     sources: Mapping[Path, ImageSource],
-    k: int | None,
-    threshold: float | None,
+    options: Options,
     ranking: RankingOptions,
-    exclude_self: bool,
 ) -> list[list[Match]]:
     """Return the results of each query: the first k, or all above the threshold."""
     from dolg_zoo.errors import BadImageError
@@ -151,13 +170,14 @@ def _matches(
 
     images = [sources[query] for query in queries]
     found: list[Sequence[Match]]
-    if threshold is None:
+    k, exclude_self = options.k, options.exclude_self
+    if options.threshold is None:
         k = k or 10
         # one more, since the query may be left out
         results_of = index.search_each(images, k + exclude_self, ranking.checked())
         found = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(image, threshold) for image in images]
+        found = [index.within(image, options.threshold) for image in images]
     own = [name_in(index, query) if exclude_self else None for query in queries]
     return [
         [match for match in matches if match.name != name][:k]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,16 +20,10 @@ if TYPE_CHECKING:
     from dolg_zoo.training.config import TrainingConfig
 
 
-def train(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CONFIG]",
-            help="A TOML file that describes the run, or a recipe. (default: a recipe that fits the"
-            " photographs)",
-            show_default=False,
-        ),
-    ] = None,
+@dataclass(frozen=True)
+class Options:
+    """What a run is made of, where it is written, and what is printed of it."""
+
     data: Annotated[
         Path | None,
         typer.Option(
@@ -38,11 +32,11 @@ def train(
             " image and label. In place of [data] in CONFIG.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     anywhere: Annotated[
         bool, typer.Option("--anywhere", help="For a list: allow images outside of its folder.")
-    ] = False,
-    preset: Preset = None,
+    ] = False
+    preset: Preset = None
     architecture: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +44,7 @@ def train(
             help="With CONFIG: another backbone, such as efficientnet_b0, under a new head.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     out: Annotated[
         Path,
         typer.Option(
@@ -58,7 +52,7 @@ def train(
             metavar="DIR",
             help="The folder for the preset, the curves and the checkpoints.",
         ),
-    ] = Path("my-dolg"),
+    ] = Path("my-dolg")
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -67,7 +61,7 @@ def train(
             " up to 8 of fewer than a hundred photographs)",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     validate: Annotated[
         float | None,
         typer.Option(
@@ -78,7 +72,7 @@ def train(
             " and more of few classes)",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     validate_on: Annotated[
         Path | None,
         typer.Option(
@@ -86,11 +80,25 @@ def train(
             help="A folder or a list like --data, to validate on; all of --data is trained on.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; print the expected time and memory.")
-    ] = False,
-    as_json: Json = False,
+    ] = False
+    as_json: Json = False
+
+
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="A TOML file that describes the run, or a recipe. (default: a recipe that fits the"
+            " photographs)",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    options: Options,
 ) -> None:
     """Fine-tune a preset on your own photographs.
 
@@ -111,81 +119,68 @@ def train(
     Recipes: small_network, gldv2, gldv2_subcenter, malaria_densenet, mnist,
     oxford_flowers102_efficientnet, cmaterdb_resnet.
     """
-    from dolg_zoo._util.outputs import check_output
-    from dolg_zoo._util.own_folders import PRESET, RUN, TRAINED
-    from dolg_zoo.presets.files import preset_folder
-
-    if not dry_run:
-        check_output(out, RUN, [data])
-    settings, relative_to = _config(config, data, anywhere, preset, architecture, epochs)
-    settings = settings.with_split(validate, validate_on)
-    passed_over = _check(settings, relative_to)
-    if not dry_run and settings.model.preset is not None:
-        check_output(out / TRAINED, PRESET, [preset_folder(settings.model.preset)])
+    settings, relative_to = _config(config, options)
+    passed_over = _check(settings, relative_to, options)
     if sys.stderr.isatty():
         note("Loading TensorFlow …")
     import_tensorflow()
-    from dolg_zoo.training.planning import plan
-    from dolg_zoo.training.run import train as run
-
-    if dry_run:
-        planned = plan(settings, relative_to=relative_to)
-        tables = settings.to_dict()
-        if as_json:
-            over = {"passed_over": passed_over.to_dict()}
-            print_json({"config": tables, "plan": planned, **over})
-        else:
-            for name, table in tables.items():
-                print(f"[{name}]")
-                print_table((key, str(value)) for key, value in table.items())
-            print_table((key, value) for key, value in planned.items() if key != "summary")
-            print(planned["summary"])
+    if options.dry_run:
+        _print_plan(settings, relative_to, passed_over, options.as_json)
         finish({}, False, passed_over)
         return
-    result = run(settings, out, relative_to=relative_to, say=note)
-    if as_json:
-        print_json(
-            {
-                "preset": str(result.preset),
-                "best_epoch": result.best_epoch,
-                "history": result.history,
-                "verdict": None if result.verdict is None else result.verdict.to_dict(),
-                **left_out(result.skipped, passed_over),
-            }
-        )
+    from dolg_zoo.training.run import train as run
+
+    result = run(settings, options.out, relative_to=relative_to, say=note)
+    if options.as_json:
+        print_json({**result.to_dict(), **left_out(result.skipped, passed_over)})
     else:
         print(result.preset)
     finish(result.skipped, False, passed_over)
 
 
-def _check(settings: TrainingConfig, relative_to: Path) -> PassedOver:
+def _print_plan(
+    settings: TrainingConfig, relative_to: Path, passed_over: PassedOver, as_json: bool
+) -> None:
+    from dolg_zoo.training.planning import plan
+
+    planned = plan(settings, relative_to=relative_to)
+    tables = settings.to_dict()
+    if as_json:
+        print_json({"config": tables, "plan": planned, "passed_over": passed_over.to_dict()})
+        return
+    for name, table in tables.items():
+        print(f"[{name}]")
+        print_table((key, str(value)) for key, value in table.items())
+    print_table((key, value) for key, value in planned.items() if key != "summary")
+    print(planned["summary"])
+
+
+def _check(settings: TrainingConfig, relative_to: Path, options: Options) -> PassedOver:
     """Raise PresetError or DataError before TensorFlow is imported; return the ignored files."""
+    from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import PRESET, RUN, TRAINED
     from dolg_zoo.preprocessing import PassedOver, list_images
+    from dolg_zoo.presets.files import preset_folder
     from dolg_zoo.training.data import load_split
 
-    if settings.model.preset is not None:
-        check_preset_name(settings.model.preset)
+    preset, folder = settings.model.preset, settings.data.get("folder")
+    if not options.dry_run:
+        check_output(options.out, RUN, [options.data])
+    if preset is not None:
+        check_preset_name(preset)
     if settings.data.keys() & {"folder", "csv"}:  # others take long to read twice
         load_split(settings, relative_to)
-    folder = settings.data.get("folder")
-    return (
-        PassedOver() if folder is None else list_images(relative_to / user_path(folder)).passed_over
-    )
+    images = None if folder is None else list_images(relative_to / user_path(folder))
+    if not options.dry_run and preset is not None:
+        check_output(options.out / TRAINED, PRESET, [preset_folder(preset)])
+    return images.passed_over if images else PassedOver()
 
 
-def _config(
-    path: Path | None,
-    data: Path | None,
-    anywhere: bool,
-    preset: str | None,
-    architecture: str | None,
-    epochs: int | None,
-) -> tuple[TrainingConfig, Path]:
+def _config(path: Path | None, options: Options) -> tuple[TrainingConfig, Path]:
     """Return the configuration, and the folder that its paths are relative to."""
-    from dolg_zoo._util.text import did_you_mean
     from dolg_zoo.training.config import ModelPlan, TrainingConfig, data_table
-    from dolg_zoo.training.recipes import recipe_names, recipe_path
 
+    data, preset, architecture = options.data, options.preset, options.architecture
     if path is None and data is None:
         raise typer.BadParameter("Give CONFIG, --data DIR, or both.")
     if path is None and architecture is not None:
@@ -196,28 +191,38 @@ def _config(
     if path is None:
         config = TrainingConfig.for_photos(str(data), preset)
     else:
-        is_recipe = not path.is_file() and str(path) in recipe_names()
-        if is_recipe and path.exists():
-            note(f"{path} is also a folder here; the recipe of this name is taken.")
-        if path.is_dir() and not is_recipe:
-            raise typer.BadParameter(f"{str(path)!r} is a folder: dolg train --data {path} -o OUT")
-        if not (is_recipe or path.exists()):
-            names = recipe_names()
-            raise FileNotFoundError(
-                f"There is no file and no recipe {str(path)!r}.{did_you_mean(str(path), names)}"
-                f" Recipes: {', '.join(names)}."
-            )
-        config = TrainingConfig.from_toml(recipe_path(str(path)) if is_recipe else path)
+        file, is_recipe = _config_file(path)
+        config = TrainingConfig.from_toml(file)
         if data is not None:
-            config = dataclasses.replace(config, data=data_table(data))
+            config = replace(config, data=data_table(data))
         elif not is_recipe:
             relative_to = path.parent
         if preset is not None:
-            config = dataclasses.replace(config, model=ModelPlan(preset=preset))
+            config = replace(config, model=ModelPlan(preset=preset))
     if architecture is not None:
         config = config.with_architecture(architecture)
-    if anywhere:
-        config = dataclasses.replace(config, data={**config.data, "anywhere": True})
-    if epochs is not None:
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, epochs=epochs))
-    return config, relative_to
+    if options.anywhere:
+        config = replace(config, data={**config.data, "anywhere": True})
+    if options.epochs is not None:
+        config = replace(config, run=replace(config.run, epochs=options.epochs))
+    return config.with_split(options.validate, options.validate_on), relative_to
+
+
+def _config_file(path: Path) -> tuple[Path, bool]:
+    """Return the file of a configuration or of a recipe, and whether it is a recipe."""
+    from dolg_zoo._util.text import did_you_mean
+    from dolg_zoo.training.recipes import recipe_names, recipe_path
+
+    names = recipe_names()
+    if not path.is_file() and str(path) in names:
+        if path.exists():
+            note(f"{path} is also a folder here; the recipe of this name is taken.")
+        return recipe_path(str(path)), True
+    if path.is_dir():
+        raise typer.BadParameter(f"{str(path)!r} is a folder: dolg train --data {path} -o OUT")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file and no recipe {str(path)!r}.{did_you_mean(str(path), names)}"
+            f" Recipes: {', '.join(names)}."
+        )
+    return path, False

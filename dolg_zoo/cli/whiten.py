@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,26 +46,18 @@ def whiten(
     """
     from dataclasses import asdict
 
-    from dolg_zoo._util.outputs import check_output
-    from dolg_zoo._util.own_folders import PRESET
-    from dolg_zoo.evaluation.comparison import classes_in, compare
-    from dolg_zoo.preprocessing import list_images
-
-    # to fail before the model is loaded
-    list_images(folder)
-    for each in check or ():
-        classes_in(each)
-    check_output(output, PRESET, [folder, preset])
+    from dolg_zoo.evaluation.comparison import compare
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval import whiten as learn
     from dolg_zoo.retrieval.whitening import check_can_whiten
 
+    _check(folder, output, preset, check or ())
     model = load_model(preset)
     check_can_whiten(model, dim, power)
     index = Index.build(model, folder, scales=(1.0,), cache=True)
     whitened = learn(model, index.descriptors, dim, power=power)
     comparisons = [compare(model, whitened, each) for each in check or ()]
-    checks = [asdict(one) for one in comparisons]
+    checks = [asdict(each) for each in comparisons]
     whitened.save_to_preset(output)
     printing.show(
         f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim} to"
@@ -82,7 +75,19 @@ def whiten(
     )
     if not printing.as_json:
         print_comparisons(checks)
-    worse = [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]
-    if worse:
+    if worse := [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]:
         note(f"The new descriptors find less: {'; '.join(worse)}.")
     printing.finish(index.skipped, index.passed_over)
+
+
+def _check(folder: Path, output: Path, preset: str | None, checked_on: Iterable[Path]) -> None:
+    """Check the arguments before the model is loaded."""
+    from dolg_zoo._util.outputs import check_output
+    from dolg_zoo._util.own_folders import PRESET
+    from dolg_zoo.evaluation.comparison import classes_in
+    from dolg_zoo.preprocessing import list_images
+
+    list_images(folder)
+    for each in checked_on:
+        classes_in(each)
+    check_output(output, PRESET, [folder, preset])

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -58,6 +59,15 @@ class TrainingResult:
     best_epoch: int
     skipped: dict[str, str]
     verdict: Verdict | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them, but for `skipped`."""
+        return {
+            "preset": str(self.preset),
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+            "verdict": self.verdict and self.verdict.to_dict(),
+        }
 
 
 def train(

@@ -50,8 +50,13 @@ def test_what_is_the_users_stays_and_nothing_is_computed(
         "arrays": tmp_path / "arrays.npz",
         "beside": project / "model.tflite",
     }
-    for module in ("cli.model.load_model", "cli.model.import_tensorflow"):
-        monkeypatch.setattr(f"dolg_zoo.{module}", lambda *given: pytest.fail("it began"))
+    for loads in (
+        "compiled.CompiledDOLG.cached",
+        "dolg.DOLG.from_preset",
+        "constructors.constructor",
+    ):
+        name = f"dolg_zoo.embedders.{loads}"
+        monkeypatch.setattr(name, lambda *given, **more: pytest.fail("it began"))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = dolg(*command.format(photos=photos, project=project, **places).split())
     assert done.code == 1 and len(done.err.splitlines()) == 1
