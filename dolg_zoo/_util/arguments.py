@@ -1,9 +1,14 @@
-"""Checks of arguments; most return the value, or raise ValueError with its name and range."""
+"""Checks of arguments and of the fields of a dataclass, which state theirs.
+
+Most return the value, or raise ValueError with its name and range.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, field, fields
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -54,6 +59,27 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {short_repr(value)}.")
     return value
+
+
+def true_or_false(name: str, value: object) -> bool:
+    """Return a bool; raise ValueError for anything else."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {short_repr(value)}.")
+    return value
+
+
+def stated(check: Callable[..., Any], *, default: Any = MISSING, **bounds: Any) -> Any:
+    """Return a field of a dataclass that `check_fields` gives to a check, with its bounds."""
+    return field(default=default, metadata={"check": partial(check, **bounds)})
+
+
+def check_fields(record: Any, prefix: str = "") -> None:
+    """Replace each field by what its check returns of it; None, where it is the default, stays."""
+    for each in fields(record):
+        value = getattr(record, each.name)
+        if "check" in each.metadata and not (value is None and each.default is None):
+            checked = each.metadata["check"](prefix + each.name, value)
+            object.__setattr__(record, each.name, checked)
 
 
 def label_array(labels: Any) -> np.ndarray:

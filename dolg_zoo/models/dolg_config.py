@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from dolg_zoo._util.arguments import finite
+from dolg_zoo._util.arguments import (
+    check_fields,
+    finite,
+    number,
+    one_of,
+    stated,
+    true_or_false,
+    whole_number,
+)
+from dolg_zoo._util.text import short_repr
 
 MAX_SIZE = 2**14
 """The largest width, number of channels and image side: a configuration from a stranger must not
@@ -16,6 +26,28 @@ MAX_DILATIONS = 16
 
 MAX_HEAD = 2**28
 """The most weights that the head may have; upstream's have 3 to 33 million."""
+
+
+def _require(name: str, value: Any, holds: Callable[[Any], bool], wanted: str) -> Any:
+    if not holds(value):
+        raise ValueError(f"{name} must be {wanted}, got {short_repr(value)}.")
+    return value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_SIZE
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(finite(value) is not None for value in values)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,99 +83,77 @@ class DOLGConfig:
         ValueError: if a value is out of its range; the message names it.
     """
 
-    backbone: str | None = None
-    taps: tuple[str, str] = ("P4", "P5")
-    input_shape: tuple[int | None, int | None, int] = (None, None, 3)
-    dilation_rates: tuple[int, ...] = (6, 12, 18)
-    atrous_filters: int = 512
-    atrous_pointwise: bool = True
-    local_bias: bool = True
-    attention_channels: int = 1
-    bn_epsilon: float = 1e-5
-    hidden_dim: int = 1024
-    descriptor_dim: int = 512
-    gem_p: float = 3.0
-    gem_power: str = "shared"
-    gem_epsilon: float = 1e-6
+    backbone: str | None = stated(_require, holds=_is_text, wanted="a name or None", default=None)
+    taps: tuple[str, str] = stated(
+        _require,
+        holds=lambda taps: isinstance(taps, tuple) and [*map(_is_text, taps)] == [True, True],
+        wanted='two names, such as ("P4", "P5")',
+        default=("P4", "P5"),
+    )
+    input_shape: tuple[int | None, int | None, int] = stated(
+        _require,
+        holds=lambda shape: (
+            isinstance(shape, tuple)
+            and len(shape) == 3
+            and _is_size(shape[2])
+            and (shape[:2] == (None, None) or all(map(_is_size, shape[:2])))
+        ),
+        wanted="(height, width, channels), height and width both integers or both None",
+        default=(None, None, 3),
+    )
+    dilation_rates: tuple[int, ...] = stated(
+        _require,
+        holds=lambda rates: (
+            isinstance(rates, tuple) and len(rates) <= MAX_DILATIONS and all(map(_is_size, rates))
+        ),
+        wanted=f"at most {MAX_DILATIONS} positive integers, or () for no MultiAtrous",
+        default=(6, 12, 18),
+    )
+    atrous_filters: int = stated(whole_number, least=1, most=MAX_SIZE, default=512)
+    atrous_pointwise: bool = stated(true_or_false, default=True)
+    local_bias: bool = stated(true_or_false, default=True)
+    attention_channels: int = stated(whole_number, least=1, most=MAX_SIZE, default=1)
+    bn_epsilon: float = stated(number, least=0, open_ends=True, default=1e-5)
+    hidden_dim: int = stated(whole_number, least=1, most=MAX_SIZE, default=1024)
+    descriptor_dim: int = stated(whole_number, least=1, most=MAX_SIZE, default=512)
+    gem_p: float = stated(number, least=0, open_ends=True, default=3.0)
+    gem_power: str = stated(one_of, known=("shared", "channel", "fixed"), default="shared")
+    gem_epsilon: float = stated(number, least=0, open_ends=True, default=1e-6)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    whitened_dim: int | None = None
+    whitened_dim: int | None = stated(whole_number, least=1, most=MAX_SIZE, default=None)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-        self._check()
+        check_fields(self, "DOLGConfig: ")
+        self._check_together()
 
-    def _check(self) -> None:
-        def require(name: str, holds: Callable[[Any], bool], wanted: str) -> None:
-            if not holds(getattr(self, name)):
-                raise ValueError(
-                    f"DOLGConfig: {name} must be {wanted}, got {getattr(self, name)!r}."
-                )
-
-        def is_size(value: Any) -> bool:
-            return type(value) is int and 0 < value <= MAX_SIZE
-
-        def is_number(value: Any) -> bool:
-            return isinstance(value, int | float) and finite(value) is not None
-
-        def are_numbers(value: Any) -> bool:
-            return isinstance(value, tuple) and all(map(is_number, value))
-
-        require("backbone", lambda v: v is None or isinstance(v, str), "a name or None")
-        require(
-            "taps",
-            lambda v: (
-                isinstance(v, tuple) and len(v) == 2 and all(isinstance(tap, str) for tap in v)
-            ),
-            'two names, such as ("P4", "P5")',
-        )
-        require(
-            "input_shape",
-            lambda v: (
-                isinstance(v, tuple)
-                and len(v) == 3
-                and is_size(v[2])
-                and (v[:2] == (None, None) or all(map(is_size, v[:2])))
-            ),
-            "(height, width, channels), height and width both integers or both None",
-        )
-        require(
-            "dilation_rates",
-            lambda v: isinstance(v, tuple) and len(v) <= MAX_DILATIONS and all(map(is_size, v)),
-            f"at most {MAX_DILATIONS} positive integers, or () for no MultiAtrous",
-        )
-        for name in ("atrous_filters", "hidden_dim", "descriptor_dim"):
-            require(name, is_size, f"an integer from 1 to {MAX_SIZE}")
-        for name in ("atrous_pointwise", "local_bias"):
-            require(name, lambda v: isinstance(v, bool), "True or False")
-        for name in ("bn_epsilon", "gem_p", "gem_epsilon"):
-            require(name, lambda v: is_number(v) and v > 0, "a number greater than 0")
-        require(
-            "attention_channels",
-            lambda v: is_size(v) and v in (1, self.hidden_dim),
+    def _check_together(self) -> None:
+        _require(
+            "DOLGConfig: attention_channels",
+            self.attention_channels,
+            lambda value: value in (1, self.hidden_dim),
             f"1 or hidden_dim ({self.hidden_dim})",
         )
-        require(
-            "gem_power",
-            lambda v: v in ("shared", "channel", "fixed"),
-            '"shared", "channel" or "fixed"',
-        )
-        require(
-            "whitened_dim",
-            lambda v: v is None or (is_size(v) and v <= self.descriptor_dim),
+        _require(
+            "DOLGConfig: whitened_dim",
+            self.whitened_dim,
+            lambda value: value is None or value <= self.descriptor_dim,
             f"None or an integer from 1 to descriptor_dim ({self.descriptor_dim})",
         )
         if self.mean is not None or self.std is not None:
             channels = self.input_shape[2]
             wanted = f"{channels} numbers, one a channel, when mean or std is given"
-            require("mean", lambda v: are_numbers(v) and len(v) == channels, wanted)
-            require(
-                "std",
-                lambda v: are_numbers(v) and len(v) == channels and min(v) > 0,
-                wanted + ", each greater than 0",
+            are_numbers = partial(_are_numbers, count=channels)
+            _require("DOLGConfig: mean", self.mean, are_numbers, wanted)
+            _require(
+                "DOLGConfig: std",
+                self.std,
+                lambda std: are_numbers(std) and min(std) > 0,
+                f"{wanted}, each greater than 0",
             )
         if self._weights_in_head() > MAX_HEAD:
             raise ValueError(

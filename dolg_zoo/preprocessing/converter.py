@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dolg_zoo._util.arguments import one_of, whole_number
+from dolg_zoo._util.arguments import check_fields, one_of, stated, true_or_false, whole_number
 from dolg_zoo.preprocessing.scales import checked_scales
 
 MAX_SIDE = 2**14
@@ -51,17 +51,16 @@ class ImageConverter:
     """
 
     size: int | tuple[int, int] | None = 224
-    mode: str = "squash"
-    multiple_of: int = 1
-    interpolation: str = "bilinear"
-    antialias: bool = True
-    scales: tuple[float, ...] = (1.0,)
-    crop_queries: bool = False
+    mode: str = stated(one_of, known=_MODES, default="squash")
+    multiple_of: int = stated(whole_number, least=1, most=MAX_SIDE, default=1)
+    interpolation: str = stated(one_of, known=tuple(_FILTERS), default="bilinear")
+    antialias: bool = stated(true_or_false, default=True)
+    scales: tuple[float, ...] = stated(lambda name, value: checked_scales(value), default=(1.0,))
+    crop_queries: bool = stated(true_or_false, default=False)
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        if self.mode not in _MODES:
-            raise ValueError(f"mode must be one of {', '.join(_MODES)}, not {self.mode!r}")
+        check_fields(self)
         if self.mode == "original":
             if self.size is not None:
                 raise ValueError(f"size must be None in mode 'original', not {self.size!r}")
@@ -71,12 +70,6 @@ class ImageConverter:
                 f"size must be a whole number from 1 to {MAX_SIDE}{pair} in mode {self.mode!r}, "
                 f"not {self.size!r}"
             )
-        whole_number("multiple_of", self.multiple_of, 1, MAX_SIDE)
-        one_of("interpolation", self.interpolation, _FILTERS)
-        for name in ("antialias", "crop_queries"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        object.__setattr__(self, "scales", checked_scales(self.scales))
 
     def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
         """Return the scales, or those of the converter if there are none.

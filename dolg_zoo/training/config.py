@@ -6,12 +6,11 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dolg_zoo._util.arguments import number, one_of, whole_number
+from dolg_zoo._util.arguments import check_fields, number, one_of, stated, whole_number
 from dolg_zoo._util.files import user_path
 from dolg_zoo.backbones import BACKBONES
 from dolg_zoo.errors import PublishError
@@ -31,24 +30,52 @@ USUAL_SIZE = 224
 """Side of training images; search is at 256, since objects look larger in crops."""
 
 
-@contextmanager
-def _config_errors() -> Iterator[None]:
-    """Turn the errors of an argument check into a TrainingConfigError."""
-    try:
-        yield
-    except TrainingConfigError:
-        raise
-    except ValueError as error:
-        raise TrainingConfigError(str(error)) from None
-
-
-def _share_below_1(name: str, value: object) -> None:
+def _share_below_1(name: str, value: object) -> float:
     if number(name, value, 0, 1) == 1:
-        raise TrainingConfigError(f"{name} must be below 1.")
+        raise ValueError(f"{name} must be below 1.")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _shares_below_1(name: str, value: object) -> object:
+    shares = value if isinstance(value, tuple) else (value,)
+    if not shares:
+        raise ValueError(f"{name} needs a share, such as 0.")
+    for share in shares:
+        _share_below_1(name, share)
+    return value
+
+
+def _area(name: str, value: Any) -> object:
+    if not (
+        len(value) == 2
+        and all(type(side) in (int, float) for side in value)
+        and 0 < value[0] <= value[1] <= 1
+    ):
+        raise ValueError(f"{name} must be two shares, 0 < least <= most <= 1, got {value}.")
+    return value
+
+
+def _weights_of_backbone(name: str, value: str) -> str:
+    return value if value.startswith("hf://") else one_of(name, value, ("imagenet", "random"))
+
+
+class _Plan:
+    """A table of the file, called as its class is."""
+
+    def __post_init__(self) -> None:
+        table = type(self).__name__.removesuffix("Plan").lower()
+        try:
+            check_fields(self, f"[{table}] ")
+        except ValueError as error:
+            raise TrainingConfigError(str(error)) from None
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise TrainingConfigError for fields that do not go together."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelPlan:
+class ModelPlan(_Plan):
     """The model to train: a preset, or an architecture with a new head.
 
     Attributes:
@@ -62,27 +89,22 @@ class ModelPlan:
     """
 
     preset: str | None = None
-    architecture: str | None = None
-    backbone_weights: str = "imagenet"
+    architecture: str | None = stated(one_of, known=tuple(BACKBONES), default=None)
+    backbone_weights: str = stated(_weights_of_backbone, default="imagenet")
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    @_config_errors()
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         if self.preset is not None and self.architecture is not None:
             raise TrainingConfigError(
                 "[model] needs either preset or architecture, got"
                 f" preset={self.preset!r} and architecture={self.architecture!r}."
             )
-        if self.architecture is not None:
-            one_of("[model] architecture", self.architecture, tuple(BACKBONES))
-        if not self.backbone_weights.startswith("hf://"):
-            one_of("[model] backbone_weights", self.backbone_weights, ("imagenet", "random"))
         if self.architecture is None and self.settings:
             raise TrainingConfigError("[model.settings] is for a new model; a preset has its own.")
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitPlan:
+class SplitPlan(_Plan):
     """The images for validation.
 
     Attributes:
@@ -96,17 +118,12 @@ class SplitPlan:
             of [data] are trained on then.
     """
 
-    by: str | None = None
-    share: float | None = None
+    by: str | None = stated(one_of, known=("class", "image", "none"), default=None)
+    share: float | None = stated(number, least=0, most=1, open_ends=True, default=None)
     classes: tuple[Any, ...] = ()
     on: str | None = None
 
-    @_config_errors()
-    def __post_init__(self) -> None:
-        if self.by is not None:
-            one_of("[split] by", self.by, ("class", "image", "none"))
-        if self.share is not None:
-            number("[split] share", self.share, 0, 1, open_ends=True)
+    def _check_together(self) -> None:
         if self.on is not None and (self.by is not None or self.share is not None or self.classes):
             raise TrainingConfigError(
                 f"[split] on = {self.on!r} names the images for validation; leave by, share and"
@@ -115,7 +132,7 @@ class SplitPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadPlan:
+class HeadPlan(_Plan):
     """The margin head.
 
     Attributes:
@@ -126,17 +143,14 @@ class HeadPlan:
         settings: arguments of the layer, such as scale and margin.
     """
 
-    name: str = "arcface"
+    name: str = stated(one_of, known=HEADS, default="arcface")
     dynamic_margins: bool = False
-    label_smoothing: float = 0.05
+    label_smoothing: float = stated(_share_below_1, default=0.05)
     settings: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {"scale": 24.0, "margin": 0.2}
     )
 
-    @_config_errors()
-    def __post_init__(self) -> None:
-        one_of("[head] name", self.name, HEADS)
-        _share_below_1("[head] label_smoothing", self.label_smoothing)
+    def _check_together(self) -> None:
         if self.dynamic_margins and self.name != "subcenter_arcface":
             raise TrainingConfigError(
                 f'[head] dynamic_margins needs name = "subcenter_arcface", got {self.name!r}.'
@@ -144,7 +158,7 @@ class HeadPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerPlan:
+class OptimizerPlan(_Plan):
     """The optimizer. The defaults are for fine-tuning a preset; docs/fine_tune.md has figures.
 
     Attributes:
@@ -173,19 +187,21 @@ class OptimizerPlan:
             Source: WiSE-FT, arXiv 2109.01903.
     """
 
-    name: str = "adamw"
-    learning_rate: float = 5e-4
-    momentum: float = 0.9
-    weight_decay: float = 0.01
-    warmup_epochs: float = 0.2
-    backbone_rate: float = 0.4
-    layer_decay: float = 1.0
-    head_rate: float = 10.0
-    local_rate: float = 10.0
-    clip_norm: float = 5.0
-    accumulate: int = 1
-    ema: float = 0.0
-    average_with_start: float | tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    name: str = stated(one_of, known=("sgd", "adamw"), default="adamw")
+    learning_rate: float = stated(number, least=0, open_ends=True, default=5e-4)
+    momentum: float = stated(number, least=0, most=1, default=0.9)
+    weight_decay: float = stated(number, least=0, default=0.01)
+    warmup_epochs: float = stated(number, least=0, default=0.2)
+    backbone_rate: float = stated(number, least=0, most=1, default=0.4)
+    layer_decay: float = stated(number, least=0, most=1, default=1.0)
+    head_rate: float = stated(number, least=0, default=10.0)
+    local_rate: float = stated(number, least=0, default=10.0)
+    clip_norm: float = stated(number, least=0, default=5.0)
+    accumulate: int = stated(whole_number, least=1, default=1)
+    ema: float = stated(number, least=0, most=1, default=0.0)
+    average_with_start: float | tuple[float, ...] = stated(
+        _shares_below_1, default=(0.0, 0.25, 0.5, 0.75)
+    )
 
     @property
     def shares_of_start(self) -> tuple[float, ...]:
@@ -194,25 +210,9 @@ class OptimizerPlan:
         shares = shares if isinstance(shares, tuple) else (shares,)
         return tuple(sorted(shares, key=lambda share: (abs(share - 0.5), -share)))
 
-    @_config_errors()
-    def __post_init__(self) -> None:
-        one_of("[optimizer] name", self.name, ("sgd", "adamw"))
-        number("[optimizer] learning_rate", self.learning_rate, 0, open_ends=True)
-        number("[optimizer] momentum", self.momentum, 0, 1)
-        for name in ("weight_decay", "warmup_epochs", "head_rate", "local_rate", "clip_norm"):
-            number(f"[optimizer] {name}", getattr(self, name), 0)
-        for name in ("backbone_rate", "layer_decay"):
-            number(f"[optimizer] {name}", getattr(self, name), 0, 1)
-        number("[optimizer] ema", self.ema, 0, 1)
-        if not self.shares_of_start:
-            raise TrainingConfigError("[optimizer] average_with_start needs a share, such as 0.")
-        for share in self.shares_of_start:
-            _share_below_1("[optimizer] average_with_start", share)
-        whole_number("[optimizer] accumulate", self.accumulate, 1)
-
 
 @dataclasses.dataclass(frozen=True)
-class AugmentationPlan:
+class AugmentationPlan(_Plan):
     """Random augmentation of training images, new in every epoch.
 
     Attributes:
@@ -227,31 +227,17 @@ class AugmentationPlan:
     """
 
     crop: bool = True
-    area: tuple[float, float] = (0.25, 1.0)
+    area: tuple[float, float] = stated(_area, default=(0.25, 1.0))
     flip: bool = True
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.02
-    cut_out: float = 0.0
-
-    @_config_errors()
-    def __post_init__(self) -> None:
-        if not (
-            len(self.area) == 2
-            and all(type(value) in (int, float) for value in self.area)
-            and 0 < self.area[0] <= self.area[1] <= 1
-        ):
-            raise TrainingConfigError(
-                f"[augmentation] area must be two shares, 0 < least <= most <= 1, got {self.area}."
-            )
-        for name in ("brightness", "contrast", "saturation", "cut_out"):
-            number(f"[augmentation] {name}", getattr(self, name), 0, 1)
-        number("[augmentation] hue", self.hue, 0, 0.5)
+    brightness: float = stated(number, least=0, most=1, default=0.2)
+    contrast: float = stated(number, least=0, most=1, default=0.2)
+    saturation: float = stated(number, least=0, most=1, default=0.2)
+    hue: float = stated(number, least=0, most=0.5, default=0.02)
+    cut_out: float = stated(number, least=0, most=1, default=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class RunPlan:
+class RunPlan(_Plan):
     """Length of the run, batches and precision.
 
     Attributes:
@@ -274,25 +260,22 @@ class RunPlan:
         tensorboard: whether to write curves for TensorBoard.
     """
 
-    epochs: int | None = None
-    batch_size: int = 32
-    image_size: int | None = None
-    seed: int = 0
+    epochs: int | None = stated(whole_number, least=1, default=None)
+    batch_size: int = stated(whole_number, least=1, default=32)
+    image_size: int | None = stated(whole_number, least=32, default=None)
+    seed: int = stated(whole_number, least=0, default=0)
     balanced: bool = False
-    images_per_class: int = 1
-    precision: str = "float32"
-    freeze_backbone_epochs: int = 0
-    backbone_batch_norm: str = "frozen"
-    checkpoint_minutes: float = 10.0
-    early_stop_epochs: int = 0
+    images_per_class: int = stated(whole_number, least=1, default=1)
+    precision: str = stated(
+        one_of, known=("float32", "mixed_bfloat16", "mixed_float16"), default="float32"
+    )
+    freeze_backbone_epochs: int = stated(whole_number, least=0, default=0)
+    backbone_batch_norm: str = stated(one_of, known=("frozen", "trained"), default="frozen")
+    checkpoint_minutes: float = stated(number, least=0, default=10.0)
+    early_stop_epochs: int = stated(whole_number, least=0, default=0)
     tensorboard: bool = False
 
-    @_config_errors()
-    def __post_init__(self) -> None:
-        if self.epochs is not None:
-            whole_number("[run] epochs", self.epochs, 1)
-        for name in ("batch_size", "images_per_class"):
-            whole_number(f"[run] {name}", getattr(self, name), 1)
+    def _check_together(self) -> None:
         if self.images_per_class > 1 and not self.balanced:
             raise TrainingConfigError("[run] images_per_class needs balanced = true.")
         if self.batch_size % self.images_per_class:
@@ -300,13 +283,6 @@ class RunPlan:
                 f"[run] batch_size = {self.batch_size} must be a multiple of images_per_class,"
                 f" {self.images_per_class}."
             )
-        if self.image_size is not None:
-            whole_number("[run] image_size", self.image_size, 32)
-        for name in ("seed", "freeze_backbone_epochs", "early_stop_epochs"):
-            whole_number(f"[run] {name}", getattr(self, name), 0)
-        number("[run] checkpoint_minutes", self.checkpoint_minutes, 0)
-        one_of("[run] precision", self.precision, ("float32", "mixed_bfloat16", "mixed_float16"))
-        one_of("[run] backbone_batch_norm", self.backbone_batch_norm, ("frozen", "trained"))
 
 
 @dataclasses.dataclass(frozen=True)

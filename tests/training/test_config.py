@@ -63,7 +63,7 @@ def test_what_it_resolves_to_is_read_back_as_the_same():
         ({"augmentation": {"area": [0.5, "x"]}}, "area must be two shares"),
         ({"split": {"on": "others", "share": 0.5}}, r"\[split\] on = 'others' names the images"),
         ({"optimizer": {"average_with_start": [0, 1]}}, "average_with_start must be below 1"),
-        ({"model": {"preset": "p", "architecture": "a"}}, "either preset or architecture"),
+        ({"model": {"preset": "p", "architecture": "resnet50"}}, "either preset or architecture"),
         ({"data": 3}, r"A table \[data\] is missing"),
     ],
 )
