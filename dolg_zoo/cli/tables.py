@@ -39,7 +39,7 @@ def print_table(
     Console().print(table)
 
 
-def print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
+def print_comparisons(comparisons: Iterable[Mapping[str, Any]]) -> None:
     """Print the figures before and after on the folders of --check, if there are any."""
     rows = [
         (row["measure"], f"{row['before']:.4f}", f"{row['after']:.4f}", row["folder"])

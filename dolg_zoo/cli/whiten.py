@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -44,20 +45,16 @@ def whiten(
       dolg whiten photos/ -o my-dolg --dim 256 --check places/
       dolg search photos/ --query query.jpg --preset my-dolg
     """
-    from dataclasses import asdict
-
+    from dolg_zoo import retrieval
     from dolg_zoo.evaluation.comparison import compare
-    from dolg_zoo.retrieval import Index
-    from dolg_zoo.retrieval import whiten as learn
     from dolg_zoo.retrieval.whitening import check_can_whiten
 
     _check(folder, output, preset, check or ())
     model = load_model(preset)
     check_can_whiten(model, dim, power)
-    index = Index.build(model, folder, scales=(1.0,), cache=True)
-    whitened = learn(model, index.descriptors, dim, power=power)
+    index = retrieval.Index.build(model, folder, scales=(1.0,), cache=True)
+    whitened = retrieval.whiten(model, index.descriptors, dim, power=power)
     comparisons = [compare(model, whitened, each) for each in check or ()]
-    checks = [asdict(each) for each in comparisons]
     whitened.save_to_preset(output)
     printing.show(
         f"{len(index)} images ({index.reused} known from before), {model.descriptor_dim} to"
@@ -71,10 +68,10 @@ def whiten(
         from_cache=index.reused,
         dim=whitened.descriptor_dim,
         power=power,
-        checks=checks,
+        checks=[*map(asdict, comparisons)],
     )
     if not printing.as_json:
-        print_comparisons(checks)
+        print_comparisons(map(asdict, comparisons))
     if worse := [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]:
         note(f"The new descriptors find less: {'; '.join(worse)}.")
     printing.finish(index.skipped, index.passed_over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -159,22 +160,11 @@ class ImageEmbedder:
         sample = stream if isinstance(stream, Sequence) else None
         infer = self.routed(runtime, precision, sample).infer
 
-        def work(source: ImageSource) -> list[np.ndarray]:
-            image = load_image(source)
-            sizes = (self.image_converter.target_size(*image.size, scale) for scale in scales)
-            pixels = sum(width * height for width, height in sizes)
-            if pixels > MAX_IMAGE_PIXELS:
-                raise BadImageError(
-                    name_of(source),
-                    f"it would enter the network with {pixels} pixels, and {MAX_IMAGE_PIXELS} are"
-                    " the most; choose smaller scales, fewer of them or another image converter",
-                )
-            return [self.image_converter(image, scale) for scale in scales]
-
+        resized = partial(_resized, self.image_converter, scales)
         errors: list[tuple[int, BadImageError]] = []
 
         def arrays() -> Iterator[tuple[int, np.ndarray]]:
-            for index, _, result in decode_ahead(stream, work, ahead=2 * batch_size):
+            for index, _, result in decode_ahead(stream, resized, ahead=2 * batch_size):
                 if isinstance(result, BadImageError):
                     errors.append((index, result))
                 else:
@@ -214,6 +204,22 @@ class ImageEmbedder:
         descriptors = self.embed(images, scales=scales)
         others = descriptors if others is None else self.embed(others, scales=scales)
         return np.clip(descriptors @ others.T, -1, 1)
+
+
+def _resized(
+    converter: ImageConverter, scales: Sequence[float], source: ImageSource
+) -> list[np.ndarray]:
+    """Return an image at each scale, (height, width, 3) uint8, or raise BadImageError."""
+    image = load_image(source)
+    sizes = (converter.target_size(*image.size, scale) for scale in scales)
+    pixels = sum(width * height for width, height in sizes)
+    if pixels > MAX_IMAGE_PIXELS:
+        raise BadImageError(
+            name_of(source),
+            f"it would enter the network with {pixels} pixels, and {MAX_IMAGE_PIXELS} are"
+            " the most; choose smaller scales, fewer of them or another image converter",
+        )
+    return [converter(image, scale) for scale in scales]
 
 
 def _drain(errors: list[tuple[int, BadImageError]]) -> Iterator[tuple[int, BadImageError]]:

@@ -393,11 +393,6 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         says how images must be resized (`image_converter`). The file is loaded again by its own
         runtime and compared with the model on photographs before it gets its final name.
 
-        ```python
-        model.export("served")  # tf.saved_model.load("served")(images)
-        model.export("dolg.onnx", format="onnx")
-        ```
-
         Args:
             filepath: a folder for "savedmodel"; else a file whose name ends in .onnx, .xml or
                 .tflite. An export that is there is replaced.
@@ -414,10 +409,9 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
                 raises an error to refuse the export; what it returns is added to the result.
 
         Returns:
-            path, format, precision, size, bytes, distance (the largest L2 distance between the
-            descriptors of the model and of the export) and cosine_to_model, both at the size of the
-            file; with a `size`, also cosine_to_own_resizing, to those of images as this model
-            resizes them.
+            path, format, precision, size, bytes, distance (the largest L2 distance of a descriptor
+            to that of the model) and cosine_to_model, both at the size of the file; with a `size`,
+            also cosine_to_own_resizing, to descriptors of images as this model resizes them.
 
         Raises:
             ExportError: if the model cannot be exported this way, or a "float32" descriptor

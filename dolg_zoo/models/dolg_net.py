@@ -8,6 +8,7 @@ import keras
 
 from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.forked import tensorflow_starts
+from dolg_zoo._util.types import Tensor
 from dolg_zoo.backbones import build_backbone
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.layers import DOLGLocalBranch, GeneralizedMeanPooling2D, OrthogonalFusion
@@ -75,43 +76,9 @@ class DOLGNet(OneProcess, keras.Model):
         backbone = _with_plain_input(backbone)
 
         images = keras.Input(backbone.inputs[0].shape[1:], name="images")
-        x = images
-        if config.mean is not None and config.std is not None:
-            x = keras.layers.Rescaling(
-                scale=[1 / (255 * std) for std in config.std],
-                offset=[-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
-                dtype="float32",  # [0, 255] to a unit range is more than bfloat16 can tell apart
-                name="normalization",
-            )(x)
-        local_map, global_map = backbone(x)
-
-        local_branch = DOLGLocalBranch(
-            filters=config.hidden_dim,
-            dilation_rates=config.dilation_rates,
-            atrous_filters=config.atrous_filters,
-            atrous_pointwise=config.atrous_pointwise,
-            use_bias=config.local_bias,
-            attention_channels=config.attention_channels,
-            bn_epsilon=config.bn_epsilon,
-            pool=True,
-            name="local_branch",
-        )
-        gem = GeneralizedMeanPooling2D(
-            config.gem_p, config.gem_power, config.gem_epsilon, name="gem"
-        )
-        global_projection = keras.layers.Dense(config.hidden_dim, name="global_projection")
-        fused = OrthogonalFusion(name="orthogonal_fusion")(
-            [local_branch(local_map), global_projection(gem(global_map))]
-        )
+        fused = _fused(config, *backbone(_normalized(config, images)))
         if num_classes is None:
-            output = keras.layers.Dense(config.descriptor_dim, dtype="float32", name="descriptor")(
-                fused
-            )
-            if config.whitened_dim is not None:
-                output = keras.layers.UnitNormalization(dtype="float32", name="unit")(output)
-                output = keras.layers.Dense(config.whitened_dim, dtype="float32", name="whitening")(
-                    output
-                )
+            output = _descriptor(config, fused)
         else:
             output = keras.layers.Dense(
                 num_classes, activation=activation, dtype="float32", name="classifier"
@@ -141,6 +108,46 @@ class DOLGNet(OneProcess, keras.Model):
             "activation": keras.activations.serialize(keras.activations.get(self.activation)),
             "config": self.config.to_dict(),
         }
+
+
+def _normalized(config: DOLGConfig, images: Tensor) -> Tensor:
+    if config.mean is None or config.std is None:
+        return images
+    return keras.layers.Rescaling(
+        scale=[1 / (255 * std) for std in config.std],
+        offset=[-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
+        dtype="float32",  # [0, 255] to a unit range is more than bfloat16 can tell apart
+        name="normalization",
+    )(images)
+
+
+def _fused(config: DOLGConfig, local_map: Tensor, global_map: Tensor) -> Tensor:
+    """Return the fused vector of the two maps: (batch, 2 * hidden_dim)."""
+    local_branch = DOLGLocalBranch(
+        filters=config.hidden_dim,
+        dilation_rates=config.dilation_rates,
+        atrous_filters=config.atrous_filters,
+        atrous_pointwise=config.atrous_pointwise,
+        use_bias=config.local_bias,
+        attention_channels=config.attention_channels,
+        bn_epsilon=config.bn_epsilon,
+        pool=True,
+        name="local_branch",
+    )
+    gem = GeneralizedMeanPooling2D(config.gem_p, config.gem_power, config.gem_epsilon, name="gem")
+    projection = keras.layers.Dense(config.hidden_dim, name="global_projection")
+    parts = [local_branch(local_map), projection(gem(global_map))]
+    return OrthogonalFusion(name="orthogonal_fusion")(parts)
+
+
+def _descriptor(config: DOLGConfig, fused: Tensor) -> Tensor:
+    """Return the descriptor: (batch, descriptor_dim), or (batch, whitened_dim)."""
+    dense = keras.layers.Dense
+    output = dense(config.descriptor_dim, dtype="float32", name="descriptor")(fused)
+    if config.whitened_dim is not None:
+        output = keras.layers.UnitNormalization(dtype="float32", name="unit")(output)
+        output = dense(config.whitened_dim, dtype="float32", name="whitening")(output)
+    return output
 
 
 def _with_plain_input(backbone: keras.Model) -> keras.Model:

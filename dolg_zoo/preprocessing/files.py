@@ -166,15 +166,7 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
         PermissionError: it may not be read.
     """
     if not isinstance(where, str | os.PathLike):
-        passed_over, paths = PassedOver(), set[Path]()
-        for each in where:
-            listed = each_of(each)
-            passed_over.add(listed)
-            paths |= {Path(os.path.abspath(path)) for path in listed}  # noqa: PTH100
-        if not paths:
-            raise ValueError("there is no image among 0 paths")
-        above = Path(os.path.commonpath([path.parent for path in paths]))
-        return Listing(above, [*paths], passed_over)
+        return _list_each(where)
     path = user_path(where)
     if path.is_dir():
         return list_folder(path)
@@ -189,6 +181,24 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
             f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
             f" {shlex.quote(str(where))} -o STORE` and `dolg index STORE -o INDEX` make an index."
         )
+    return _list_matches(str(where), base, found)
+
+
+def _list_each(paths: Iterable[str | Path]) -> Listing:
+    """Return the images of several paths; their names begin in the folder above all."""
+    passed_over, images = PassedOver(), set[Path]()
+    for path in paths:
+        listed = each_of(path)
+        passed_over.add(listed)
+        images |= {Path(os.path.abspath(image)) for image in listed}  # noqa: PTH100
+    if not images:
+        raise ValueError("there is no image among 0 paths")
+    above = Path(os.path.commonpath([image.parent for image in images]))
+    return Listing(above, [*images], passed_over)
+
+
+def _list_matches(pattern: str, base: Path, found: Sequence[str]) -> Listing:
+    """Return the images among the names that match a pattern, but those in folders of our own."""
     folders = {each for name in {*map(os.path.dirname, found)} for each in Path(name, "a").parents}
     own = {each for each in folders - {Path()} if is_own_folder(base / each)}
     outermost = {each.as_posix() for each in own if own.isdisjoint(each.parents)}
@@ -202,7 +212,7 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
     ]
     if not images:
         raise DataError(
-            f"{str(where)!r} names neither images, a folder, lists (.csv, .parquet) nor tar files;"
+            f"{pattern!r} names neither images, a folder, lists (.csv, .parquet) nor tar files;"
             f" the first of {len(found)} is {found[0]!r}."
         )
     return Listing(base, images, passed_over)
