@@ -21,7 +21,10 @@ from dolg_zoo.weights import load_manifest
 DOCS = ROOT / "docs"
 ELSEWHERE = {"vector_stores.md", "extraction_on_a_cluster.md"}  # which have tests of their own
 NEEDS = {"keras_hub.md": "keras_hub"}
-PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path.read_text()
+    for path in sorted([*DOCS.glob("*.md"), *DOCS.glob("reports/*.md")])
+}
 CHECKED = {**PAGES, "README.md": (ROOT / "README.md").read_text()}
 DOLG = typer.main.get_command(build_app(()))
 RUN = [

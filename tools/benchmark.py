@@ -9,7 +9,7 @@
 
 Whatever is compared is timed turn by turn in one run, and what other processes took of the cores
 meanwhile is written down beside it. Each part's --help says what it does; `table` prints the
-tables of docs/runtimes.md.
+tables of docs/reports/speed.md.
 """
 
 import argparse

@@ -10,7 +10,7 @@ for validation. A kind may be left out.
 3. Kernels are rounded to float16, which is how they are stored.
 
 The lists of validation photographs lie beside the preset, for measure_embedded_preset.py. What else
-was tried, and what each gained, stands in docs/embedded_preset.md.
+was tried, and what each gained, stands in docs/reports/embedded_preset.md.
 
     python tools/train_embedded_preset.py PHOTOS -o trained
     python tools/measure_embedded_preset.py --preset trained/packed trained/validation_*.csv

@@ -140,7 +140,7 @@ def test_the_table_has_a_row_for_each_route_and_names_what_is_missing(load_tool)
 @pytest.mark.parametrize("processor", ["avx512", "avx2"])
 def test_the_tables_of_the_documents_are_those_of_the_figures(load_tool, processor):
     shown = load_tool("benchmarks/table").marked(KEPT / f"inference_{processor}.json")
-    assert shown in (ROOT / "docs" / "runtimes.md").read_text()
+    assert shown in (ROOT / "docs" / "reports" / "speed.md").read_text()
 
 
 def test_the_table_of_the_readme_is_of_the_figures():
@@ -160,7 +160,7 @@ def test_the_table_of_the_readme_is_of_the_figures():
 
 
 def test_the_first_answers_of_the_document_are_of_the_figures():
-    page = (ROOT / "docs" / "runtimes.md").read_text()
+    page = (ROOT / "docs" / "reports" / "speed.md").read_text()
     found = json.loads((KEPT / "start_avx512.json").read_text())["seconds"]
     for row, name in (
         ("`dolg demo`", "demo"),

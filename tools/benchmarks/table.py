@@ -1,4 +1,4 @@
-"""The tables of docs/runtimes.md, from the JSON file that `inference --json` wrote.
+"""The tables of docs/reports/speed.md, from the JSON file that `inference --json` wrote.
 
 python tools/benchmark.py table docs/benchmarks/inference_avx512.json
 """
