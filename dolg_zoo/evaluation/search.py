@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dolg_zoo.evaluation.collection import Collection
 from dolg_zoo.retrieval.search.exact import Exact
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, ranked
-
-if TYPE_CHECKING:
-    from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search
+from dolg_zoo.retrieval.search.ranking.expansion import Search, without_self
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
@@ -25,11 +22,8 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
         k = min(k, len(gallery) - leave_out_own)
         scores, indices = exact.search(np.asarray(queries, np.float32), k + leave_out_own)
         if leave_out_own:
-            is_own = indices == np.arange(len(indices))[:, None]
-            order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
-            scores = np.take_along_axis(scores, order, 1)
-            indices = np.take_along_axis(indices, order, 1)
-        return scores, indices
+            scores, indices = without_self(scores, indices)
+        return scores[:, :k], indices[:, :k]
 
     return search
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.search.ranking import expand_queries, neighbour_sums
+from dolg_zoo.retrieval.search.ranking import expand_queries, expansion
 
 
 def expanded_by_hand(query, gallery, n, alpha):
@@ -71,7 +71,7 @@ def test_a_memory_map_of_half_precision_is_read_in_blocks(
     np.save(tmp_path / "gallery.npy", gallery.astype(np.float16))
     mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
     whole = expand_queries(queries, search_of(mapped), gallery.astype(np.float16).astype("f"))
-    monkeypatch.setattr(neighbour_sums, "MAX_VALUES", 2 * 10 * 16)  # two queries at a time
+    monkeypatch.setattr(expansion, "MAX_VALUES", 2 * 10 * 16)  # two queries at a time
     blocks = expand_queries(queries, search_of(mapped), mapped)
     np.testing.assert_allclose(blocks, whole, atol=COSINE)
 
