@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dolg_zoo.evaluation.collection import Collection
+from dolg_zoo.retrieval.extraction.collection import Collection
 from dolg_zoo.retrieval.search.exact import Exact
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, ranked
 from dolg_zoo.retrieval.search.ranking.expansion import Search, without_self

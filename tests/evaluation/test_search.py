@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.evaluation.collection import Collection
 from dolg_zoo.evaluation.search import exact_search, improved, nearest
+from dolg_zoo.retrieval.extraction.collection import Collection
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, rerank
 
 
@@ -70,4 +70,5 @@ def test_some_images_of_parts(rng):
     some = in_parts(gallery, 2, 4).only(keep)
     assert some.names == ["0", "4", "5", "7"]
     np.testing.assert_array_equal(some.read(), gallery[keep])
-    np.testing.assert_array_equal(some.of(["7", "0"]), gallery[[7, 0]])
+    order = ["7", "0", "5", "4"]
+    np.testing.assert_array_equal(some.in_order(order), gallery[[7, 0, 5, 4]])

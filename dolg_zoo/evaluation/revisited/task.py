@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.evaluation.collection import (
-    Collection,
-    embedded,
-    find_images,
-    open_descriptors,
-    some,
-)
+from dolg_zoo.evaluation.files import find_images, open_descriptors, some
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.revisited.ground_truth import (
     BENCHMARKS,
@@ -25,6 +19,8 @@ from dolg_zoo.evaluation.revisited.ground_truth import (
 from dolg_zoo.evaluation.revisited.scores import KS, revisited_scores
 from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import Crop
+from dolg_zoo.retrieval.extraction.collection import Collection
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -122,7 +118,7 @@ class Revisited:
             more = Collection.of_store(open_descriptors(distractors, model, scales))
         names = self.truth.gallery
         images = {name: self.paths[name] for name in names}
-        gallery = self._embedded(model, images, scales, progress).of(names)
+        gallery = self._embedded(model, images, scales, progress).in_order(names)
         # one image may be cut into several queries
         cut = {
             f"{name} {number}": Crop(self.paths[name], box) if crop else self.paths[name]
@@ -130,7 +126,7 @@ class Revisited:
                 zip(self.truth.queries, self.truth.boxes, strict=True)
             )
         }
-        queries = self._embedded(model, cut, scales, progress).of(list(cut))
+        queries = self._embedded(model, cut, scales, progress).in_order(list(cut))
         if ranking.is_plain:
             scores = revisited_scores(self.truth, queries, gallery, more.parts())
         else:
@@ -165,8 +161,8 @@ class Revisited:
         scales: Sequence[float] | None,
         progress: bool,
     ) -> Collection:
-        collection, skipped = embedded(model, images, self.folder, scales, progress)
-        if skipped:
+        collection = describe_files(model, images, self.folder, scales=scales, progress=progress)
+        if skipped := collection.skipped:
             lines = "\n".join(f"  {name!r}: {reason}" for name, reason in skipped.items())
             raise ValueError(
                 f"{len(skipped)} images cannot be read, and without them there are no figures to"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,11 @@ from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo._util.files import is_special, user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.preprocessing import PassedOver
+from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.preprocessing.decode import in_memory
+from dolg_zoo.preprocessing.files import Listing
 from dolg_zoo.preprocessing.sources import image_sources
-from dolg_zoo.retrieval.extraction.folder import embed_folder
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.extraction.identity import Changes, text_of
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
 from dolg_zoo.retrieval.index.contents import read_contents, write_contents
@@ -132,21 +134,30 @@ class Index(Gallery):
                 gives descriptors that are not finite.
         """
         kind_for(0, kind)  # to fail before the work
-        scales = model.image_converter.scales_or_own(scales)
-        listed, found, descriptors = embed_folder(
-            model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
+        listed = _listed(folder)
+        images = dict(zip(listed.names, listed, strict=True))
+        collection = describe_files(
+            model,
+            images,
+            listed.folder,
+            scales=scales,
+            batch_size=batch_size,
+            progress=progress,
+            cache=cache,
         )
+        identity_of = dict(zip(collection.names, collection.identities, strict=True))
+        names = [name for name in images if name in identity_of]
         return cls(
             model,
-            found.names,
-            descriptors,
+            names,
+            collection.in_order(names),
             folder=listed.folder,
             scales=scales,
-            skipped=found.skipped,
-            reused=found.reused,
+            skipped=collection.skipped,
+            reused=collection.reused,
             kind=kind,
             recall=recall,
-            identities=found.identities,
+            identities=[identity_of[name] for name in names],
             passed_over=listed.passed_over,
         )
 
@@ -434,6 +445,18 @@ class Index(Gallery):
         index.path = path
         index._nearest = contents.get("nearest", index._nearest)
         return index
+
+
+def _listed(folder: str | Path | Iterable[str | Path]) -> Listing:
+    if not isinstance(folder, str | os.PathLike):
+        given = type(folder).__name__
+        folder = [*folder] if isinstance(folder, Iterable) else []
+        if not folder or not all(isinstance(each, str | os.PathLike) for each in folder):
+            raise TypeError(
+                f"folder must be the path of a folder of images, or paths of images, not {given}."
+                " Of other images Index(model, names, model.embed(images)) makes an index."
+            )
+    return list_images(folder)
 
 
 def _held(query: ImageSource) -> ImageSource:

@@ -17,9 +17,9 @@ import pytest
 from bounds import DESCRIPTOR
 from PIL import Image
 
+from dolg_zoo.errors import RayError
 from dolg_zoo.retrieval import DescriptorStore, extract
 from dolg_zoo.retrieval.extraction import ray_engine
-from dolg_zoo.retrieval.extraction.ray_cluster import RayError
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 
 IMAGES = 40

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dolg_zoo._util.arguments import one_of, whole_number
+from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing.scales import checked_scales
+
+if TYPE_CHECKING:
+    from dolg_zoo.embedders.base import ImageEmbedder
 
 MAX_DIM = 2**16
 MAX_NAME = 1000
@@ -34,6 +40,14 @@ class Settings:
     dim: int
     dtype: str
     scales: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, model: ImageEmbedder, scales: Sequence[float] | None, dtype: str = "float32"
+    ) -> Settings:
+        """Return the settings of a model's descriptors; scales None: the model's own."""
+        scales = model.image_converter.scales_or_own(scales)
+        return cls(model.model_id, name_of_model(model), model.descriptor_dim, dtype, scales)
 
     def __post_init__(self) -> None:
         """Check every setting."""
