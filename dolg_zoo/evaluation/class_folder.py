@@ -110,15 +110,7 @@ class ClassFolder:
             of_class = labels == label
             rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
         lone = int((~is_query).sum())
-        notes = [
-            f"{count} images {what}."
-            for count, what in (
-                (self.left_out, "in no subfolder were left out"),
-                (lone, "are the only one of their class: they are searched, but are no queries"),
-                (len(skipped), "could not be read"),
-            )
-            if count
-        ]
+        notes = self._notes(lone, len(skipped))
         notes += _faults(rows[1:], labels[is_query], labels[found[is_query]])
         settings = {
             **settings_of_model(model, scales),
@@ -130,6 +122,14 @@ class ClassFolder:
         }
         header = ("", "images", "mAP", "recall@1")
         return Report("leave-one-out", header, rows, settings, notes, skipped, self.passed_over)
+
+    def _notes(self, lone: int, skipped: int) -> list[str]:
+        counts = {
+            "in no subfolder were left out": self.left_out,
+            "are the only one of their class: they are searched, but are no queries": lone,
+            "could not be read": skipped,
+        }
+        return [f"{count} images {what}." for what, count in counts.items() if count]
 
 
 def _faults(

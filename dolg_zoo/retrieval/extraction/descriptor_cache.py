@@ -74,7 +74,7 @@ def describe_files(
     source = Files(folder, [*by_id], paths, boxes)
     store = _open_store(here, Settings.of(model, scales), source, cache)
     store.tidy(folder, names.keys())
-    report = fill(store, model, source, here, batch_size=batch_size, progress=progress)
+    report = fill(store, model, source, here, batch_size, progress)
     reasons = {name: reason for id, reason in report.skipped.items() for name in names.pop(id)}
     if not names:
         name = next(iter(images))

@@ -87,12 +87,10 @@ def extract(
     moved: bool = False,
     remove_missing: bool = False,
 ) -> ExtractionReport:
-    """Bring a store up to date with a source: embeds new and changed images, removes deleted ones.
+    """Bring a store up to date with a source: embed new and changed images, remove deleted ones.
 
-    An interrupted run continues when it is called again; at most the last minute is lost. An image
-    that has only got another name, or a copy of one that is there, is not embedded again. What the
-    store has of other sources stays: an image is removed if its file, or its place in its tar file,
-    is no longer there.
+    An interrupted run continues when it is called again; at most the last minute is lost. A renamed
+    image or a copy is not embedded again. Images of other sources stay.
 
     Args:
         model: the model to embed with.
@@ -103,45 +101,32 @@ def extract(
         scales: multiples of the image size; None for those of the preset.
         progress: whether to show a progress bar on a terminal if it takes long.
         repair: whether to drop damaged files of the store and embed their images again.
-        engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process
-            needs access to the store; all of them need access to the images.
+        engine: "local", this process; or "ray", the workers of a Ray cluster, all of which need
+            access to the images.
         workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
-        moved: whether images of the same ids from another folder are the same images, which have
-            been moved here.
-        remove_missing: whether images are removed even if a link to them leads nowhere, their
-            folder cannot be read or is empty, or they are more than half of all.
+        moved: whether images of the same ids from another folder have been moved here.
+        remove_missing: whether images are removed even if they may be away for a while.
 
     Raises:
-        ImagesAwayError: if images are not found and may be away rather than deleted.
-        RayError: if Ray is not installed, or the cluster cannot be reached or fails; descriptors
-            that were written stay.
-        OSError: if the source cannot be read, or the store cannot be written, for instance because
-            the disk is full. Descriptors that were written stay, and the next call continues.
+        ImagesAwayError: if a link to a missing image leads nowhere, its folder cannot be read or is
+            empty, or more than half of the images are missing.
+        RayError: if Ray is not installed, or the cluster cannot be reached or fails.
+        OSError: if the source cannot be read, or the store cannot be written.
         StoreError: if the store was made with another model, other scales or another dtype, has
             images of the same ids from another folder, or is damaged.
-        ValueError: if the source has no image, or none that can be embedded, or there is no such
-            engine, or the name of the folder ends as that of a file.
+        ValueError: if no image can be embedded, or an argument is out of range.
         OutputError: if the folder holds files and no store.
     """
-    check_engine(engine, workers)
+    check_engine(engine, workers, model)
     check_output(folder, STORE)
-    if engine == "ray":
-        model.routed("keras")  # what its workers compute with; one compiled for another says so
     source = source if isinstance(source, Source) else open_source(source)
     store = DescriptorStore.create(folder, **asdict(Settings.of(model, scales, dtype)))
     forgotten = store.forget_damaged() if repair else {}
     check_folder_of_images(store, source, moved)
     _say_if_old(store)
+    check = partial(check_gone, folder=source.folder, remove_missing=remove_missing)
     report = fill(
-        store,
-        model,
-        source,
-        _folder_of(source),
-        partial(check_gone, folder=source.folder, remove_missing=remove_missing),
-        batch_size=batch_size,
-        progress=progress,
-        engine=engine,
-        workers=workers,
+        store, model, source, _folder_of(source), batch_size, progress, check, engine, workers
     )
     report.forgotten = forgotten
     if not len(store):
@@ -157,10 +142,9 @@ def fill(
     model: ImageEmbedder,
     source: Source,
     images: str,
-    check_removal: CheckRemoval | None = None,
-    *,
     batch_size: int,
     progress: bool,
+    check_removal: CheckRemoval | None = None,
     engine: str = "local",
     workers: int | None = None,
 ) -> ExtractionReport:
@@ -237,11 +221,13 @@ def _folder_of(source: Source) -> str:
     return os.path.realpath(source.folder)
 
 
-def check_engine(engine: str, workers: int | None) -> None:
+def check_engine(engine: str, workers: int | None, model: ImageEmbedder | None = None) -> None:
     """Raise ValueError for an unknown engine, RayError if its packages are not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
+        if model is not None:
+            model.routed("keras")  # what its workers compute with; one compiled for another says so
     elif workers is not None:
         raise ValueError(f"The engine {engine!r} is one process; leave out workers={workers!r}.")
 
