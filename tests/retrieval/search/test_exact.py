@@ -2,17 +2,13 @@ import numpy as np
 import pytest
 from bounds import COSINE
 from memory import peak_bytes
+from unit_rows import unit, unit_rows
 
 from dolg_zoo.retrieval.search import duplicates as duplicates_module
 from dolg_zoo.retrieval.search import exact as nearest
 from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.duplicates import duplicates
 from dolg_zoo.retrieval.search.exact import Exact
-
-
-def unit_rows(rng, rows, dim):
-    descriptors = rng.standard_normal((rows, dim)).astype(np.float32)
-    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -111,7 +107,6 @@ def test_an_approximate_search_finds_copies_too(rng):
 def test_many_copies_do_not_hide_what_is_nearly_the_same(rng):
     rows = unit_rows(rng, 1000, 16)
     rows[200:600] = rows[5]
-    near = rows[5] + 0.01 * unit_rows(rng, 1, 16)[0]
-    rows[700] = near / np.linalg.norm(near)
+    rows[700] = unit(rows[5] + 0.01 * unit_rows(rng, 1, 16)[0])
     groups = duplicates(Approximate.build("hnsw", rows, 0.95), 0.999)
     assert [group.tolist() for group in groups] == [[5, *range(200, 600), 700]]

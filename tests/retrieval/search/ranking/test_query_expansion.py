@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from bounds import COSINE
+from unit_rows import unit
 
 from dolg_zoo.retrieval.search.ranking import expand_queries, expansion
 
@@ -24,7 +25,7 @@ def test_expanded_queries_are_the_published_formula(queries, search, gallery, n,
     np.testing.assert_allclose(found, expected, atol=COSINE)
 
 
-def test_alpha_0_is_the_plain_mean(queries, search, gallery, unit):
+def test_alpha_0_is_the_plain_mean(queries, search, gallery):
     expected = [
         unit(np.mean([query, *gallery[np.argsort(-gallery @ query)[:4]]], axis=0))
         for query in queries
@@ -38,7 +39,7 @@ def test_more_neighbours_than_the_gallery_has_are_all_of_them(queries, search, g
     np.testing.assert_array_equal(few, many)
 
 
-def test_images_that_point_the_other_way_do_not_count(unit, search_of):
+def test_images_that_point_the_other_way_do_not_count(search_of):
     query = unit(np.array([[1.0, 0.2]]))
     gallery = unit(np.array([[1.0, 0.0], [-1.0, 0.1], [-0.5, -1.0]]))
     np.testing.assert_allclose(
