@@ -28,8 +28,7 @@ from dolg_zoo.preprocessing import Crop
 from dolg_zoo.retrieval.extraction.collection import Collection
 from dolg_zoo.retrieval.extraction.extract import fill
 from dolg_zoo.retrieval.extraction.identity import Identity, identity_of
-from dolg_zoo.retrieval.extraction.sources import Files
-from dolg_zoo.retrieval.extraction.sources.files import Box
+from dolg_zoo.retrieval.extraction.sources import Box, Files
 from dolg_zoo.retrieval.extraction.store import DescriptorStore, Settings
 from dolg_zoo.retrieval.extraction.store.manifest import MANIFEST
 

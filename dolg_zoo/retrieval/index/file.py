@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.outputs import Kind, writing
-from dolg_zoo.retrieval.index.items import check_names
+from dolg_zoo.retrieval.index.contents import check_names
 from dolg_zoo.retrieval.unit_rows import first_not_unit
 
 _DTYPES = {

@@ -15,7 +15,7 @@ from dolg_zoo._util.cosines import cosine, reaches
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
 from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
-from dolg_zoo.retrieval.index.items import check_names, checked_metadata
+from dolg_zoo.retrieval.index.contents import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
 from dolg_zoo.retrieval.search.duplicates import duplicates
@@ -214,19 +214,18 @@ class Gallery:
         if not len(self):
             return [Matches() for _ in queries]
         ranking = ranking or Ranking()
-        nearest = self._augmented_by(ranking) if ranking.dba else self._nearest
+        nearest = self._augmented_by(ranking.dba, ranking.alpha) if ranking.dba else self._nearest
         scores, indices = ranked(queries, nearest.search, nearest.descriptors, k, ranking)
         return [
             Matches(self._match(row, score) for row, score in zip(*result, strict=True) if row >= 0)
             for result in zip(indices, scores, strict=True)
         ]
 
-    def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
+    def _augmented_by(self, n: int, alpha: float) -> Exact | Approximate:
         """Return the search after database-side augmentation; cache the last one."""
-        settings = ranking.dba, ranking.alpha
-        if self._augmented is None or self._augmented[0] != settings:
-            rows = augment_database(self.descriptors, self._nearest.search, *settings)
-            self._augmented = settings, self._search_in(rows, self.kind, self.asked_recall)
+        if self._augmented is None or self._augmented[0] != (n, alpha):
+            rows = augment_database(self.descriptors, self._nearest.search, n, alpha)
+            self._augmented = (n, alpha), self._search_in(rows, self.kind, self.asked_recall)
         return self._augmented[1]
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,17 @@ from dolg_zoo.preprocessing.sources import image_sources
 from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.extraction.identity import Changes, text_of
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
-from dolg_zoo.retrieval.index.contents import read_contents, write_contents
+from dolg_zoo.retrieval.index.contents import (
+    check_names,
+    checked_metadata,
+    read_contents,
+    write_contents,
+)
 from dolg_zoo.retrieval.index.file import read_file, write_file
 from dolg_zoo.retrieval.index.gallery import Gallery
-from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Matches
 from dolg_zoo.retrieval.search.approximate import kind_for
-from dolg_zoo.retrieval.search.ranking import Ranking, augment_database
+from dolg_zoo.retrieval.search.ranking import Ranking
 from dolg_zoo.retrieval.unit_rows import unit
 
 _log = logging.getLogger(__name__)
@@ -302,20 +307,13 @@ class Index(Gallery):
         """
         whole_number("n", n, 1)
         number("alpha", alpha, 0)
-        return Index(
-            self.model,
-            self.names,
-            augment_database(self.descriptors, self._nearest.search, n, alpha),
-            folder=self.folder,
-            scales=self.scales,
-            skipped=self.skipped,
-            reused=self.reused,
-            metadata=self.metadata,
-            kind=self.kind,
-            recall=self.asked_recall,
-            identities=self.identities,
-            passed_over=self.passed_over,
-        )
+        index = copy(self)
+        index.path = None
+        index.names, index.identities = self.names.copy(), self.identities.copy()
+        index.metadata, index.skipped = [*map(dict, self.metadata)], self.skipped.copy()
+        index._nearest = self._augmented_by(n, alpha)
+        index._augmented = None
+        return index
 
     def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
         """Search for the images most similar to a query, best first.
