@@ -224,9 +224,12 @@ class Gallery:
     def _augmented_by(self, n: int, alpha: float) -> Exact | Approximate:
         """Return the search after database-side augmentation; cache the last one."""
         if self._augmented is None or self._augmented[0] != (n, alpha):
-            rows = augment_database(self.descriptors, self._nearest.search, n, alpha)
-            self._augmented = (n, alpha), self._search_in(rows, self.kind, self.asked_recall)
+            self._augmented = (n, alpha), self._augmented_search(n, alpha)
         return self._augmented[1]
+
+    def _augmented_search(self, n: int, alpha: float) -> Exact | Approximate:
+        rows = augment_database(self.descriptors, self._nearest.search, n, alpha)
+        return self._search_in(rows, self.kind, self.asked_recall)
 
     @staticmethod
     def _search_in(rows: np.ndarray, kind: str, recall: float) -> Exact | Approximate:

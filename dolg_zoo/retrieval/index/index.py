@@ -311,7 +311,7 @@ class Index(Gallery):
         index.path = None
         index.names, index.identities = self.names.copy(), self.identities.copy()
         index.metadata, index.skipped = [*map(dict, self.metadata)], self.skipped.copy()
-        index._nearest = self._augmented_by(n, alpha)
+        index._nearest = self._augmented_search(n, alpha)
         index._augmented = None
         return index
 

@@ -7,9 +7,9 @@ from dolg_zoo.retrieval.extraction.identity import Changes
 from dolg_zoo.retrieval.index.gallery import Gallery
 
 
-def gallery(descriptors, metadata=None, kind="exact", names=None):
+def gallery(descriptors, metadata=None, kind="exact", names=None, recall=0.95):
     names = names or [f"{place}.jpg" for place in range(len(descriptors))]
-    return Gallery(names, descriptors, "photos", metadata, kind, 0.95, "a model")
+    return Gallery(names, descriptors, "photos", metadata, kind, recall, "a model")
 
 
 def names_of(matches):
@@ -109,20 +109,15 @@ def test_no_image_of_a_group_is_less_like_the_first_than_the_threshold():
 
 
 @pytest.mark.parametrize(
-    "names, fault", [(["a", "a"], "'a' is there twice"), (["a", "../b"], "leads out")]
+    ("wrong", "fault"),
+    [
+        ({"names": ["a", "a"]}, "'a' is there twice"),
+        ({"names": ["a", "../b"]}, "leads out"),
+        *(({"metadata": wrong}, "metadata") for wrong in ([{}], [{}, 3], [{}, {"a": {1, 2}}])),
+        ({"metadata": [{}, {"a": np.nan}]}, "metadata"),
+        *(({"recall": wrong}, "recall") for wrong in (-0.1, 1.1, "0.9", np.nan)),
+    ],
 )
-def test_names_that_cannot_be_are_refused(rng, names, fault):
+def test_what_cannot_be_is_refused(rng, wrong, fault):
     with pytest.raises(ValueError, match=fault):
-        gallery(unit_rows(rng, 2, 8), names=names)
-
-
-@pytest.mark.parametrize("metadata", [[{}], [{}, 3], [{}, {"a": {1, 2}}], [{}, {"a": np.nan}]])
-def test_metadata_that_json_cannot_hold_is_refused(rng, metadata):
-    with pytest.raises(ValueError, match="metadata"):
-        gallery(unit_rows(rng, 2, 8), metadata)
-
-
-@pytest.mark.parametrize("recall", [-0.1, 1.1, "0.9", np.nan])
-def test_a_recall_that_is_no_share_is_refused(rng, recall):
-    with pytest.raises(ValueError, match="recall"):
-        Gallery(["a"], unit_rows(rng, 1, 8), ".", None, "exact", recall, "a model")
+        gallery(unit_rows(rng, 2, 8), **wrong)

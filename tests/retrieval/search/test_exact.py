@@ -38,9 +38,11 @@ def test_rows_mapped_from_a_file_are_not_copied(rng, tmp_path):
     assert any(peak_bytes(search) < 0.2 * rows.nbytes for _ in range(3))
 
 
-def test_no_rows_give_no_results():
-    scores, places = Exact(np.empty((0, 4), np.float32)).search(np.eye(2, 4, dtype=np.float32), 3)
+def test_no_rows_give_no_results_and_have_no_duplicates():
+    empty = Exact(np.empty((0, 4), np.float32))
+    scores, places = empty.search(np.eye(2, 4, dtype=np.float32), 3)
     assert scores.shape == places.shape == (2, 0)
+    assert duplicates(empty, 0.9) == []
 
 
 def test_within_finds_all_from_the_threshold_on(rng, small_blocks):
@@ -91,10 +93,6 @@ def test_duplicates_are_what_chains_of_alike_rows_join(rng, small_blocks, monkey
     expected = groups_by_flooding(rows @ rows.T, 0.93)
     assert len(expected) > 5 and max(map(len, expected)) > 2
     assert [group.tolist() for group in duplicates(Exact(rows), 0.93)] == expected
-
-
-def test_no_rows_have_no_duplicates():
-    assert duplicates(Exact(np.empty((0, 4), np.float32)), 0.9) == []
 
 
 def test_an_approximate_search_finds_copies_too(rng):
