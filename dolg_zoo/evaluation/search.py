@@ -34,8 +34,7 @@ def improved(
     """Return queries and gallery as `ranking` changes them, and the re-ranked indices or None."""
     # Unit rows. The indices (queries, `ranking.rerank` or fewer) come before all others. With
     # `leave_one_out` the queries are all gallery images in order.
-    if ranking.dba:
-        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+    gallery = _augmented(gallery, ranking)
     search = exact_search(gallery, leave_one_out)
     if ranking.expand:
         queries = expand_queries(queries, search, gallery, ranking.expand, ranking.alpha)
@@ -46,6 +45,12 @@ def improved(
     return queries, gallery, first
 
 
+def _augmented(gallery: np.ndarray, ranking: Ranking) -> np.ndarray:
+    if not ranking.dba:
+        return gallery
+    return augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+
+
 def nearest(
     queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -53,9 +58,7 @@ def nearest(
     # a plain ranking holds one part of the collection in memory, any other all of it
     if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
-    gallery = collection.read()
-    if ranking.dba:
-        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+    gallery = _augmented(collection.read(), ranking)
     return ranked(queries, exact_search(gallery), gallery, k, ranking)
 
 

@@ -275,18 +275,14 @@ class Index(Gallery):
         self, names: list[str], metadata: Sequence[dict[str, Any]] | None
     ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None, list[str]]:
         """Return names, descriptors, metadata and records of the readable images."""
-        found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
         identities = [text_of(path) for path in paths]
-        for row, result in self._embedder.embed_each(paths, scales=self.scales):
-            if isinstance(result, BadImageError):
-                self.skipped[names[row]] = result.reason
-            else:
-                found[row] = result
-        rows = sorted(found)
+        descriptors, errors = self._describe(paths)
+        self.skipped |= {names[row]: error.reason for row, error in errors.items()}
+        rows = sorted(descriptors)
         return (
             [names[row] for row in rows],
-            np.array([found[row] for row in rows]),
+            np.array([descriptors[row] for row in rows]),
             None if metadata is None else [metadata[row] for row in rows],
             [identities[row] for row in rows],
         )
@@ -339,13 +335,8 @@ class Index(Gallery):
         """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
         queries = [_held(query) for query in image_sources(queries)]
-        results: dict[int, Matches | BadImageError] = {}
-        descriptors: dict[int, np.ndarray] = {}
-        for row, result in self._embedder.embed_each(queries, scales=self.scales):
-            if isinstance(result, BadImageError):
-                results[row] = result
-            else:
-                descriptors[row] = result
+        descriptors, errors = self._describe(queries)
+        results: dict[int, Matches | BadImageError] = {**errors}
         if descriptors:
             found = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
             for row, matches in zip(descriptors, found, strict=True):
@@ -374,11 +365,24 @@ class Index(Gallery):
         """Leave out the objects that compute; the receiver chooses its own."""
         return {name: value for name, value in self.__dict__.items() if name != "_embedder"}
 
+    def _describe(
+        self, images: Sequence[ImageSource]
+    ) -> tuple[dict[int, np.ndarray], dict[int, BadImageError]]:
+        """Return the descriptors and the errors, by the places of the images."""
+        descriptors: dict[int, np.ndarray] = {}
+        errors: dict[int, BadImageError] = {}
+        for row, result in self._embedder.embed_each(images, scales=self.scales):
+            if isinstance(result, BadImageError):
+                errors[row] = result
+            else:
+                descriptors[row] = result
+        return descriptors, errors
+
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:
-        ((_, descriptor),) = self._embedder.embed_each([query], scales=self.scales)
-        if isinstance(descriptor, BadImageError):
-            raise descriptor
-        return descriptor[None]
+        descriptors, errors = self._describe([query])
+        if errors:
+            raise errors[0]
+        return descriptors[0][None]
 
     def save(self, path: str | Path) -> None:
         """Write the index to a folder, or to one file if the name ends in `.npz`.

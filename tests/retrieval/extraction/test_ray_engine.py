@@ -119,7 +119,8 @@ def test_a_worker_killed_in_mid_run_costs_nothing_nor_does_a_damaged_shard(
         with tarfile.open(tmp_path / shard, "w") as archive:
             for path in sorted(images.glob(pattern)):
                 archive.add(path, path.name)
-            last = archive.getmembers()[-1].offset
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        last = archive.getmembers()[-1].offset
     (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[: last + 600])
     extract(model, tmp_path / "a.tar", tmp_path / "ray")  # what an earlier run has done
 

@@ -15,7 +15,6 @@ from own_mounts import IN_OWN_MOUNTS, can_mount
 
 from dolg_zoo.errors import OutputError
 from dolg_zoo.retrieval.extraction.store import DescriptorStore, StoreError
-from dolg_zoo.retrieval.extraction.store import descriptor_store as store_module
 
 SETTINGS = {"model_id": "a" * 32, "model_name": "a model", "dim": 3, "scales": (0.5, 1.0)}
 
@@ -267,18 +266,6 @@ def test_two_add_to_one_store_without_loss(folder, rng):
         np.testing.assert_array_equal(row, descriptors[number, turn])
     with pytest.raises(StoreError, match="'1-3' is in the store"):
         stores[0].append(["1-3"], descriptors[0, :1])
-
-
-def test_a_part_that_cannot_be_written_leaves_the_store_good(filled, folder, monkeypatch):
-    def full(path):
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(store_module, "replacing", full)
-    with pytest.raises(OSError, match="No space left"):
-        filled.append(["f"], np.zeros((1, 3)))
-    monkeypatch.undo()
-    assert len(filled) == 5 == len(DescriptorStore.open(folder).ids())
-    filled.append(["f"], np.zeros((1, 3)))
 
 
 def test_a_full_disk_costs_the_part_that_found_no_room(tmp_path):

@@ -17,20 +17,11 @@ def expanded_by_hand(query, gallery, n, alpha):
     return total / np.sqrt((total**2).sum())
 
 
-@pytest.mark.parametrize(("n", "alpha"), [(1, 3.0), (10, 3.0), (10, 1), (5, 0.5), (50, 3.0)])
+@pytest.mark.parametrize(("n", "alpha"), [(1, 3.0), (10, 3.0), (10, 1), (5, 0.5), (4, 0), (50, 3)])
 def test_expanded_queries_are_the_published_formula(queries, search, gallery, n, alpha):
     expected = [expanded_by_hand(query, gallery, n, alpha) for query in queries]
     found = expand_queries(queries, search, gallery, n, alpha)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=COSINE)
-
-
-def test_alpha_0_is_the_plain_mean(queries, search, gallery):
-    expected = [
-        unit(np.mean([query, *gallery[np.argsort(-gallery @ query)[:4]]], axis=0))
-        for query in queries
-    ]
-    found = expand_queries(queries, search, gallery, 4, alpha=0)
     np.testing.assert_allclose(found, expected, atol=COSINE)
 
 
