@@ -170,7 +170,7 @@ def _to_store(
     if (output / "store.json").is_file() and not (into.moved or into.repair):
         check_folder_of_images(DescriptorStore.open(output), found)
     if into.engine == "ray":
-        from dolg_zoo.retrieval.extraction.ray_cluster import leave_gpus_to_workers
+        from dolg_zoo.retrieval.extraction.ray_engine import leave_gpus_to_workers
 
         leave_gpus_to_workers()
         if (embedding.runtime, embedding.precision) != (None, "float32"):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.text import percent
-from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.metrics import leave_one_out_each
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.preprocessing.files import check_classes, class_of
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -91,10 +91,12 @@ class ClassFolder:
                 "Database augmentation would put each query's descriptor into those of what it is"
                 " to find; leave it out here."
             )
-        collection, skipped = embedded(model, self.paths, self.folder, scales, progress)
-        names = sorted(collection.names)
+        collection = describe_files(
+            model, self.paths, self.folder, scales=scales, progress=progress
+        )
+        names, skipped = sorted(collection.names), collection.skipped
         labels = np.array([class_of(name) for name in names])
-        descriptors = collection.of(names)
+        descriptors = collection.in_order(names)
         queries, descriptors, first = improved(descriptors, descriptors, ranking, True)
         precisions, hits, found = leave_one_out_each(descriptors, labels, queries, first)
         is_query = ~np.isnan(precisions)
@@ -108,15 +110,7 @@ class ClassFolder:
             of_class = labels == label
             rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
         lone = int((~is_query).sum())
-        notes = [
-            f"{count} images {what}."
-            for count, what in (
-                (self.left_out, "in no subfolder were left out"),
-                (lone, "are the only one of their class: they are searched, but are no queries"),
-                (len(skipped), "could not be read"),
-            )
-            if count
-        ]
+        notes = self._notes(lone, len(skipped))
         notes += _faults(rows[1:], labels[is_query], labels[found[is_query]])
         settings = {
             **settings_of_model(model, scales),
@@ -128,6 +122,14 @@ class ClassFolder:
         }
         header = ("", "images", "mAP", "recall@1")
         return Report("leave-one-out", header, rows, settings, notes, skipped, self.passed_over)
+
+    def _notes(self, lone: int, skipped: int) -> list[str]:
+        counts = {
+            "in no subfolder were left out": self.left_out,
+            "are the only one of their class: they are searched, but are no queries": lone,
+            "could not be read": skipped,
+        }
+        return [f"{count} images {what}." for what, count in counts.items() if count]
 
 
 def _faults(

@@ -10,9 +10,9 @@ import numpy as np
 
 from dolg_zoo._util.text import percent
 from dolg_zoo.evaluation.class_folder import ALL, ClassFolder
-from dolg_zoo.evaluation.collection import embedded
 from dolg_zoo.evaluation.search import exact_search
 from dolg_zoo.preprocessing import list_images
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -64,10 +64,10 @@ def _agreement(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) 
     paths = dict(zip(listed.names, listed, strict=True))
     nearest = []
     for model in (before, after):
-        found = embedded(model, paths, listed.folder)[0]
-        if len(found) < 2:
+        collection = describe_files(model, paths, listed.folder)
+        if len(collection) < 2:
             raise ValueError(f"{str(folder)!r} has one image that can be read: nothing to find.")
-        descriptors = found.of(sorted(found.names))
+        descriptors = collection.in_order(sorted(collection.names))
         nearest.append(exact_search(descriptors, True)(descriptors, NEIGHBOURS)[1])
     shared = [np.isin(one, other).mean() for one, other in zip(*nearest, strict=True)]
     return float(np.mean(shared))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo.evaluation.collection import Collection
+from dolg_zoo.retrieval.extraction.collection import Collection
 from dolg_zoo.retrieval.search.exact import Exact
 from dolg_zoo.retrieval.search.ranking import Ranking, augment_database, expand_queries, ranked
-
-if TYPE_CHECKING:
-    from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search
+from dolg_zoo.retrieval.search.ranking.expansion import Search, without_self
 
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
@@ -25,11 +22,8 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
         k = min(k, len(gallery) - leave_out_own)
         scores, indices = exact.search(np.asarray(queries, np.float32), k + leave_out_own)
         if leave_out_own:
-            is_own = indices == np.arange(len(indices))[:, None]
-            order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
-            scores = np.take_along_axis(scores, order, 1)
-            indices = np.take_along_axis(indices, order, 1)
-        return scores, indices
+            scores, indices = without_self(scores, indices)
+        return scores[:, :k], indices[:, :k]
 
     return search
 
@@ -40,8 +34,7 @@ def improved(
     """Return queries and gallery as `ranking` changes them, and the re-ranked indices or None."""
     # Unit rows. The indices (queries, `ranking.rerank` or fewer) come before all others. With
     # `leave_one_out` the queries are all gallery images in order.
-    if ranking.dba:
-        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+    gallery = _augmented(gallery, ranking)
     search = exact_search(gallery, leave_one_out)
     if ranking.expand:
         queries = expand_queries(queries, search, gallery, ranking.expand, ranking.alpha)
@@ -52,6 +45,12 @@ def improved(
     return queries, gallery, first
 
 
+def _augmented(gallery: np.ndarray, ranking: Ranking) -> np.ndarray:
+    if not ranking.dba:
+        return gallery
+    return augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+
+
 def nearest(
     queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -59,9 +58,7 @@ def nearest(
     # a plain ranking holds one part of the collection in memory, any other all of it
     if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
-    gallery = collection.read()
-    if ranking.dba:
-        gallery = augment_database(gallery, exact_search(gallery), ranking.dba, ranking.alpha)
+    gallery = _augmented(collection.read(), ranking)
     return ranked(queries, exact_search(gallery), gallery, k, ranking)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from unit_rows import unit
 
 from dolg_zoo.evaluation.revisited.ground_truth import read_ground_truth
 from dolg_zoo.shipped_photos import FOLDER
@@ -43,11 +44,7 @@ def described(shared):
     return make
 
 
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cache_dir(tmp_path, monkeypatch):
     """The cache folder: never the user's own."""
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))

@@ -7,11 +7,6 @@ from dolg_zoo.evaluation import ClassFolder, leave_one_out
 from dolg_zoo.retrieval.search.ranking import Ranking, expand_queries
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(cache_dir):
-    pass
-
-
 @pytest.fixture
 def places(tmp_path, write_images):
     folder = tmp_path / "places"

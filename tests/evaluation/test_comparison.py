@@ -18,8 +18,7 @@ def test_what_is_too_much(measure, after, worse):
     assert Comparison("x", measure, 0.9, after).is_worse(0.01) is worse
 
 
-def test_without_classes_the_nearest_are_compared(photos, tmp_path, monkeypatch):
-    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
+def test_without_classes_the_nearest_are_compared(photos):
     (photos / "far" / "chelsea.png").rename(photos / "chelsea.png")
     (photos / "far").rmdir()
     model = small_model()

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from bounds import DESCRIPTOR
+from unit_rows import unit, unit_rows
 
 from dolg_zoo import DOLG, DOLGConfig, DOLGNet, ImageConverter
 from dolg_zoo.backbones import two_taps
@@ -19,7 +20,7 @@ from dolg_zoo.retrieval.whitening import pca_whitening
 def descriptors(rng):
     """500 of length 12, that vary more along some directions than along others, about a mean."""
     mixed = rng.standard_normal((500, 12)) @ rng.standard_normal((12, 12)) + 3
-    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
+    return unit(mixed)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,7 @@ def test_a_whitened_model_gives_the_whitened_descriptors(model, pictures):
     before = model.embed(pictures)
     whitened = whiten(model, before, 5)
     kernel, bias = pca_whitening(before, 5)
-    expected = before @ kernel + bias
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = unit(before @ kernel + bias)
     assert whitened.descriptor_dim == 5
     # whitening divides by standard deviations of 0.1 and less, and multiplies errors by as much
     np.testing.assert_allclose(whitened.embed(pictures), expected, atol=10 * DESCRIPTOR)
@@ -108,50 +108,45 @@ def test_images_of_the_folder_that_cannot_be_read_are_named(model, photos, caplo
 
 
 def test_a_named_preset_is_whitened_but_no_longer_that_preset(model, rng):
-    descriptors = rng.standard_normal((40, 12))
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    descriptors = unit_rows(rng, 40, 12)
     model = DOLG(model.net, model.image_converter, {"preset": "hf://me/named", "figures": []})
     whitened = whiten(model, descriptors, 8)
     assert whitened.metadata["derived_from"] == "hf://me/named"
     assert not {"preset", "sha256", "figures"} & set(whitened.metadata)
     images = rng.integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     kernel, bias = pca_whitening(descriptors, 8)
-    expected = np.asarray(model(images)) @ kernel + bias
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = unit(np.asarray(model(images)) @ kernel + bias)
     np.testing.assert_allclose(np.asarray(whitened(images)), expected, atol=DESCRIPTOR)
 
 
-def test_few_images_for_the_dimensions_cost_a_warning(descriptors, caplog):
-    with caplog.at_level(logging.WARNING):
-        pca_whitening(descriptors, 12)
-        assert not caplog.text
-        pca_whitening(descriptors[:30], 12)
-    assert "30 images are few to learn 12 dimensions from" in caplog.text
-
-
-@pytest.mark.parametrize(("images", "dim", "warns"), [(265, 64, True), (500, 8, False)])
+@pytest.mark.parametrize(
+    ("images", "dim", "warns"), [(30, 12, True), (265, 64, True), (500, 8, False), (500, 12, False)]
+)
 def test_the_warning_starts_where_the_loss_was_measured(rng, caplog, images, dim, warns):
-    descriptors = rng.standard_normal((images, 80))
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     with caplog.at_level(logging.WARNING):
-        pca_whitening(descriptors, dim)
-    assert ("are few to learn" in caplog.text) == warns
+        pca_whitening(unit_rows(rng, images, 80), dim)
+    assert (f"{images} images are few to learn {dim} dimensions from" in caplog.text) == warns
 
 
-@pytest.mark.parametrize("dim", [None, 12])
-def test_too_few_images_are_refused_with_both_numbers(model, descriptors, dim):
-    with pytest.raises(ValueError, match=r"12 images are too few to learn 12 dim.*at most 11"):
-        whiten(model, descriptors[:12], dim)
-
-
-def test_equal_descriptors_are_refused(model, descriptors):
-    with pytest.raises(ValueError, match="20 descriptors differ in 0 directions only, and 5"):
-        whiten(model, descriptors[:1].repeat(20, axis=0), 5)
-
-
-def test_descriptors_of_too_few_different_images_are_refused(model, descriptors):
-    with pytest.raises(ValueError, match=r"differ in 3 directions only.*a dim of at most 3"):
-        whiten(model, np.tile(descriptors[:4], (10, 1)), 5)
+@pytest.mark.parametrize(
+    ("wrong", "dim", "fault"),
+    [
+        *(
+            (lambda d: d[:12], dim, "12 images are too few.* 12 dim.*at most 11")
+            for dim in (None, 12)
+        ),
+        (
+            lambda d: d[:1].repeat(20, axis=0),
+            5,
+            "20 descriptors differ in 0 directions only, and 5",
+        ),
+        (lambda d: np.tile(d[:4], (10, 1)), 5, r"differ in 3 directions only.*a dim of at most 3"),
+        (lambda d: d[:, :8], 5, r"shape \(images, 12\).* not \(500, 8\)"),
+    ],
+)
+def test_descriptors_that_cannot_be_learned_from_are_refused(model, descriptors, wrong, dim, fault):
+    with pytest.raises(ValueError, match=fault):
+        whiten(model, wrong(descriptors), dim)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 5.0])
@@ -174,11 +169,6 @@ def test_a_descriptor_that_is_none_is_named_by_its_place(model, descriptors, val
 def test_a_setting_out_of_its_range_is_named(model, descriptors, values, message):
     with pytest.raises(ValueError, match=message):
         whiten(model, descriptors, **values)
-
-
-def test_descriptors_of_another_length_are_refused(model, descriptors):
-    with pytest.raises(ValueError, match=r"shape \(images, 12\).* not \(500, 8\)"):
-        whiten(model, descriptors[:, :8], 5)
 
 
 def test_a_whitened_model_is_not_whitened_again(model, descriptors):

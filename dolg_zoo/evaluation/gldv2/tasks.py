@@ -15,13 +15,7 @@ from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import StoreError
-from dolg_zoo.evaluation.collection import (
-    Collection,
-    check_complete,
-    embedded,
-    open_descriptors,
-    some,
-)
+from dolg_zoo.evaluation.files import check_complete, open_descriptors, some
 from dolg_zoo.evaluation.gldv2.lists import (
     IMAGE_ID,
     read_landmarks,
@@ -45,6 +39,8 @@ from dolg_zoo.evaluation.report import (
 from dolg_zoo.evaluation.search import nearest
 from dolg_zoo.preprocessing import list_images
 from dolg_zoo.retrieval import DescriptorStore
+from dolg_zoo.retrieval.extraction.collection import Collection
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -76,11 +72,12 @@ class Images:
 
     def described(
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
-    ) -> tuple[Collection, dict[str, str], DescriptorStore | None]:
-        """Return the descriptors by id, the failed images, and the store of the descriptors."""
+    ) -> tuple[Collection, DescriptorStore | None]:
+        """Return the descriptors by id, and their store."""
         if self.paths is not None:
             assert model is not None  # `needs_model` of the task says so
-            return *embedded(model, self.paths, self.folder, scales, progress), None
+            paths, folder = self.paths, self.folder
+            return describe_files(model, paths, folder, scales=scales, progress=progress), None
         store = open_descriptors(self.folder, model, scales)
         collection = Collection.of_store(store)
         ids = [PurePosixPath(name).stem for name in collection.names]
@@ -91,7 +88,7 @@ class Images:
                 f"None of the {len(ids)} descriptors in {str(self.folder)!r} is of an image that is"
                 f" wanted; the first is of {ids[0] if ids else None!r}."
             )
-        return collection.only(keep), {}, store
+        return collection.only(keep), store
 
 
 @dataclass(frozen=True)
@@ -134,8 +131,8 @@ class _Task:
         if model is None and self.needs_model:
             raise ValueError("There are images to embed; give a model.")
         ranking = ranking or Ranking()
-        gallery, skipped, store = self._gallery.described(model, scales, progress)
-        queries, skipped_queries, query_store = self.queries.described(model, scales, progress)
+        gallery, store = self._gallery.described(model, scales, progress)
+        queries, query_store = self.queries.described(model, scales, progress)
         if store is not None and query_store is not None:
             wanted = replace(store.settings, dtype=query_store.dtype)
             query_store.settings.check_same(wanted, query_store.folder)
@@ -147,7 +144,7 @@ class _Task:
         predicted = self._predicted(gallery.names, *nearest(queries.read(), gallery, k, ranking))
         named = zip(queries.names, predicted, strict=True)
         lacking = sorted(_queries_of(self.solution) - set(queries.names))
-        skipped |= skipped_queries
+        skipped = gallery.skipped | queries.skipped
         settings |= {
             self.gallery_name: len(gallery),
             "skipped": len(skipped),

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.evaluation.collection import (
-    Collection,
-    embedded,
-    find_images,
-    open_descriptors,
-    some,
-)
+from dolg_zoo.evaluation.files import find_images, open_descriptors, some
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.revisited.ground_truth import (
     BENCHMARKS,
@@ -25,6 +21,8 @@ from dolg_zoo.evaluation.revisited.ground_truth import (
 from dolg_zoo.evaluation.revisited.scores import KS, revisited_scores
 from dolg_zoo.evaluation.search import improved
 from dolg_zoo.preprocessing import Crop
+from dolg_zoo.retrieval.extraction.collection import Collection
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -112,32 +110,23 @@ class Revisited:
         Raises:
             StoreError: if the distractors were made with another model or other scales, or are
                 damaged.
-            ValueError: if an image cannot be read; the descriptors of all others are kept for the
-                next time.
+            ValueError: if an image cannot be read; the descriptors of all others are cached.
             OSError: if a file or folder cannot be read.
         """
         ranking = ranking or Ranking()
         more = Collection([], model.descriptor_dim, lambda: iter(()))
         if distractors is not None:
             more = Collection.of_store(open_descriptors(distractors, model, scales))
-        names = self.truth.gallery
-        images = {name: self.paths[name] for name in names}
-        gallery = self._embedded(model, images, scales, progress).of(names)
-        # one image may be cut into several queries
-        cut = {
-            f"{name} {number}": Crop(self.paths[name], box) if crop else self.paths[name]
-            for number, (name, box) in enumerate(
-                zip(self.truth.queries, self.truth.boxes, strict=True)
-            )
-        }
-        queries = self._embedded(model, cut, scales, progress).of(list(cut))
+        images = {name: self.paths[name] for name in self.truth.gallery}
+        gallery = self._embedded(model, images, scales, progress)
+        queries = self._embedded(model, self._queries(crop), scales, progress)
         if ranking.is_plain:
             scores = revisited_scores(self.truth, queries, gallery, more.parts())
         else:
-            everything = Collection(list(names), more.dim, lambda: iter([gallery])).read(more)
-            queries, everything, first = improved(queries, everything, ranking)
-            parts = [everything[len(names) :]]
-            scores = revisited_scores(self.truth, queries, everything[: len(names)], parts, first)
+            own = Collection([*self.truth.gallery], more.dim, lambda: iter([gallery]))
+            queries, everything, first = improved(queries, own.read(more), ranking)
+            changed, others = np.split(everything, [len(gallery)])
+            scores = revisited_scores(self.truth, queries, changed, [others], first)
         settings = {
             **settings_of_model(model, scales),
             "queries": len(queries),
@@ -147,32 +136,38 @@ class Revisited:
             **settings_of_ranking(ranking),
             "ground_truth_sha256": self.truth.sha256,
         }
-        return Report(
-            BENCHMARKS[self.benchmark] + (f" + {len(more)} distractors" if len(more) else ""),
-            ("", "mAP", *(f"mP@{k}" for k in KS), "queries"),
-            [
-                (setup, score.map, *score.precision_at.values(), score.queries)
-                for setup, score in scores.items()
-            ],
-            settings,
-            self._notes(model, crop),
-        )
+        title = BENCHMARKS[self.benchmark] + (f" + {len(more)} distractors" if len(more) else "")
+        header = ("", "mAP", *(f"mP@{k}" for k in KS), "queries")
+        rows: list[tuple[str | int | float, ...]] = [
+            (setup, score.map, *score.precision_at.values(), score.queries)
+            for setup, score in scores.items()
+        ]
+        return Report(title, header, rows, settings, self._notes(model, crop))
 
     def _embedded(
         self,
         model: ImageEmbedder,
-        images: Mapping[str, Any],
+        images: Mapping[str, Path | Crop],
         scales: Sequence[float] | None,
         progress: bool,
-    ) -> Collection:
-        collection, skipped = embedded(model, images, self.folder, scales, progress)
-        if skipped:
+    ) -> np.ndarray:
+        """Return the descriptors in the order of the images."""
+        collection = describe_files(model, images, self.folder, scales=scales, progress=progress)
+        if skipped := collection.skipped:
             lines = "\n".join(f"  {name!r}: {reason}" for name, reason in skipped.items())
             raise ValueError(
                 f"{len(skipped)} images cannot be read, and without them there are no figures to"
                 f" compare; the descriptors of all others are kept for the next time:\n{lines}"
             )
-        return collection
+        return collection.in_order(list(images))
+
+    def _queries(self, crop: bool) -> dict[str, Path | Crop]:
+        # one image may be cut into several queries
+        pairs = zip(self.truth.queries, self.truth.boxes, strict=True)
+        return {
+            f"{name} {number}": Crop(self.paths[name], box) if crop else self.paths[name]
+            for number, (name, box) in enumerate(pairs)
+        }
 
     def _notes(self, model: ImageEmbedder, crop: bool) -> list[str]:
         notes = [] if crop else [NOT_CROPPED]

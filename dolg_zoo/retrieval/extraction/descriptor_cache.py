@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection as Container
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,13 +23,12 @@ import numpy as np
 from dolg_zoo import __version__
 from dolg_zoo._util.cache_folder import cache_folder
 from dolg_zoo._util.files import user_path
-from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import StoreError
 from dolg_zoo.preprocessing import Crop
+from dolg_zoo.retrieval.extraction.collection import Collection
 from dolg_zoo.retrieval.extraction.extract import fill
 from dolg_zoo.retrieval.extraction.identity import Identity, identity_of
-from dolg_zoo.retrieval.extraction.sources import Files
-from dolg_zoo.retrieval.extraction.sources.files import Box
+from dolg_zoo.retrieval.extraction.sources import Box, Files
 from dolg_zoo.retrieval.extraction.store import DescriptorStore, Settings
 from dolg_zoo.retrieval.extraction.store.manifest import MANIFEST
 
@@ -48,17 +48,6 @@ FILES = 64
 """A cache of more files is rewritten in fewer."""
 
 
-@dataclass(frozen=True)
-class FolderDescriptors:
-    """The descriptors of a folder's images."""
-
-    names: list[str]  # in the order of `parts`
-    identities: list[str]  # records of the images, as texts
-    parts: Callable[[], Iterator[np.ndarray]]  # yields (rows, dim) float32
-    skipped: dict[str, str]  # name to reason, for images without a descriptor
-    reused: int  # number of descriptors from the cache
-
-
 def describe_files(
     model: ImageEmbedder,
     images: Mapping[str, Path | Crop],
@@ -68,11 +57,10 @@ def describe_files(
     batch_size: int = 16,
     progress: bool = True,
     cache: bool = True,
-) -> FolderDescriptors:
-    """Embed image files (name to file, or to a box in it), each once per folder."""
-    # an interrupted call loses at most the last minute
+) -> Collection:
+    """Embed files (name to file, or to a box in it), each once per folder; ValueError if none."""
     folder = user_path(folder)
-    scales = model.image_converter.scales_or_own(scales)
+    here = os.path.abspath(folder)  # noqa: PTH100
     names: dict[str, list[str]] = {}  # two of them may be of one image
     by_id: dict[str, tuple[str, Box | None]] = {}
     for name, image in images.items():
@@ -81,20 +69,18 @@ def describe_files(
         id = json.dumps([os.path.relpath(cast("Path", path), folder).replace(os.sep, "/"), box])
         names.setdefault(id, []).append(name)
         by_id[id] = os.path.abspath(cast("Path", path)), box  # noqa: PTH100
-    paths, boxes = [path for path, _ in by_id.values()], [box for _, box in by_id.values()]
+    paths, boxes = zip(*by_id.values(), strict=True)
     source = Files(folder, [*by_id], paths, boxes)
-    store = _open_store(folder, model, scales, source, cache)
+    store = _open_store(here, Settings.of(model, scales), source, cache)
     store.tidy(folder, names.keys())
-    report = fill(
-        store,
-        model,
-        source,
-        batch_size=batch_size,
-        scales=scales,
-        progress=progress,
-        images=os.path.abspath(folder),  # noqa: PTH100
-    )
-    skipped = {name: reason for id, reason in report.skipped.items() for name in names.pop(id)}
+    report = fill(store, model, source, here, batch_size, progress)
+    reasons = {name: reason for id, reason in report.skipped.items() for name in names.pop(id)}
+    if not names:
+        name = next(iter(images))
+        raise ValueError(
+            f"None of the {len(images)} images in {str(folder)!r} can be read; the first,"
+            f" {name!r}: {reasons[name]}."
+        )
 
     def parts() -> Iterator[np.ndarray]:
         for ids, rows in store.parts():
@@ -103,13 +89,14 @@ def describe_files(
                 yield rows[wanted]
 
     known = store.identities()
-    found = [(id, name) for id in store.ids() for name in names.get(id, ())]
-    return FolderDescriptors(
-        [name for _, name in found],
-        [str(known[id]) for id, _ in found],
+    named = [(id, name) for id in store.ids() for name in names.get(id, ())]
+    return Collection(
+        [name for _, name in named],
+        store.dim,
         parts,
-        skipped,
-        sum(id not in report.fresh for id, _ in found),
+        [str(known[id]) for id, _ in named],
+        {name: reasons[name] for name in images if name in reasons},
+        sum(id not in report.fresh for id, _ in named),
     )
 
 
@@ -142,7 +129,7 @@ class _Cache(DescriptorStore):
         descriptors: np.ndarray,
         images: str | None = None,
         identities: Sequence[Identity] | None = None,
-        replace: Collection[str] = (),
+        replace: Container[str] = (),
     ) -> None:
         if self.is_writable:
             try:
@@ -162,7 +149,7 @@ class _Cache(DescriptorStore):
         except (StoreError, OSError) as error:
             _log.info("%s keeps outdated descriptors: %s", self.folder, error)
 
-    def tidy(self, folder: Path, used: Collection[str]) -> None:
+    def tidy(self, folder: Path, used: Container[str]) -> None:
         """Make the store smaller if most of it is of images that are gone."""
         many, rows = self.file_count > FILES, len(self)
         unused = self.identities().keys() - used
@@ -180,18 +167,12 @@ def _is_there(id: str, folder: Path) -> bool:
         return False
 
 
-def _open_store(
-    folder: Path, model: ImageEmbedder, scales: tuple[float, ...], source: Files, cache: bool
-) -> _Cache:
-    settings = Settings(
-        model.model_id, name_of_model(model), model.descriptor_dim, "float32", scales
-    )
+def _open_store(here: str, settings: Settings, source: Files, cache: bool) -> _Cache:
     in_memory = _Cache(Path(), settings, [])
     in_memory.is_writable = False
     if not cache:
         return in_memory
-    here = os.path.abspath(folder)  # noqa: PTH100
-    store_folder = cache_folder("descriptors", _name_of_cache(here, model, scales))
+    store_folder = cache_folder("descriptors", _name_of_cache(here, settings))
     if store_folder is None:
         _warn("there is no home folder")
         return in_memory
@@ -202,7 +183,7 @@ def _open_store(
     try:
         try:
             if not store_folder.exists():
-                _take_over(store_folder, here, model, scales, source)
+                _take_over(store_folder, here, settings, source)
             store = create()
             store.forget_damaged()
             store.ids()
@@ -216,15 +197,13 @@ def _open_store(
         return in_memory
 
 
-def _name_of_cache(folder: str, model: ImageEmbedder, scales: tuple[float, ...]) -> str:
+def _name_of_cache(folder: str, settings: Settings) -> str:
     # another version of dolg-zoo may decode or resize otherwise
-    parts = (folder, model.model_id, repr(scales), __version__)
+    parts = (folder, settings.model_id, repr(settings.scales), __version__)
     return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:32]
 
 
-def _take_over(
-    store_folder: Path, here: str, model: ImageEmbedder, scales: tuple[float, ...], source: Files
-) -> None:
+def _take_over(store_folder: Path, here: str, settings: Settings, source: Files) -> None:
     """Give a folder that was renamed or moved the cache that it had under its old name."""
     for path in store_folder.parent.glob(f"*/{MANIFEST}"):
         try:
@@ -232,7 +211,7 @@ def _take_over(
             (there,) = store.folders_of_images
             if (
                 there is not None
-                and path.parent.name == _name_of_cache(there, model, scales)
+                and path.parent.name == _name_of_cache(there, settings)
                 and not os.path.lexists(there)
                 and _knows_one_of(store, source)
             ):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,15 +19,13 @@ from dolg_zoo._util.arguments import one_of
 from dolg_zoo._util.outputs import check_output
 from dolg_zoo._util.own_folders import STORE
 from dolg_zoo._util.progress import track
-from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError, StoreError
 from dolg_zoo.preprocessing import PassedOver
 from dolg_zoo.retrieval.extraction.identity import Changes, Identity, Known, check_gone, shard_of
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, Twin, embed_here
-from dolg_zoo.retrieval.extraction.ray_cluster import check_ray
-from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
+from dolg_zoo.retrieval.extraction.ray_engine import check_ray, embed_on_ray
 from dolg_zoo.retrieval.extraction.sources import Files, Source, open_source
-from dolg_zoo.retrieval.extraction.store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store import DescriptorStore, Settings
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
@@ -89,12 +87,10 @@ def extract(
     moved: bool = False,
     remove_missing: bool = False,
 ) -> ExtractionReport:
-    """Bring a store up to date with a source: embeds new and changed images, removes deleted ones.
+    """Bring a store up to date with a source: embed new and changed images, remove deleted ones.
 
-    An interrupted run continues when it is called again; at most the last minute is lost. An image
-    that has only got another name, or a copy of one that is there, is not embedded again. What the
-    store has of other sources stays: an image is removed if its file, or its place in its tar file,
-    is no longer there.
+    An interrupted run continues when it is called again; at most the last minute is lost. A renamed
+    image or a copy is not embedded again. Images of other sources stay.
 
     Args:
         model: the model to embed with.
@@ -105,55 +101,32 @@ def extract(
         scales: multiples of the image size; None for those of the preset.
         progress: whether to show a progress bar on a terminal if it takes long.
         repair: whether to drop damaged files of the store and embed their images again.
-        engine: "local", this process; or "ray", the workers of a Ray cluster. Only this process
-            needs access to the store; all of them need access to the images.
+        engine: "local", this process; or "ray", the workers of a Ray cluster, all of which need
+            access to the images.
         workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
-        moved: whether images of the same ids from another folder are the same images, which have
-            been moved here.
-        remove_missing: whether images are removed even if a link to them leads nowhere, their
-            folder cannot be read or is empty, or they are more than half of all.
+        moved: whether images of the same ids from another folder have been moved here.
+        remove_missing: whether images are removed even if they may be away for a while.
 
     Raises:
-        ImagesAwayError: if images are not found and may be away rather than deleted.
-        RayError: if Ray is not installed, or the cluster cannot be reached or fails; descriptors
-            that were written stay.
-        OSError: if the source cannot be read, or the store cannot be written, for instance because
-            the disk is full. Descriptors that were written stay, and the next call continues.
+        ImagesAwayError: if a link to a missing image leads nowhere, its folder cannot be read or is
+            empty, or more than half of the images are missing.
+        RayError: if Ray is not installed, or the cluster cannot be reached or fails.
+        OSError: if the source cannot be read, or the store cannot be written.
         StoreError: if the store was made with another model, other scales or another dtype, has
             images of the same ids from another folder, or is damaged.
-        ValueError: if the source has no image, or none that can be embedded, or there is no such
-            engine, or the name of the folder ends as that of a file.
+        ValueError: if no image can be embedded, or an argument is out of range.
         OutputError: if the folder holds files and no store.
     """
-    check_engine(engine, workers)
+    check_engine(engine, workers, model)
     check_output(folder, STORE)
-    if engine == "ray":
-        model.routed("keras")  # what its workers compute with; one compiled for another says so
-    if not isinstance(source, Source):
-        source = open_source(source)
-    scales = model.image_converter.scales_or_own(scales)
-    store = DescriptorStore.create(
-        folder,
-        model_id=model.model_id,
-        model_name=name_of_model(model),
-        dim=model.descriptor_dim,
-        scales=scales,
-        dtype=dtype,
-    )
+    source = source if isinstance(source, Source) else open_source(source)
+    store = DescriptorStore.create(folder, **asdict(Settings.of(model, scales, dtype)))
     forgotten = store.forget_damaged() if repair else {}
     check_folder_of_images(store, source, moved)
+    _say_if_old(store)
+    check = partial(check_gone, folder=source.folder, remove_missing=remove_missing)
     report = fill(
-        store,
-        model,
-        source,
-        batch_size=batch_size,
-        scales=scales,
-        progress=progress,
-        engine=engine,
-        workers=workers,
-        images=_folder_of(source),
-        remove=True,
-        remove_missing=remove_missing,
+        store, model, source, _folder_of(source), batch_size, progress, check, engine, workers
     )
     report.forgotten = forgotten
     if not len(store):
@@ -161,88 +134,58 @@ def extract(
     return report
 
 
+CheckRemoval = Callable[[Collection[str], int], None]
+
+
 def fill(
     store: DescriptorStore,
     model: ImageEmbedder,
     source: Source,
-    *,
+    images: str,
     batch_size: int,
-    scales: Sequence[float],
-    progress: bool = True,
+    progress: bool,
+    check_removal: CheckRemoval | None = None,
     engine: str = "local",
     workers: int | None = None,
-    images: str,
-    remove: bool = False,
-    remove_missing: bool = False,
 ) -> ExtractionReport:
     """Embed the images of a source that a store lacks; for the arguments see `extract`."""
-    # `images` is the folder that the ids are relative to, to be recorded; `remove` removes images
-    # that are gone, after `check_gone`
+    # `images` is the folder that the ids are relative to, to be recorded. Images that are gone are
+    # removed, unless `check_removal` is None or raises.
     begin = time.monotonic()
-    before = store.identities()
-    report = ExtractionReport(store, known=len(before), passed_over=source.passed_over)
-    if remove:
-        _say_if_old(store, before)
     own = {id for folder, ids in store.ids_by_folder() if folder == images for id in ids}
-    known = Known(before, own)
-    pending, embed = _embedder(engine, workers, model, source, known)
-    writer = _Writer(store, images, before)
-    renewed: dict[str, Identity] = {}
-    copies: dict[str, dict[str, Identity]] = {}
-    outdated: set[str] = set()
+    known = Known(store.identities(), own)
+    if engine == "ray":
+        source = copy(source)
+        source.folder = source.folder.absolute()  # workers may have been started elsewhere
+    pending = Pending(source, known)
+    embed: Callable[..., Iterator[Result]] = partial(embed_here, model, pending)
+    if engine == "ray":
+        embed = partial(embed_on_ray, cast("DOLG", model), pending, workers=workers)
+    intake = _Intake(store, images, known.identities)
     # closed, since it may have started a cluster
-    results = cast("Generator[Result]", embed(batch_size=batch_size, scales=scales))
+    results = cast("Generator[Result]", embed(batch_size=batch_size, scales=store.scales))
     with closing(results):
         try:
-            found = track(results, source.missing(known), "Embedding") if progress else results
-            for image, result, identity in found:
-                if isinstance(result, Twin):
-                    assert identity is not None  # by which it was found
-                    if result.id != image:
-                        copies.setdefault(result.id, {})[image] = identity
-                    elif identity != before[image]:
-                        renewed[image] = identity
-                    continue
-                if not isinstance(result, BadImageError):
-                    if np.isfinite(result).all():
-                        report.fresh.add(image)
-                        writer.add(image, result, identity)
-                        continue
-                    result = BadImageError(
-                        image, "the model gives it a descriptor that is not finite"
-                    )
-                report.skipped[image] = result.reason
-                if identity and image in before:
-                    outdated.add(image)
+            tracked = track(results, source.missing(known), "Embedding") if progress else results
+            for result in tracked:
+                intake.take(*result)
         finally:  # also after Ctrl-C: what is done is done
-            writer.flush()
-    gone = set(pending.gone if remove else ())
-    added = [id.digest for new in copies.values() for name, id in new.items() if name not in before]
-    moved = Changes.renamed({id: before[id].digest for id in gone}, added)
-    if copies:
-        for ids, rows in store.parts():
-            for id, row in zip(ids, rows, strict=True):
-                for image, identity in copies.pop(id, {}).items():
-                    writer.add(image, row, identity)
-        writer.flush()
-    outdated |= moved
-    gone -= moved
-    try:
-        check_gone(gone, len(own), source.folder, remove_missing)
-        outdated |= gone
-    finally:
-        store.revise(outdated, renewed)
-    removed = len(outdated) - len(moved)
-    report.changes = Changes(
-        writer.added - len(moved), writer.changed, removed, len(before) - writer.changed - removed
+            intake.flush()
+    changes = intake.finish(pending.gone, len(own), check_removal)
+    return ExtractionReport(
+        store,
+        changes,
+        intake.fresh,
+        len(known.identities),
+        intake.skipped,
+        source.passed_over,
+        pending.faults,
+        seconds=time.monotonic() - begin,
     )
-    report.faults = pending.faults
-    report.seconds = time.monotonic() - begin
-    return report
 
 
-def _say_if_old(store: DescriptorStore, known: Mapping[str, Identity]) -> None:
-    if old := sum(not identity.digest for identity in known.values()):
+def _say_if_old(store: DescriptorStore) -> None:
+    if old := sum(not identity.digest for identity in store.identities().values()):
         _log.warning(
             "%r does not say yet how %d of its images are known again. It is brought up to date:"
             " those whose files are newer than it are embedded again.",
@@ -278,67 +221,103 @@ def _folder_of(source: Source) -> str:
     return os.path.realpath(source.folder)
 
 
-def check_engine(engine: str, workers: int | None) -> None:
+def check_engine(engine: str, workers: int | None, model: ImageEmbedder | None = None) -> None:
     """Raise ValueError for an unknown engine, RayError if its packages are not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
+        if model is not None:
+            model.routed("keras")  # what its workers compute with; one compiled for another says so
     elif workers is not None:
         raise ValueError(f"The engine {engine!r} is one process; leave out workers={workers!r}.")
 
 
-def _embedder(
-    engine: str, workers: int | None, model: ImageEmbedder, source: Source, known: Known
-) -> tuple[Pending, Callable[..., Iterator[Result]]]:
-    """Return the images to embed, and the function that embeds them."""
-    if engine == "local":
-        pending = Pending(source, known)
-        return pending, partial(embed_here, model, pending)
-    source = copy(source)
-    source.folder = source.folder.absolute()  # workers may have been started elsewhere
-    pending = Pending(source, known)
-    return pending, partial(embed_on_ray, cast("DOLG", model), pending, workers=workers)
+class _Intake:
+    """Write descriptors to a store in parts, and note what else the results of a run say."""
 
-
-class _Writer:
-    """Collect descriptors and write them in parts; count new and changed images."""
-
-    def __init__(self, store: DescriptorStore, images: str, before: Collection[str]) -> None:
+    def __init__(self, store: DescriptorStore, images: str, before: Mapping[str, Identity]) -> None:
         self._store, self._images, self._before = store, images, before
-        self.added = self.changed = 0
-        self._ids: list[str] = []
-        self._rows: list[np.ndarray] = []
-        self._identities: list[Identity] = []
+        self.fresh: set[str] = set()
+        self.skipped: dict[str, str] = {}
+        self._added = self._changed = 0
+        self._outdated: set[str] = set()
+        self._renewed: dict[str, Identity] = {}
+        self._copies: dict[str, dict[str, Identity]] = {}
+        self._rows: list[tuple[str, np.ndarray, Identity]] = []
         self._due = time.monotonic() + PART_S
 
-    def add(self, image: str, descriptor: np.ndarray, identity: Identity | None) -> None:
+    def take(
+        self, image: str, result: np.ndarray | Twin | BadImageError, identity: Identity | None
+    ) -> None:
+        """Take the result of one image."""
+        if isinstance(result, Twin):
+            assert identity is not None  # by which it was recognised
+            if result.id != image:
+                self._copies.setdefault(result.id, {})[image] = identity
+            elif identity != self._before[image]:
+                self._renewed[image] = identity
+            return
+        if not isinstance(result, BadImageError):
+            if np.isfinite(result).all():
+                self.fresh.add(image)
+                self._write(image, result, identity)
+                return
+            result = BadImageError(image, "the model gives it a descriptor that is not finite")
+        self.skipped[image] = result.reason
+        if identity and image in self._before:
+            self._outdated.add(image)
+
+    def finish(
+        self, gone: Collection[str], total: int, check_removal: CheckRemoval | None
+    ) -> Changes:
+        """Write copies and new records, and remove images that are gone or outdated."""
+        missing = set(gone if check_removal else ())
+        copies = [pair for images in self._copies.values() for pair in images.items()]
+        new = [identity.digest for image, identity in copies if image not in self._before]
+        moved = Changes.renamed({id: self._before[id].digest for id in missing}, new)
+        if copies:
+            for ids, rows in self._store.parts():
+                for id, row in zip(ids, rows, strict=True):
+                    for image, identity in self._copies.pop(id, {}).items():
+                        self._write(image, row, identity)
+            self.flush()
+        self._outdated |= moved
+        try:
+            if check_removal:
+                check_removal(missing - moved, total)
+            self._outdated |= missing
+        finally:
+            self._store.revise(self._outdated, self._renewed)
+        removed = len(self._outdated) - len(moved)
+        kept = len(self._before) - self._changed - removed
+        return Changes(self._added - len(moved), self._changed, removed, kept)
+
+    def _write(self, image: str, descriptor: np.ndarray, identity: Identity | None) -> None:
         if image in self._before:
-            self.changed += 1
+            self._changed += 1
         else:
-            self.added += 1
-        self._ids.append(image)
-        self._rows.append(descriptor)
-        self._identities.append(identity or Identity.parse(None))
-        if len(self._ids) >= PART_ROWS or time.monotonic() >= self._due:
+            self._added += 1
+        self._rows.append((image, descriptor, identity or Identity.parse(None)))
+        if len(self._rows) >= PART_ROWS or time.monotonic() >= self._due:
             self.flush()
 
     def flush(self) -> None:
-        if not self._ids:
+        """Write the rows that are held."""
+        if not self._rows:
             return
+        ids, rows, identities = zip(*self._rows, strict=True)
         try:
-            replaced = {id for id in self._ids if id in self._before}
-            self._store.append(
-                self._ids, np.stack(self._rows), self._images, self._identities, replaced
-            )
+            replaced = {id for id in ids if id in self._before}
+            self._store.append(ids, np.stack(rows), self._images, identities, replaced)
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{error.strerror or error}: {len(self._ids)} descriptors could not be written. The"
+                f"{error.strerror or error}: {len(ids)} descriptors could not be written. The"
                 f" {len(self._store)} before them are safe; once there is room, the same call goes"
                 " on from there",
                 str(self._store.folder),
             ) from error
-        self._ids, self._rows, self._identities = [], [], []
+        self._rows = []
         self._due = time.monotonic() + PART_S
 
 

@@ -6,17 +6,21 @@ numbered chunks, so that a lost or doubled one is noticed.
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
+import socket
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dolg_zoo._util.modules import is_installed
 from dolg_zoo.errors import RayError
 from dolg_zoo.retrieval.extraction.pending import Pending, Result, embed_here
-from dolg_zoo.retrieval.extraction.ray_cluster import check_ray, cluster
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -29,6 +33,69 @@ done again when a worker dies."""
 
 CHUNK_RETRIES = 3
 WORKER_RESTARTS = 20
+KNOCK_S = 30
+
+
+def check_ray() -> None:
+    """Raise RayError if Ray Data is not installed: to be asked before the long work begins."""
+    if not (is_installed("ray") and is_installed("pyarrow")):
+        raise RayError(
+            'The engine "ray" needs Ray Data, which is not installed: pip install "dolg-zoo[ray]"'
+        )
+
+
+def leave_gpus_to_workers() -> None:
+    """Keep TensorFlow in this process off the GPUs' memory; call it before a model is made."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+@contextmanager
+def _cluster() -> Iterator[tuple[int, int, int]]:
+    """Give the CPUs, GPUs and machines of a cluster; stop it at the end if it was started here."""
+    ours = not os.environ.get("RAY_ADDRESS")
+    if ours:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # else it warns of what is taken care of; its logs are in /tmp/ray
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    joined = ray.is_initialized()
+    if not joined:
+        try:
+            if not ours:
+                _knock(os.environ["RAY_ADDRESS"])
+            ray.init(
+                "local" if ours else None,  # None is what RAY_ADDRESS says
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({"include_dashboard": False} if ours else {}),
+            )
+        except Exception as error:  # of half a dozen types
+            if ours:
+                raise RayError(f"Ray could not be started on this machine: {error}") from error
+            raise RayError(
+                f"The Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']!r} could not be"
+                f" reached: {error}. If it wants a token, set RAY_AUTH_MODE=token and"
+                " RAY_AUTH_TOKEN."
+            ) from error
+    try:
+        given = ray.cluster_resources()
+        machines = sum(node["Alive"] for node in ray.nodes())
+        yield int(given.get("CPU", 0)), int(given.get("GPU", 0)), machines
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nothing listens there, which Ray takes many minutes to say."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def embed_on_ray(
@@ -43,8 +110,7 @@ def embed_on_ray(
     # `items` is iterated in a worker, so no image passes through this process. A dead worker is
     # replaced and its chunk repeated. RayError: Ray is missing, the cluster is out of reach or too
     # small, or workers fail repeatedly. `workers` None: one per GPU, or per machine without GPUs.
-    check_ray()
-    with cluster() as (cpus, gpus, machines):
+    with _cluster() as (cpus, gpus, machines):
         import ray
 
         workers = workers or gpus or machines

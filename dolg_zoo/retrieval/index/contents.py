@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Mapping
+import json
+import os
+from collections import Counter, namedtuple
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,6 @@ import numpy as np
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.extraction.store import Settings
 from dolg_zoo.retrieval.index.folder import read_folder, write_folder
-from dolg_zoo.retrieval.index.items import items_as_parquet, items_from_parquet
 from dolg_zoo.retrieval.search import approximate
 from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.exact import Exact
@@ -47,7 +48,7 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
         writers["faiss"] = lambda file: approximate.write(nearest.faiss_index, file)
         numbers = nearest.numbers
     known_by = contents["identities"]
-    items = items_as_parquet(contents["names"], contents["metadata"], known_by, numbers)
+    items = _items_as_parquet(contents["names"], contents["metadata"], known_by, numbers)
     writers["items"] = lambda file: file.write(items)
     write_folder(folder, settings, writers)
 
@@ -61,7 +62,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
         path = paths["descriptors"]
         descriptors = _mapped(path, settings["rows"], settings["dim"])
         path = paths["items"]
-        names, metadata, identities, numbers = items_from_parquet(path, settings["rows"])
+        names, metadata, identities, numbers = _items_from_parquet(path, settings["rows"])
         nearest: Exact | Approximate = Exact(descriptors)
         if settings["kind"] != "exact":
             path = paths.get("faiss", user_path(folder) / "index.json")
@@ -134,3 +135,86 @@ def _approximate(
     return Approximate(
         kind, descriptors, index, numbers, settings["asked_recall"], parameters, settings["recall"]
     )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ValueError if a name is there twice or leads out of the images' folder."""
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(f"the name {twice!r} is there twice")
+    for name in names:
+        # a stranger's file must not make a search open what lies outside the folder
+        if name[:1] in "/" or (".." in name and ".." in PurePosixPath(name).parts):
+            raise ValueError(f"the name {name!r} leads out of the folder")
+
+
+def checked_metadata(
+    metadata: Sequence[Mapping[str, Any] | None], rows: int
+) -> list[dict[str, Any]]:
+    """Return a JSON dictionary for each row, or raise ValueError."""
+    if len(metadata) != rows:
+        raise ValueError(f"metadata must have an entry for each of {rows} images: {len(metadata)}.")
+    for entry in metadata:
+        if entry is not None and not isinstance(entry, Mapping):
+            raise ValueError(f"metadata must be dictionaries, not {entry!r:.200}.")
+        try:
+            json.dumps(entry and dict(entry), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metadata must be what JSON can hold, not {entry!r:.200}.") from error
+    return [dict(entry or {}) for entry in metadata]
+
+
+def _items_as_parquet(
+    names: Sequence[str],
+    metadata: Sequence[Mapping[str, Any]],
+    identities: Sequence[str],
+    numbers: np.ndarray | None,
+) -> memoryview:
+    """Return a Parquet file: `id`, `metadata` (JSON or null), `identity`, `number` (or null)."""
+    # `id` is a string column, or a binary one if a name has bytes that are no text
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        ids = pa.array(names, pa.string())
+    except UnicodeEncodeError:
+        ids = pa.array([os.fsencode(name) for name in names], pa.binary())
+    texts = [json.dumps(entry) if entry else None for entry in metadata]
+    numbers = pa.nulls(len(names), pa.int64()) if numbers is None else pa.array(numbers)
+    columns = {
+        "metadata": pa.array(texts, pa.string()),
+        "identity": pa.array(identities, pa.string()),
+    }
+    table = pa.table({"id": ids, **columns, "number": numbers})
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out)
+    return memoryview(out.getvalue())
+
+
+def _items_from_parquet(
+    path: Path, rows: int
+) -> tuple[list[str], list[dict[str, Any]], list[str], np.ndarray | None]:
+    """Read names, metadata, identities and numbers (or None) from a file of `_items_as_parquet`."""
+    # old versions wrote no identities
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        if file.metadata.num_rows != rows:
+            raise ValueError(f"it has {file.metadata.num_rows} rows, and {rows} are promised")
+        table = file.read(["id", "metadata", "identity", "number"])
+        identities = [""] * rows
+        if "identity" in table.column_names:
+            identities = [str(text or "") for text in table["identity"].to_pylist()]
+        names = [os.fsdecode(name) for name in table["id"].to_pylist()]
+        texts = table["metadata"].to_pylist()
+        metadata = [json.loads(text) if text else {} for text in texts]
+        numbers = table["number"]
+        if numbers.type != pa.int64() or numbers.null_count not in (0, rows):
+            raise ValueError("its numbers are not whole numbers")
+        check_names(names)
+        metadata = checked_metadata(metadata, rows)
+    except (pa.ArrowException, OSError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return names, metadata, identities, None if numbers.null_count else numbers.to_numpy()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dolg_zoo._util.outputs import Kind, writing
-from dolg_zoo.retrieval.index.items import check_names
+from dolg_zoo.retrieval.index.contents import check_names
+from dolg_zoo.retrieval.unit_rows import first_not_unit
 
 _DTYPES = {
     "names": "U",
@@ -79,9 +80,7 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
         raise ValueError("there is not one descriptor for each name")
     if not len(names):
         raise ValueError("there is no image in it")
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(descriptors.astype(np.float32), axis=1)
-    if not (np.abs(lengths - 1) <= 1e-3).all():  # nor is a NaN
+    if first_not_unit(descriptors) is not None:
         raise ValueError("there are descriptors whose norm is not 1")
     if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():
         raise ValueError(f"the scales {scales.tolist()} are not numbers above 0 and up to 8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from dolg_zoo._util.cosines import cosine, reaches
 from dolg_zoo._util.files import user_path
 from dolg_zoo.retrieval.duplicate_files import RULES, keeper
 from dolg_zoo.retrieval.extraction.identity import Changes, Identity, check_gone
-from dolg_zoo.retrieval.index.items import check_names, checked_metadata
+from dolg_zoo.retrieval.index.contents import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Match, Matches
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
 from dolg_zoo.retrieval.search.duplicates import duplicates
@@ -25,22 +25,7 @@ from dolg_zoo.retrieval.unit_rows import first_not_unit, unit
 
 
 class Gallery:
-    """The part of an `Index` that needs no model: descriptors, searched by cosine similarity.
-
-    Args:
-        names: paths of the images below the folder, without duplicates.
-        descriptors: (images, dim), L2-normalised; float32 is not copied.
-        folder: the folder of the images.
-        metadata: a dictionary or None for each image.
-        kind: see `Index`.
-        recall: see `Index`.
-        maker: the name of the model, for messages.
-        identities: the record of each image, as a text; an empty one if there is none.
-
-    Raises:
-        ValueError: if a descriptor is not finite or not normalised, a name is a duplicate or leads
-            out of the folder, or an argument is out of range.
-    """
+    """The part of an `Index` that needs no model: descriptors, searched by cosine similarity."""
 
     def __init__(
         self,
@@ -139,48 +124,53 @@ class Gallery:
         row_of = {name: row for row, name in enumerate(self.names)}
         old, now = self._contents(), fresh._contents()
         gone = row_of.keys() - set(fresh.names)
-        # of several copies, one that is missing
-        order = sorted(row_of, key=gone.__contains__)
-        there, by_content = set(now), {old[row_of[name]]: row_of[name] for name in order}
-        # or better the one that bears the name in another folder
-        by_both = {(old[row_of[name]], posixpath.basename(name)): row_of[name] for name in order}
-        names, rows, metadata = [], [], []
+        twin_of, there = self._twin_finder(old, gone), set(now)
+        rows, metadata = [], []
         changed, added = 0, list[str]()
         for row, (name, content) in enumerate(zip(fresh.names, now, strict=True)):
-            own = row_of.get(name)
-            descriptor = fresh.descriptors[row]
+            own, descriptor = row_of.get(name), fresh.descriptors[row]
             if own is not None and (
                 old[own] == content
                 or (
-                    (_UNRECORDED in old[own] + content)
+                    _UNRECORDED in old[own] + content
                     and np.allclose(self.descriptors[own], descriptor, atol=1e-6)
                 )
             ):
                 self.identities[own] = fresh.identities[row]
                 continue
-            twin = by_both.get(
-                (content, posixpath.basename(name)),
-                by_content.get(content, by_content.get(_hash_of(descriptor))),
-            )
+            twin = twin_of(name, content, descriptor)
             if own is not None:
                 changed += 1
+                if twin is None and old[own] not in there:
+                    twin = own
             elif twin is not None:
                 added.append(old[twin])
-            if twin is None and own is not None and old[own] not in there:
-                twin = own
-            names.append(name)
             rows.append(row)
             metadata.append({} if twin is None else dict(self.metadata[twin]))
         moved = Changes.renamed({name: old[row_of[name]] for name in gone}, added)
         lost = gone - moved
         check_gone(lost, len(self), fresh.folder, remove_missing)
-        changes = Changes(
-            len(names) - changed - len(moved), changed, len(lost), len(self) - changed - len(lost)
-        )
-        if names or gone:
+        kept = len(self) - changed - len(lost)
+        if rows or gone:
+            names = [fresh.names[row] for row in rows]
             identities = [fresh.identities[row] for row in rows]
             self._change(gone | set(names), names, fresh.descriptors[rows], metadata, identities)
-        return changes
+        return Changes(len(rows) - changed - len(moved), changed, len(lost), kept)
+
+    def _twin_finder(
+        self, contents: Sequence[str], gone: Container[str]
+    ) -> Callable[[str, str, np.ndarray], int | None]:
+        """Return a function that finds the row of the same content, for its metadata, or None."""
+        # of several copies a missing one, or better one that bears the name in another folder
+        rows = sorted(range(len(self)), key=lambda row: self.names[row] in gone)
+        by_content = {contents[row]: row for row in rows}
+        by_both = {(contents[row], posixpath.basename(self.names[row])): row for row in rows}
+
+        def twin_of(name: str, content: str, descriptor: np.ndarray) -> int | None:
+            twin = by_both.get((content, posixpath.basename(name)), by_content.get(content))
+            return by_content.get(_hash_of(descriptor)) if twin is None else twin
+
+        return twin_of
 
     def _contents(self) -> list[str]:
         """Return the hash of each image's content, or of its descriptor where it has no record."""
@@ -224,20 +214,22 @@ class Gallery:
         if not len(self):
             return [Matches() for _ in queries]
         ranking = ranking or Ranking()
-        nearest = self._augmented_by(ranking) if ranking.dba else self._nearest
+        nearest = self._augmented_by(ranking.dba, ranking.alpha) if ranking.dba else self._nearest
         scores, indices = ranked(queries, nearest.search, nearest.descriptors, k, ranking)
         return [
             Matches(self._match(row, score) for row, score in zip(*result, strict=True) if row >= 0)
             for result in zip(indices, scores, strict=True)
         ]
 
-    def _augmented_by(self, ranking: Ranking) -> Exact | Approximate:
+    def _augmented_by(self, n: int, alpha: float) -> Exact | Approximate:
         """Return the search after database-side augmentation; cache the last one."""
-        settings = ranking.dba, ranking.alpha
-        if self._augmented is None or self._augmented[0] != settings:
-            rows = augment_database(self.descriptors, self._nearest.search, *settings)
-            self._augmented = settings, self._search_in(rows, self.kind, self.asked_recall)
+        if self._augmented is None or self._augmented[0] != (n, alpha):
+            self._augmented = (n, alpha), self._augmented_search(n, alpha)
         return self._augmented[1]
+
+    def _augmented_search(self, n: int, alpha: float) -> Exact | Approximate:
+        rows = augment_database(self.descriptors, self._nearest.search, n, alpha)
+        return self._search_in(rows, self.kind, self.asked_recall)
 
     @staticmethod
     def _search_in(rows: np.ndarray, kind: str, recall: float) -> Exact | Approximate:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +16,24 @@ from dolg_zoo._util.arguments import number, whole_number
 from dolg_zoo._util.files import is_special, user_path
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import BadImageError
-from dolg_zoo.preprocessing import PassedOver
+from dolg_zoo.preprocessing import PassedOver, list_images
 from dolg_zoo.preprocessing.decode import in_memory
+from dolg_zoo.preprocessing.files import Listing
 from dolg_zoo.preprocessing.sources import image_sources
-from dolg_zoo.retrieval.extraction.folder import embed_folder
+from dolg_zoo.retrieval.extraction.descriptor_cache import describe_files
 from dolg_zoo.retrieval.extraction.identity import Changes, text_of
 from dolg_zoo.retrieval.extraction.store import DescriptorStore
-from dolg_zoo.retrieval.index.contents import read_contents, write_contents
+from dolg_zoo.retrieval.index.contents import (
+    check_names,
+    checked_metadata,
+    read_contents,
+    write_contents,
+)
 from dolg_zoo.retrieval.index.file import read_file, write_file
 from dolg_zoo.retrieval.index.gallery import Gallery
-from dolg_zoo.retrieval.index.items import check_names, checked_metadata
 from dolg_zoo.retrieval.matches import Matches
 from dolg_zoo.retrieval.search.approximate import kind_for
-from dolg_zoo.retrieval.search.ranking import Ranking, augment_database
+from dolg_zoo.retrieval.search.ranking import Ranking
 from dolg_zoo.retrieval.unit_rows import unit
 
 _log = logging.getLogger(__name__)
@@ -132,21 +139,30 @@ class Index(Gallery):
                 gives descriptors that are not finite.
         """
         kind_for(0, kind)  # to fail before the work
-        scales = model.image_converter.scales_or_own(scales)
-        listed, found, descriptors = embed_folder(
-            model, folder, batch_size=batch_size, scales=scales, progress=progress, cache=cache
+        listed = _listed(folder)
+        images = dict(zip(listed.names, listed, strict=True))
+        collection = describe_files(
+            model,
+            images,
+            listed.folder,
+            scales=scales,
+            batch_size=batch_size,
+            progress=progress,
+            cache=cache,
         )
+        identity_of = dict(zip(collection.names, collection.identities, strict=True))
+        names = [name for name in images if name in identity_of]
         return cls(
             model,
-            found.names,
-            descriptors,
+            names,
+            collection.in_order(names),
             folder=listed.folder,
             scales=scales,
-            skipped=found.skipped,
-            reused=found.reused,
+            skipped=collection.skipped,
+            reused=collection.reused,
             kind=kind,
             recall=recall,
-            identities=found.identities,
+            identities=[identity_of[name] for name in names],
             passed_over=listed.passed_over,
         )
 
@@ -259,18 +275,14 @@ class Index(Gallery):
         self, names: list[str], metadata: Sequence[dict[str, Any]] | None
     ) -> tuple[list[str], np.ndarray, list[dict[str, Any]] | None, list[str]]:
         """Return names, descriptors, metadata and records of the readable images."""
-        found: dict[int, np.ndarray] = {}
         paths = [self.folder / name for name in names]
         identities = [text_of(path) for path in paths]
-        for row, result in self._embedder.embed_each(paths, scales=self.scales):
-            if isinstance(result, BadImageError):
-                self.skipped[names[row]] = result.reason
-            else:
-                found[row] = result
-        rows = sorted(found)
+        descriptors, errors = self._describe(paths)
+        self.skipped |= {names[row]: error.reason for row, error in errors.items()}
+        rows = sorted(descriptors)
         return (
             [names[row] for row in rows],
-            np.array([found[row] for row in rows]),
+            np.array([descriptors[row] for row in rows]),
             None if metadata is None else [metadata[row] for row in rows],
             [identities[row] for row in rows],
         )
@@ -291,20 +303,13 @@ class Index(Gallery):
         """
         whole_number("n", n, 1)
         number("alpha", alpha, 0)
-        return Index(
-            self.model,
-            self.names,
-            augment_database(self.descriptors, self._nearest.search, n, alpha),
-            folder=self.folder,
-            scales=self.scales,
-            skipped=self.skipped,
-            reused=self.reused,
-            metadata=self.metadata,
-            kind=self.kind,
-            recall=self.asked_recall,
-            identities=self.identities,
-            passed_over=self.passed_over,
-        )
+        index = copy(self)
+        index.path = None
+        index.names, index.identities = self.names.copy(), self.identities.copy()
+        index.metadata, index.skipped = [*map(dict, self.metadata)], self.skipped.copy()
+        index._nearest = self._augmented_search(n, alpha)
+        index._augmented = None
+        return index
 
     def search(self, query: ImageSource, k: int = 10, ranking: Ranking | None = None) -> Matches:
         """Search for the images most similar to a query, best first.
@@ -330,13 +335,8 @@ class Index(Gallery):
         """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
         queries = [_held(query) for query in image_sources(queries)]
-        results: dict[int, Matches | BadImageError] = {}
-        descriptors: dict[int, np.ndarray] = {}
-        for row, result in self._embedder.embed_each(queries, scales=self.scales):
-            if isinstance(result, BadImageError):
-                results[row] = result
-            else:
-                descriptors[row] = result
+        descriptors, errors = self._describe(queries)
+        results: dict[int, Matches | BadImageError] = {**errors}
         if descriptors:
             found = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
             for row, matches in zip(descriptors, found, strict=True):
@@ -365,11 +365,24 @@ class Index(Gallery):
         """Leave out the objects that compute; the receiver chooses its own."""
         return {name: value for name, value in self.__dict__.items() if name != "_embedder"}
 
+    def _describe(
+        self, images: Sequence[ImageSource]
+    ) -> tuple[dict[int, np.ndarray], dict[int, BadImageError]]:
+        """Return the descriptors and the errors, by the places of the images."""
+        descriptors: dict[int, np.ndarray] = {}
+        errors: dict[int, BadImageError] = {}
+        for row, result in self._embedder.embed_each(images, scales=self.scales):
+            if isinstance(result, BadImageError):
+                errors[row] = result
+            else:
+                descriptors[row] = result
+        return descriptors, errors
+
     def _descriptor_of(self, query: ImageSource) -> np.ndarray:
-        ((_, descriptor),) = self._embedder.embed_each([query], scales=self.scales)
-        if isinstance(descriptor, BadImageError):
-            raise descriptor
-        return descriptor[None]
+        descriptors, errors = self._describe([query])
+        if errors:
+            raise errors[0]
+        return descriptors[0][None]
 
     def save(self, path: str | Path) -> None:
         """Write the index to a folder, or to one file if the name ends in `.npz`.
@@ -434,6 +447,18 @@ class Index(Gallery):
         index.path = path
         index._nearest = contents.get("nearest", index._nearest)
         return index
+
+
+def _listed(folder: str | Path | Iterable[str | Path]) -> Listing:
+    if not isinstance(folder, str | os.PathLike):
+        given = type(folder).__name__
+        folder = [*folder] if isinstance(folder, Iterable) else []
+        if not folder or not all(isinstance(each, str | os.PathLike) for each in folder):
+            raise TypeError(
+                f"folder must be the path of a folder of images, or paths of images, not {given}."
+                " Of other images Index(model, names, model.embed(images)) makes an index."
+            )
+    return list_images(folder)
 
 
 def _held(query: ImageSource) -> ImageSource:

@@ -67,7 +67,8 @@ class Approximate:
         self._order = np.argsort(self.numbers, kind="stable")
         self._sorted = self.numbers[self._order]
         starts = np.flatnonzero(np.diff(self._sorted, prepend=-1))
-        self._different: np.ndarray = np.sort(self._order[starts])  # the first of equal rows each
+        # the ascending indices of rows that equal no earlier row
+        self.different: np.ndarray = np.sort(self._order[starts])
 
     @classmethod
     def build(cls, kind: str, descriptors: np.ndarray, asked: float) -> Exact | Approximate:
@@ -103,11 +104,6 @@ class Approximate:
         changed = replace(self, descriptors=descriptors, numbers=numbers, parameters=parameters)
         changed.tune()
         return changed
-
-    @property
-    def different(self) -> np.ndarray:
-        """Return the ascending indices of rows that equal no earlier row."""
-        return self._different
 
     @property
     def equal_to(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from bounds import COSINE
+from unit_rows import unit_rows
 
 from dolg_zoo.evaluation import (
     Recognition,
@@ -16,18 +17,8 @@ from dolg_zoo.retrieval import StoreError
 from dolg_zoo.retrieval.search.ranking import Ranking
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(cache_dir):
-    pass
-
-
 def ids(first, count):
     return [f"{first}{number:015x}" for number in range(count)]
-
-
-def unit(rng, *shape):
-    rows = rng.standard_normal(shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -68,7 +59,7 @@ def ranked(queries, gallery):
 
 
 def test_retrieval_from_stores_needs_no_model(solution, write_store, rng):
-    gallery, queries = unit(rng, 150, 16), unit(rng, 4, 16)
+    gallery, queries = unit_rows(rng, 150, 16), unit_rows(rng, 4, 16)
     paths = [f"{name[0]}/{name[1]}/{name[2]}/{name}.jpg" for name in INDEX]
     index = write_store(paths, gallery, part=40, folder="index")
     task = Retrieval.find(solution, index, write_store(QUERIES, queries, folder="queries"))
@@ -82,7 +73,7 @@ def test_retrieval_from_stores_needs_no_model(solution, write_store, rng):
 
 
 def test_retrieval_with_options(solution, write_store, rng):
-    gallery, queries = unit(rng, 150, 16), unit(rng, 4, 16)
+    gallery, queries = unit_rows(rng, 150, 16), unit_rows(rng, 4, 16)
     index = write_store(INDEX, gallery, folder="index")
     task = Retrieval.find(solution, index, write_store(QUERIES, queries, folder="queries"))
     report = task.evaluate(ranking=Ranking(expand=3, dba=2))
@@ -91,7 +82,7 @@ def test_retrieval_with_options(solution, write_store, rng):
 
 
 def test_a_query_without_a_descriptor_finds_nothing_and_is_noted(solution, write_store, rng):
-    gallery, queries = unit(rng, 150, 16), unit(rng, 3, 16)
+    gallery, queries = unit_rows(rng, 150, 16), unit_rows(rng, 3, 16)
     index = write_store(INDEX, gallery, folder="index")
     report = Retrieval.find(
         solution, index, write_store(QUERIES[:3], queries, folder="q")
@@ -102,8 +93,8 @@ def test_a_query_without_a_descriptor_finds_nothing_and_is_noted(solution, write
 
 @pytest.mark.parametrize("change", [{"model_id": "f" * 32}, {"scales": (2.0,)}])
 def test_stores_of_two_models_are_not_compared(solution, write_store, rng, change):
-    index = write_store(INDEX, unit(rng, 150, 16), folder="index")
-    queries = write_store(QUERIES, unit(rng, 4, 16), folder="queries", **change)
+    index = write_store(INDEX, unit_rows(rng, 150, 16), folder="index")
+    queries = write_store(QUERIES, unit_rows(rng, 4, 16), folder="queries", **change)
     with pytest.raises(StoreError, match=r"there, .* here"):
         Retrieval.find(solution, index, queries).evaluate()
 
@@ -179,7 +170,7 @@ def test_recognition_by_the_nearest_training_images(recognition, write, write_st
     labels = write(
         "train.csv", "id,url,landmark_id", *(f"{TRAIN[n]},http://x,{landmarks[n]}" for n in listed)
     )
-    train, queries = unit(rng, 40, 8), unit(rng, 4, 8)
+    train, queries = unit_rows(rng, 40, 8), unit_rows(rng, 4, 8)
     shuffled = rng.permutation(40)
     store = write_store([TRAIN[n] for n in shuffled], train[shuffled], part=9, folder="train")
     task = Recognition.find(

@@ -58,12 +58,7 @@ def test_predictions(write):
         (read_retrieval_solution, "id,landmarks,Usage\n", "must begin with 'id,images,Usage'"),
         (read_retrieval_solution, "", "must begin with"),
         (read_retrieval_solution, "id,images,Usage\n", "no Public or Private"),
-        (
-            read_retrieval_solution,
-            f"id,images,Usage\n{A},{C},Public\nx,{C},Public\n",
-            "line 3 is 'x,",
-        ),
-        (read_retrieval_solution, f"id,images,Usage\n{A},{C}\n", "line 2 is"),
+        (read_retrieval_solution, f"id,images,Usage\n{A},{C},Public\n{A},{C}\n", "line 3 is"),
         (read_retrieval_solution, f"id,images,Usage\n../{A},{C},Public\n", r"line 2 is '\.\./"),
         (read_retrieval_solution, f"id,images,Usage\n{A},../x,Public\n", r"line 2: .*not '\.\./x'"),
         (read_retrieval_solution, f"id,images,Usage\n{A},,Public\n", "line 2: images is empty"),

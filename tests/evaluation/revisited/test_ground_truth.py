@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from dolg_zoo.evaluation.collection import find_images
+from dolg_zoo.evaluation.files import find_images
 from dolg_zoo.evaluation.revisited import ground_truth as module
 from dolg_zoo.evaluation.revisited.ground_truth import (
     GroundTruthError,

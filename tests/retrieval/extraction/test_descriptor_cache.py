@@ -45,32 +45,6 @@ def test_without_cache_nothing_is_kept(model, photos, cache_dir):
     assert not cache_dir.exists()
 
 
-def test_a_new_file_alone_is_embedded(build, photos, embedded_images):
-    build()
-    del embedded_images[:]
-    Image.open(photos / "coffee.png").rotate(90).save(photos / "turned.png")
-    assert len(build()) == 5
-    assert embedded_images == ["turned.png"]
-
-
-def test_a_changed_file_alone_is_embedded_anew(build, photos, embedded_images, model):
-    build()
-    del embedded_images[:]
-    Image.open(photos / "rocket.png").rotate(90).save(photos / "coffee.png")
-    index = build()
-    assert embedded_images == ["coffee.png"]
-    np.testing.assert_allclose(
-        index.descriptors[1], model.embed(photos / "coffee.png")[0], atol=DESCRIPTOR
-    )
-
-
-def test_another_time_of_the_same_content_costs_nothing(build, photos, embedded_images):
-    build()
-    del embedded_images[:]
-    os.utime(photos / "coffee.png", ns=(0, 1_234_567_891))
-    assert build().reused == 4 and embedded_images == []
-
-
 def test_a_renamed_folder_keeps_its_cache(build, photos, model, cache_dir, embedded_images):
     before = build()
     for name in ("renamed", "again"):
@@ -102,12 +76,6 @@ def test_a_folder_of_other_images_takes_no_cache_of_one_that_is_gone(
     del embedded_images[:]
     Index.build(model, photos.with_name("other"), cache=True)
     assert len(embedded_images) == 4 and len([*(cache_dir / "descriptors").iterdir()]) == 2
-
-
-def test_a_removed_file_is_no_result(build, photos):
-    build()
-    (photos / "coffee.png").unlink()
-    assert "coffee.png" not in build().names
 
 
 def test_outdated_descriptors_are_dropped_once_they_are_most(
@@ -160,17 +128,17 @@ def test_a_bad_image_is_tried_again_each_time(build, photos, embedded_images):
     assert embedded_images == ["bad.jpg"]
 
 
-def test_other_scales_are_kept_apart(build, embedded_images):
+def test_another_model_other_scales_and_another_version_are_kept_apart(
+    build, model, photos, monkeypatch, embedded_images
+):
     one, two = build(), build(scales=(0.5, 1.0))
     assert len(embedded_images) == 8
     assert not np.allclose(one.descriptors, two.descriptors)
-
-
-def test_another_models_descriptors_are_kept_apart(build, model, photos, embedded_images):
-    build()
     other = DOLG.from_config(model.get_config())  # of other random weights
     assert other.model_id != model.model_id
     assert Index.build(other, photos, cache=True).reused == 0
+    monkeypatch.setattr(cache_module, "__version__", "999")
+    assert build().reused == 0
 
 
 def test_names_that_are_no_text_are_kept(build, photos, embedded_images):
@@ -222,7 +190,8 @@ def test_a_damaged_cache_heals_without_a_warning(build, cache_dir, embedded_imag
     assert build().reused == 4
 
 
-def test_a_cache_that_cannot_be_written_costs_one_warning(build, cache_dir, caplog):
+def test_a_cache_that_cannot_be_written_costs_one_warning(build, cache_dir, caplog, monkeypatch):
+    monkeypatch.setattr(extraction, "PART_S", 0)  # though it is tried for each image
     cache_dir.write_text("a file where the folder should be")
     assert len(build()) == 4
     (record,) = caplog.records
@@ -259,25 +228,6 @@ def test_a_cache_that_may_only_be_read_is_read(build, model, photos, caplog, mon
     np.testing.assert_array_equal(index.descriptors[:4], expected.descriptors)
 
 
-def test_what_was_embedded_before_an_interruption_is_kept(
-    build, model, monkeypatch, embedded_images
-):
-    embed_each = DOLG.embed_each
-
-    def interrupted(self, images, **options):
-        for turn, result in enumerate(embed_each(self, images, **options)):
-            if turn == 3:
-                raise KeyboardInterrupt
-            yield result
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DOLG, "embed_each", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build()
-    del embedded_images[:]
-    assert build().reused == 3 and len(embedded_images) == 1
-
-
 def test_two_processes_may_embed_the_same_folder_at_once(build, model, photos, cache_dir, caplog):
     embed_each = DOLG.embed_each
 
@@ -293,27 +243,9 @@ def test_two_processes_may_embed_the_same_folder_at_once(build, model, photos, c
     other = Other(model.net, model.image_converter, model.metadata)
     index = Index.build(other, photos, cache=True)
     assert len(index) == 4 and not caplog.records
+    np.testing.assert_allclose(index.descriptors, model.embed(photos), atol=DESCRIPTOR)
     assert len(cached_names(cache_dir)) == 4
     assert build().reused == 4
-
-
-def test_what_another_process_adds_meanwhile_is_there_once(model, photos, cache_dir, monkeypatch):
-    images = {name: photos / f"{name}.png" for name in ("astronaut", "coffee", "rocket")}
-    expected = {name: model.embed(path)[0] for name, path in images.items()}
-    embed_each = DOLG.embed_each
-
-    def with_another(self, sources, **options):
-        store = DescriptorStore.open(the_store(cache_dir))
-        store.append([json.dumps(["coffee.png", None])], expected["coffee"][None])
-        yield from embed_each(self, sources, **options)
-
-    monkeypatch.setattr(DOLG, "embed_each", with_another)
-    found = describe_files(model, images, photos)
-    assert sorted(found.names) == sorted(images)
-    rows = dict(zip(found.names, np.concatenate([*found.parts()]), strict=True))
-    for name, row in expected.items():
-        np.testing.assert_allclose(rows[name], row, atol=DESCRIPTOR)
-    assert sorted(cached_names(cache_dir)) == sorted(path.name for path in images.values())
 
 
 def test_a_damaged_part_costs_its_own_images_alone(build, cache_dir, monkeypatch, embedded_images):
@@ -323,46 +255,6 @@ def test_a_damaged_part_costs_its_own_images_alone(build, cache_dir, monkeypatch
     del embedded_images[:]
     assert build().reused == 3
     assert len(embedded_images) == 1
-
-
-def test_another_version_of_the_package_makes_its_own(build, monkeypatch, embedded_images):
-    build()
-    monkeypatch.setattr(cache_module, "__version__", "999")
-    assert build().reused == 0
-
-
-def test_a_time_that_no_64_bits_hold_is_no_hindrance(build, photos, embedded_images, monkeypatch):
-    stat, year_2300 = type(photos).stat, 10_413_792_000 * 10**9
-
-    def in_2300(path, **options):  # not every file system takes such a time
-        fields = list(stat(path, **options))
-        return os.stat_result(fields, {"st_mtime_ns": year_2300})
-
-    monkeypatch.setattr(type(photos), "stat", in_2300)
-    assert len(build()) == 4
-    assert build().reused == 4 and len(embedded_images) == 4
-
-
-def test_a_long_job_keeps_what_it_has_from_time_to_time(build, cache_dir, monkeypatch):
-    monkeypatch.setattr(extraction, "PART_S", 0)
-    embed_each, kept = DOLG.embed_each, []
-
-    def watched(self, images, **options):
-        for result in embed_each(self, images, **options):
-            kept.append(len(cached_names(cache_dir)))
-            yield result
-
-    monkeypatch.setattr(DOLG, "embed_each", watched)
-    build()
-    assert kept == [0, 1, 2, 3]
-
-
-def test_a_long_job_that_cannot_keep_anything_warns_once(build, cache_dir, caplog, monkeypatch):
-    monkeypatch.setattr(extraction, "PART_S", 0)
-    cache_dir.write_text("a file where the folder should be")
-    with caplog.at_level(logging.WARNING):
-        build()
-    assert len(caplog.records) == 1
 
 
 def test_without_a_home_nothing_is_kept_and_that_is_said(build, monkeypatch, tmp_path, caplog):

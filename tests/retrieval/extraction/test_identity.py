@@ -128,6 +128,19 @@ def agree(kept):
         )
 
 
+def note(kept, **values):
+    """Puts into the metadata of each image what a function gives for its name."""
+    index = Index.load(kept.out, PlainEmbedder())
+    for name, metadata in zip(index.names, index.metadata, strict=True):
+        metadata |= {key: value(name) for key, value in values.items()}
+    index.save(kept.out)
+
+
+def metadata_of(kept):
+    index = Index.load(kept.out, PlainEmbedder())
+    return dict(zip(index.names, index.metadata, strict=True))
+
+
 def replaced(folder):
     """Another content of the same size under the old name, with the old times, as `cp -p` does."""
     path, status = folder / "0.bmp", (folder / "0.bmp").stat()
@@ -215,48 +228,40 @@ def test_a_copy_that_is_renamed_is_kept(begin, folder, kind):
 @pytest.mark.parametrize("kind", [OfIndex, OfCache])
 def test_metadata_stays_with_its_photograph(begin, folder, kind, event):
     kept = begin(kind)
-    index = Index.load(kept.out, PlainEmbedder())
-    for name, metadata in zip(index.names, index.metadata, strict=True):
-        metadata["content"] = (folder / name).read_bytes().hex()
-    index.save(kept.out)
+
+    def content(name):
+        return (folder / name).read_bytes().hex()
+
+    note(kept, content=content)
     event(folder)
     kept.update()
-    index = Index.load(kept.out, PlainEmbedder())
-    for name, metadata in zip(index.names, index.metadata, strict=True):
-        assert metadata == {"content": (folder / name).read_bytes().hex()}
+    for name, metadata in metadata_of(kept).items():
+        assert metadata == {"content": content(name)}
 
 
 def test_a_changed_photograph_keeps_its_metadata_unless_that_went_with_the_old(begin, folder):
     kept = begin(OfIndex)
-    index = Index.load(kept.out, PlainEmbedder())
-    for name, metadata in zip(index.names, index.metadata, strict=True):
-        metadata["title"] = name
-    index.save(kept.out)
+    note(kept, title=str)
     (folder / "1.bmp").rename(folder / "old.bmp")
     for number in range(2):
         picture(folder / f"{number}.bmp", 90 + number)
     kept.update()
-    index = Index.load(kept.out, PlainEmbedder())
-    titles = dict(zip(index.names, (each.get("title") for each in index.metadata), strict=True))
-    assert (titles["0.bmp"], titles["1.bmp"], titles["old.bmp"]) == ("0.bmp", None, "1.bmp")
+    metadata = metadata_of(kept)
+    assert metadata["0.bmp"] == {"title": "0.bmp"} and metadata["old.bmp"] == {"title": "1.bmp"}
+    assert metadata["1.bmp"] == {}
 
 
 def test_of_two_copies_each_keeps_its_own_metadata_in_another_folder(begin, folder):
     kept = begin(OfIndex)
     shutil.copy(folder / "0.bmp", folder / "copy.bmp")
     kept.update()
-    index = Index.load(kept.out, PlainEmbedder())
-    for name, metadata in zip(index.names, index.metadata, strict=True):
-        metadata["title"] = name
-    index.save(kept.out)
+    note(kept, title=str)
     (folder / "moved").mkdir()
     for name in ("0.bmp", "copy.bmp"):
         (folder / name).rename(folder / "moved" / name)
     kept.update()
-    index = Index.load(kept.out, PlainEmbedder())
-    titles = dict(zip(index.names, index.metadata, strict=True))
-    assert titles["moved/0.bmp"] == {"title": "0.bmp"}
-    assert titles["moved/copy.bmp"] == {"title": "copy.bmp"}
+    for name in ("0.bmp", "copy.bmp"):
+        assert metadata_of(kept)[f"moved/{name}"] == {"title": name}
 
 
 def link_leads_nowhere(folder):
@@ -360,13 +365,12 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(begin, folder, capl
 
 def test_an_index_of_an_earlier_version_keeps_its_metadata(begin, folder, caplog):
     kept = begin(OfIndex)
+    note(kept, title=str)
     index = Index.load(kept.out, PlainEmbedder())
     index.identities = [""] * 5
-    for name, metadata in zip(index.names, index.metadata, strict=True):
-        metadata["title"] = name
     index.save(kept.out)
     (folder / "0.bmp").rename(folder / "new.bmp")
     assert kept.update()[0] == Changes(kept=5)
+    assert metadata_of(kept)["new.bmp"] == {"title": "0.bmp"}
     index = Index.load(kept.out, PlainEmbedder())
-    assert index.metadata[index.names.index("new.bmp")] == {"title": "0.bmp"}
     assert all(index.identities) and len(caplog.records) == 1

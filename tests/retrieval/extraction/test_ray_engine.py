@@ -17,9 +17,9 @@ import pytest
 from bounds import DESCRIPTOR
 from PIL import Image
 
+from dolg_zoo.errors import RayError
 from dolg_zoo.retrieval import DescriptorStore, extract
 from dolg_zoo.retrieval.extraction import ray_engine
-from dolg_zoo.retrieval.extraction.ray_cluster import RayError
 from dolg_zoo.retrieval.extraction.ray_engine import embed_on_ray
 
 IMAGES = 40
@@ -112,12 +112,17 @@ def test_a_chunk_that_does_not_come_is_noticed(left):
 
 @pytest.mark.slow
 @needs_ray
-def test_a_worker_killed_in_mid_run_costs_nothing(cluster, images, model, tmp_path, monkeypatch):
-    part = tmp_path / "part"  # what an earlier run has done
-    part.mkdir()
-    for path in sorted(images.glob("00*")):
-        (part / path.name).hardlink_to(path)
-    extract(model, part, tmp_path / "ray")
+def test_a_worker_killed_in_mid_run_costs_nothing_nor_does_a_damaged_shard(
+    cluster, images, model, tmp_path, monkeypatch
+):
+    for shard, pattern in (("a.tar", "00*"), ("b.tar", "0[123]*")):
+        with tarfile.open(tmp_path / shard, "w") as archive:
+            for path in sorted(images.glob(pattern)):
+                archive.add(path, path.name)
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        last = archive.getmembers()[-1].offset
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[: last + 600])
+    extract(model, tmp_path / "a.tar", tmp_path / "ray")  # what an earlier run has done
 
     killed, before = [], processes("cmdline", b"ray::MapWorker")
     monkeypatch.setattr(ray_engine, "CHUNK_BATCHES", 1)
@@ -130,36 +135,15 @@ def test_a_worker_killed_in_mid_run_costs_nothing(cluster, images, model, tmp_pa
             yield result
 
     monkeypatch.setattr("dolg_zoo.retrieval.extraction.extract.embed_on_ray", take_in)
-    report = extract(
-        model, images, tmp_path / "ray", engine="ray", workers=2, batch_size=4, moved=True
-    )
+    source = tmp_path / "*.tar"
+    report = extract(model, source, tmp_path / "ray", engine="ray", workers=2, batch_size=4)
     assert killed
-    assert (report.known, report.embedded) == (10, IMAGES - 10)
-    assert list(report.skipped) == ["025-bad.png"]
-    assert_same(model, images, report.store, tmp_path)
-
-
-def assert_same(model, source, store, tmp_path):
-    """That the store holds what the local engine finds."""
+    assert (report.known, report.embedded) == (10, IMAGES - 11)
+    assert list(report.skipped) == ["b.tar/025-bad.png"] and list(report.faults) == ["b.tar"]
     expected = dict(zip(*extract(model, source, tmp_path / "local").store.read(), strict=True))
-    ids, rows = store.read()
+    ids, rows = report.store.read()
     assert sorted(ids) == sorted(expected)
     np.testing.assert_allclose(rows, [expected[name] for name in ids], atol=DESCRIPTOR)
-
-
-@pytest.mark.slow
-@needs_ray
-def test_shards_and_their_faults_come_through(cluster, images, model, tmp_path):
-    for shard in ("a.tar", "b.tar"):
-        with tarfile.open(tmp_path / shard, "w") as archive:
-            for path in sorted(images.glob("01*")):
-                archive.add(path, path.name)
-    whole = (tmp_path / "a.tar").read_bytes()
-    (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2])
-    report = extract(model, tmp_path / "*.tar", tmp_path / "ray", engine="ray")
-    assert list(report.faults) == ["a.tar"]
-    assert 10 < len(report.store) < 20
-    assert_same(model, tmp_path / "*.tar", report.store, tmp_path)
 
 
 @pytest.mark.slow

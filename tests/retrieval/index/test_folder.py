@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unit_rows import unit_rows
 
 from dolg_zoo.retrieval.index.contents import read_contents, write_contents
 from dolg_zoo.retrieval.index.folder import read_folder, write_folder
@@ -20,8 +21,7 @@ DIM = 16
 
 
 def contents(rows=300, kind="exact", seed=0, names=None, metadata=None):
-    descriptors = np.random.default_rng(seed).standard_normal((rows, DIM)).astype(np.float32)
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    descriptors = unit_rows(np.random.default_rng(seed), rows, DIM)
     nearest = Exact(descriptors) if kind == "exact" else Approximate.build(kind, descriptors, 0.9)
     return {
         "names": names or [f"{place}.jpg" for place in range(rows)],

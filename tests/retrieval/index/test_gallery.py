@@ -1,20 +1,15 @@
 import numpy as np
 import pytest
 from bounds import COSINE
+from unit_rows import unit, unit_rows
 
 from dolg_zoo.retrieval.extraction.identity import Changes
 from dolg_zoo.retrieval.index.gallery import Gallery
-from dolg_zoo.retrieval.search.ranking import Ranking
 
 
-def gallery(descriptors, metadata=None, kind="exact", names=None):
+def gallery(descriptors, metadata=None, kind="exact", names=None, recall=0.95):
     names = names or [f"{place}.jpg" for place in range(len(descriptors))]
-    return Gallery(names, descriptors, "photos", metadata, kind, 0.95, "a model")
-
-
-def unit_rows(rng, rows, dim=8):
-    descriptors = rng.standard_normal((rows, dim)).astype(np.float32)
-    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return Gallery(names, descriptors, "photos", metadata, kind, recall, "a model")
 
 
 def names_of(matches):
@@ -23,7 +18,7 @@ def names_of(matches):
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivfpq"])
 def test_metadata_comes_with_the_match(rng, kind):
-    rows = unit_rows(rng, 300)
+    rows = unit_rows(rng, 300, 8)
     index = gallery(rows, [{"place": i} for i in range(300)], kind)
     assert index.kind == kind
     (match,) = index.search_descriptors(rows[17:18], 1)[0]
@@ -32,7 +27,7 @@ def test_metadata_comes_with_the_match(rng, kind):
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivfpq"])
 def test_what_was_removed_is_not_found(rng, kind):
-    rows = unit_rows(rng, 400)
+    rows = unit_rows(rng, 400, 8)
     index = gallery(rows, [{"place": i} for i in range(400)], kind)
     gone = [f"{place}.jpg" for place in range(0, 100, 2)]
     index.remove(gone)
@@ -46,21 +41,21 @@ def test_what_was_removed_is_not_found(rng, kind):
 
 
 def test_removing_a_name_that_is_not_there_removes_nothing(rng):
-    index = gallery(unit_rows(rng, 3))
+    index = gallery(unit_rows(rng, 3, 8))
     with pytest.raises(ValueError, match=r"'9\.jpg'"):
         index.remove(["1.jpg", "9.jpg"])
     assert len(index) == 3
 
 
 def test_all_images_can_be_removed(rng):
-    index = gallery(unit_rows(rng, 300), kind="hnsw")
+    index = gallery(unit_rows(rng, 300, 8), kind="hnsw")
     index.remove(index.names)
     assert len(index) == 0 and index.search_descriptors(np.ones((2, 8)), 3) == [[], []]
     assert index.within_descriptors(np.ones((1, 8)), 0.5) == [[]] and index.duplicates() == []
 
 
 def test_an_update_adds_replaces_and_removes(rng):
-    rows = unit_rows(rng, 6)
+    rows = unit_rows(rng, 6, 8)
     index = gallery(rows[:4], [{"n": i} for i in range(4)], names=["a", "b", "c", "d"])
     fresh = gallery(rows[[5, 0, 1, 4]], names=["e", "a", "b", "c"])
     # e is new, c is another picture, d is gone
@@ -75,7 +70,7 @@ def test_an_update_adds_replaces_and_removes(rng):
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_within_finds_all_that_is_as_near_best_first(rng, kind):
-    rows = unit_rows(rng, 300)
+    rows = unit_rows(rng, 300, 8)
     found = gallery(rows, kind=kind).within_descriptors(rows[:2] * 3, 0.5)
     for row, matches in zip(rows[:2], found, strict=True):
         cosines = rows @ row
@@ -86,7 +81,7 @@ def test_within_finds_all_that_is_as_near_best_first(rng, kind):
 
 @pytest.mark.parametrize("threshold", [1.1, -2, np.nan, "0.5", None, True])
 def test_a_threshold_that_is_no_cosine_is_refused(rng, threshold):
-    index = gallery(unit_rows(rng, 3))
+    index = gallery(unit_rows(rng, 3, 8))
     with pytest.raises(ValueError, match="threshold must be a number from -1 to 1"):
         index.within_descriptors(np.ones((1, 8)), threshold)
     with pytest.raises(ValueError, match="threshold"):
@@ -95,8 +90,7 @@ def test_a_threshold_that_is_no_cosine_is_refused(rng, threshold):
 
 def test_duplicates_tell_how_alike_they_are_to_the_first(rng):
     rows = unit_rows(rng, 5, 16)
-    rows[3] = rows[1] + 0.1 * rows[0]
-    rows[3] /= np.linalg.norm(rows[3])
+    rows[3] = unit(rows[1] + 0.1 * rows[0])
     (group,) = gallery(rows).duplicates(0.9)
     assert names_of(group) == ["1.jpg", "3.jpg"]
     assert group[0].score == pytest.approx(1, abs=COSINE)
@@ -114,32 +108,16 @@ def test_no_image_of_a_group_is_less_like_the_first_than_the_threshold():
     ]
 
 
-def test_expansion_searches_with_the_weighted_mean(rng):
-    rows = unit_rows(rng, 50)
-    query = unit_rows(rng, 1)[0]
-    cosines = rows @ query
-    first = np.argsort(-cosines)[:3]
-    mean = query + (np.maximum(cosines[first], 0) ** 3) @ rows[first]
-    expected = np.argsort(-(rows @ mean))[:10]
-    found = gallery(rows).search_descriptors(query[None], 10, Ranking(expand=3))[0]
-    assert names_of(found) == [f"{place}.jpg" for place in expected]
-
-
 @pytest.mark.parametrize(
-    "names, fault", [(["a", "a"], "'a' is there twice"), (["a", "../b"], "leads out")]
+    ("wrong", "fault"),
+    [
+        ({"names": ["a", "a"]}, "'a' is there twice"),
+        ({"names": ["a", "../b"]}, "leads out"),
+        *(({"metadata": wrong}, "metadata") for wrong in ([{}], [{}, 3], [{}, {"a": {1, 2}}])),
+        ({"metadata": [{}, {"a": np.nan}]}, "metadata"),
+        *(({"recall": wrong}, "recall") for wrong in (-0.1, 1.1, "0.9", np.nan)),
+    ],
 )
-def test_names_that_cannot_be_are_refused(rng, names, fault):
+def test_what_cannot_be_is_refused(rng, wrong, fault):
     with pytest.raises(ValueError, match=fault):
-        gallery(unit_rows(rng, 2), names=names)
-
-
-@pytest.mark.parametrize("metadata", [[{}], [{}, 3], [{}, {"a": {1, 2}}], [{}, {"a": np.nan}]])
-def test_metadata_that_json_cannot_hold_is_refused(rng, metadata):
-    with pytest.raises(ValueError, match="metadata"):
-        gallery(unit_rows(rng, 2), metadata)
-
-
-@pytest.mark.parametrize("recall", [-0.1, 1.1, "0.9", np.nan])
-def test_a_recall_that_is_no_share_is_refused(rng, recall):
-    with pytest.raises(ValueError, match="recall"):
-        Gallery(["a"], unit_rows(rng, 1), ".", None, "exact", recall, "a model")
+        gallery(unit_rows(rng, 2, 8), **wrong)

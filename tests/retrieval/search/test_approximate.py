@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 from bounds import COSINE
+from unit_rows import unit, unit_rows
 
 from dolg_zoo.retrieval.search import approximate
 from dolg_zoo.retrieval.search.approximate import Approximate, kind_for
@@ -26,8 +27,7 @@ def clustered(rng, rows=1500, dim=32):
     """Rows around a hundred centers, as photographs of a hundred places are."""
     centers = rng.standard_normal((100, dim))
     descriptors = centers[rng.integers(100, size=rows)] + 0.5 * rng.standard_normal((rows, dim))
-    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return descriptors.astype(np.float32)
+    return unit(descriptors)
 
 
 def recall_of(search, descriptors, places):
@@ -98,8 +98,7 @@ def test_a_recall_that_cannot_be_reached_is_said(rng, monkeypatch, caplog):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_exact_cosines_in_descending_order(rng, kind):
     rows = clustered(rng)
-    queries = rows[:20] + 0.01
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    queries = unit(rows[:20] + 0.01)
     scores, places = Approximate.build(kind, rows, 0.9).search(queries, 5)
     cosines = np.take_along_axis(queries @ rows.T, places, axis=1)
     np.testing.assert_allclose(scores, cosines, atol=COSINE)
@@ -158,11 +157,10 @@ def test_a_kind_that_does_not_exist_is_refused():
 
 def with_copies(rng, copies, groups=1, others=600):
     """Rows, and which of them are not copies of one another."""
-    rows = rng.standard_normal((others + groups, 16))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = unit_rows(rng, others + groups, 16)
     which = np.concatenate([np.arange(others), np.repeat(np.arange(others, len(rows)), copies)])
     which = rng.permutation(which)
-    return rows[which].astype(np.float32), which < others
+    return rows[which], which < others
 
 
 @pytest.mark.parametrize("kind", KINDS)

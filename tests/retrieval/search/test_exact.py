@@ -2,17 +2,13 @@ import numpy as np
 import pytest
 from bounds import COSINE
 from memory import peak_bytes
+from unit_rows import unit, unit_rows
 
 from dolg_zoo.retrieval.search import duplicates as duplicates_module
 from dolg_zoo.retrieval.search import exact as nearest
 from dolg_zoo.retrieval.search.approximate import Approximate
 from dolg_zoo.retrieval.search.duplicates import duplicates
 from dolg_zoo.retrieval.search.exact import Exact
-
-
-def unit_rows(rng, rows, dim):
-    descriptors = rng.standard_normal((rows, dim)).astype(np.float32)
-    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -42,9 +38,11 @@ def test_rows_mapped_from_a_file_are_not_copied(rng, tmp_path):
     assert any(peak_bytes(search) < 0.2 * rows.nbytes for _ in range(3))
 
 
-def test_no_rows_give_no_results():
-    scores, places = Exact(np.empty((0, 4), np.float32)).search(np.eye(2, 4, dtype=np.float32), 3)
+def test_no_rows_give_no_results_and_have_no_duplicates():
+    empty = Exact(np.empty((0, 4), np.float32))
+    scores, places = empty.search(np.eye(2, 4, dtype=np.float32), 3)
     assert scores.shape == places.shape == (2, 0)
+    assert duplicates(empty, 0.9) == []
 
 
 def test_within_finds_all_from_the_threshold_on(rng, small_blocks):
@@ -97,10 +95,6 @@ def test_duplicates_are_what_chains_of_alike_rows_join(rng, small_blocks, monkey
     assert [group.tolist() for group in duplicates(Exact(rows), 0.93)] == expected
 
 
-def test_no_rows_have_no_duplicates():
-    assert duplicates(Exact(np.empty((0, 4), np.float32)), 0.9) == []
-
-
 def test_an_approximate_search_finds_copies_too(rng):
     rows = unit_rows(rng, 400, 16)
     rows[300] = rows[5]
@@ -111,7 +105,6 @@ def test_an_approximate_search_finds_copies_too(rng):
 def test_many_copies_do_not_hide_what_is_nearly_the_same(rng):
     rows = unit_rows(rng, 1000, 16)
     rows[200:600] = rows[5]
-    near = rows[5] + 0.01 * unit_rows(rng, 1, 16)[0]
-    rows[700] = near / np.linalg.norm(near)
+    rows[700] = unit(rows[5] + 0.01 * unit_rows(rng, 1, 16)[0])
     groups = duplicates(Approximate.build("hnsw", rows, 0.95), 0.999)
     assert [group.tolist() for group in groups] == [[5, *range(200, 600), 700]]

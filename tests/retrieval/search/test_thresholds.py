@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 from plain_embedder import PlainEmbedder
+from unit_rows import unit, unit_rows
 
 from dolg_zoo.drawing.map import positions
 from dolg_zoo.retrieval import Index
 
 DIMS = (12, 512, 2048)
-
-
-def unit_rows(rng, dim):
-    rows = rng.normal(size=(60, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 def index_of(descriptors, kind="exact"):
@@ -29,17 +25,16 @@ def found_within(index, rows, threshold):
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
 def test_at_one_the_equal_are_found_and_nothing_else(rng, dim, kind):
-    rows = unit_rows(rng, dim)
+    rows = unit_rows(rng, 60, dim)
     near = rows + 4e-3 / dim**0.5 * rng.choice([-1, 1], size=rows.shape)  # a cosine of 1 - 8e-6
-    near = (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
-    index = index_of(np.concatenate([rows, near, rows]), kind)
+    index = index_of(np.concatenate([rows, unit(near), rows]), kind)
     assert found_within(index, rows.astype(np.float64), 1) == [2] * 60
     assert [len(group) for group in index.duplicates(1)] == [2] * 60
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_no_cosine_exceeds_one(rng, dim):
-    rows = unit_rows(rng, dim)
+    rows = unit_rows(rng, 60, dim)
     index = index_of(np.concatenate([rows, rows, -rows]))
     found = [*index.search_descriptors(rows, 180), *index.within_descriptors(rows, -1)]
     found += index.duplicates(-1)
@@ -49,7 +44,7 @@ def test_no_cosine_exceeds_one(rng, dim):
 
 
 def test_a_score_that_was_printed_finds_its_image_again(rng):
-    rows = unit_rows(rng, 64)
+    rows = unit_rows(rng, 60, 64)
     index = index_of(rows)
     for match in index.search_descriptors(rows[:1], 60)[0]:
         (found,) = index.within_descriptors(rows[:1], round(match.score, 6))
@@ -57,7 +52,7 @@ def test_a_score_that_was_printed_finds_its_image_again(rng):
 
 
 def test_the_map_puts_the_equal_in_one_place(rng):
-    rows = unit_rows(rng, 2048)
+    rows = unit_rows(rng, 60, 2048)
     layout = positions(np.concatenate([rows, rows]))
     np.testing.assert_array_equal(layout[:60], layout[60:])
 

@@ -3,18 +3,70 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo.errors import BadImageError, DataError
-from dolg_zoo.preprocessing import ImageSource, list_images
+from dolg_zoo.preprocessing import Crop, ImageSource, PassedOver, list_images
 from dolg_zoo.preprocessing.files import Listing, is_image
 from dolg_zoo.preprocessing.lists import LIST_SUFFIXES, read_list
 from dolg_zoo.preprocessing.patterns import SHARD_ENDINGS, matches
-from dolg_zoo.retrieval.extraction.sources.files import Files
+from dolg_zoo.retrieval.extraction.identity import facts_of
 from dolg_zoo.retrieval.extraction.sources.shards import Shards
+
+Box = tuple[float, float, float, float]
+
+
+class Files:
+    """Image files, each under an id."""
+
+    faults: Mapping[str, str] = MappingProxyType({})  # none; see `Shards`
+
+    def __init__(
+        self,
+        folder: Path,
+        ids: Sequence[str],
+        names: Sequence[str],
+        boxes: Sequence[Box | None] | None = None,
+        passed_over: PassedOver | None = None,
+    ) -> None:
+        self.folder = folder
+        self.ids = ids  # the same from run to run
+        # the path of each, absolute or below the folder; a Path takes five times the memory
+        self.names = names
+        self.boxes = boxes  # the part of each that is meant; None for all of all
+        self.passed_over = passed_over or PassedOver()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def missing(self, known: Container[tuple[str, str]]) -> int:
+        """How many images are not known yet, or may have changed."""
+        return sum((id, self._facts(name)) not in known for id, name in self._pairs())
+
+    def items(
+        self, known: Container[tuple[str, str]] = ()
+    ) -> Iterator[tuple[str, str, Path | Crop | BadImageError]]:
+        """Yield id, facts and path of each image whose id and facts are not known yet."""
+        for (id, name), box in zip(self._pairs(), self.boxes or [None] * len(self), strict=True):
+            facts = self._facts(name)
+            if (id, facts) not in known:
+                path = self.folder / name
+                yield id, facts, path if box is None else Crop(path, box)
+
+    def lacks(self, id: str) -> bool:
+        """Return whether the image of this id is gone; False if the ids are no paths."""
+        return self.ids is self.names and not os.path.lexists(self.folder / id)
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        return zip(self.ids, self.names, strict=True)
+
+    def _facts(self, name: str) -> str:
+        return facts_of(os.path.join(self.folder, name))  # noqa: PTH118 - as quick as it can be
+
 
 Source = Files | Shards
 

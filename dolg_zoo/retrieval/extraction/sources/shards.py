@@ -19,25 +19,16 @@ MAX_MEMBER_BYTES = 2**27
 
 
 class Shards:
-    """Images in tar files.
+    """Images in tar files: regular files in them, by the ending of the name (`IMAGE_SUFFIXES`)."""
 
-    An image is a regular file in one, by the ending of its name (`IMAGE_SUFFIXES`). As in
-    `list_images`, hidden files and folders do not count, nor do a system's own. Its id is the
-    shard's name and its own: `shard-000000.tar/key.jpg`.
-
-    Attributes:
-        folder: the folder that the names are relative to.
-        names: the tar files.
-        passed_over: see `Files`; nothing, since what is beside the images says something of them.
-        faults: shard to what is wrong with it, for those that `items` could not read to their
-            end; what came before it was yielded.
-    """
+    # As in `list_images`, hidden files and folders do not count, nor do a system's own. The id of
+    # an image is the shard's name and its own: `shard-000000.tar/key.jpg`.
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
-        self.passed_over = PassedOver()
-        self.faults: dict[str, str] = {}
+        self.passed_over = PassedOver()  # what is beside the images says something of them
+        self.faults: dict[str, str] = {}  # shards not read to their end, each with the reason
 
     def missing(self, known: Container[tuple[str, str]]) -> None:
         """None: how many images there are shows only when all is read."""

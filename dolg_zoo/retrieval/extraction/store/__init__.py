@@ -7,7 +7,7 @@ processes may add to one store.
 
 from dolg_zoo.errors import StoreError
 from dolg_zoo.retrieval.extraction.store.descriptor_store import DescriptorStore
+from dolg_zoo.retrieval.extraction.store.manifest import Settings
 from dolg_zoo.retrieval.extraction.store.part_file import fault_in_id
-from dolg_zoo.retrieval.extraction.store.settings import Settings
 
 __all__ = ["DescriptorStore", "Settings", "StoreError", "fault_in_id"]

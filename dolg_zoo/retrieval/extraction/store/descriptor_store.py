@@ -23,12 +23,12 @@ from dolg_zoo.retrieval.extraction.store import part_file
 from dolg_zoo.retrieval.extraction.store.manifest import (
     MANIFEST,
     Part,
+    Settings,
     next_name,
     read_manifest,
     write_manifest,
 )
 from dolg_zoo.retrieval.extraction.store.part_file import Rows
-from dolg_zoo.retrieval.extraction.store.settings import Settings
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dolg_zoo._util.arguments import number, whole_number
-from dolg_zoo.retrieval.search.ranking.neighbour_sums import Search
-from dolg_zoo.retrieval.search.ranking.query_expansion import expand_queries
+from dolg_zoo.retrieval.search.ranking.expansion import Search, expand_queries
 from dolg_zoo.retrieval.search.ranking.reciprocal import rerank
 
 MAX_LIST = 4096
@@ -20,15 +19,16 @@ class Ranking:
     """Options of a search. By default all are off, and results are ranked by cosine similarity.
 
     Attributes:
-        expand: number of first results that expand a query; 0 for none. See `expand_queries`.
+        expand: number of first results that are added to a query, each with the weight
+            max(0, cosine)^alpha; 0 for none.
         alpha: exponent of the similarity as a weight in the expansion; 0 is the plain mean.
         rerank: number of first results that are re-ranked; 0 for none. Results after them keep
-            their order. See `rerank`.
+            their order. The re-ranking is k-reciprocal.
         k1: number of neighbours that the re-ranking compares.
         k2: number of neighbours that the re-ranking averages over.
         weight: weight of the cosine similarity in the re-ranking, from 0 to 1.
         dba: number of neighbours that each image of the gallery is moved towards before the
-            search, with `alpha` as in the expansion; 0 for none. See `augment_database`.
+            search, with `alpha` as in the expansion; 0 for none.
 
     Raises:
         ValueError: if a value is out of range; the message names it.
@@ -63,21 +63,10 @@ class Ranking:
 def ranked(
     queries: np.ndarray, search: Search, gallery: np.ndarray, k: int, options: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best images for each query, by a search with options.
-
-    Args:
-        queries: (queries, dim), unit rows.
-        search: finds indices in the gallery. Each call is with all queries, in their order, so it
-            may leave out each query's own image.
-        gallery: (images, dim), unit rows, an array or a memory map; of it only the rows that were
-            found are read. It is augmented already if `options.dba` says so.
-        k: the number of results for each query.
-        options: query expansion and re-ranking.
-
-    Returns:
-        (scores, indices), each (queries, k or fewer), best first. The scores are the cosines with
-        the expanded queries, whatever the order: after re-ranking they may rise.
-    """
+    """Return (scores, indices) of the k best images for each query, each (queries, k or fewer)."""
+    # Unit rows. Each call of `search` is with all queries, in their order, so it may leave out each
+    # query's own image. Of the gallery, augmented already if `options.dba` says so, only found rows
+    # are read. The scores are cosines with the expanded queries: after re-ranking they may rise.
     if options.expand:
         queries = expand_queries(queries, search, gallery, options.expand, options.alpha)
     scores, indices = search(queries, min(max(k, options.rerank), len(gallery)))

@@ -14,26 +14,12 @@ def rerank(
     k2: int = 6,
     weight: float = 0.3,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """k-reciprocal re-ranking of each query's results, among these results alone.
-
-    Two images are k-reciprocal if each is among the k nearest of the other. The new distance is
-    the Jaccard distance of the two's sets of such neighbours, and a part of the old one. Source:
-    Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding" (CVPR 2017,
-    arXiv 1701.08398). There the neighbours are sought in the whole gallery; here a query's
-    results are all that is read of it, so the cost is that of the list, not of the gallery.
-
-    Args:
-        queries: (queries, dim), unit rows.
-        scores: (queries, list), cosines.
-        indices: (queries, list), where in the gallery they are; those of -1, for none, stay last.
-        gallery: (images, dim), an array or a memory map.
-        k1: the number of neighbours that are compared.
-        k2: over how many neighbours the sets are averaged; 1 for no such expansion.
-        weight: weight of the old distance in the new one, from 0 to 1.
-
-    Returns:
-        (scores, indices) in the new order. The scores are still the cosines, and so may rise.
-    """
+    """Return (scores, indices) after k-reciprocal re-ranking among these results alone."""
+    # Two images are k-reciprocal if each is among the k nearest of the other. The new distance is
+    # the Jaccard distance of the two's sets of such neighbours, averaged over `k2` neighbours, and
+    # the old one with `weight`. Source: Zhong et al., "Re-ranking Person Re-identification with
+    # k-reciprocal Encoding" (CVPR 2017, arXiv 1701.08398); there the neighbours are sought in the
+    # whole gallery. Indices of -1, for none, stay last; scores are still the cosines.
     scores, indices = np.array(scores), np.array(indices)
     for query, found, score in zip(queries, indices, scores, strict=True):
         count = int((found >= 0).sum())

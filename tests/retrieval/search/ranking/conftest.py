@@ -1,24 +1,17 @@
 import numpy as np
 import pytest
+from unit_rows import unit
 
 
 @pytest.fixture
-def unit():
-    def normalised(vectors):
-        return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-    return normalised
-
-
-@pytest.fixture
-def gallery(rng, unit):
+def gallery(rng):
     """60 images of 8 places."""
     places = rng.standard_normal((8, 16))
     return unit(places[rng.integers(0, 8, 60)] + 0.8 * rng.standard_normal((60, 16)))
 
 
 @pytest.fixture
-def queries(rng, unit, gallery):
+def queries(rng, gallery):
     return unit(gallery[:7] + 0.2 * rng.standard_normal((7, 16)))
 
 

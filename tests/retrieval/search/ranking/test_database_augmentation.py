@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bounds import COSINE
 
-from dolg_zoo.retrieval.search.ranking import augment_database, database_augmentation
+from dolg_zoo.retrieval.search.ranking import augment_database, expansion
 
 
 def augmented_by_hand(gallery, n, alpha):
@@ -26,7 +26,7 @@ def test_each_image_gains_its_nearest_others(gallery, search, n, alpha):
 
 def test_blocks_change_nothing(gallery, search, monkeypatch):
     whole = augment_database(gallery, search)
-    monkeypatch.setattr(database_augmentation, "ROWS", 7)
+    monkeypatch.setattr(expansion, "ROWS", 7)
     np.testing.assert_allclose(augment_database(gallery, search), whole, atol=COSINE)
 
 

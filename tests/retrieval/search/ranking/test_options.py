@@ -64,6 +64,7 @@ def test_more_results_than_the_gallery_has_are_all_of_them(queries, search, gall
         ({"expand": True}, "expand must be a whole number of at least 0, got True"),
         ({"rerank": 2.0}, "rerank must be a whole number of at least 0, got 2.0"),
         ({"rerank": 10**6}, "rerank must be at most 4096, got 1000000"),
+        ({"dba": -1}, "dba must be a whole number of at least 0, got -1"),
         ({"k1": 0}, "k1 must be a whole number of at least 1, got 0"),
         ({"k2": 0}, "k2 must be a whole number of at least 1, got 0"),
         ({"alpha": -0.5}, "alpha must be a number of at least 0, got -0.5"),
