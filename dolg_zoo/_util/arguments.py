@@ -61,6 +61,13 @@ def one_of(name: str, value: object, known: Iterable[str]) -> str:
     return value
 
 
+def text(name: str, value: object, most: int) -> str:
+    """Return a text of one character or more, and at most so many."""
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise ValueError(f"{name} must be text of 1 to {most} characters, got {short_repr(value)}.")
+    return value
+
+
 def true_or_false(name: str, value: object) -> bool:
     """Return a bool; raise ValueError for anything else."""
     if not isinstance(value, bool):

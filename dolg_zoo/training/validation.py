@@ -104,8 +104,9 @@ class Verdict:
         gains = np.array([total for _, total in after.by_class]) - [x for _, x in before.by_class]
         interval = None
         if len(counts) >= ENOUGH_CLASSES:
-            drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
-            changes = gains[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+            rng = np.random.default_rng(0)
+            draws = (rng.integers(len(counts), size=len(counts)) for _ in range(DRAWS))
+            changes = [gains[drawn].sum() / counts[drawn].sum() for drawn in draws]
             low, high = np.quantile(changes, (0.025, 0.975))
             interval = float(low), float(high)
         return cls(

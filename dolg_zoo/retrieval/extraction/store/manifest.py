@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dolg_zoo._util.arguments import one_of, whole_number
+from dolg_zoo._util.arguments import check_fields, one_of, stated, text, whole_number
 from dolg_zoo._util.hashing import is_sha256
 from dolg_zoo._util.own_folders import PART_NAME, STORE
 from dolg_zoo._util.records import read_record, write_record
@@ -32,11 +32,11 @@ DTYPES = ("float32", "float16")
 class Settings:
     """What made the descriptors of a store, and how they are kept; StoreError if it cannot be."""
 
-    model_id: str  # `fingerprint` of the model
-    model_name: str  # for messages
-    dim: int  # of a descriptor
-    dtype: str
-    scales: tuple[float, ...]  # at which the images are embedded
+    model_id: str = stated(text, most=MAX_NAME)  # `fingerprint` of the model
+    model_name: str = stated(text, most=MAX_NAME)  # for messages
+    dim: int = stated(whole_number, least=1, most=MAX_DIM)  # of a descriptor
+    dtype: str = stated(one_of, known=DTYPES)
+    scales: tuple[float, ...] = stated(lambda _, value: checked_scales(value))
 
     @classmethod
     def of(
@@ -48,16 +48,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check every setting."""
-        for name in ("model_id", "model_name"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
-                raise StoreError(
-                    f"{name} must be text of 1 to {MAX_NAME} characters, not {str(value)[:80]!r}"
-                )
         try:
-            whole_number("dim", self.dim, 1, MAX_DIM)
-            one_of("dtype", self.dtype, DTYPES)
-            checked_scales(self.scales)
+            check_fields(self)
         except ValueError as error:
             raise StoreError(str(error)) from None
 

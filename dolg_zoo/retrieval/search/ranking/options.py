@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolg_zoo._util.arguments import number, whole_number
+from dolg_zoo._util.arguments import check_fields, number, stated, whole_number
 from dolg_zoo.retrieval.search.ranking.expansion import Search, expand_queries
 from dolg_zoo.retrieval.search.ranking.reciprocal import rerank
 
@@ -34,25 +34,17 @@ class Ranking:
         ValueError: if a value is out of range; the message names it.
     """
 
-    expand: int = 0
-    alpha: float = 3.0
-    rerank: int = 0
-    k1: int = 20
-    k2: int = 6
-    weight: float = 0.3
-    dba: int = 0
+    expand: int = stated(whole_number, least=0, default=0)
+    alpha: float = stated(number, least=0, default=3.0)
+    rerank: int = stated(whole_number, least=0, most=MAX_LIST, default=0)
+    k1: int = stated(whole_number, least=1, default=20)
+    k2: int = stated(whole_number, least=1, default=6)
+    weight: float = stated(number, least=0, most=1, default=0.3)
+    dba: int = stated(whole_number, least=0, default=0)
 
     def __post_init__(self) -> None:
         """Check every option."""
-        for name, least in (("expand", 0), ("rerank", 0), ("k1", 1), ("k2", 1), ("dba", 0)):
-            whole_number(name, getattr(self, name), least)
-        if self.rerank > MAX_LIST:
-            raise ValueError(
-                f"rerank must be at most {MAX_LIST}, got {self.rerank}: memory and time grow with"
-                " its square."
-            )
-        number("alpha", self.alpha, 0)
-        number("weight", self.weight, 0, 1)
+        check_fields(self)
 
     @property
     def is_plain(self) -> bool:

@@ -62,8 +62,8 @@ def test_more_results_than_the_gallery_has_are_all_of_them(queries, search, gall
     [
         ({"expand": -1}, "expand must be a whole number of at least 0, got -1"),
         ({"expand": True}, "expand must be a whole number of at least 0, got True"),
-        ({"rerank": 2.0}, "rerank must be a whole number of at least 0, got 2.0"),
-        ({"rerank": 10**6}, "rerank must be at most 4096, got 1000000"),
+        ({"rerank": 2.0}, "rerank must be a whole number from 0 to 4096, got 2.0"),
+        ({"rerank": 10**6}, "rerank must be a whole number from 0 to 4096, got 1000000"),
         ({"dba": -1}, "dba must be a whole number of at least 0, got -1"),
         ({"k1": 0}, "k1 must be a whole number of at least 1, got 0"),
         ({"k2": 0}, "k2 must be a whole number of at least 1, got 0"),
