@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.drawing.style import marked, write_picture
 from dolg_zoo.errors import PresetError, PublishError
-from dolg_zoo.presets.description import describe_preset
+from dolg_zoo.presets.description import count_parameters, read_description
 from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset_folder, read_json
-from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.metadata import merged_metadata, pinned_preset
@@ -77,8 +76,8 @@ def stated_facts(preset: Path) -> Facts | None:
     hashes = check_preset(preset)
     if not needed <= hashes.keys():
         return None
-    described = describe_preset(ResolvedPreset(preset.name, preset, hashes))
-    architecture = stated_architecture(described.config, described.parameters)
+    described = read_description(preset)
+    architecture = stated_architecture(described.config, count_parameters(preset / WEIGHTS))
     return None if architecture is None else Facts(architecture, described.image_converter)
 
 
