@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from preset_files import flip_a_byte
 
 import dolg_zoo
 from dolg_zoo import presets
@@ -17,24 +18,20 @@ def test_the_default_ships_with_the_package():
     assert located.folder.parent.name == "embedded"
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path):
-    assert resolve_preset(tmp_path).folder == tmp_path
-    assert resolve_preset(str(tmp_path)).folder == tmp_path
-
-
-def test_the_folder_of_a_training_run_stands_for_its_preset(tmp_path):
+def test_a_folder_is_taken_as_it_is_and_that_of_a_training_run_for_its_preset(tmp_path):
     (tmp_path / "preset").mkdir()
     assert resolve_preset(tmp_path).folder == tmp_path  # which is then said to be none
     (tmp_path / "preset" / "config.json").touch()
     assert resolve_preset(tmp_path).folder == tmp_path / "preset"
     (tmp_path / "config.json").touch()
-    assert resolve_preset(tmp_path).folder == tmp_path
+    assert resolve_preset(tmp_path).folder == resolve_preset(str(tmp_path)).folder == tmp_path
 
 
 def test_a_folder_may_be_below_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path.parent))
-    found = resolve_preset(f"~/{tmp_path.name}")
-    assert (found.folder, found.name) == (tmp_path, str(tmp_path))
+    resolved = resolve_preset(f"~/{tmp_path.name}")
+    assert (resolved.folder, resolved.name) == (tmp_path, str(tmp_path))
+    assert resolve_preset(resolved) is resolved
 
 
 def test_lists_the_names_and_suggests_the_nearest():
@@ -65,10 +62,7 @@ def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name)
     shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")
     monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
     assert resolve_preset().folder.is_dir()
-    path = tmp_path / "embedded" / DEFAULT_PRESET / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_byte(tmp_path / "embedded" / DEFAULT_PRESET / name)
     with pytest.raises(PresetError, match="reinstall"):
         resolve_preset()
 
