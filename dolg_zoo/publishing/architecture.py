@@ -54,21 +54,22 @@ class Architecture:
 
 def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:
     """Return a network's parts without building it; None if it must be built for that."""
-    entries = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
     backbone = config.backbone
-    if backbone not in entries:
+    constructors = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
+    if backbone not in constructors:
         return None
+    stated = constructors[backbone]
     # the map of level P4 has 2⁴ pixels of the image from one position to the next
-    known = {
+    taps = {
         level: Tap(level, 2 ** int(level[1:]), channels)
-        for level, channels in zip(entries[backbone].taps, entries[backbone].channels, strict=True)
+        for level, channels in zip(stated.taps, stated.channels, strict=True)
     }
     for (owner, layer), (stride, channels) in TAPS_BY_LAYER.items():
         if owner == backbone:
-            known[layer] = Tap(layer, stride, channels)
-    if not {*config.taps} <= known.keys():
+            taps[layer] = Tap(layer, stride, channels)
+    if not {*config.taps} <= taps.keys():
         return None
-    local, global_ = (known[name] for name in config.taps)
+    local, global_ = (taps[name] for name in config.taps)
     return Architecture(config, backbone, local, global_, parameters)
 
 

@@ -51,10 +51,10 @@ class Staged:
 
     def entry(self, commit: str) -> dict[str, Any]:
         """Return the manifest's entry for the preset at a commit."""
-        kept = (*PRESET_FILES, MARGIN_HEAD)
+        pinned = (*PRESET_FILES, MARGIN_HEAD)
         return pinned_preset(
             HubSource(self.repo, commit),
-            {name: self.files[name] for name in kept if name in self.files},
+            {name: self.files[name] for name in pinned if name in self.files},
             self.metadata,
             architecture=self.architecture,
             descriptor_dim=self.descriptor_dim,
@@ -163,9 +163,7 @@ def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> Non
 
 def _copy(source: Path, folder: Path) -> None:
     """Copy the files of a preset, and no others that are in its folder."""
-    names = list(PRESET_FILES)
-    if "margin_head" in read_json(source / CONFIG):
-        names.append(MARGIN_HEAD)
+    names = [*PRESET_FILES, *([MARGIN_HEAD] if has_margin_head(source) else [])]
     if (source / REPORT).is_file():
         names.append(REPORT)
     for name in names:

@@ -101,13 +101,9 @@ class _Entry:
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata.json that the manifest states, without hashes."""
+        keys = ("name", "description", "dataset", "license", "license_note", "provenance")
         return {
-            "name": self.name,
-            "description": self.description,
-            "dataset": self.dataset,
-            "license": self.license,
-            "license_note": self.license_note,
-            "provenance": self.provenance,
+            **{key: getattr(self, key) for key in keys},
             "source": asdict(self.file) if isinstance(self, CheckpointEntry) else None,
             "figures": [asdict(figure) for figure in self.figures],
             "figures_note": self.figures_note,
@@ -117,19 +113,16 @@ class _Entry:
         """Return the entry as `dolg presets --json` prints it."""
         assert isinstance(self, PresetEntry | CheckpointEntry)
         stated, source = self.metadata(), self.source
+        stated.pop("source")
         return {
-            "name": self.name,
-            "description": self.description,
+            **stated,
             "architecture": self.architecture,
             "descriptor_dim": self.descriptor_dim,
-            **{key: stated[key] for key in ("dataset", "license", "license_note", "provenance")},
             "bytes": self.size,
             "repo": source and source.repo,
             "revision": source and source.revision,
             "format": self.format if isinstance(self, CheckpointEntry) else None,
             "files": {name: asdict(file) for name, file in self.files.items()},
-            "figures": stated["figures"],
-            "figures_note": self.figures_note,
         }
 
 
@@ -219,7 +212,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
 def _read(path: Path) -> Manifest:
     try:
         content = read_json_object(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     return parse_manifest(content, path.name)
 
