@@ -21,7 +21,6 @@ WRITE = Path(__file__).parents[1] / "support" / "write_checkpoint.py"
 REPO = "someone/dolg"
 CASES = {  # model: the upstream's form of file, format, suffix
     "r50": ("pyth", "official_pytorch", ".pyth"),
-    "r50_ma": ("pt", "official_pytorch", ".pt"),
     "paddle": ("pdparams", "official_paddle", ".pdparams"),
     "dongkyuk": ("ckpt", "dongkyuk_pytorch", ".ckpt"),
 }
@@ -38,7 +37,6 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 
-import keras
 import numpy as np
 import dolg_zoo
 from dolg_zoo.presets import PresetError, registry
@@ -51,24 +49,17 @@ shutil.rmtree(os.environ["HF_HOME"])
 # from the converted result alone
 model = getattr(dolg_zoo, f"dolg_{architecture}")(pretrained="gldv2")
 assert all(np.array_equal(a, b) for a, b in zip(first.net.weights, model.net.weights))
-net = model.net
-taps = keras.Model(net.input, net.backbone(net.get_layer("normalization").output))
 try:
     head = model.load_margin_head()
 except PresetError:
     head = None
 found = {}
 for name, batch in np.load(images).items():
-    found[f"descriptor/{name}"] = descriptors = net(batch)
-    local, global_ = taps(batch)
-    found[f"local/{name}"], found[f"global/{name}"] = local, global_
-    features, weights = net.get_layer("local_branch").attend(local)
-    found[f"attention/{name}"] = weights * np.linalg.norm(features, axis=-1, keepdims=True)
+    found[f"descriptor/{name}"] = descriptors = model.net(batch)
     if head is not None:
         labels = np.array([3, 5])[: len(batch)]  # CurricularFace's t goes on from image to image
         found[f"logits/{name}"] = head([descriptors, labels], training=True)
-found["json"] = np.array(json.dumps(
-    [model.metadata, model.image_converter.to_config(), net.config.to_dict()]))
+found["metadata"] = np.array(json.dumps(model.metadata))
 np.savez(out, **found)
 """
 
@@ -114,15 +105,8 @@ def found(model, checkpoint, golden, module_hub, tmp_path_factory):
         "license": "MIT",
         "license_note": "",
         "provenance": "a third party's upload",
-        "figures": [
-            {
-                "value": 81.2,
-                "metric": "mAP %",
-                "dataset": "ROxford medium",
-                "source": "a README",
-            }
-        ],
-        "figures_note": "the training set overlaps the test landmarks",
+        "figures": [],
+        "figures_note": "",
     }
     manifest = {"format_version": 1, "presets": {}, "checkpoints": {}}
     manifest["checkpoints"][f"dolg_{architecture}_gldv2"] = entry
@@ -182,31 +166,6 @@ def test_descriptors_are_upstreams(found, upstream, record_property):
         np.testing.assert_allclose(cosine, 1, rtol=0, atol=1e-7)
 
 
-def test_taps_are_upstreams(model, found, upstream, golden):
-    if model == "paddle":
-        pytest.skip("golden/ has no taps of it")
-    if model == "dongkyuk":
-        batch = golden.read("dongkyuk_pytorch")["224x224_batch_seed0_seed1"]
-        expected = {"batch": batch["taps_mean_std"]}
-    else:
-        expected = {
-            name: [values["f3_mean_std"], values["f4_mean_std"]]
-            for (name, _), values in upstream.items()
-        }
-    for name, (local, global_) in expected.items():
-        for tap, (mean, std) in (("local", local), ("global", global_)):
-            got = found[f"{tap}/{name}"].astype(np.float64)
-            assert is_close([got.mean(), got.std(ddof=1)], [mean, std])
-
-
-def test_attention_is_upstreams(model, found, upstream):
-    if model in ("paddle", "dongkyuk"):
-        pytest.skip("golden/ has no attention of it")
-    for (name, index), expected in upstream.items():
-        got = found[f"attention/{name}"][index].astype(np.float64)
-        assert is_close([got.min(), got.mean(), got.max()], expected["attention_min_mean_max"])
-
-
 def test_logits_of_the_margin_head_are_upstreams(model, found, upstream, golden):
     if model == "paddle":
         assert "logits/224x224" not in found
@@ -220,21 +179,7 @@ def test_logits_of_the_margin_head_are_upstreams(model, found, upstream, golden)
 
 
 def test_the_preset_says_what_it_is(model, found, checkpoint):
-    metadata, converter, config = json.loads(found["json"].item())
-    backbone = BACKBONES.get(model, "resnet50")
-    assert metadata["preset"] == f"dolg_{backbone}_gldv2"
+    metadata = json.loads(found["metadata"].item())
+    assert metadata["preset"] == f"dolg_{BACKBONES.get(model, 'resnet50')}_gldv2"
     assert metadata["provenance"] == "a third party's upload"
-    assert metadata["figures"][0]["source"] == "a README"
-    assert metadata["figures_note"] == "the training set overlaps the test landmarks"
     assert metadata["source"]["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert config["backbone"] == backbone
-    if model != "dongkyuk":
-        assert converter == {
-            "size": 1024,
-            "mode": "max_side",
-            "multiple_of": 1,
-            "interpolation": "bilinear",
-            "antialias": False,
-            "scales": [0.3535, 0.5, 0.7071, 1.0, 1.4142],
-            "crop_queries": True,
-        }
