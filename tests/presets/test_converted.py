@@ -386,22 +386,6 @@ def test_what_could_not_be_kept_goes_with_the_process(small, cache, tmp_path, mo
     assert np.array_equal(registry.load_margin_head(NAME).centers, small)
 
 
-@pytest.mark.parametrize("killed", [KeyboardInterrupt, MemoryError])
-def test_what_dies_half_way_leaves_nothing(killed, small, cache, monkeypatch):
-    write_preset = converted.write_preset
-
-    def die(folder, *arguments):
-        write_preset(folder, *arguments)  # all but done
-        raise killed
-
-    with monkeypatch.context() as patch, pytest.raises(killed):
-        patch.setattr(converted, "write_preset", die)
-        DOLG.from_preset(NAME)
-    assert list((cache / "converted").iterdir()) == []
-    DOLG.from_preset(NAME)
-    assert files_below(kept_in(cache)) == FILES
-
-
 def test_what_a_killed_process_left_is_not_believed(small, hub, cache, monkeypatch):
     """A process that is killed cannot clean up after itself."""
     monkeypatch.setattr(converted.shutil, "rmtree", lambda *_, **__: None)
@@ -419,18 +403,6 @@ def test_what_a_killed_process_left_is_not_believed(small, hub, cache, monkeypat
     hub.clear()
     DOLG.from_preset(NAME)
     assert len(hub) == 1
-
-
-def test_what_a_process_killed_days_ago_left_is_cleared_away(small, hub, cache):
-    folder = conversion_folder(ENTRY)
-    old, young = (folder.with_name(f".dolg-{process}-00000000.tmp") for process in (1, 2))
-    for left in (old, young):
-        left.mkdir(parents=True)
-        (left / "model.weights.h5").write_bytes(b"half of it")
-    long_ago = old.stat().st_mtime - 2 * 24 * 60 * 60
-    os.utime(old, (long_ago, long_ago))
-    DOLG.from_preset(NAME)
-    assert set(folder.parent.iterdir()) == {folder, young}  # the young one may still be written
 
 
 def test_threads_at_once_end_in_one_folder(small, hub, cache, monkeypatch, caplog):
@@ -458,26 +430,16 @@ def test_threads_at_once_end_in_one_folder(small, hub, cache, monkeypatch, caplo
     assert files_below(kept_in(cache)) == FILES
 
 
-@pytest.mark.parametrize("moment", ["while it is written", "when it is moved"])
-def test_what_a_faster_process_kept_stays(moment, small, cache, monkeypatch, caplog):
-    write_preset, rename = converted.write_preset, Path.rename
-    place = conversion_folder(ENTRY)
+def test_what_a_faster_process_kept_stays(small, cache, monkeypatch, caplog):
+    write_preset, place = converted.write_preset, conversion_folder(ENTRY)
     theirs = []
 
     def write(folder, *arguments):
-        if moment == "while it is written":
-            write_preset(place, *arguments)
-            theirs.append(place.stat().st_ino)
+        write_preset(place, *arguments)
+        theirs.append(place.stat().st_ino)
         return write_preset(folder, *arguments)
 
-    def move(source, target):
-        if moment == "when it is moved" and target == place:
-            shutil.copytree(source, target)
-            theirs.append(place.stat().st_ino)
-        return rename(source, target)
-
     monkeypatch.setattr(converted, "write_preset", write)
-    monkeypatch.setattr(Path, "rename", move)
     DOLG.from_preset(NAME)
     assert caplog.text == ""
     assert [kept_in(cache).stat().st_ino] == theirs  # which another may be reading
