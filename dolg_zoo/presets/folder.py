@@ -25,8 +25,14 @@ from dolg_zoo.errors import ForkedProcessError, PresetError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.description import PresetDescription, read_description
-from dolg_zoo.presets.files import FORMAT_VERSION, REPORT, check_hashes, read_json
+from dolg_zoo.presets.files import (
+    FORMAT_VERSION,
+    REPORT,
+    PresetDescription,
+    check_hashes,
+    read_description,
+    read_json,
+)
 from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head, save_margin_head
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite

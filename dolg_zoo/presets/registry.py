@@ -69,7 +69,7 @@ def list_presets(pattern: str = "*") -> list[str]:
     """Return the names that `DOLG.from_preset` takes, sorted.
 
     Args:
-        pattern: a pattern with `*` and `?` as in file names, such as "*resnet50*".
+        pattern: with `*` and `?` as in file names, such as "*resnet50*".
     """
     return fnmatch.filter(preset_names(), pattern)
 
@@ -224,11 +224,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
 
 def fetch_margin_head(resolved: ResolvedPreset) -> None:
-    """Put a preset's margin head beside its other files, if it keeps one on the Hub.
-
-    Raises:
-        WeightsError: if it cannot be downloaded, or its sha256 differs from the expected.
-    """
+    """Put a preset's margin head beside its other files, if it keeps one on the Hub."""
     entry = resolved.entry
     if isinstance(entry, PresetEntry) and entry.source and MARGIN_HEAD in entry.files:
         fetch_preset(entry, [MARGIN_HEAD])

@@ -20,36 +20,22 @@ PROBE_SIZE = 256
 
 @dataclass(frozen=True)
 class Tap:
-    """One of the backbone's two maps.
+    """One of the backbone's two feature maps."""
 
-    Attributes:
-        name: its level, such as "P4", or the name of its layer.
-        stride: pixels of the image from one position of the map to the next.
-        channels: channels of the feature map.
-    """
-
-    name: str
-    stride: int
+    name: str  # its level, such as "P4", or the name of its layer
+    stride: int  # pixels of the image from one position of the map to the next
     channels: int
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A DOLG network.
-
-    Attributes:
-        config: everything about the head, and how the input is normalised.
-        backbone: its name in `dolg_zoo.BACKBONES`, or how many layers it has if it is not there.
-        local: the map that the local branch takes.
-        global_: the map that GeM takes.
-        parameters: the number of parameters, including those that are not trained.
-    """
+    """A DOLG network as plain data."""
 
     config: DOLGConfig
-    backbone: str
-    local: Tap
-    global_: Tap
-    parameters: int
+    backbone: str  # its name in `dolg_zoo.BACKBONES`, or how many layers it has if it has none
+    local: Tap  # the map that the local branch takes
+    global_: Tap  # the map that GeM takes
+    parameters: int  # trained or not
 
 
 def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:

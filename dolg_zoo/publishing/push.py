@@ -35,20 +35,12 @@ OPTIONAL = (MARGIN_HEAD, REPORT)
 
 @dataclass(frozen=True)
 class Published:
-    """A preset that is on the Hub, and was read back from there.
+    """A preset that is on the Hub, and was read back from there."""
 
-    Attributes:
-        repo: `user/name`.
-        commit: 40 hexadecimal digits; `DOLG.from_preset(f"hf://{repo}@{commit}")` loads it for
-            good.
-        url: the page of that commit's files.
-        entry: for weights_manifest.json, as it stands in JSON.
-    """
-
-    repo: str
-    commit: str
-    url: str
-    entry: dict[str, Any]
+    repo: str  # `user/name`
+    commit: str  # 40 hexadecimal digits; hf://{repo}@{commit} is this preset for good
+    url: str  # the page of that commit's files
+    entry: dict[str, Any]  # for weights_manifest.json, as it stands in JSON
 
 
 def push_to_hub(

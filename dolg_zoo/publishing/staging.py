@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.drawing.style import marked, write_picture
 from dolg_zoo.errors import PresetError, PublishError
-from dolg_zoo.presets.description import count_parameters, read_description
-from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset_folder, read_json
+from dolg_zoo.presets.description import count_parameters
+from dolg_zoo.presets.files import (
+    REPORT,
+    check_preset,
+    has_margin_head,
+    preset_folder,
+    read_description,
+    read_json,
+)
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.metadata import merged_metadata, pinned_preset

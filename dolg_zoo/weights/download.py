@@ -23,17 +23,11 @@ _HUB_URL = re.compile(
 
 @dataclass(frozen=True)
 class RepoSnapshot:
-    """Verified files of one Hub repository.
+    """Verified files of one Hub repository."""
 
-    Attributes:
-        folder: their folder in the cache; they have their names in the repository.
-        commit: the one commit that all of them are from, 40 hexadecimal digits.
-        sha256: known hashes by file name: all files if pinned; otherwise only files for which the
-            Hub gives a sha256 (the large ones).
-    """
-
-    folder: Path
-    commit: str
+    folder: Path  # in the cache; the files have their names in the repository
+    commit: str  # of all of them, 40 hexadecimal digits
+    # by file name: of pinned files, and of those for which the Hub states one (the large ones)
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
