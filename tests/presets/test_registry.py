@@ -34,6 +34,19 @@ def test_a_folder_may_be_below_the_home_folder(tmp_path, monkeypatch):
     assert resolve_preset(resolved) is resolved
 
 
+def test_a_preset_is_resolved_once_from_its_name_to_its_compiled_form(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
+    find_preset, resolved = registry.find_preset, []
+    monkeypatch.setattr(
+        registry, "find_preset", lambda preset: (resolved.append(preset), find_preset(preset))[1]
+    )
+    compiled = dolg_zoo.embedder(folder, "litert")
+    assert resolved == [folder]
+    assert dolg_zoo.CompiledDOLG.cached(folder, "litert").model_id == compiled.model_id
+
+
 def test_lists_the_names_and_suggests_the_nearest():
     with pytest.raises(PresetError) as caught:
         resolve_preset("dolg_efficientnet_lite_places_products")
