@@ -82,7 +82,7 @@ def publish(
     said = {**(read_json_object(metadata) if metadata else {}), **given}
     # to fail before the preset is loaded
     from dolg_zoo.presets.files import preset_folder
-    from dolg_zoo.publishing.hub import check_repo
+    from dolg_zoo.publishing.push import check_repo
     from dolg_zoo.publishing.staging import check_stated
 
     folder = preset_folder(folder)

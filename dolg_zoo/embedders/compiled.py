@@ -21,7 +21,7 @@ from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, of_the_zoo, resolve_preset
+from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, resolve_preset
 from dolg_zoo.runtimes import routes, untimed
 from dolg_zoo.runtimes.cache import (
     compiled_folder,
@@ -94,7 +94,7 @@ class CompiledDOLG(ImageEmbedder):
     @classmethod
     def cached(
         cls,
-        preset: str | Path | None = None,
+        preset: str | Path | ResolvedPreset | None = None,
         runtime: str | None = None,
         precision: str = "float32",
         threads: int | None = None,
@@ -353,6 +353,6 @@ def _write(
     return {"model_id": digest.hexdigest()[:32], "cosine_to_float32": changed}
 
 
-def remember_compiled(model: EmbeddingModel) -> None:
+def remember_compiled(model: EmbeddingModel, preset: ResolvedPreset) -> None:
     """Let `CompiledDOLG.cached` find the compiled form of a preset by the preset's files."""
-    remember_preset(hashes_of(resolve_preset(of_the_zoo(model.metadata["preset"]))), model.model_id)
+    remember_preset(hashes_of(preset), model.model_id)

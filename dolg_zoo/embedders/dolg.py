@@ -35,6 +35,7 @@ from dolg_zoo.presets import (
     preset_names,
     write_preset,
 )
+from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.runtimes import default_runtime
 from dolg_zoo.runtimes.telemetry import no_telemetry
 from dolg_zoo.weights import load_manifest
@@ -116,7 +117,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
     @classmethod
     def from_preset(
         cls,
-        preset: str | Path | None = None,
+        preset: str | Path | ResolvedPreset | None = None,
         load_weights: bool = True,
         dtype: str | keras.DTypePolicy | None = None,
     ) -> DOLG:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
+from dolg_zoo.presets import resolve_preset
 from dolg_zoo.runtimes import routes
 
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.preprocessing import ImageSource
+    from dolg_zoo.presets.registry import ResolvedPreset
 
 
 def embedder(
-    preset: str | Path | None = None,
+    preset: str | Path | ResolvedPreset | None = None,
     runtime: str | None = None,
     precision: str = "float32",
     *,
@@ -51,14 +53,16 @@ def embedder(
             in norm.
         ValueError: if there is no such runtime or precision, or no image to calibrate with.
     """
-    is_plain = (routes(runtime, precision), precision) == (["keras"], "float32")
-    if not is_plain and (found := CompiledDOLG.cached(preset, runtime, precision)):
-        return found
+    if (routes(runtime, precision), precision) == (["keras"], "float32"):
+        from dolg_zoo.embedders.dolg import DOLG
+
+        return DOLG.from_preset(preset)
+    resolved = resolve_preset(preset)
+    if compiled := CompiledDOLG.cached(resolved, runtime, precision):
+        return compiled
     from dolg_zoo.embedders.dolg import DOLG
 
-    model = DOLG.from_preset(preset)
-    if is_plain:
-        return model
+    model = DOLG.from_preset(resolved)
     compiled = model.compile_for_inference(runtime, precision, calibration=calibration)
-    remember_compiled(model)
+    remember_compiled(model, resolved)
     return compiled

@@ -32,8 +32,7 @@ logger = logging.getLogger(__name__)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 # The published figures are for images at five multiples of their own size. Those of Oxford and
-# Paris have 1024 pixels a side at most; without a limit a phone's photograph would enter with 24
-# million.
+# Paris have 1024 pixels a side at most; a phone's photograph has 24 million.
 OFFICIAL_CONVERTER = ImageConverter(
     size=1024,
     mode="max_side",
@@ -51,17 +50,11 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a checkpoint became.
+    """A preset made from a checkpoint."""
 
-    Attributes:
-        preset: the network, filled, with upstream's preprocessing.
-        margin_head: the head it was trained under, or None if the checkpoint holds none.
-        tensors: the number of tensors of the network and its margin head in the checkpoint.
-    """
-
-    preset: Preset
-    margin_head: MarginHead | None
-    tensors: int
+    preset: Preset  # with upstream's preprocessing
+    margin_head: MarginHead | None  # None if the checkpoint holds none
+    tensors: int  # of the network and its margin head in the checkpoint
 
 
 def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> Conversion:
@@ -87,16 +80,15 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
         arrays = layout.weights(state, {w.path: tuple(w.shape) for w in net.weights})
         head = layout.margin_head(state)
     except ValueError as error:
-        raise PresetError(
-            f"{path} is no {format} checkpoint: {error}{_what_else(whole, format)}"
-        ) from error
+        hint = _similar_upstream(whole, format)
+        raise PresetError(f"{path} is no {format} checkpoint: {error}{hint}") from error
     for weight in net.weights:
         weight.assign(arrays.pop(weight.path))
     check_finite(net, path)
     return Conversion(Preset(net, converter, metadata), head, len(state))
 
 
-def _what_else(state: Mapping[str, np.ndarray], format: str) -> str:
+def _similar_upstream(state: Mapping[str, np.ndarray], format: str) -> str:
     """Return a hint at the upstream whose checkpoint it looks like, if there is one."""
     for other in LAYOUTS.keys() - {format}:
         with suppress(ValueError):
@@ -117,8 +109,8 @@ def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
         if folder is None:
             raise OSError("there is no home folder")
         # if another process was faster, others may be reading its folder
-        with replacing_folder(folder, keep_if=_is_whole) as made:
-            write_preset(made, conversion.preset, conversion.margin_head)
+        with replacing_folder(folder, keep_if=_is_whole) as new:
+            write_preset(new, conversion.preset, conversion.margin_head)
         return folder
     except OSError as error:
         logger.warning(

@@ -1,8 +1,9 @@
-"""The files of a preset folder, and the check that they belong together; needs no Keras."""
+"""The files of a preset folder: read as JSON and checked to belong together; needs no Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,8 @@ from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo._util.own_folders import TRAINED
 from dolg_zoo._util.records import read_record, stated_hashes
 from dolg_zoo.errors import PresetError
+from dolg_zoo.models import DOLGConfig
+from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 
 REPORT = "report.json"  # of the conversion tools
@@ -71,3 +74,44 @@ def read_json(path: Path, *versions: int) -> dict[str, Any]:
         return read_record(path, *versions) if versions else read_json_object(path)
     except ValueError as error:
         raise PresetError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class PresetDescription:
+    """The content of a preset's JSON files."""
+
+    config: DOLGConfig
+    backbone: dict[str, Any] | None  # the graph of a custom backbone
+    image_converter: ImageConverter
+    metadata: Mapping[str, Any]
+
+
+def read_description(folder: Path) -> PresetDescription:
+    """Read the JSON files of a preset folder; a PresetError names the file at fault."""
+    config = read_json(folder / CONFIG, FORMAT_VERSION)
+    converter, metadata = read_json(folder / PREPROCESSOR), read_json(folder / METADATA)
+    check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
+    try:
+        dolg = _dolg_config(config)
+    except (TypeError, ValueError) as error:
+        raise PresetError(f"{folder / CONFIG}: {error}") from error
+    try:
+        image_converter = ImageConverter.from_config(converter)
+    except (ValueError, TypeError) as error:
+        raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
+    backbone = config["backbone"] if dolg.backbone is None else None
+    return PresetDescription(dolg, backbone, image_converter, metadata)
+
+
+def _dolg_config(config: Mapping[str, Any]) -> DOLGConfig:
+    unknown = set(config) - {"dolg", "backbone", "margin_head"}
+    if unknown:
+        raise ValueError(f"unknown keys {sorted(unknown)}")
+    if not isinstance(config.get("dolg"), dict):
+        raise ValueError(f"'dolg' must be an object, got {config.get('dolg')!r}")
+    dolg = DOLGConfig.from_dict(config["dolg"])
+    if dolg.backbone is None and not isinstance(config.get("backbone"), dict):
+        raise ValueError(
+            f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
+        )
+    return dolg

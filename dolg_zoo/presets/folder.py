@@ -1,7 +1,4 @@
-"""The preset folder: config.json, preprocessor.json, metadata.json, model.weights.h5.
-
-If the margin head of the training is known, margin_head.npz too.
-"""
+"""Write and read a preset folder: its JSON files, weights, and the margin head if there is one."""
 
 from __future__ import annotations
 
@@ -25,10 +22,17 @@ from dolg_zoo.backbones import to_be_filled
 from dolg_zoo.backbones.build import check_keras
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.errors import ForkedProcessError, PresetError
-from dolg_zoo.models import DOLGConfig, DOLGNet
+from dolg_zoo.models import DOLGNet
 from dolg_zoo.models.dtype_policy import check_not_quantized, dtype_policy
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.presets.files import FORMAT_VERSION, REPORT, check_hashes, has_margin_head, read_json
+from dolg_zoo.presets.files import (
+    FORMAT_VERSION,
+    REPORT,
+    PresetDescription,
+    check_hashes,
+    read_description,
+    read_json,
+)
 from dolg_zoo.presets.margin_head import describe_margin_head, load_margin_head, save_margin_head
 from dolg_zoo.presets.own_backbone import deserialize_backbone, serialize_backbone
 from dolg_zoo.presets.weights_file import check_finite
@@ -56,7 +60,7 @@ def write_preset(
         margin_head: the margin head that the network was trained with, to continue training.
 
     Returns:
-        The preset with the metadata that was written, as `read_preset` would give it.
+        The preset with the metadata that was written.
 
     Raises:
         PresetError: if the network is a classifier or quantized, a weight is not finite, or its
@@ -117,8 +121,7 @@ def read_preset(
 
     Args:
         folder: the folder.
-        known: sha256 of files in the folder, by name, if already computed; avoids hashing a large
-            file again.
+        known: sha256 of files in the folder, by name, if already computed.
         load_weights: False for the same network with random weights.
         dtype: a dtype policy of the layers; None: Keras's global policy; a backbone that is stored
             in the preset keeps the policy it was saved with.
@@ -128,22 +131,16 @@ def read_preset(
     """
     check_keras()
     folder = user_path(folder)
-    config = read_json(folder / CONFIG, FORMAT_VERSION)
-    converter, metadata = read_json(folder / PREPROCESSOR), read_json(folder / METADATA)
-    check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
+    described = read_description(folder)
     with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
         names = (WEIGHTS,) if load_weights else ()
-        weights_checked = pool.submit(check_hashes, folder, metadata, names, known or {})
+        check = pool.submit(check_hashes, folder, described.metadata, names, known or {})
         with to_be_filled() if load_weights else nullcontext(), dtype_policy(dtype):
-            net = _network(config, folder / CONFIG, dtype)
-    weights_checked.result()
-    try:
-        image_converter = ImageConverter.from_config(converter)
-    except (ValueError, TypeError) as error:
-        raise PresetError(f"{folder / PREPROCESSOR}: {error}") from error
+            net = _network(described, folder / CONFIG, dtype)
+    check.result()
     if load_weights:
         read_weights(net, folder / WEIGHTS)
-    return Preset(net, image_converter, metadata)
+    return Preset(net, described.image_converter, described.metadata)
 
 
 def read_margin_head(folder: str | Path) -> keras.layers.Layer:
@@ -153,48 +150,31 @@ def read_margin_head(folder: str | Path) -> keras.layers.Layer:
         PresetError: if the preset keeps none, or its files are not what they should be.
     """
     folder = user_path(folder)
-    if not has_margin_head(folder):
+    config = read_json(folder / CONFIG)
+    if "margin_head" not in config:
         raise PresetError(
             f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
             " another, put a new one of dolg_zoo.layers, such as CurricularFace, on the model."
         )
     check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
-    return load_margin_head(read_json(folder / CONFIG)["margin_head"], folder / MARGIN_HEAD)
+    return load_margin_head(config["margin_head"], folder / MARGIN_HEAD)
 
 
 def _network(
-    config: Mapping[str, Any], path: Path, dtype: str | keras.DTypePolicy | None
+    described: PresetDescription, path: Path, dtype: str | keras.DTypePolicy | None
 ) -> DOLGNet:
     """Build the network that config.json at `path` describes."""
-    try:
-        dolg = _dolg_config(config)
-    except (TypeError, ValueError) as error:
-        raise PresetError(f"{path}: {error}") from error
     # Keras raises nearly every type there is for a wrong graph
-    wrong = Exception if dolg.backbone is None else ValueError
+    wrong = ValueError if described.backbone is None else Exception
     try:
-        brought = None
-        if dolg.backbone is None:
-            brought = deserialize_backbone(config["backbone"], dtype)
-        return DOLGNet(brought, config=dolg)
+        backbone = None
+        if described.backbone is not None:
+            backbone = deserialize_backbone(described.backbone, dtype)
+        return DOLGNet(backbone, config=described.config)
     except (ForkedProcessError, MemoryError):
         raise
     except wrong as error:
         raise import_fault(error) or PresetError(f"{path}: {error}") from error
-
-
-def _dolg_config(config: Mapping[str, Any]) -> DOLGConfig:
-    unknown = set(config) - {"format_version", "dolg", "backbone", "margin_head"}
-    if unknown:
-        raise ValueError(f"unknown keys {sorted(unknown)}")
-    if not isinstance(config.get("dolg"), dict):
-        raise ValueError(f"'dolg' must be an object, got {config.get('dolg')!r}")
-    dolg = DOLGConfig.from_dict(config["dolg"])
-    if dolg.backbone is None and not isinstance(config.get("backbone"), dict):
-        raise ValueError(
-            f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
-        )
-    return dolg
 
 
 def _to_json(values: Mapping[str, Any]) -> str:

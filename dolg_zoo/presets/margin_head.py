@@ -49,8 +49,8 @@ def describe_margin_head(head: MarginHead) -> dict[str, Any]:
         "scale": head.scale,
         "margin": head.margin,
     }
-    kept = {name: settings[name] for name in LAYERS[head.layer]}
-    return {"layer": head.layer, "dim": shape[-1], **kept}
+    stated = {name: settings[name] for name in LAYERS[head.layer]}
+    return {"layer": head.layer, "dim": shape[-1], **stated}
 
 
 def save_margin_head(head: MarginHead, path: Path) -> None:
@@ -67,7 +67,12 @@ def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Laye
     """
     layer = _layer(described, path)
     try:
-        _check_size(path, *(described[name] for name in MAX_SIZES if name in described))
+        # before the layer takes the memory that a stranger's config.json asks for
+        shape = tuple(described[name] for name in MAX_SIZES if name in described)
+        if not path.is_file():  # a pipe would hang
+            raise ValueError("it is no file")
+        if (size := path.stat().st_size) < 4 * math.prod(shape):
+            raise ValueError(f"its {size} bytes are too few for centers of shape {shape}")
         layer.build((None, described["dim"]))
         with np.load(path, allow_pickle=False) as arrays:
             if any(entry.compress_type for entry in arrays.zip.infolist()):
@@ -87,22 +92,16 @@ def load_margin_head(described: dict[str, Any], path: Path) -> keras.layers.Laye
     return layer
 
 
-def _check_size(path: Path, *shape: int) -> None:
-    # before the layer takes the memory that a stranger's config.json asks for
-    if not path.is_file():  # a pipe would hang
-        raise ValueError("it is no file")
-    size = path.stat().st_size
-    if size < 4 * math.prod(shape):
-        raise ValueError(f"its {size} bytes are too few for centers of shape {shape}")
-
-
 def _layer(described: dict[str, Any], path: Path) -> keras.layers.Layer:
     name = described.get("layer") if isinstance(described, dict) else None
     settings = LAYERS.get(name, ()) if isinstance(name, str) else ()
     if (
         not settings
         or set(described) != {"layer", "dim", *settings}
-        or not all(_is_size(described[key], MAX_SIZES[key]) for key in MAX_SIZES.keys() & described)
+        or not all(
+            type(described[key]) is int and 0 < described[key] <= MAX_SIZES[key]
+            for key in MAX_SIZES.keys() & described
+        )
     ):
         known = "; ".join(f"{layer} with dim, {', '.join(LAYERS[layer])}" for layer in LAYERS)
         raise PresetError(
@@ -114,7 +113,3 @@ def _layer(described: dict[str, Any], path: Path) -> keras.layers.Layer:
         return getattr(layers, str(name))(**given, name="margin_head")
     except (ValueError, OverflowError) as error:
         raise PresetError(f"{path.parent / 'config.json'}: margin_head: {error}") from error
-
-
-def _is_size(value: object, most: int) -> bool:
-    return type(value) is int and 0 < value <= most

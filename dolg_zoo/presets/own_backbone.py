@@ -17,55 +17,14 @@ from dolg_zoo.models.dolg_config import MAX_SIZE
 
 # Each computes on its input and nothing else. Lambda runs what it is given, TFSMLayer and the
 # lookup layers open paths, and so on: a layer is let in here only after a look at it.
-LAYERS = {
-    "Activation",
-    "Add",
-    "Attention",
-    "Average",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "CenterCrop",
-    "Concatenate",
-    "Conv1D",
-    "Conv2D",
-    "Conv2DTranspose",
-    "Cropping2D",
-    "Dense",
-    "DepthwiseConv2D",
-    "Dot",
-    "Dropout",
-    "ELU",
-    "EinsumDense",
-    "Embedding",
-    "Flatten",
-    "GlobalAveragePooling2D",
-    "GlobalMaxPooling2D",
-    "GroupNormalization",
-    "Identity",
-    "InputLayer",
-    "LayerNormalization",
-    "LeakyReLU",
-    "MaxPooling2D",
-    "Maximum",
-    "Minimum",
-    "MultiHeadAttention",
-    "Multiply",
-    "Normalization",
-    "PReLU",
-    "Permute",
-    "RMSNormalization",
-    "ReLU",
-    "Rescaling",
-    "Reshape",
-    "SeparableConv2D",
-    "Sequential",
-    "Softmax",
-    "SpatialDropout2D",
-    "Subtract",
-    "UnitNormalization",
-    "UpSampling2D",
-    "ZeroPadding2D",
-}
+LAYERS = """
+    Activation Add Attention Average AveragePooling2D BatchNormalization CenterCrop Concatenate
+    Conv1D Conv2D Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout ELU EinsumDense
+    Embedding Flatten GlobalAveragePooling2D GlobalMaxPooling2D GroupNormalization Identity
+    InputLayer LayerNormalization LeakyReLU MaxPooling2D Maximum Minimum MultiHeadAttention
+    Multiply Normalization PReLU Permute RMSNormalization ReLU Rescaling Reshape SeparableConv2D
+    Sequential Softmax SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D
+"""
 # Those of keras-hub 0.32, in the modules that its layers say they are from.
 KERAS_HUB = {
     "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
@@ -91,7 +50,7 @@ OURS = {
 ALLOWED_IN = {
     **KERAS_HUB,
     **OURS,
-    "keras.layers": LAYERS,
+    "keras.layers": {*LAYERS.split()},
     "keras": {"DTypePolicy", "Sequential", "Functional", "Model"},
     "keras.src.models.functional": {"Functional"},
     "keras.src.applications.convnext": {"LayerScale"},
@@ -108,31 +67,12 @@ ALLOWED_MODULES = (
 # named by what they are registered as
 FUNCTIONS = ("dolg_zoo>gelu",)
 # What makes a layer's variables large; a stranger must not ask for more memory than there is.
-WIDTHS = {
-    "depth_multiplier",
-    "expand_ratio",
-    "expansion",
-    "filter",
-    "filters",
-    "infilters",
-    "input_dim",
-    "input_filters",
-    "key_dim",
-    "num_filters",
-    "num_heads",
-    "output_dim",
-    "output_filters",
-    "output_shape",
-    "project_dim",
-    "se_ratio",
-    "squeeze_excite_ratio",
-    "stage_in_channels",
-    "stage_mid_channels",
-    "stage_out_channels",
-    "stem_channels",
-    "units",
-    "value_dim",
-}
+WIDTHS = """
+    depth_multiplier expand_ratio expansion filter filters infilters input_dim input_filters
+    key_dim num_filters num_heads output_dim output_filters output_shape project_dim se_ratio
+    squeeze_excite_ratio stage_in_channels stage_mid_channels stage_out_channels stem_channels
+    units value_dim
+"""
 MAX_WEIGHTS = 2**29
 # What a layer of keras-hub makes as many layers of as it is told.
 DEPTHS = {"max_level", "stage_num_blocks", "stage_num_of_layers"}
@@ -165,8 +105,7 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
     """Return the backbone's graph without weights; raise PresetError for unsupported layers."""
     config = keras.saving.serialize_keras_object(backbone)
     _correct(config, backbone)
-    _refuse_strangers(config)
-    _refuse_giants(config)
+    _refuse(config)
     return _changed(config, _marked)
 
 
@@ -177,11 +116,10 @@ def deserialize_backbone(
     # The PresetError names unsupported, too many or too wide layers, or the missing release of
     # keras-hub. Without `dtype` each layer has its saved dtype policy.
     config = _changed(config, _unmarked)
-    _refuse_strangers(config)
-    _refuse_giants(config)
+    _refuse(config)
     _import_keras_hub(config)
     # Keras keeps a list for each thread of the variables that are still to be filled, and fills
-    # those when next it computes a shape: what is sketched is to be on no list but one that ends.
+    # them when it next computes a shape: this thread ends, and its list with it.
     with ThreadPoolExecutor(1, "sketch") as pool:
         weights = pool.submit(_count_weights, config).result()
     if weights > MAX_WEIGHTS:
@@ -208,11 +146,9 @@ def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
 
 
 def _count_weights(config: dict[str, Any]) -> int:
+    copy = deepcopy(config)  # Keras changes its argument
     with keras.StatelessScope(initialize_variables=False):  # variables take no memory in it
-        # a copy, for Keras changes what it is given
-        return keras.saving.deserialize_keras_object(
-            deepcopy(config), safe_mode=True
-        ).count_params()
+        return keras.saving.deserialize_keras_object(copy, safe_mode=True).count_params()
 
 
 def _correct(config: dict[str, Any], model: keras.Model) -> None:
@@ -275,7 +211,8 @@ def _import_keras_hub(config: object) -> None:
             )
 
 
-def _refuse_strangers(config: object) -> None:
+def _refuse(config: object) -> None:
+    """Raise PresetError for a class that is not let in, or a layer that is too large."""
     for item in _named_classes(config):
         module: Any = item.get("module")
         name, registered_name = item["class_name"], item.get("registered_name")
@@ -295,11 +232,8 @@ def _refuse_strangers(config: object) -> None:
                 " alone, so that loading one runs no foreign code. Use a backbone of"
                 " dolg_zoo.backbones.BACKBONES, or save the model with model.save('….keras')."
             )
-
-
-def _refuse_giants(config: object) -> None:
     for item in _dictionaries(config):
-        for key in WIDTHS & item.keys():
+        for key in item.keys() & WIDTHS.split():
             if any(size > MAX_SIZE for size in _numbers(item[key])):
                 raise PresetError(
                     f"a layer of the backbone has {key}={item[key]!r}, and {MAX_SIZE} is the most."

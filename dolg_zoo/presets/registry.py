@@ -47,12 +47,17 @@ DEFAULT_PRESET = "dolg_efficientnet_lite_b0_places_products"
 
 @dataclass(frozen=True)
 class ResolvedPreset:
-    """A folder with a preset's files; its metadata from the manifest precedes metadata.json."""
+    """A preset's name, and the folder with its verified files."""
 
     name: str
     folder: Path
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)  # of files that were verified
+    entry: PresetEntry | CheckpointEntry | None = None  # of the manifest
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The manifest's metadata of a converted checkpoint, which precede metadata.json."""
+        return self.entry.metadata() if isinstance(self.entry, CheckpointEntry) else {}
 
 
 def preset_names() -> list[str]:
@@ -64,7 +69,7 @@ def list_presets(pattern: str = "*") -> list[str]:
     """Return the names that `DOLG.from_preset` takes, sorted.
 
     Args:
-        pattern: a pattern with `*` and `?` as in file names, such as "*resnet50*".
+        pattern: with `*` and `?` as in file names, such as "*resnet50*".
     """
     return fnmatch.filter(preset_names(), pattern)
 
@@ -130,29 +135,32 @@ def of_the_zoo(name: str) -> str:
     return _ZooName(name) if name in load_manifest().entries else name
 
 
-def resolve_preset(preset: str | Path | None = None) -> ResolvedPreset:
+def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> ResolvedPreset:
     """Return the folder of a preset; its files are downloaded, or converted, if necessary.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
-            folder; None for the preset that ships with the package. A preset folder wins over a
-            name, and the log says so.
+            folder; None for the preset that ships with the package; or what this function has
+            returned. A preset folder wins over a name, and the log says so.
 
     Raises:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
-    found = find_preset(preset)
-    if isinstance(found, str):
-        repo, revision = parse_hub_url(found)
+    if isinstance(preset, ResolvedPreset):
+        return preset
+    source = find_preset(preset)
+    if isinstance(source, str):
+        repo, revision = parse_hub_url(source)
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
         return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
-    if isinstance(found, Path):
+    if isinstance(source, Path):
         # so that no folder goes by the name of a preset of the zoo
-        is_home = str(preset).startswith("~")
-        name = f"./{found}" if str(found) in preset_names() else str(found if is_home else preset)
-        return ResolvedPreset(name, found)
-    return _resolve_entry(found)
+        name = str(source if str(preset).startswith("~") else preset)
+        name = f"./{source}" if str(source) in preset_names() else name
+        return ResolvedPreset(name, source)
+    folder, sha256 = _files_of(source)
+    return ResolvedPreset(source.name, folder, sha256, source)
 
 
 def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
@@ -171,7 +179,7 @@ def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
 
 
 def load_preset(
-    preset: str | Path | None = None,
+    preset: str | Path | ResolvedPreset | None = None,
     *,
     load_weights: bool = True,
     dtype: str | keras.DTypePolicy | None = None,
@@ -179,7 +187,7 @@ def load_preset(
     """Return a preset, and the name to call it by.
 
     Args:
-        preset: a name, hf://user/repo, or a folder; None for the default.
+        preset: as `resolve_preset` takes it.
         load_weights: False for the same network with random weights.
         dtype: a dtype policy of the layers; None for Keras's global one.
 
@@ -216,13 +224,9 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
 
 def fetch_margin_head(resolved: ResolvedPreset) -> None:
-    """Put a preset's margin head beside its other files, if it keeps one on the Hub.
-
-    Raises:
-        WeightsError: if it cannot be downloaded, or its sha256 differs from the expected.
-    """
-    entry = load_manifest().presets.get(resolved.name)
-    if entry is not None and entry.source is not None and MARGIN_HEAD in entry.files:
+    """Put a preset's margin head beside its other files, if it keeps one on the Hub."""
+    entry = resolved.entry
+    if isinstance(entry, PresetEntry) and entry.source and MARGIN_HEAD in entry.files:
         fetch_preset(entry, [MARGIN_HEAD])
     elif resolved.name.startswith("hf://") and has_margin_head(resolved.folder):
         repo, commit = parse_hub_url(resolved.name)
@@ -240,13 +244,13 @@ def _named(resolved: ResolvedPreset) -> Iterator[None]:
         raise PresetError(f"{resolved.name}: {error}") from error
 
 
-def _resolve_entry(entry: PresetEntry | CheckpointEntry) -> ResolvedPreset:
+def _files_of(entry: PresetEntry | CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
+    """Return the folder of a preset in the manifest, and the sha256 of its files."""
     if isinstance(entry, CheckpointEntry):
-        folder, hashes = _conversion(entry)
-        return ResolvedPreset(entry.name, folder, hashes, entry.metadata())
+        return _conversion(entry)
     if entry.source is not None:
         snapshot = fetch_preset(entry)
-        return ResolvedPreset(entry.name, snapshot.folder, snapshot.sha256)
+        return snapshot.folder, snapshot.sha256
     folder = EMBEDDED / entry.name
     files = {name: entry.files[name] for name in PRESET_FILES}
     for file in verify_files(folder, files):
@@ -255,12 +259,10 @@ def _resolve_entry(entry: PresetEntry | CheckpointEntry) -> ResolvedPreset:
                 f"{file.path}, which ships with dolg-zoo, is not the file that was released"
                 f" ({file.fault}); reinstall the package."
             )
-    hashes = {name: promised.sha256 for name, promised in files.items()}
-    return ResolvedPreset(entry.name, folder, hashes)
+    return folder, {name: promised.sha256 for name, promised in files.items()}
 
 
-def _conversion(entry: CheckpointEntry) -> tuple[Path, dict[str, str]]:
-    """Return the folder of a converted checkpoint, and the sha256 of its files."""
+def _conversion(entry: CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
     if folder := kept_conversion(entry):
         try:
             return folder, check_preset(folder)

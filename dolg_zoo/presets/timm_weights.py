@@ -75,13 +75,11 @@ def load_timm_weights(
         variable.assign(arrays[variable.path])
 
 
-def _normalization(
-    config: Mapping[str, Any], address: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    told = config.get("pretrained_cfg")
-    found = []
-    for key, least in (("mean", 0.0), ("std", 1e-3)):
-        value = told.get(key) if isinstance(told, Mapping) else None
+def _normalization(config: Mapping[str, Any], address: str) -> list[tuple[float, ...]]:
+    """Return the mean and the standard deviation that the weights were trained with."""
+    stated = config.get("pretrained_cfg")
+    values = [stated.get(key) if isinstance(stated, Mapping) else None for key in ("mean", "std")]
+    for value, least in zip(values, (0.0, 1e-3), strict=True):
         if not (
             isinstance(value, list)
             and len(value) == 3
@@ -91,6 +89,4 @@ def _normalization(
                 f"{CONFIG} of {address} does not say what its weights were trained with:"
                 " pretrained_cfg must have mean and std, three numbers from 0 to 1 each."
             )
-        found.append(tuple(map(float, value)))
-    mean, std = found
-    return mean, std
+    return [tuple(map(float, value)) for value in values if value]

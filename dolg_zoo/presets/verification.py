@@ -49,13 +49,10 @@ def repair_preset(
     name: str, bad: Iterable[CheckedFile], before_conversion: Callable[[], object]
 ) -> None:
     """Download or convert damaged files again, or raise ValueError if that is not possible."""
-    is_done = True
-    for file in bad:
-        if file.fetch_again:
-            file.fetch_again()
-        else:
-            is_done = False
-    if is_done:
+    downloads = [file.fetch_again for file in bad]
+    for fetch_again in filter(None, downloads):
+        fetch_again()
+    if all(downloads):
         return
     if name not in load_manifest().checkpoints:
         raise ValueError(

@@ -32,12 +32,10 @@ def load_weights(net: keras.Model, path: Path) -> None:
             by_name = _by_name(net, datasets)
             mapped = np.memmap(path, np.uint8, mode="r")
             for weight, dataset in by_name:
-                value = _values(dataset, mapped)
-                _check_finite(value, weight, path)
-                weight.assign(value)
+                weight.assign(_values(dataset, mapped))
         if not by_name:
             net.load_weights(path)
-            check_finite(net, path)
+        check_finite(net, path)
     except (PresetError, MemoryError):
         raise
     except Exception as error:  # h5py and Keras raise nearly every type there is
@@ -55,19 +53,19 @@ def _by_name(
         given[path.rpartition("/")[0]].append(datasets[path])
     for weight in net.weights:
         wanted[weight.path.rpartition("/")[0]].append(weight)
-    names = [found[0].parent.attrs.get("name") for found in given.values()]
+    names = [tensors[0].parent.attrs.get("name") for tensors in given.values()]
     layers = [layer.rpartition("/")[2] for layer in wanted]
     if len(set(names)) < len(names) or sorted(map(str, names)) != sorted(layers):
         return []
     if any("dtype" in dataset.attrs for dataset in datasets.values()):  # bfloat16, as raw bytes
         return []
-    tensors = dict(zip(names, given.values(), strict=True))
+    by_layer = dict(zip(names, given.values(), strict=True))
     pairs: list[tuple[Any, Any]] = []
     for layer, weights in wanted.items():
-        found = tensors[layer.rpartition("/")[2]]
-        if [dataset.shape for dataset in found] != [tuple(weight.shape) for weight in weights]:
+        tensors = by_layer[layer.rpartition("/")[2]]
+        if [dataset.shape for dataset in tensors] != [tuple(weight.shape) for weight in weights]:
             return []
-        pairs += zip(weights, found, strict=True)
+        pairs += zip(weights, tensors, strict=True)
     return pairs
 
 
@@ -79,12 +77,8 @@ def _place(path: str) -> tuple[str, int]:
 def check_finite(net: keras.Model, path: Path) -> None:
     """Raise a PresetError that names `path` if a weight is not finite."""
     for weight in net.weights:
-        _check_finite(np.asarray(weight), weight, path)
-
-
-def _check_finite(value: np.ndarray, weight: keras.Variable, path: Path) -> None:
-    if not np.isfinite(value).all():
-        raise PresetError(f"{path}: {weight.path} holds values that are not finite.")
+        if not np.isfinite(np.asarray(weight)).all():
+            raise PresetError(f"{path}: {weight.path} holds values that are not finite.")
 
 
 def _values(dataset: h5py.Dataset, mapped: np.memmap) -> np.ndarray:

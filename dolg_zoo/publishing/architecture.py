@@ -20,55 +20,42 @@ PROBE_SIZE = 256
 
 @dataclass(frozen=True)
 class Tap:
-    """One of the backbone's two maps.
+    """One of the backbone's two feature maps."""
 
-    Attributes:
-        name: its level, such as "P4", or the name of its layer.
-        stride: pixels of the image from one position of the map to the next.
-        channels: channels of the feature map.
-    """
-
-    name: str
-    stride: int
+    name: str  # its level, such as "P4", or the name of its layer
+    stride: int  # pixels of the image from one position of the map to the next
     channels: int
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A DOLG network.
-
-    Attributes:
-        config: everything about the head, and how the input is normalised.
-        backbone: its name in `dolg_zoo.BACKBONES`, or how many layers it has if it is not there.
-        local: the map that the local branch takes.
-        global_: the map that GeM takes.
-        parameters: the number of parameters, including those that are not trained.
-    """
+    """A DOLG network as plain data."""
 
     config: DOLGConfig
-    backbone: str
-    local: Tap
-    global_: Tap
-    parameters: int
+    backbone: str  # its name in `dolg_zoo.BACKBONES`, or how many layers it has if it has none
+    local: Tap  # the map that the local branch takes
+    global_: Tap  # the map that GeM takes
+    parameters: int  # trained or not
 
 
 def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:
     """Return a network's parts without building it; None if it must be built for that."""
-    entries = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
     backbone = config.backbone
-    if backbone not in entries:
+    constructors = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
+    if backbone not in constructors:
         return None
+    stated = constructors[backbone]
     # the map of level P4 has 2⁴ pixels of the image from one position to the next
-    known = {
+    taps = {
         level: Tap(level, 2 ** int(level[1:]), channels)
-        for level, channels in zip(entries[backbone].taps, entries[backbone].channels, strict=True)
+        for level, channels in zip(stated.taps, stated.channels, strict=True)
     }
     for (owner, layer), (stride, channels) in TAPS_BY_LAYER.items():
         if owner == backbone:
-            known[layer] = Tap(layer, stride, channels)
-    if not {*config.taps} <= known.keys():
+            taps[layer] = Tap(layer, stride, channels)
+    if not {*config.taps} <= taps.keys():
         return None
-    local, global_ = (known[name] for name in config.taps)
+    local, global_ = (taps[name] for name in config.taps)
     return Architecture(config, backbone, local, global_, parameters)
 
 

@@ -142,10 +142,8 @@ def _ids(texts: Sequence[str]) -> dict[str, str]:
     """Return an identifier for each text; the header joins the figures of one identifier."""
     ids: dict[str, str] = {}
     for text in dict.fromkeys(texts):
-        wanted, number = _id(text), 1
-        while (free := wanted if number == 1 else f"{wanted}-{number}") in ids.values():
-            number += 1
-        ids[text] = free
+        names = (_id(text), *(f"{_id(text)}-{number}" for number in range(2, len(texts) + 2)))
+        ids[text] = next(name for name in names if name not in ids.values())
     return ids
 
 

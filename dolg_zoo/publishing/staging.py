@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.drawing.style import marked, write_picture
 from dolg_zoo.errors import PresetError, PublishError
-from dolg_zoo.presets.description import describe_preset
-from dolg_zoo.presets.files import REPORT, check_preset, has_margin_head, preset_folder, read_json
-from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.presets.description import count_parameters
+from dolg_zoo.presets.files import (
+    REPORT,
+    check_preset,
+    has_margin_head,
+    preset_folder,
+    read_description,
+    read_json,
+)
 from dolg_zoo.publishing.architecture import Architecture, architecture_of, stated_architecture
 from dolg_zoo.publishing.architecture_figure import architecture_figure
 from dolg_zoo.publishing.metadata import merged_metadata, pinned_preset
@@ -52,10 +58,10 @@ class Staged:
 
     def entry(self, commit: str) -> dict[str, Any]:
         """Return the manifest's entry for the preset at a commit."""
-        kept = (*PRESET_FILES, MARGIN_HEAD)
+        pinned = (*PRESET_FILES, MARGIN_HEAD)
         return pinned_preset(
             HubSource(self.repo, commit),
-            {name: self.files[name] for name in kept if name in self.files},
+            {name: self.files[name] for name in pinned if name in self.files},
             self.metadata,
             architecture=self.architecture,
             descriptor_dim=self.descriptor_dim,
@@ -77,8 +83,8 @@ def stated_facts(preset: Path) -> Facts | None:
     hashes = check_preset(preset)
     if not needed <= hashes.keys():
         return None
-    described = describe_preset(ResolvedPreset(preset.name, preset, hashes))
-    architecture = stated_architecture(described.config, described.parameters)
+    described = read_description(preset)
+    architecture = stated_architecture(described.config, count_parameters(preset / WEIGHTS))
     return None if architecture is None else Facts(architecture, described.image_converter)
 
 
@@ -164,9 +170,7 @@ def check_stated(preset: Path, metadata: Mapping[str, Any] | None = None) -> Non
 
 def _copy(source: Path, folder: Path) -> None:
     """Copy the files of a preset, and no others that are in its folder."""
-    names = list(PRESET_FILES)
-    if "margin_head" in read_json(source / CONFIG):
-        names.append(MARGIN_HEAD)
+    names = [*PRESET_FILES, *([MARGIN_HEAD] if has_margin_head(source) else [])]
     if (source / REPORT).is_file():
         names.append(REPORT)
     for name in names:

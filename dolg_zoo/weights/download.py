@@ -1,10 +1,8 @@
 """Files from the Hub, handed out only after their hash has matched.
 
-huggingface_hub downloads, with the user's cache, tokens, mirror (`HF_ENDPOINT`) and offline switch
-(`HF_HUB_OFFLINE`). It compares no hashes, so every file is hashed here, cached ones too: sha256
-runs at over 1 GB/s, and a record of earlier checks would itself need trust.
-
-huggingface_hub is imported when it is first needed: it reads its environment at import.
+huggingface_hub downloads and caches, but compares no hashes, so every file is hashed here at each
+use: a record of earlier checks would itself need trust. It is imported when it is first needed, as
+it reads its environment at import.
 """
 
 from __future__ import annotations
@@ -25,17 +23,11 @@ _HUB_URL = re.compile(
 
 @dataclass(frozen=True)
 class RepoSnapshot:
-    """Verified files of one Hub repository.
+    """Verified files of one Hub repository."""
 
-    Attributes:
-        folder: their folder in the cache; they have their names in the repository.
-        commit: the one commit that all of them are from, 40 hexadecimal digits.
-        sha256: known hashes by file name: all files if pinned; otherwise only files for which the
-            Hub gives a sha256 (the large ones).
-    """
-
-    folder: Path
-    commit: str
+    folder: Path  # in the cache; the files have their names in the repository
+    commit: str  # of all of them, 40 hexadecimal digits
+    # by file name: of pinned files, and of those for which the Hub states one (the large ones)
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,7 +66,8 @@ def fetch(file: RemoteFile, *, preset: str | None = None) -> Path:
         DownloadError: it is not in the cache and cannot be downloaded from the Hub.
         ChecksumError: the sha256 does not match, even after a second download.
     """
-    return Request(file.repo, file.revision, (file.path,), preset).pinned(file)
+    request = Request(file.repo, file.revision, (file.path,), preset)
+    return request.verified(file.path, file)
 
 
 def fetch_preset(entry: PresetEntry, files: Sequence[str] = PRESET_FILES) -> RepoSnapshot:
@@ -93,7 +86,7 @@ def fetch_preset(entry: PresetEntry, files: Sequence[str] = PRESET_FILES) -> Rep
         raise ValueError(f"{entry.name} ships with the package and is not downloaded.")
     request = Request(source.repo, source.revision, tuple(files), entry.name)
     pins = [file for file in entry.remote_files if file.path in request.names]
-    paths = [request.pinned(file) for file in pins]
+    paths = [request.verified(file.path, file) for file in pins]
     return RepoSnapshot(  # the Hub's cache has a folder for each commit
         paths[0].parent, source.revision, {file.path: file.sha256 for file in pins}
     )
@@ -108,11 +101,10 @@ def fetch_repo(
 ) -> RepoSnapshot:
     """Return verified local copies of some files of a repository that nothing pins.
 
-    A branch or tag is resolved once, and every file is taken from the commit found. Each file is
-    checked against the hash that the Hub states for it, also on later calls and offline. The commit
-    is logged, so that it can be pinned; if a branch has moved since the last call, this is logged
-    too.
-    If the Hub cannot be reached, the commit known from the last call is taken.
+    A branch or tag is resolved once, and every file is taken from that commit, which is logged; so
+    is a move of the branch since the last call. Each file is checked against the hash that the Hub
+    states for it, also on later calls and offline. If the Hub cannot be reached, the commit known
+    from the last call is taken.
 
     Args:
         repo_id: `user/repo`.
@@ -128,10 +120,7 @@ def fetch_repo(
     request = Request(repo_id, revision, tuple(files), None, cache_dir)
     if not COMMIT.fullmatch(revision):
         request = request.resolved()
-    paths = {name: request.verified(name, request.stated_fault) for name in request.names}
-    hashes = {name: hash_in_cache(path) for name, path in paths.items()}
-    return RepoSnapshot(
-        paths[request.names[0]].parent,
-        request.revision,
-        {name: known for name, known in hashes.items() if is_sha256(known)},
-    )
+    paths = [request.verified(name) for name in request.names]
+    hashes = {path.name: hash_in_cache(path) for path in paths}
+    known = {name: sha256 for name, sha256 in hashes.items() if is_sha256(sha256)}
+    return RepoSnapshot(paths[0].parent, request.revision, known)

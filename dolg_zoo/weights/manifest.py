@@ -27,21 +27,13 @@ _FILE_NAME = "weights_manifest.json"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a Hub repository, pinned to its bytes.
+    """One file of a Hub repository, pinned to its bytes."""
 
-    Attributes:
-        repo: `user/name`.
-        revision: the commit, 40 hexadecimal digits.
-        path: the file's name in the repository.
-        size: bytes.
-        sha256: 64 hexadecimal digits.
-    """
-
-    repo: str
-    revision: str
-    path: str
-    size: int
-    sha256: str
+    repo: str  # `user/name`
+    revision: str  # the commit, 40 hexadecimal digits
+    path: str  # the file's name in the repository
+    size: int  # bytes
+    sha256: str  # 64 hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -73,41 +65,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A preset that can be asked for by name.
+    """A preset that can be asked for by name."""
 
-    Attributes:
-        name: `<architecture>_<tag>`.
-        description: one line for lists.
-        architecture: name of the backbone.
-        descriptor_dim: dimension of the descriptor.
-        dataset: the training data.
-        license: licence of the weights, an SPDX expression.
-        license_note: terms that the expression cannot express.
-        provenance: how the weights were made.
-        figures: results, with their source.
-        figures_note: a text that must accompany the figures.
-    """
-
-    name: str
-    description: str
-    architecture: str
+    name: str  # `dolg_<architecture>_<tag>`
+    description: str  # one line for lists
+    architecture: str  # name of the backbone
     descriptor_dim: int
-    dataset: str
-    license: str
-    license_note: str
-    provenance: str
+    dataset: str  # the training data
+    license: str  # of the weights, an SPDX expression
+    license_note: str  # terms that the expression cannot express
+    provenance: str  # how the weights were made
     figures: tuple[Figure, ...]
-    figures_note: str
+    figures_note: str  # a text that must accompany the figures
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata.json that the manifest states, without hashes."""
+        keys = ("name", "description", "dataset", "license", "license_note", "provenance")
         return {
-            "name": self.name,
-            "description": self.description,
-            "dataset": self.dataset,
-            "license": self.license,
-            "license_note": self.license_note,
-            "provenance": self.provenance,
+            **{key: getattr(self, key) for key in keys},
             "source": asdict(self.file) if isinstance(self, CheckpointEntry) else None,
             "figures": [asdict(figure) for figure in self.figures],
             "figures_note": self.figures_note,
@@ -117,34 +92,25 @@ class _Entry:
         """Return the entry as `dolg presets --json` prints it."""
         assert isinstance(self, PresetEntry | CheckpointEntry)
         stated, source = self.metadata(), self.source
+        stated.pop("source")
         return {
-            "name": self.name,
-            "description": self.description,
+            **stated,
             "architecture": self.architecture,
             "descriptor_dim": self.descriptor_dim,
-            **{key: stated[key] for key in ("dataset", "license", "license_note", "provenance")},
             "bytes": self.size,
             "repo": source and source.repo,
             "revision": source and source.revision,
             "format": self.format if isinstance(self, CheckpointEntry) else None,
             "files": {name: asdict(file) for name, file in self.files.items()},
-            "figures": stated["figures"],
-            "figures_note": self.figures_note,
         }
 
 
 @dataclass(frozen=True)
 class PresetEntry(_Entry):
-    """A preset whose files ship with the package or lie on the Hub.
+    """A preset whose files ship with the package or lie on the Hub."""
 
-    Attributes:
-        source: its repository on the Hub; None if its files ship with the package.
-        files: hash of each file of the preset: of those in `PRESET_FILES`, and of `MARGIN_HEAD` if
-            it keeps one.
-    """
-
-    source: HubSource | None
-    files: Mapping[str, FileHash]
+    source: HubSource | None  # None if its files ship with the package
+    files: Mapping[str, FileHash]  # `PRESET_FILES`, and `MARGIN_HEAD` if it keeps one
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
@@ -164,15 +130,10 @@ class PresetEntry(_Entry):
 
 @dataclass(frozen=True)
 class CheckpointEntry(_Entry):
-    """A preset that is made from an upstream's file when it is first asked for.
-
-    Attributes:
-        file: the upstream's file.
-        format: its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
-    """
+    """A preset that is made from an upstream's file when it is first asked for."""
 
     file: RemoteFile
-    format: str
+    format: str  # its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`
 
     @property
     def source(self) -> HubSource:
@@ -219,7 +180,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
 def _read(path: Path) -> Manifest:
     try:
         content = read_json_object(path)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ManifestError(f"{path} cannot be read as a manifest: {error}") from error
     return parse_manifest(content, path.name)
 

@@ -121,14 +121,12 @@ def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile
 
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
     commit = path.parent.name
-    fault = None if path.exists() else "it is missing"
-    if not fault:
-        try:
-            # of the cache, or of the Hub where a cache without links keeps none
-            stated = Request(repo, commit, (path.name,)).stated_hash(path)
-            fault = _fault(path, stated)
-        except WeightsError as error:
-            fault = str(error)
+    try:
+        # of the cache, or of the Hub where a cache without links keeps none
+        fault = None if path.exists() else "it is missing"
+        fault = fault or _fault(path, Request(repo, commit, (path.name,)).stated_hash(path))
+    except WeightsError as error:
+        fault = str(error)
     return CheckedFile(path, fault, partial(fetch_repo, repo, [path.name], revision=commit))
 
 

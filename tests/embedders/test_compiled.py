@@ -21,6 +21,7 @@ import dolg_zoo
 from dolg_zoo import CompiledDOLG
 from dolg_zoo.embedders import compiled
 from dolg_zoo.embedders.compiled import load_compiled, remember_compiled
+from dolg_zoo.presets import resolve_preset
 from dolg_zoo.runtimes import RUNTIMES, CompilationError, cache, choice, measured
 from dolg_zoo.runtimes.compile import pattern
 
@@ -228,7 +229,7 @@ def test_a_model_that_is_not_compiled_is_not_found(kept, model):
 def test_a_preset_is_found_without_tensorflow(kept, embedded_model, photos):
     pytest.importorskip("openvino")
     expected = embedded_model.compile_for_inference("openvino").embed(photos)
-    remember_compiled(embedded_model)
+    remember_compiled(embedded_model, resolve_preset())
     code = (
         "import sys, numpy as np\n"
         "from dolg_zoo import CompiledDOLG\n"

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import json
 import shutil
 import sys
 from subprocess import run
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from keras_hub_backbones import small_backbone
+from preset_files import edit
 
 from dolg_zoo.backbones import two_taps
 from dolg_zoo.models import DOLGConfig, DOLGNet
@@ -46,16 +46,14 @@ def changed(written, tmp_path):
     """Copies a preset, with another description of the first layer of a class."""
 
     def change(kind, layer_class, **settings):
+        def change_layer(values):
+            layers = values["backbone"]["config"]["layers"]
+            layer = next(layer for layer in layers if layer["class_name"] == layer_class)
+            layer["config"].update(settings.pop("config", {}))
+            layer.update(settings)
+
         folder = shutil.copytree(written(kind), tmp_path / "preset")
-        metadata = json.loads((folder / "metadata.json").read_text())
-        del metadata["sha256"]
-        (folder / "metadata.json").write_text(json.dumps(metadata))
-        values = json.loads((folder / "config.json").read_text())
-        layers = values["backbone"]["config"]["layers"]
-        layer = next(layer for layer in layers if layer["class_name"] == layer_class)
-        layer["config"].update(settings.pop("config", {}))
-        layer.update(settings)
-        (folder / "config.json").write_text(json.dumps(values))
+        edit(folder, "config.json", change_layer)
         return folder
 
     return change

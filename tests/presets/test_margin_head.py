@@ -1,7 +1,6 @@
 """The head that a preset was trained under, from a folder that may be damaged or hostile."""
 
 import io
-import json
 import os
 import shutil
 import zipfile
@@ -10,6 +9,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from preset_files import edit, flip_a_byte, forget_hashes
 
 from dolg_zoo.checkpoints.porting import MarginHead
 from dolg_zoo.embedders.dolg import DOLG
@@ -33,11 +33,20 @@ def arrays():
 
 
 @pytest.fixture(scope="module")
-def written_with_head(new_preset, arrays, tmp_path_factory):
-    head = MarginHead("CurricularFace", 30.0, 0.15, arrays)
-    folder = tmp_path_factory.mktemp("written") / "with_head"
-    write_preset(folder, new_preset(), head)
-    return folder
+def written_with(new_preset, tmp_path_factory):
+    """Writes a preset with a head, for tests to copy."""
+
+    def write(head):
+        folder = tmp_path_factory.mktemp("written") / "preset"
+        write_preset(folder, new_preset(), head)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def written_with_head(written_with, arrays):
+    return written_with(MarginHead("CurricularFace", 30.0, 0.15, arrays))
 
 
 @pytest.fixture
@@ -47,12 +56,8 @@ def with_head(written_with_head, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def written_with_sub_centers(new_preset, tmp_path_factory):
-    layer = SubCenterArcFace(CLASSES, centers_per_class=2)
-    layer.build((None, DIM))
-    folder = tmp_path_factory.mktemp("written") / "with_sub_centers"
-    write_preset(folder, new_preset(), margin_head_of(layer))
-    return folder
+def written_with_sub_centers(written_with):
+    return written_with(margin_head_of(built(SubCenterArcFace(CLASSES, centers_per_class=2))))
 
 
 @pytest.fixture
@@ -61,18 +66,14 @@ def with_sub_centers(written_with_sub_centers, tmp_path):
     return Path(shutil.copytree(written_with_sub_centers, tmp_path / "with_sub_centers"))
 
 
+def built(layer):
+    layer.build((None, DIM))
+    return layer
+
+
 def describe(folder, **changes):
     """Changes what config.json says of the head, and has the hashes forgotten."""
-    forget_hashes(folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["margin_head"].update(changes)
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def forget_hashes(folder):
-    metadata = json.loads((folder / "metadata.json").read_text())
-    metadata.pop("sha256", None)
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    edit(folder, "config.json", lambda config: config["margin_head"].update(changes))
 
 
 def store(folder, arrays, compression=zipfile.ZIP_STORED):
@@ -109,36 +110,24 @@ def test_comes_back_bit_for_bit(read, with_head, arrays):
     assert np.array_equal(layer.t, arrays["t"])
 
 
-def test_arcface_comes_back_bit_for_bit(preset, arrays, tmp_path):
-    head = MarginHead("ArcFace", 64.0, 0.5, {"centers": arrays["centers"]})
-    write_preset(tmp_path, preset, head)
-    layer = read_margin_head(tmp_path)
-    assert type(layer) is ArcFace
-    assert (layer.scale, layer.margin) == (64.0, 0.5)
-    assert np.array_equal(layer.centers, arrays["centers"])
-
-
-def test_several_centers_a_class_come_back_with_each_class_s_margin(preset, tmp_path, rng):
-    layer = SubCenterArcFace(CLASSES, centers_per_class=2, scale=20, margin=0.3)
-    layer.build((None, DIM))
-    layer.set_margins(rng.uniform(0.1, 0.5, CLASSES))
+@pytest.mark.parametrize(
+    ("head", "settings"),
+    [
+        (ArcFace, {"scale": 64.0, "margin": 0.5}),
+        (SubCenterArcFace, {"scale": 20.0, "margin": 0.3, "centers_per_class": 2}),
+        (CosineSoftmax, {"scale": 12.0}),
+    ],
+)
+def test_each_kind_of_head_comes_back_bit_for_bit(preset, tmp_path, rng, head, settings):
+    layer = built(head(CLASSES, **settings))
+    if head is SubCenterArcFace:
+        layer.set_margins(rng.uniform(0.1, 0.5, CLASSES))
     write_preset(tmp_path, preset, margin_head_of(layer))
     back = read_margin_head(tmp_path)
-    assert type(back) is SubCenterArcFace
-    assert (back.num_classes, back.centers_per_class) == (CLASSES, 2)
-    assert (back.scale, back.margin) == (20.0, 0.3)
-    assert np.array_equal(back.centers, layer.centers)
-    assert np.array_equal(back.margins, layer.margins)
-
-
-def test_a_head_without_a_margin_comes_back(preset, tmp_path):
-    layer = CosineSoftmax(CLASSES, scale=12)
-    layer.build((None, DIM))
-    write_preset(tmp_path, preset, margin_head_of(layer))
-    back = read_margin_head(tmp_path)
-    assert type(back) is CosineSoftmax
-    assert (back.num_classes, back.scale) == (CLASSES, 12.0)
-    assert np.array_equal(back.centers, layer.centers)
+    assert type(back) is head and back.num_classes == CLASSES
+    assert {name: getattr(back, name) for name in settings} == settings
+    for ours, theirs in zip(back.weights, layer.weights, strict=True):
+        assert ours.name == theirs.name and np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16, "float64"])
@@ -187,10 +176,7 @@ def test_a_preset_without_a_head_says_so(folder):
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
 def test_a_flipped_byte_is_found_out_by_its_hash(with_head, place):
-    path = with_head / "margin_head.npz"
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(content)
+    flip_a_byte(with_head / "margin_head.npz", place)
     with pytest.raises(PresetError, match=r"margin_head\.npz is not the file that metadata\.json"):
         read_margin_head(with_head)
 
@@ -313,17 +299,14 @@ def test_names_a_wrong_description(with_head, changes):
 
 @pytest.mark.parametrize("described", [None, [], "ArcFace", {}, {"layer": "ArcFace"}])
 def test_names_a_description_that_is_none(with_head, described):
-    forget_hashes(with_head)
-    config = json.loads((with_head / "config.json").read_text())
-    config["margin_head"] = described
-    (with_head / "config.json").write_text(json.dumps(config))
+    edit(with_head, "config.json", lambda config: config.update(margin_head=described))
     with pytest.raises(PresetError, match=r"config\.json.*margin_head"):
         read_margin_head(with_head)
 
 
 @pytest.fixture
-def built(monkeypatch):
-    """The layers that are built, which is when they take their memory."""
+def taking_memory(monkeypatch):
+    """The sizes of the layers that are built, which is when they take their memory."""
     layers = []
     add_centers = ArcFace.add_centers
 
@@ -336,21 +319,21 @@ def built(monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [CLASSES + 10**4, margin_head.MAX_SIZES["num_classes"]])
-def test_a_declared_size_is_refused_before_it_takes_memory(with_head, classes, built):
+def test_a_declared_size_is_refused_before_it_takes_memory(with_head, classes, taking_memory):
     """The largest that may be declared is 1 TiB; a file of that size is not here."""
     describe(with_head, num_classes=classes, dim=2**14)
     with pytest.raises(PresetError, match=rf"margin_head\.npz .*{classes}"):
         read_margin_head(with_head)
-    assert built == []
+    assert taking_memory == []
 
 
-def test_centers_are_refused_by_how_many_a_class_has(with_sub_centers, built):
+def test_centers_are_refused_by_how_many_a_class_has(with_sub_centers, taking_memory):
     describe(with_sub_centers, centers_per_class=2**10)
     with pytest.raises(
         PresetError, match=rf"too few for centers of shape .*{CLASSES}, 1024, {DIM}"
     ):
         read_margin_head(with_sub_centers)
-    assert built == []
+    assert taking_memory == []
 
 
 def test_zeros_that_were_packed_small_are_not_unpacked(with_head, arrays):

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from preset_files import flip_a_byte
 
 import dolg_zoo
 from dolg_zoo import presets
@@ -17,24 +18,33 @@ def test_the_default_ships_with_the_package():
     assert located.folder.parent.name == "embedded"
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path):
-    assert resolve_preset(tmp_path).folder == tmp_path
-    assert resolve_preset(str(tmp_path)).folder == tmp_path
-
-
-def test_the_folder_of_a_training_run_stands_for_its_preset(tmp_path):
+def test_a_folder_is_taken_as_it_is_and_that_of_a_training_run_for_its_preset(tmp_path):
     (tmp_path / "preset").mkdir()
     assert resolve_preset(tmp_path).folder == tmp_path  # which is then said to be none
     (tmp_path / "preset" / "config.json").touch()
     assert resolve_preset(tmp_path).folder == tmp_path / "preset"
     (tmp_path / "config.json").touch()
-    assert resolve_preset(tmp_path).folder == tmp_path
+    assert resolve_preset(tmp_path).folder == resolve_preset(str(tmp_path)).folder == tmp_path
 
 
 def test_a_folder_may_be_below_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path.parent))
-    found = resolve_preset(f"~/{tmp_path.name}")
-    assert (found.folder, found.name) == (tmp_path, str(tmp_path))
+    resolved = resolve_preset(f"~/{tmp_path.name}")
+    assert (resolved.folder, resolved.name) == (tmp_path, str(tmp_path))
+    assert resolve_preset(resolved) is resolved
+
+
+def test_a_preset_is_resolved_once_from_its_name_to_its_compiled_form(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
+    find_preset, resolved = registry.find_preset, []
+    monkeypatch.setattr(
+        registry, "find_preset", lambda preset: (resolved.append(preset), find_preset(preset))[1]
+    )
+    compiled = dolg_zoo.embedder(folder, "litert")
+    assert resolved == [folder]
+    assert dolg_zoo.CompiledDOLG.cached(folder, "litert").model_id == compiled.model_id
 
 
 def test_lists_the_names_and_suggests_the_nearest():
@@ -49,11 +59,6 @@ def test_names_are_listed_by_pattern():
     assert dolg_zoo.list_presets("*r50*") == [] and dolg_zoo.list_presets() == preset_names()
 
 
-def test_backbones_whose_weights_ship_are_those_of_the_embedded_presets():
-    embedded = {e.architecture for e in load_manifest().presets.values() if e.source is None}
-    assert embedded == SHIPPED
-
-
 def test_a_file_is_no_preset(tmp_path):
     (tmp_path / "model.pyth").write_bytes(b"x")
     with pytest.raises(PresetError, match=r"is a file.*tools/convert_"):
@@ -65,37 +70,24 @@ def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name)
     shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")
     monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
     assert resolve_preset().folder.is_dir()
-    path = tmp_path / "embedded" / DEFAULT_PRESET / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip_a_byte(tmp_path / "embedded" / DEFAULT_PRESET / name)
     with pytest.raises(PresetError, match="reinstall"):
         resolve_preset()
 
 
-def test_every_embedded_preset_is_pinned_and_every_pinned_one_is_there():
-    folders = {folder.name for folder in registry.EMBEDDED.iterdir()}
-    pinned = load_manifest().presets
-    assert folders == {name for name, entry in pinned.items() if entry.source is None}
-    for name in folders:
-        files = {path.name for path in (registry.EMBEDDED / name).iterdir()}
-        assert files == set(pinned[name].files)
+def test_every_embedded_preset_is_pinned_and_together_they_fit_into_a_wheel_of_25_megabytes():
+    embedded = {n: e for n, e in load_manifest().presets.items() if e.source is None}
+    assert {folder.name for folder in registry.EMBEDDED.iterdir()} == embedded.keys()
+    assert {entry.architecture for entry in embedded.values()} == SHIPPED
+    for name, entry in embedded.items():
+        assert {path.name for path in (registry.EMBEDDED / name).iterdir()} == set(entry.files)
+    assert max(entry.size for entry in embedded.values()) <= 12_000_000
+    assert sum(entry.size for entry in embedded.values()) <= 22_000_000
 
 
-def test_each_embedded_preset_has_at_most_twelve_megabytes_and_both_fit_into_a_wheel_of_25():
-    sizes = [
-        sum(path.stat().st_size for path in folder.iterdir())
-        for folder in registry.EMBEDDED.iterdir()
-    ]
-    assert max(sizes) <= 12_000_000 and sum(sizes) <= 22_000_000
-
-
-def test_a_name_says_architecture_and_tag():
+def test_tags_are_those_of_a_backbone():
     assert presets.preset_tags("efficientnet_lite_b0") == ["imagenet", "places_products"]
     assert presets.preset_tags("resnet50") == presets.preset_tags("resnet101") == ["gldv2"]
-    for name in preset_names():
-        entry = load_manifest().entries[name]
-        assert name.startswith(f"dolg_{entry.architecture}_")
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,13 @@ def published(logged_in, folder):
     return push_to_hub(folder, REPO)
 
 
-def test_what_arrives_is_the_preset_byte_for_byte(published, logged_in, folder):
+def test_what_arrives_in_one_commit_is_the_preset_byte_for_byte(published, logged_in, folder):
     arrived = logged_in.files(REPO)
     assert {name: arrived[name] for name in PRESET} == contents(folder)
     assert arrived.keys() == WITH_PAGE | {".gitattributes"}
+    assert logged_in.repos[REPO].messages == ["initial commit", "Publish toy with dolg-zoo"]
+    assert published.commit == logged_in.repos[REPO].head[0]
+    assert published.url == f"{logged_in.endpoint}/{REPO}/tree/{published.commit}"
 
 
 def test_metadata_to_which_nothing_is_added_keeps_its_bytes(logged_in, folder):
@@ -41,18 +44,6 @@ def test_metadata_to_which_nothing_is_added_keeps_its_bytes(logged_in, folder):
     path.write_text(json.dumps(json.loads(path.read_text())))
     push_to_hub(folder, REPO, metadata={"license": STATED["license"]})
     assert logged_in.files(REPO)["metadata.json"] == path.read_bytes()
-
-
-def test_all_of_it_arrives_in_one_commit(published, logged_in):
-    assert logged_in.repos[REPO].messages == ["initial commit", "Publish toy with dolg-zoo"]
-    assert published.commit == logged_in.repos[REPO].head[0]
-    assert published.url == f"{logged_in.endpoint}/{REPO}/tree/{published.commit}"
-
-
-def test_the_folder_stays_as_it_was(logged_in, folder):
-    before = contents(folder)
-    push_to_hub(folder, REPO, metadata={"description": "Something else."})
-    assert contents(folder) == before
 
 
 def test_it_loads_from_the_hub_with_the_same_descriptors(published, folder, rng):
@@ -82,12 +73,15 @@ def test_the_entry_pins_what_the_hub_holds(published, logged_in):
     }
 
 
-def test_the_page_lists_every_file_that_the_hub_holds_with_its_sha256(published, logged_in):
+def test_the_page_is_what_the_hub_reads_and_lists_every_file_with_its_sha256(published, logged_in):
     arrived = logged_in.files(REPO)
     page = arrived["README.md"].decode()
     for name in WITH_PAGE - {"README.md"}:
         sha256 = hashlib.sha256(arrived[name]).hexdigest()
         assert f"| `{name}` | {len(arrived[name])} | `{sha256}` |" in page
+    header = yaml.safe_load(page.split("---\n")[1])
+    assert header["license"] == "cc0-1.0"
+    assert header["library_name"] == "dolg-zoo"
 
 
 def test_a_model_is_published_with_its_margin_head(model, margin_head, logged_in):
@@ -98,31 +92,23 @@ def test_a_model_is_published_with_its_margin_head(model, margin_head, logged_in
     assert b"centers of 4 classes" in logged_in.files(REPO)["README.md"]
 
 
-def test_a_folder_is_published_with_its_margin_head(model, margin_head, logged_in, tmp_path):
-    model.save_to_preset(tmp_path / "kept", margin_head)
-    push_to_hub(tmp_path / "kept", REPO)
-    head = (tmp_path / "kept" / "margin_head.npz").read_bytes()
-    assert logged_in.files(REPO)["margin_head.npz"] == head
-
-
 def test_what_an_earlier_version_had_and_this_one_has_not_disappears(
     model, margin_head, folder, logged_in, tmp_path
 ):
     model.save_to_preset(tmp_path / "kept", margin_head)
     (tmp_path / "kept" / "report.json").write_text('{"tensors": 3}')
     push_to_hub(tmp_path / "kept", REPO)
-    assert logged_in.files(REPO).keys() - WITH_PAGE == {
-        ".gitattributes",
-        "margin_head.npz",
-        "report.json",
-    }
+    arrived = logged_in.files(REPO)
+    assert arrived.keys() - WITH_PAGE == {".gitattributes", "margin_head.npz", "report.json"}
+    head = (tmp_path / "kept" / "margin_head.npz").read_bytes()
+    assert arrived["margin_head.npz"] == head
     push_to_hub(folder, REPO)
     assert logged_in.files(REPO).keys() == WITH_PAGE | {".gitattributes"}
     assert len(logged_in.repos[REPO].commits) == 3
 
 
-def test_the_same_again_makes_no_commit(published, logged_in, folder):
-    again = push_to_hub(folder, REPO)
+def test_the_same_again_from_a_copy_elsewhere_makes_no_commit(published, logged_in, folder):
+    again = push_to_hub(shutil.copytree(folder, folder.parent / "elsewhere"), REPO)
     assert again == published
     assert len(logged_in.repos[REPO].commits) == 2
 
@@ -139,8 +125,11 @@ def test_what_else_lies_in_the_folder_is_not_published(logged_in, folder):
 def test_what_is_given_beside_it_is_written_into_the_metadata(logged_in, folder):
     figure = {"value": 0.5, "metric": "mAP", "dataset": "toys", "source": "me"}
     given = {"license": "apache-2.0", "figures": [figure], "limits": "All."}
-    published = push_to_hub(folder, REPO, metadata=given)
-    before = json.loads((folder / "metadata.json").read_text())
+    files = contents(folder)
+    published = push_to_hub(folder, REPO, metadata=given, message="A better toy")
+    assert contents(folder) == files
+    assert logged_in.repos[REPO].messages[-1] == "A better toy"
+    before = json.loads(files["metadata.json"])
     arrived = json.loads(logged_in.files(REPO)["metadata.json"])
     assert arrived == {**before, **given}
     assert published.entry["license"] == "Apache-2.0"
@@ -170,11 +159,6 @@ def test_private_never_becomes_public_because_the_repository_is(published, logge
     with pytest.raises(PublishError, match=r"public.*Nothing was published"):
         push_to_hub(model, REPO, private=True, metadata={"description": "Private."})
     assert len(logged_in.repos[REPO].commits) == 2
-
-
-def test_the_message_is_that_of_the_commit(logged_in, folder):
-    push_to_hub(folder, REPO, message="A better toy")
-    assert logged_in.repos[REPO].messages[-1] == "A better toy"
 
 
 def test_the_report_of_a_conversion_is_published_and_shown(logged_in, folder):
@@ -209,14 +193,3 @@ def test_from_the_environment_alone_in_a_process_of_its_own(hub, folder, tmp_pat
         [sys.executable, "-c", script, folder], env=env, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == [hub.repos["me/toy"].head[0], "6"], done.stderr
-
-
-def test_the_header_of_the_page_is_what_the_hub_would_read(published, logged_in):
-    header = yaml.safe_load(logged_in.files(REPO)["README.md"].decode().split("---\n")[1])
-    assert header["license"] == "cc0-1.0"
-    assert header["library_name"] == "dolg-zoo"
-
-
-def test_a_copy_of_the_folder_elsewhere_gives_the_same_commit(published, logged_in, folder):
-    shutil.copytree(folder, folder.parent / "elsewhere")
-    assert push_to_hub(folder.parent / "elsewhere", REPO) == published

@@ -1,11 +1,10 @@
-import hashlib
-import json
-
 import pytest
+from preset_files import edit_json, flip_a_byte
 from small_model import STATED, small_model
 
 import dolg_zoo
 from dolg_zoo import DOLG
+from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.presets import PresetError
 from dolg_zoo.publishing.architecture import architecture_of
 from dolg_zoo.publishing.staging import stage, stated_facts
@@ -49,40 +48,26 @@ def test_other_taps_and_other_backbones_must_be_loaded(tmp_path):
         assert stated_facts(tmp_path / name) is None
 
 
-def test_files_whose_sha256_is_not_stated_must_be_loaded(folder):
-    path = folder / "metadata.json"
-    metadata = json.loads(path.read_text())
-    del metadata["sha256"]["model.weights.h5"]
-    path.write_text(json.dumps(metadata))
-    assert stated_facts(folder) is None
-
-
-def test_a_newer_format_is_refused_though_it_is_not_loaded(folder):
-    config = {**json.loads((folder / "config.json").read_text()), "format_version": 2}
-    content = json.dumps(config).encode()
-    (folder / "config.json").write_bytes(content)
-    path = folder / "metadata.json"
-    metadata = json.loads(path.read_text())
-    metadata["sha256"]["config.json"] = hashlib.sha256(content).hexdigest()
-    path.write_text(json.dumps(metadata))
-    with pytest.raises(PresetError, match="format_version 2"):
-        stated_facts(folder)
-
-
-def test_a_margin_head_whose_sha256_is_not_stated_must_be_loaded(folder):
-    model, path = DOLG.from_preset(folder), folder / "metadata.json"
+@pytest.mark.parametrize("name", ["model.weights.h5", "margin_head.npz"])
+def test_files_whose_sha256_is_not_stated_must_be_loaded(folder, name):
+    model = DOLG.from_preset(folder)
     head = dolg_zoo.layers.ArcFace(3)
     head.build([(None, model.descriptor_dim), (None,)])
     model.save_to_preset(folder, head)
     assert stated_facts(folder) is not None
-    metadata = json.loads(path.read_text())
-    del metadata["sha256"]["margin_head.npz"]
-    path.write_text(json.dumps(metadata))
+    edit_json(folder / "metadata.json", lambda metadata: metadata["sha256"].pop(name))
     assert stated_facts(folder) is None
 
 
+def test_a_newer_format_is_refused_though_it_is_not_loaded(folder):
+    edit_json(folder / "config.json", lambda config: config.update(format_version=2))
+    sha256 = {"config.json": sha256_of(folder / "config.json")}
+    edit_json(folder / "metadata.json", lambda metadata: metadata["sha256"].update(sha256))
+    with pytest.raises(PresetError, match="format_version 2"):
+        stated_facts(folder)
+
+
 def test_changed_weights_are_refused_though_they_are_not_loaded(folder):
-    path = folder / "model.weights.h5"
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    flip_a_byte(folder / "model.weights.h5")
     with pytest.raises(PresetError, match=r"model\.weights\.h5"):
         stated_facts(folder)

@@ -98,7 +98,7 @@ def serve(listener: socket.socket) -> None:
 def import_what_takes_long() -> None:
     from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-    import dolg_zoo.checkpoints.readers.formats
+    import dolg_zoo.checkpoints.readers.pytorch_zip
     import dolg_zoo.preprocessing
     from dolg_zoo.weights import load_manifest
 

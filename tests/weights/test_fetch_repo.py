@@ -2,16 +2,11 @@ from pathlib import Path
 
 import pytest
 from fake_hub import flip, header, status
+from preset_files import flip_a_byte
 
 REPO = "someone/their-dolg"
 SMALL, LARGE = "config.json", "model.weights.h5"
 FILES = {SMALL: b'{"dim": 512}', LARGE: b"weights" * 1000}
-
-
-def flip_a_byte(path):
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 def contents(outcome):
@@ -23,15 +18,11 @@ def commit(hub):
     return hub.commit(REPO, FILES)
 
 
-def test_the_named_files_of_main_are_fetched(client, commit):
+def test_the_named_files_of_main_are_fetched_and_no_others(hub, client):
+    commit = hub.commit(REPO, FILES | {"run_me.py": b"print('hello')"})
     outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert outcome["commit"] == commit
     assert contents(outcome) == FILES
-
-
-def test_files_that_were_not_named_are_not_fetched(hub, client):
-    hub.commit(REPO, FILES | {"run_me.py": b"print('hello')"})
-    outcome = client.call("fetch_repo", repo_id=REPO, files=[SMALL, LARGE])
     assert {path.name for path in Path(outcome["folder"]).iterdir()} == {SMALL, LARGE}
 
 

@@ -49,20 +49,12 @@ def snapshot(tmp_path, monkeypatch):
     return folder
 
 
-def test_one_that_ships_is_in_the_package():
-    assert state_of(replace(PRESET, source=None)) == "in the package"
-
-
 def test_a_preset_is_cached_when_all_that_loading_needs_is(snapshot):
+    assert state_of(replace(PRESET, source=None)) == "in the package"
     for name in PRESET_FILES:
         assert state_of(PRESET) == "not cached"
         (snapshot / name).touch()
     assert state_of(PRESET) == "cached"
-
-
-def test_another_commit_in_the_cache_is_none(snapshot):
-    for name in PRESET_FILES:
-        (snapshot / name).touch()
     assert state_of(replace(PRESET, source=HubSource(REPO, "d" * 40))) == "not cached"
 
 
@@ -85,9 +77,6 @@ def test_a_cache_that_cannot_be_read_is_as_good_as_none(snapshot, monkeypatch):
     assert state_of(PRESET) == state_of(CHECKPOINT) == "not cached"
     monkeypatch.setenv("DOLG_ZOO_CACHE", "long" * 100)
     assert state_of(CHECKPOINT) == "not cached"
-
-
-def test_without_a_cache_folder_there_is_no_conversion(monkeypatch):
     monkeypatch.setattr("dolg_zoo.weights.kept.cache_folder", lambda *parts: None)
     assert conversion_folder(CHECKPOINT) is None
 

@@ -23,32 +23,18 @@ def load(tmp_path, content):
     return load_manifest(write(tmp_path, content))
 
 
-def test_a_preset_lists_its_files_with_their_pins(tmp_path):
-    preset = load(tmp_path, WELL_FORMED).presets["small_imagenet"]
-    assert preset.remote_files == tuple(
-        RemoteFile("user/repo", COMMIT, name, 7, SHA256) for name in PRESET_FILES
-    )
-    assert preset.figures[0].value == 81.2
-
-
-def test_a_checkpoint_is_one_pinned_file(tmp_path):
-    checkpoint = load(tmp_path, WELL_FORMED).checkpoints["big_gldv2"]
-    assert checkpoint.file == RemoteFile("user/repo", COMMIT, "big.pt", 7, SHA256)
-    assert checkpoint.format == "official_pytorch"
-
-
-def test_both_kinds_can_be_asked_for_by_name(tmp_path):
-    entries = load(tmp_path, WELL_FORMED).entries
-    assert [(name, entry.size) for name, entry in entries.items()] == [
-        ("big_gldv2", 7),
-        ("small_imagenet", 4 * 7),
-    ]
-
-
-def test_a_preset_may_keep_its_margin_head(tmp_path):
+def test_entries_state_their_files_with_their_pins(tmp_path):
     content = altered("presets/small_imagenet/files/margin_head.npz", FILE)
-    files = load(tmp_path, content).presets["small_imagenet"].remote_files
-    assert [file.path for file in files] == [*PRESET_FILES, "margin_head.npz"]
+    entries = load(tmp_path, content).entries
+    assert list(entries) == ["big_gldv2", "small_imagenet"]
+    checkpoint, preset = entries.values()
+    assert checkpoint.file == RemoteFile("user/repo", COMMIT, "big.pt", 7, SHA256)
+    assert (checkpoint.format, checkpoint.size) == ("official_pytorch", 7)
+    assert preset.remote_files == tuple(
+        RemoteFile("user/repo", COMMIT, name, 7, SHA256)
+        for name in (*PRESET_FILES, "margin_head.npz")
+    )
+    assert (preset.figures[0].value, preset.size) == (81.2, 5 * 7)
 
 
 def test_an_embedded_preset_has_nothing_to_fetch(tmp_path):
@@ -157,12 +143,6 @@ def test_the_shipped_manifest_pins_the_upstream_checkpoints():
     }
 
 
-def test_upstream_figures_stand_with_their_reservation():
-    for entry in load_manifest().checkpoints.values():
-        assert len(entry.figures) == 24
-        assert "36 of 70 ROxford and 38 of 70 RParis" in entry.figures_note
-
-
 def test_figures_that_follow_the_protocol_stand_first():
     """A query is cropped to its box; of the README's rows only some are of such queries."""
     published = {
@@ -171,7 +151,10 @@ def test_figures_that_follow_the_protocol_stand_first():
     }
     datasets = ["ROxford medium", "ROxford hard", "RParis medium", "RParis hard"]
     for name, values in published.items():
-        first = load_manifest().checkpoints[name].figures[:4]
+        entry = load_manifest().checkpoints[name]
+        assert len(entry.figures) == 24
+        assert "36 of 70 ROxford and 38 of 70 RParis" in entry.figures_note
+        first = entry.figures[:4]
         assert [figure.value for figure in first] == values
         assert [figure.dataset for figure in first] == datasets
         assert {figure.source for figure in first} == {"feymanpriv/DOLG README, query cropped"}
@@ -207,10 +190,6 @@ def test_descriptors_are_as_long_as_it_says(shared):
     golden = json.loads((shared / "golden" / "official_pytorch.json").read_text())
     for name, model in (("dolg_resnet50_gldv2", "r50"), ("dolg_resnet101_gldv2", "r101")):
         assert entries[name].descriptor_dim == len(golden[model]["224x224"]["descriptor"])
-
-
-def test_the_embedded_preset_is_listed():
-    assert load_manifest().presets["dolg_efficientnet_lite_b0_imagenet"].source is None
 
 
 def test_an_installed_package_reads_the_manifest_that_lies_inside_it(tmp_path):
@@ -257,13 +236,6 @@ def test_a_name_is_not_given_twice(tmp_path):
         check(tmp_path, content)
 
 
-def test_the_formats_are_those_that_can_be_ported():
-    from dolg_zoo.checkpoints.porting import LAYOUTS
-
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    assert set(schema["$defs"]["checkpoint"]["properties"]["format"]["enum"]) == set(LAYOUTS)
-
-
 def test_a_manifest_may_name_its_schema(tmp_path):
     content = {"$schema": "a/file.json", **WELL_FORMED}
     assert check(tmp_path, content)["presets"] and load(tmp_path, content).presets
@@ -299,12 +271,9 @@ def schema():
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def test_the_schema_is_one(schema):
+def test_the_shipped_manifest_is_valid_by_its_schema(shipped, schema):
     assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     Draft202012Validator.check_schema(schema)
-
-
-def test_the_shipped_manifest_is_valid_by_its_schema(shipped, schema):
     assert read_checked(ROOT / "weights_manifest.json") == shipped
     assert list(Draft202012Validator(schema).iter_errors(shipped)) == []
     assert (ROOT / shipped["$schema"]).samefile(SCHEMA)
@@ -312,6 +281,9 @@ def test_the_shipped_manifest_is_valid_by_its_schema(shipped, schema):
 
 def test_each_demand_of_the_schema_says_what_a_value_must_be(schema):
     """The messages of `read_checked` are made of it."""
+    from dolg_zoo.checkpoints.porting import LAYOUTS
+
+    assert set(schema["$defs"]["checkpoint"]["properties"]["format"]["enum"]) == set(LAYOUTS)
 
     def demands(place):
         if isinstance(place, list):

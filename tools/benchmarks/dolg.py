@@ -19,6 +19,7 @@ from benchmarks.common import serve
 from benchmarks.images import images
 from dolg_zoo.embedders.compiled import CompiledDOLG, remember_compiled
 from dolg_zoo.preprocessing import ImageConverter, list_images
+from dolg_zoo.presets import resolve_preset
 from dolg_zoo.runtimes import PRECISIONS, RUNTIMES, RuntimeMissingError
 
 NAMES = {"openvino": "OpenVINO", "onnx": "ONNX Runtime", "litert": "LiteRT", "keras": "Keras"}
@@ -46,7 +47,8 @@ def prepare(preset, state, photos, sizes, *runtimes):
 
         net = convert_checkpoint(Path(state), "official_pytorch", {}).preset.net
         write_preset(preset, Preset(net, ImageConverter(224), {"name": "random"}))
-    model = DOLG.from_preset(name_of(preset))
+    resolved = resolve_preset(name_of(preset))
+    model = DOLG.from_preset(resolved)
     calibration = [images(1, 224 + 8 * i)[0] for i in range(16)]
     if photos != "none":
         found = list_images(photos)
@@ -59,7 +61,7 @@ def prepare(preset, state, photos, sizes, *runtimes):
                     model.compile_for_inference(runtime, precision, calibration=calibration)
             except (RuntimeMissingError, ImportError) as error:
                 missing[name] = str(error)
-    remember_compiled(model)
+    remember_compiled(model, resolved)
     counts = multiply_adds(model, *map(int, sizes.split(",")))
     print(json.dumps({"missing": missing, "multiply-adds": counts}))
 

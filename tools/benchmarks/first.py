@@ -19,6 +19,7 @@ def prepare(preset, *runtimes):
     from dolg_zoo import DOLG, ImageConverter
     from dolg_zoo.embedders import constructors
     from dolg_zoo.embedders.compiled import remember_compiled
+    from dolg_zoo.presets import resolve_preset
     from dolg_zoo.runtimes.cache import compiled_folder
 
     if runtimes[-1].startswith("--backbone="):
@@ -29,10 +30,11 @@ def prepare(preset, *runtimes):
             if layer.name.endswith("_c_bn"):  # a hundred random layers would blow rounding up
                 layer.gamma.assign(0.2 * layer.gamma)
         made.save_to_preset(preset)
-    model = DOLG.from_preset(None if preset == "embedded" else preset)
+    resolved = resolve_preset(None if preset == "embedded" else preset)
+    model = DOLG.from_preset(resolved)
     for runtime in set(runtimes) - {"keras"}:
         model.compile_for_inference(runtime)
-    remember_compiled(model)
+    remember_compiled(model, resolved)
     return {"openvino": str(compiled_folder(model.model_id, "openvino", "float32") / "model.xml")}
 
 

@@ -21,17 +21,17 @@ __all__ = ["read_plain", "read_state_dict"]
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the model's tensors from a checkpoint file.
 
-    Read are PyTorch's two formats (zip, and the stream of pickles before 1.6), Paddle's .pdparams
+    The formats are PyTorch's two (zip, and the stream of pickles before 1.6), Paddle's .pdparams
     and .safetensors. The content tells which, not the suffix.
 
-    The state dict is found under `model_state`, `model_state_dict`, `state_dict` or `model` too; if
-    there are others beside it, such as an average of the weights, a warning in the log names them.
-    The prefixes `module.`, `_orig_mod.` and `model.` are dropped where every name has them, and so
-    is what `torch.optim.swa_utils.AveragedModel` adds. Under another name, such as `student`, it is
-    found too, and that name becomes a prefix.
+    The state dict may be the checkpoint or lie in it under `model_state`, `model_state_dict`,
+    `state_dict` or `model`; a warning in the log names others beside it, such as an average of the
+    weights. Another name, such as `student`, becomes a prefix. The prefixes `module.`, `_orig_mod.`
+    and `model.` are dropped where every name has them, and so is the prefix and the counter of
+    `torch.optim.swa_utils.AveragedModel`.
 
-    What lies beside the state dict, such as settings or an optimizer, may be of any class: it is
-    passed over, and nothing of it is run. Inside, only tensors are taken.
+    Settings, an optimizer and the like beside the state dict may be of any class: they are passed
+    over, and nothing of them is run. A state dict holds only tensors.
 
     Beside the mapped file, reading takes no more memory than 2.2 times the file's size and 256 MiB,
     whatever the file holds.
@@ -51,14 +51,33 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         OSError: there is no file of that name, or it may not be read.
     """
     from dolg_zoo.checkpoints.readers.faults import FileError
-    from dolg_zoo.checkpoints.readers.formats import read
 
     path = user_path(path)
-    _check_regular(path)
     try:
-        return read(path)
+        return _read(path, _mapped(path))
     except FileError as fault:
         raise CheckpointError(f"{path} {fault}. {fault.remedy}") from None
+
+
+def _read(path: Path, file: np.memmap) -> dict[str, np.ndarray]:
+    """Choose a file's reader by its first bytes, and read it."""
+    from dolg_zoo.checkpoints.readers import paddle, pytorch, pytorch_zip, safetensors_file
+    from dolg_zoo.checkpoints.readers.faults import UnsupportedError
+
+    head = bytes(file[:512])
+    if head.startswith(b"PK\x03\x04"):
+        return pytorch_zip.read(file, path)
+    if safetensors_file.begins(head, len(file)):
+        return safetensors_file.read(head, path)
+    if pytorch.MAGIC in head[:32]:
+        return pytorch.read_stream(file)
+    if head[257:262] == b"ustar":
+        raise UnsupportedError("is a tar archive, the oldest format of PyTorch")
+    if head[0] == 0x80:
+        return paddle.read(file)
+    raise UnsupportedError(
+        f"is neither a PyTorch, a Paddle nor a safetensors file: it begins with {head[:16]!r}"
+    )
 
 
 def read_plain(path: str | Path) -> Any:
@@ -75,17 +94,12 @@ def read_plain(path: str | Path) -> Any:
         CheckpointError: it is no such file, is damaged, or could only be read by running it.
         OSError: there is no file of that name, or it may not be read.
     """
-    import numpy as np
-
-    from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError
+    from dolg_zoo.checkpoints.readers.faults import FileError, UnsupportedError
     from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
 
     path = user_path(path)
-    _check_regular(path)
     try:
-        if path.stat().st_size == 0:
-            raise DamagedError("is empty")
-        file = np.memmap(path, np.uint8, mode="r")
+        file = _mapped(path)
         if file[0] != 0x80:
             raise UnsupportedError(
                 f"is no pickle of protocol 2 to 4: it begins with {bytes(file[:8])!r}"
@@ -98,6 +112,15 @@ def read_plain(path: str | Path) -> Any:
         ) from None
 
 
-def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):
+def _mapped(path: Path) -> np.memmap:
+    """Return the bytes of a regular file that is not empty."""
+    import numpy as np
+
+    from dolg_zoo.checkpoints.readers.faults import DamagedError
+
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path} is no regular file. Name the file itself.")
+    if status.st_size == 0:
+        raise DamagedError("is empty")
+    return np.memmap(path, np.uint8, mode="r")

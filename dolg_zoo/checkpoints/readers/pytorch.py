@@ -1,7 +1,8 @@
-"""The common part of PyTorch's two formats: the names in their pickles, and making a tensor."""
+"""PyTorch's checkpoints: the pickles of both formats, and the whole of the one before 1.6."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,22 @@ import numpy as np
 from dolg_zoo.checkpoints.readers.arrays import Region, dtype_named, strided_view
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
 from dolg_zoo.checkpoints.readers.restricted_pickle import (
+    Bytes,
     Call,
     Dict,
     Opaque,
     Payload,
+    RestrictedUnpickler,
     asks_for,
     ordered_dict,
 )
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_COUNT = struct.Struct("<q")
+MAGIC = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
+"""How the magic number of the format before 1.6 stands in a pickle of any protocol."""
 
 _STORAGES = {
     "BoolStorage": "bool",
@@ -43,10 +52,15 @@ _OTHER_TENSORS = {
     "_rebuild_sparse_tensor": "a sparse tensor",
     "_rebuild_nested_tensor": "a nested tensor",
     "_rebuild_meta_tensor_no_storage": "a tensor without data (of the device meta)",
-    "_rebuild_device_tensor_from_cpu_tensor": "a tensor of a device that has its own format",
-    "_rebuild_device_tensor_from_numpy": "a tensor of a device that has its own format",
-    "_rebuild_xla_tensor": "a tensor of a device that has its own format",
     "_rebuild_wrapper_subclass": "a tensor of a class of its own",
+    **dict.fromkeys(
+        (
+            "_rebuild_device_tensor_from_cpu_tensor",
+            "_rebuild_device_tensor_from_numpy",
+            "_rebuild_xla_tensor",
+        ),
+        "a tensor of a device that has its own format",
+    ),
 }
 
 
@@ -60,12 +74,10 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A block of `total` elements in the file; `count` elements from `first` on are used."""
+    """A block of `count` elements in the file."""
 
     key: str
     dtype: str
-    total: int
-    first: int
     count: int
 
 
@@ -80,7 +92,7 @@ class Tensor:
     strides: Any
 
 
-def names() -> dict[tuple[str, str], Any]:
+def _names() -> dict[tuple[str, str], Any]:
     """Return the globals that checkpoints of plain tensors use."""
     dtypes = {*_STORAGES.values(), *_OTHER_DTYPES}
     return {
@@ -108,43 +120,32 @@ def names() -> dict[tuple[str, str], Any]:
     }
 
 
-# An OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors.
-STATES: dict[type, Callable[..., Any]] = {Dict: lambda value, state: None}
+def unpickler(data: Bytes, dtypes: dict[str, str]) -> RestrictedUnpickler:
+    """Return the reader of a checkpoint's pickles; it adds the type of each storage to `dtypes`."""
 
+    def storage_of(saved_id: object) -> Storage:
+        storage = _storage(saved_id)
+        if dtypes.setdefault(storage.key, storage.dtype) != storage.dtype:
+            raise DamagedError(f"has the storage {shown(storage.key)} in two types")
+        return storage
 
-def storages(dtypes: dict[str, str]) -> Callable[[Any], Storage]:
-    """Return the function from a persistent id to its storage; it adds types to `dtypes`."""
-
-    def named(saved_id: object) -> Storage:
-        found = _storage(saved_id)
-        if dtypes.setdefault(found.key, found.dtype) != found.dtype:
-            raise DamagedError(f"has the storage {shown(found.key)} in two types")
-        return found
-
-    return named
+    # an OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors
+    states: dict[type, Callable[..., Any]] = {Dict: lambda value, state: None}
+    return RestrictedUnpickler(data, _names(), states, storage_of, may_be_opaque=True)
 
 
 def _storage(saved_id: object) -> Storage:
     match saved_id:
-        case ("storage", Kind(dtype, True), str() as key, _, int() as total):
-            first, count = 0, total
-        case ("storage", Kind(dtype, True), str() as key, _, int() as total, None):
-            first, count = 0, total
-        # a part of another storage, as early versions wrote it
-        case ("storage", Kind(dtype, True), str() as key, _, int() as total, (_, first, count)):
-            pass
+        case ("storage", Kind(dtype, True), str() as key, _, int() as count, *view):
+            if view not in ([], [None]):
+                raise UnsupportedError(
+                    f"has the storage {shown(key)} as a part of another, as PyTorch's first"
+                    " versions wrote it"
+                )
+            return Storage(key, dtype, count)
         case ("storage", Opaque() as kind, *_):
             raise asks_for(kind)
-        case _:
-            raise DamagedError(f"has {shown(saved_id)} for a storage, which PyTorch does not write")
-    if not isinstance(first, int) or not isinstance(count, int):
-        raise DamagedError(f"has a part of the storage {shown(key)} without bounds")
-    if not 0 <= first <= first + count <= total:
-        raise DamagedError(
-            f"has a storage {shown(key)} of {shown(count)} elements from {shown(first)} on, "
-            f"in {shown(total)}"
-        )
-    return Storage(key, dtype, total, first, count)
+    raise DamagedError(f"has {shown(saved_id)} for a storage, which PyTorch does not write")
 
 
 def state_dict(
@@ -156,16 +157,51 @@ def state_dict(
         storage = tensor.storage
         size = dtype_named(storage.dtype).itemsize
         block = locate(storage)
-        if storage.total * size > block.size:
+        if not 0 <= storage.count * size <= block.size:
             raise DamagedError(
                 f"has {block.size} bytes for storage {shown(storage.key)}, which has "
-                f"{shown(storage.total)} elements of {size} bytes"
+                f"{shown(storage.count)} elements of {size} bytes"
             )
-        region = Region(block.start + storage.first * size, storage.count * size)
+        region = Region(block.start, storage.count * size)
         dtype = dtype_named(tensor.dtype)
         return strided_view(file, region, dtype, tensor.offset, tensor.sizes, tensor.strides)
 
     return {name: view(tensor) for name, tensor in tensors_in(checkpoint, Tensor).items()}
+
+
+def read_stream(file: np.memmap) -> dict[str, np.ndarray]:
+    """Read the format before 1.6: pickles in a row, then the bytes of the storages."""
+    dtypes: dict[str, str] = {}
+    data = Bytes(file.data)
+    pickles = unpickler(data, dtypes)
+    if pickles.load() != _MAGIC_NUMBER or pickles.load() != _PROTOCOL:
+        raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
+    match pickles.load():
+        case {"little_endian": True}:
+            pass
+        case _:
+            raise UnsupportedError("was written on a big-endian machine")
+    checkpoint = pickles.load()
+    regions = _regions(data, pickles.load(), dtypes)
+    return state_dict(checkpoint, file, lambda storage: regions[storage.key])
+
+
+def _regions(data: Bytes, keys: object, dtypes: dict[str, str]) -> dict[str, Region]:
+    """Find the block of each storage: they follow the pickles in the order of the keys."""
+    if not isinstance(keys, list):
+        raise DamagedError(f"has {shown(keys)} instead of a list of its storages")
+    regions: dict[str, Region] = {}
+    for key in keys:
+        if not isinstance(key, str) or key not in dtypes or key in regions:
+            raise DamagedError(
+                f"lists {shown(key)}, no storage of its tensors or one listed before"
+            )
+        [count] = _COUNT.unpack(data.read(_COUNT.size))
+        size = count * dtype_named(dtypes[key]).itemsize
+        regions[key] = Region(data.skip(size), size)
+    if len(regions) < len(dtypes):
+        raise DamagedError(f"lists {len(regions)} storages, but its tensors use {len(dtypes)}")
+    return regions
 
 
 def _tensor(arguments: tuple[Any, ...]) -> Tensor:

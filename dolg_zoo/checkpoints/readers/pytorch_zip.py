@@ -14,7 +14,7 @@ import numpy as np
 from dolg_zoo.checkpoints.readers import pytorch
 from dolg_zoo.checkpoints.readers.arrays import Region
 from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError, shown
-from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
+from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes
 
 # zipfile makes of each entry's 60 bytes an object of some 700.
 _MAX_DIRECTORY = 8 << 20
@@ -27,19 +27,14 @@ def read(file: np.memmap, path: Path) -> dict[str, np.ndarray]:
     """Read the state dict of a zip archive."""
     archive = _Archive(file, path)
     root = archive.root()
-    order = archive.entries.get(f"{root}/byteorder")
-    if order is not None and archive.contents(order) != b"little":
-        raise UnsupportedError("was written on a big-endian machine")
-    pickle = archive.verified(f"{root}/data.pkl")
-    unpickler = RestrictedUnpickler(
-        Bytes(file.data, pickle.start, pickle.start + pickle.size),
-        pytorch.names(),
-        pytorch.STATES,
-        pytorch.storages({}),
-        may_be_opaque=True,
-    )
+    if order := archive.entries.get(f"{root}/byteorder"):
+        start, size = order.region
+        if bytes(file[start : start + min(size, 64)]) != b"little":
+            raise UnsupportedError("was written on a big-endian machine")
+    start, size = archive.verified(f"{root}/data.pkl")
+    checkpoint = pytorch.unpickler(Bytes(file.data, start, start + size), {}).load()
     return pytorch.state_dict(
-        unpickler.load(), file, lambda storage: archive.verified(f"{root}/data/{storage.key}")
+        checkpoint, file, lambda storage: archive.verified(f"{root}/data/{storage.key}")
     )
 
 
@@ -103,10 +98,6 @@ class _Archive:
                 f"is a zip archive with {len(roots)} files data.pkl, not one as torch.save writes"
             )
         return roots[0]
-
-    def contents(self, entry: _Entry) -> bytes:
-        """Return the bytes of an entry that should be short."""
-        return bytes(self.file[entry.region.start :][: min(entry.region.size, 64)])
 
     def verified(self, name: str) -> Region:
         """Return where an entry's bytes are, once their checksum has matched."""

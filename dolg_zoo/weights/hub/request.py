@@ -6,7 +6,7 @@ import errno
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,18 +40,20 @@ class Request:
     preset: str | None = None
     cache_dir: Path | str | None = None  # None: the user's own
 
-    def pinned(self, file: RemoteFile) -> Path:
-        """Return a file whose hash was known before the Hub was asked."""
-        return self.verified(
-            file.path, lambda path: fault_in(path, file.sha256, file.size), promised=file
-        )
+    def verified(self, name: str, promised: RemoteFile | None = None) -> Path:
+        """Return a file whose hash matches the promise, or the Hub's statement; or fetch it again.
 
-    def verified(
-        self, name: str, fault: Callable[[Path], str | None], promised: RemoteFile | None = None
-    ) -> Path:
-        """Return a file in which `fault` finds none; a bad one is fetched once more."""
+        Raises:
+            DownloadError: it is not in the cache and cannot be downloaded.
+            ChecksumError: the hash differs, even after a second download.
+        """
         from huggingface_hub import constants
         from huggingface_hub.utils import WeakFileLock
+
+        def fault(path: Path) -> str | None:
+            if promised is None:
+                return fault_in(path, self.stated_hash(path))
+            return fault_in(path, promised.sha256, promised.size)
 
         def look() -> tuple[Path, str | None]:
             path = self.cached(name) or self.download(name, promised)
@@ -68,7 +70,7 @@ class Request:
         with self.explained(name), WeakFileLock(self.lock_file(path)):
             path, problem = look()
             if problem is None:
-                # Another process has put it right while this one waited for the lock.
+                # another process has put it right meanwhile
                 return path
             logger.warning("%s: %s. Fetching it again.", self.describe(name), problem)
             try:
@@ -181,11 +183,7 @@ class Request:
                     *(error.reason, self.repo, before, self.revision),
                 )
             return replace(self, revision=before)
-        self.report_commit(before, now)
-        return replace(self, revision=now)
-
-    def report_commit(self, before: str | None, now: str) -> None:
-        """Say where the branch is, so that it can be pinned, and whether it was elsewhere."""
+        # so that the commit can be pinned
         url = f"hf://{self.repo}"
         if before in (None, now):
             logger.warning(
@@ -198,10 +196,7 @@ class Request:
                 " %s@%s gives the former weights.",
                 *(url, self.revision, before, now, url, before),
             )
-
-    def stated_fault(self, path: Path) -> str | None:
-        """Compare a cached file with the hash that the Hub stated for it."""
-        return fault_in(path, self.stated_hash(path))
+        return replace(self, revision=now)
 
     def stated_hash(self, path: Path) -> str:
         """Return the hash that the Hub states for a cached file."""
@@ -287,7 +282,9 @@ class Request:
                 f"{status}). Check its name; if it is private, log in with `hf auth login` or set "
                 f"HF_TOKEN."
             )
-        reason = f"status {status}" if status else _in_words(causes[-1])
+        # the first line: the rest is advice for who called the Hub client
+        last = f"{type(causes[-1]).__name__}: {causes[-1]}".partition("\n")[0].removesuffix(": ")
+        reason = f"status {status}" if status else last
         return UnreachableError(
             reason,
             f"{described} could not be fetched from {constants.ENDPOINT} ({reason}). Check the "
@@ -347,8 +344,3 @@ def storage_problem(error: BaseException) -> OSError | None:
     """Return the error of the disk or its permissions among an error's causes, or None."""
     errors = (cause for cause in causes_of(error) if isinstance(cause, OSError))
     return next((cause for cause in errors if cause.errno in _CANNOT_STORE), None)
-
-
-def _in_words(error: BaseException) -> str:
-    # The first line: what follows is advice for who called the Hub client.
-    return f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")

@@ -219,22 +219,12 @@ def test_every_variable_gets_one_tensor_and_every_tensor_one_variable(model, sta
     assert left_out == expected & set(state)
 
 
-@pytest.mark.parametrize("model", ["r50", "r50_ma", "paddle"])
-def test_the_stem_is_turned_from_bgr_to_rgb(model, state_of, targets_of, rng):
+@pytest.mark.parametrize("model", ["r50", "r50_ma", "paddle", "dongkyuk"])
+def test_the_stem_takes_rgb_though_the_official_one_takes_bgr(model, state_of, targets_of, rng):
     kernel = rng.standard_normal((64, 3, 7, 7)).astype("float32")
     ported = weights_of(model, state_of(model) | {STEM[model]: kernel}, targets_of(model))
-    ours = ported["stem_conv/kernel"]
-    for red_to_blue in range(3):
-        theirs = kernel[:, 2 - red_to_blue].transpose(1, 2, 0)
-        assert np.array_equal(ours[:, :, red_to_blue], theirs)
-
-
-def test_the_stem_of_dongkyuk_takes_rgb_already(state_of, targets_of, rng):
-    kernel = rng.standard_normal((64, 3, 7, 7)).astype("float32")
-    state = state_of("dongkyuk") | {STEM["dongkyuk"]: kernel}
-    ours = weights_of("dongkyuk", state, targets_of("dongkyuk"))["stem_conv/kernel"]
-    for channel in range(3):
-        assert np.array_equal(ours[:, :, channel], kernel[:, channel].transpose(1, 2, 0))
+    in_rgb = kernel if model == "dongkyuk" else kernel[:, ::-1]
+    assert np.array_equal(ported["stem_conv/kernel"], in_rgb.transpose(2, 3, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -314,35 +304,25 @@ def test_numbers_that_are_no_weights_are_refused(model, dtype, state_of, targets
 # the head that a checkpoint was trained under
 
 
-@pytest.mark.parametrize("model", ["r50", "r50_ma", "r101"])
-def test_the_official_head_is_curricularface(model, state_of):
+@pytest.mark.parametrize(
+    ("model", "layer", "centers", "others"),
+    [
+        ("r50", "CurricularFace", "desc_cls.weight", {"t"}),
+        ("dongkyuk", "ArcFace", "criterion.weight", set()),
+    ],
+)
+def test_the_head_is_that_of_upstream_if_it_was_saved(model, layer, centers, others, state_of):
     state = state_of(model)
     head = head_of(model, state)
-    assert (head.layer, head.scale, head.margin) == ("CurricularFace", 30.0, 0.15)
-    assert set(head.arrays) == {"centers", "t"}
-    assert head.arrays["centers"] is state["desc_cls.weight"]  # 160 MB of it: not copied
-    assert head.arrays["t"].shape == ()
-    assert head.arrays["t"] == state["desc_cls.t"][0]
-
-
-def test_dongkyuks_head_is_arcface(state_of):
-    state = state_of("dongkyuk")
-    head = head_of("dongkyuk", state)
-    assert (head.layer, head.scale, head.margin) == ("ArcFace", 30.0, 0.15)
-    assert set(head.arrays) == {"centers"}
-    assert head.arrays["centers"] is state["criterion.weight"]
-
-
-def test_a_running_mean_that_is_not_saved_begins_at_zero(state_of):
-    state = state_of("r50")
-    del state["desc_cls.t"]
-    assert head_of("r50", state).arrays["t"] == 0
-
-
-@pytest.mark.parametrize("model", ["r50", "dongkyuk"])
-def test_without_a_class_matrix_there_is_no_head(model, state_of):
-    kept = {k: array for k, array in state_of(model).items() if k not in OF_THE_MARGIN_HEAD}
-    assert head_of(model, kept) is None
+    assert (head.layer, head.scale, head.margin) == (layer, 30.0, 0.15)
+    assert set(head.arrays) == {"centers"} | others
+    assert head.arrays["centers"] is state[centers]  # 160 MB of it: not copied
+    for t in others:
+        assert head.arrays[t].shape == () and head.arrays[t] == state["desc_cls.t"][0]
+        without_t = {key: array for key, array in state.items() if key != "desc_cls.t"}
+        assert head_of(model, without_t).arrays[t] == 0
+    network = {key: array for key, array in state.items() if key not in OF_THE_MARGIN_HEAD}
+    assert head_of(model, network) is None
 
 
 def test_paddles_port_has_no_head(state_of):

@@ -15,7 +15,7 @@ from dolg_zoo.weights import CheckpointError, read_state_dict
 
 def limit_memory(size):
     """Let this process grow by as much as a file of `size` bytes may cost."""
-    for library in ("ml_dtypes", "safetensors.numpy", "dolg_zoo.checkpoints.readers.formats"):
+    for library in ("ml_dtypes", "safetensors.numpy", "dolg_zoo.checkpoints.readers.pytorch_zip"):
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
     pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -217,22 +217,9 @@ def test_names_are_texts(refusal, handmade, one):
     assert "under 5" in refusal(handmade.torch_zip(b"}K\x05" + one + b"s"))
 
 
-def test_a_storage_may_be_a_part_of_another(read, handmade):
-    """As in the files of PyTorch's first versions."""
+def test_a_storage_that_is_a_part_of_another_is_refused(refusal, handmade):
+    """Only PyTorch's first versions wrote such files."""
     view = handmade.row(handmade.text("9"), handmade.number(2), handmade.number(3))
     tensor = handmade.tensor(handmade.storage("0", view=view), 1, (2,), (1,))
-    [array] = read(handmade.torch_stream(handmade.mapping({"x": tensor}))).values()
-    np.testing.assert_array_equal(array, handmade.FLOATS[3:5])
-
-
-@pytest.mark.parametrize("first, count", [(4, 3), (-1, 2), (7, 0), (2**63, 1)])
-def test_a_part_stays_inside_its_storage(refusal, handmade, first, count):
-    view = handmade.row(handmade.text("9"), handmade.number(first), handmade.number(count))
-    tensor = handmade.tensor(handmade.storage("0", view=view), 0, (1,), (1,))
-    assert "elements from" in refusal(handmade.torch_stream(handmade.mapping({"x": tensor})))
-
-
-def test_a_tensor_stays_inside_its_part(refusal, handmade):
-    view = handmade.row(handmade.text("9"), handmade.number(2), handmade.number(3))
-    tensor = handmade.tensor(handmade.storage("0", view=view), 1, (3,), (1,))
-    assert "ends outside" in refusal(handmade.torch_stream(handmade.mapping({"x": tensor})))
+    message = refusal(handmade.torch_stream(handmade.mapping({"x": tensor})))
+    assert "as a part of another, as PyTorch's first versions" in message
