@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolg_zoo._util.stderr import held_back_stderr
@@ -22,13 +21,30 @@ if TYPE_CHECKING:
     from dolg_zoo.presets.registry import ResolvedPreset
 
 
+def resolve(preset: str | None) -> ResolvedPreset:
+    """Return a preset whose files are here; import TensorFlow only to convert a checkpoint."""
+    from dolg_zoo.presets.files import read_json
+    from dolg_zoo.presets.registry import find_preset, resolve_preset
+    from dolg_zoo.weights import CheckpointEntry, fetch
+    from dolg_zoo.weights.kept import kept_conversion
+    from dolg_zoo.weights.manifest import CONFIG
+
+    entry = find_preset(preset)
+    if isinstance(entry, CheckpointEntry) and not kept_conversion(entry):
+        fetch(entry.file, preset=entry.name)
+        import_tensorflow()
+    resolved = resolve_preset(preset)
+    read_json(resolved.folder / CONFIG)  # a folder without a preset fails before TensorFlow
+    return resolved
+
+
 def load_model(preset: str | None) -> DOLG:
     """Return the model of a preset, as `DOLG.from_preset` loads it."""
-    check_preset_name(preset)
+    resolved = resolve(preset)
     import_tensorflow("Loading the model …")
     from dolg_zoo.embedders.dolg import DOLG
 
-    return DOLG.from_preset(preset)
+    return DOLG.from_preset(resolved)
 
 
 def load_explainer(preset: str | None) -> Explains:
@@ -39,49 +55,13 @@ def load_explainer(preset: str | None) -> Explains:
     from dolg_zoo.runtimes.registry import fault_of
     from dolg_zoo.weights import PresetEntry
 
-    found = find_preset(preset)
-    is_embedded = isinstance(found, PresetEntry) and found.source is None
-    is_wanted = os.environ.get(RUNTIME_VARIABLE, "litert") in ("", "litert")
+    entry = find_preset(preset)
+    is_shipped = isinstance(entry, PresetEntry) and entry.source is None
+    runtime = os.environ.get(RUNTIME_VARIABLE) or "litert"
     explainer = None
-    if is_embedded and is_wanted and fault_of("litert") is None:
+    if is_shipped and runtime == "litert" and fault_of(runtime) is None:
         explainer = LiteRTExplainer.of_embedded(resolve_preset(preset))
     return explainer or load_model(preset)
-
-
-def check_preset_name(preset: str | None) -> None:
-    """Download a preset if needed, so that a wrong name fails before TensorFlow is imported."""
-    from dolg_zoo.presets.files import read_json
-    from dolg_zoo.presets.registry import find_preset, resolve_preset
-    from dolg_zoo.weights.kept import state_of
-    from dolg_zoo.weights.manifest import CONFIG
-
-    found = find_preset(preset)
-    if isinstance(found, Path):
-        read_json(found / CONFIG)
-    elif isinstance(found, str):
-        resolve_preset(preset)
-    elif not _fetched_for_conversion(found) and state_of(found) == "not cached":
-        resolve_preset(preset)  # what is here is verified as it is loaded
-
-
-def resolve(preset: str | None) -> ResolvedPreset:
-    """Return the folder of a preset; TensorFlow is imported only to convert a checkpoint."""
-    from dolg_zoo.presets.registry import find_preset, resolve_preset
-
-    if _fetched_for_conversion(find_preset(preset)):
-        import_tensorflow()
-    return resolve_preset(preset)
-
-
-def _fetched_for_conversion(found: object) -> bool:
-    """Download a preset's checkpoint if it is still to be converted; return whether it is."""
-    from dolg_zoo.weights import CheckpointEntry, fetch
-    from dolg_zoo.weights.kept import kept_conversion
-
-    if not isinstance(found, CheckpointEntry) or kept_conversion(found):
-        return False
-    fetch(found.file, preset=found.name)
-    return True
 
 
 def load_embedder(
@@ -94,21 +74,19 @@ def load_embedder(
     # `sample` gives images to calibrate "int8" with
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
-    from dolg_zoo.presets.registry import find_preset
     from dolg_zoo.runtimes import routes, untimed
 
     first, *_ = routes(runtime, precision)
     if (first, precision) == ("keras", "float32"):
         return load_model(preset)
-    if _fetched_for_conversion(find_preset(preset)):
-        import_tensorflow()
-    if found := CompiledDOLG.cached(preset, runtime, precision):
-        return found
+    resolved = resolve(preset)
+    if compiled := CompiledDOLG.cached(resolved, runtime, precision):
+        return compiled
     if not untimed(runtime, precision):
         note(f"Compiling the model for {first} in {precision}; the result is kept …")
     import_tensorflow()
     calibration = sample() if sample and precision == "int8" else None
-    return embedder(preset, runtime, precision, calibration=calibration)
+    return embedder(resolved, runtime, precision, calibration=calibration)
 
 
 def import_tensorflow(notice: str = "") -> None:

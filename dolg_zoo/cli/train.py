@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.cli.model import check_preset_name, import_tensorflow
+from dolg_zoo.cli.model import import_tensorflow, resolve
 from dolg_zoo.cli.options import OUTPUT, Json, Preset
 from dolg_zoo.cli.reporting import finish, left_out, note, print_json
 from dolg_zoo.cli.tables import print_table
@@ -167,7 +167,7 @@ def _check(settings: TrainingConfig, relative_to: Path, options: Options) -> Pas
     if not options.dry_run:
         check_output(options.out, RUN, [options.data])
     if preset is not None:
-        check_preset_name(preset)
+        resolve(preset)
     if settings.data.keys() & {"folder", "csv"}:  # others take long to read twice
         load_split(settings, relative_to)
     images = None if folder is None else list_images(relative_to / user_path(folder))

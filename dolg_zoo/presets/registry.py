@@ -51,8 +51,8 @@ class ResolvedPreset:
 
     name: str
     folder: Path
-    sha256: Mapping[str, str] = field(default_factory=dict)  # of files that were verified
-    entry: PresetEntry | CheckpointEntry | None = None  # of the manifest
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)  # of verified files
+    entry: PresetEntry | CheckpointEntry | None = field(default=None, hash=False)
 
     @property
     def metadata(self) -> Mapping[str, Any]:

@@ -34,8 +34,13 @@ def from_preset_once(embedded_model):
     from dolg_zoo import DOLG
 
     load = cache(DOLG.from_preset)
-    names = (None, embedded_model.metadata["preset"])
-    return lambda preset=None: embedded_model if preset in names else load(preset)
+
+    def from_preset(preset=None):
+        name = getattr(preset, "name", preset)  # a command resolves the name first
+        is_default = name in (None, embedded_model.metadata["preset"])
+        return embedded_model if is_default else load(preset)
+
+    return from_preset
 
 
 @pytest.fixture
