@@ -58,10 +58,11 @@ def test_it_prints_the_preset_that_it_made_and_names_bad_images(run, place, tmp_
 
 
 @pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Curves take a second to draw; tests/training looks at them."""
+def quick_runs(monkeypatch):
+    """Without curves and the score of the default preset; tests/training looks at them."""
     module = importlib.import_module("dolg_zoo.training.run")
     monkeypatch.setattr(module, "save_figure", lambda *given, **options: None)
+    monkeypatch.setattr(module, "embedder", small_model)
 
 
 def test_json_has_the_curve(run, place, tmp_path):

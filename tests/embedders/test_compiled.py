@@ -382,15 +382,16 @@ import multiprocessing, os, sys
 import numpy as np
 import dolg_zoo
 
-runtime = sys.argv[1]
+runtime, preset = sys.argv[1:]
 images = np.random.default_rng(0).integers(0, 255, (2, 160, 224, 3), "uint8")
 if runtime != "keras":
-    model = dolg_zoo.embedder(runtime=runtime)
+    model = dolg_zoo.embedder(preset, runtime=runtime)
+    assert "tensorflow" not in sys.modules
     expected = model.embed(images)
     calls = [lambda: print(np.abs(model.embed(images) - expected).max() < 1e-3)]
 else:
     import keras
-    model = dolg_zoo.DOLG.from_preset()
+    model = dolg_zoo.DOLG.from_preset(preset)
     compiled = model.compile_for_inference("keras")
     classifier = model.with_margin_head(2)
     classifier.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -404,7 +405,7 @@ else:
         lambda: model.predict(images, verbose=0),
         lambda: model.net.predict(images, verbose=0),
         lambda: model.explain(images[0]),
-        lambda: dolg_zoo.DOLG.from_preset(),
+        lambda: dolg_zoo.DOLG.from_preset(preset),
         lambda: classifier.fit(images, labels, verbose=0),
         lambda: classifier.evaluate(images, labels, verbose=0),
         lambda: classifier.train_on_batch(images, labels),
@@ -430,10 +431,17 @@ os._exit(0)
 """
 
 
-def said_by_forked_processes(runtime):
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED, runtime], capture_output=True, text=True, timeout=300
-    )
+@pytest.fixture(scope="module")
+def saved(model, kept, tmp_path_factory):
+    """The model as a preset folder."""
+    folder = tmp_path_factory.mktemp("saved") / "preset"
+    model.save_to_preset(folder)
+    return folder
+
+
+def said_by_forked_processes(runtime, preset):
+    command = [sys.executable, "-c", FORKED, runtime, preset]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.splitlines()
 
@@ -446,15 +454,18 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     "runtime", ["litert", pytest.param("onnx", marks=slow), pytest.param("openvino", marks=slow)]
 )
-def test_a_compiled_model_embeds_in_a_forked_process(runtime):
+def test_a_compiled_model_embeds_in_a_forked_process(runtime, saved):
     pytest.importorskip(RUNTIMES[runtime].module)
-    assert said_by_forked_processes(runtime) == ["True"]
+    model = dolg_zoo.DOLG.from_preset(saved)
+    model.compile_for_inference(runtime)
+    remember_compiled(model)
+    assert said_by_forked_processes(runtime, saved) == ["True"]
 
 
 @slow
 @no_fork
-def test_keras_says_at_once_that_it_cannot_compute_in_a_forked_process():
-    said = said_by_forked_processes("keras")
+def test_keras_says_at_once_that_it_cannot_compute_in_a_forked_process(saved):
+    said = said_by_forked_processes("keras", saved)
     assert len(said) == 14
     for line in said:
         assert line.startswith("ForkedProcessError: ") and '"spawn"' in line

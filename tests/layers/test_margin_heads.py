@@ -288,14 +288,14 @@ def test_says_which_shapes_do_not_fit(head, shapes, make, used):
 
 
 LANDMARKS = """
-import resource, sys
+import resource
 import keras, numpy as np
-from dolg_zoo.layers import MARGIN_HEADS
+from dolg_zoo.layers import SubCenterArcFace
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-head, before = MARGIN_HEADS[sys.argv[1]](81313), peak()
+head, before = SubCenterArcFace(81313), peak()  # which has most centers
 inputs, right = keras.Input((512,)), keras.Input((), dtype="int32")
 model = keras.Model([inputs, right], head([inputs, right]))
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -308,12 +308,11 @@ print(losses[0], losses[-1], peak() - before)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "per_class"), [("arcface", 1), ("subcenter_arcface", 3)])
-def test_learns_all_landmarks_of_gldv2_in_bounded_memory(name, per_class):
+def test_learns_all_landmarks_of_gldv2_in_bounded_memory():
     done = subprocess.run(
-        [sys.executable, "-c", LANDMARKS, name], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LANDMARKS], capture_output=True, text=True, check=True
     )
     first, last, mebibytes = map(float, done.stdout.split())
     assert last < 0.5 * first
-    centers = per_class * 81313 * 512 * 4 / 2**20
+    centers = 3 * 81313 * 512 * 4 / 2**20
     assert mebibytes < 4 * centers + 200  # they, momentum, gradient, one copy; and XLA itself

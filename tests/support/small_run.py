@@ -1,5 +1,12 @@
 """The smallest training run there is, for the tests of training."""
 
+import importlib
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
 import keras
 import numpy as np
 from PIL import Image
@@ -61,6 +68,34 @@ def write_data(folder):
             pixels = np.clip(colour + rng.normal(0, 30, (40, 40, 3)), 0, 255).astype("uint8")
             Image.fromarray(pixels).save(folder / "photos" / f"place{label}" / f"{number}.png")
     tiny_model().save_to_preset(folder / "tiny")
+
+
+@cache
+def default_model():
+    """Stands for the default preset, which takes as long to load and to score as a small run."""
+    model = tiny_model()
+    model.net.get_layer("descriptor").bias.assign_add([1.0] * 8)
+    return model
+
+
+def skip_what_takes_longest(replace):
+    """Have a run draw no curves and score no real default preset; `replace` is as `setattr`."""
+    run = importlib.import_module("dolg_zoo.training.run")
+    replace(run, "save_figure", lambda *given, **options: None)
+    replace(run, "embedder", default_model)
+
+
+def start_training(folder, output, changes, kill_at=None, env=None):
+    """Train in a process of its own, which is killed at a step if one is given."""
+    script = Path(__file__).with_name("train_small_run.py")
+    last = [] if kill_at is None else [str(kill_at)]
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), str(output), json.dumps(changes), *last],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def weights_of(preset):

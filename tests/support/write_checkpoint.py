@@ -4,10 +4,13 @@ Usage: python write_checkpoint.py FILL.py KEYS.json MODEL FORM OUT
 """
 
 import json
+import re
 import runpy
 import sys
 
 import numpy as np
+
+LATER_BLOCK = re.compile(r"cnn\.layer3\.([6-9]|\d\d)\.")  # beyond those of 50 layers
 
 
 def arrays(fill, keys, model):
@@ -25,7 +28,10 @@ def main(fill_file, keys_file, model, form, out):
     fill = runpy.run_path(fill_file)["fill"]
     with open(keys_file) as file:  # noqa: PTH123
         keys = json.load(file)
-    state = dict(arrays(fill, keys.get(model, keys), model))
+    keys = keys.get(model, keys)
+    if model == "dongkyuk_50":
+        keys = {key: shape for key, shape in keys.items() if not LATER_BLOCK.match(key)}
+    state = dict(arrays(fill, keys, model))
     if model == "paddle":
         import paddle
 
@@ -35,7 +41,7 @@ def main(fill_file, keys_file, model, form, out):
     import torch
 
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
-    if model == "dongkyuk":  # one branch, registered twice
+    if model.startswith("dongkyuk"):  # one branch, registered twice
         for leaf in ("weight", "bias"):
             branch = "local_branch.multi_atrous."
             tensors[f"{branch}gap_branch.1.{leaf}"] = tensors[f"{branch}dilated_convs.3.1.{leaf}"]

@@ -1,7 +1,7 @@
 """The conversion tools as a user runs them, on files that upstream's framework has written."""
 
-import importlib
 import importlib.util
+import io
 import json
 import os
 import pickle
@@ -9,9 +9,12 @@ import re
 import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
+import _conversion
 import numpy as np
 import pytest
 
@@ -19,18 +22,22 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITE = ROOT / "tests" / "support" / "write_checkpoint.py"
-MODELS = {  # model: tool, framework, keys, form of the file, suffix
-    "r50": ("convert_official_pytorch", "torch", "official_pytorch_keys", "pyth", ".pyth"),
-    "paddle": (
-        "convert_official_paddle",
-        "paddle",
-        "official_paddle_keys",
-        "pdparams",
-        ".pdparams",
-    ),
-    "dongkyuk": ("convert_dongkyuk_pytorch", "torch", "dongkyuk_pytorch_keys", "ckpt", ".ckpt"),
+
+
+class Model(NamedTuple):
+    tool: str
+    framework: str
+    keys: str
+    suffix: str
+    tensors: int
+
+
+MODELS = {
+    "r50": Model("convert_official_pytorch", "torch", "official_pytorch_keys", ".pyth", 334),
+    "paddle": Model("convert_official_paddle", "paddle", "official_paddle_keys", ".pdparams", 277),
+    # of as many layers as r50, which is enough to run the tool
+    "dongkyuk": Model("convert_dongkyuk_pytorch", "torch", "dongkyuk_pytorch_keys", ".ckpt", 284),
 }
-TOOLS = {model: tool for model, (tool, *_) in MODELS.items()}
 FILES = {"config.json", "metadata.json", "model.weights.h5", "preprocessor.json", "report.json"}
 
 
@@ -39,28 +46,22 @@ def needs(framework):
         pytest.skip(f"needs {framework}")
 
 
-@pytest.fixture
-def run_here(monkeypatch, capsys):
-    """Runs a tool in this process, which spares it the imports."""
-
-    def run_here(model, *arguments):
-        tool = ROOT / "tools" / f"{TOOLS[model]}.py"
-        monkeypatch.setattr("sys.argv", [str(tool), *map(str, arguments)])
-        code = 0
+def run_here(model, *arguments):
+    """Run a tool in this process, which spares it the imports."""
+    tool = ROOT / "tools" / f"{MODELS[model].tool}.py"
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr("sys.argv", [str(tool), *map(str, arguments)])
         try:
             runpy.run_path(str(tool), run_name="__main__")
         except SystemExit as end:
             code = end.code
-        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
-
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    yield run_here
-    sys.modules.pop("_conversion", None)
+    return SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue())
 
 
 @pytest.fixture
-def small_image_only(run_here, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("_conversion"), "SIZES", [(64, 31)])
+def small_image_only(monkeypatch):
+    monkeypatch.setattr(_conversion, "SIZES", [(64, 31)])
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +70,14 @@ def checkpoint(golden, shared, tmp_path_factory):
     written = {}
 
     def checkpoint(model):
-        _, framework, keys, form, suffix = MODELS[model]
-        needs(framework)
+        about = MODELS[model]
+        needs(about.framework)
         if model not in written:
-            path = tmp_path_factory.mktemp(model) / f"upstream{suffix}"
-            keys = shared / "golden" / f"{keys}.json"
-            command = [WRITE, shared / "golden" / "fill.py", keys, model, form, path]
+            path = tmp_path_factory.mktemp(model) / f"upstream{about.suffix}"
+            keys = shared / "golden" / f"{about.keys}.json"
+            form = about.suffix.removeprefix(".")
+            name = "dongkyuk_50" if model == "dongkyuk" else model
+            command = [WRITE, shared / "golden" / "fill.py", keys, name, form, path]
             subprocess.run([sys.executable, *command], check=True)
             written[model] = path
         return written[model]
@@ -84,39 +87,47 @@ def checkpoint(golden, shared, tmp_path_factory):
         path.unlink()
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def converted(request, checkpoint, tmp_path_factory):
-    """A tool's run that ended well, by the documents' command with other file names."""
-    page = (ROOT / "docs" / "port_a_checkpoint.md").read_text()
-    command = rf"^python (tools/{TOOLS[request.param]}\.py) (\S+) --out \S+$"
-    ((tool, example),) = re.findall(command, page, re.MULTILINE)
-    path = checkpoint(request.param)
-    assert Path(example).suffix == path.suffix
-    out = tmp_path_factory.mktemp("out") / "dolg_mine"
-    options = ["--license", "MIT", "--provenance", "trained by me"]
+def in_a_process_of_its_own(model, *arguments):
+    """Run a tool as a user does."""
     ended = subprocess.run(
-        [sys.executable, ROOT / tool, path, "--out", out, *options],
+        [sys.executable, ROOT / "tools" / f"{MODELS[model].tool}.py", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert ended.returncode == 0, ended.stderr
-    return SimpleNamespace(model=request.param, path=path, out=out, printed=ended.stdout)
+    return SimpleNamespace(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def converted(request, checkpoint, tmp_path_factory):
+    """A tool's run that ended well; of one a process of its own, with images of all sizes."""
+    model = request.param
+    path, out = checkpoint(model), tmp_path_factory.mktemp("out") / "dolg_mine"
+    options = ["--license", "MIT", "--provenance", "trained by me"]
+    run = in_a_process_of_its_own if model == "r50" else run_here
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_conversion, "SIZES", [(96, 131), (64, 31)])
+        ended = run(model, path, "--out", out, *options)
+    assert ended.code == 0, ended
+    return SimpleNamespace(model=model, path=path, out=out, printed=ended.out)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_documents_name_the_command_and_the_form_of_the_file(model):
+    page = (ROOT / "docs" / "port_a_checkpoint.md").read_text()
+    command = rf"^python tools/{MODELS[model].tool}\.py (\S+) --out \S+$"
+    (example,) = re.findall(command, page, re.MULTILINE)
+    assert Path(example).suffix == MODELS[model].suffix
 
 
 def test_writes_a_preset_that_loads(converted, golden):
     from dolg_zoo.presets import read_margin_head, read_preset
 
     preset = read_preset(converted.out)
-    image = golden.image(224, 224)[None]
-    if converted.model == "dongkyuk":
-        batch = golden.read("dongkyuk_pytorch")["224x224_batch_seed0_seed1"]
-        expected = batch["descriptor"][0]
-    elif converted.model == "paddle":
-        expected = golden.read("official_paddle")["224x224"]["descriptor"]
-    else:
+    if converted.model == "r50":
         expected = golden.read("official_pytorch")["r50"]["224x224"]["descriptor"]
-    assert np.allclose(preset.net(image)[0], expected, atol=2e-5 * np.abs(expected).max())
+        found = preset.net(golden.image(224, 224)[None])[0]
+        assert np.allclose(found, expected, atol=2e-5 * np.abs(expected).max())
     with_head = {"margin_head.npz"} if converted.model != "paddle" else set()
     assert {path.name for path in converted.out.iterdir()} == FILES | with_head
     if with_head:
@@ -136,14 +147,15 @@ def test_the_report_says_what_was_compared(converted):
     assert report["source"] == converted.path.name
     assert report["source_sha256"] == sha256_by_the_system(converted.path)
     assert report["source_size"] == converted.path.stat().st_size
-    assert report["tensors"] == {"r50": 334, "paddle": 277, "dongkyuk": 590}[converted.model]
+    assert report["tensors"] == MODELS[converted.model].tensors
     assert 0 < report["largest_difference"] <= report["tolerance"] == 2e-5
     assert max(report["differences"].values()) == report["largest_difference"]
     kinds = {what.split(" ")[0] for what in report["differences"]}
     logits = {"logits"} if converted.model != "paddle" else set()
     assert kinds == {"descriptor", "local", "global", "attention"} | logits
-    assert len(report["differences"]) == 4 * len(kinds)  # images of four sizes
-    framework = MODELS[converted.model][1]
+    sizes = 4 if converted.model == "r50" else 2
+    assert len(report["differences"]) == sizes * len(kinds)
+    framework = MODELS[converted.model].framework
     assert report["reference"].startswith(f"{framework} ")
     assert report["reference"].split(" ")[1][0].isdigit()
 
@@ -162,14 +174,14 @@ def sha256_by_the_system(path):
 # what must not be converted: an exit code that is a text is printed, and the exit status is then 1
 
 
-def test_above_the_tolerance_nothing_is_written(checkpoint, run_here, small_image_only, tmp_path):
+def test_above_the_tolerance_nothing_is_written(checkpoint, small_image_only, tmp_path):
     out = tmp_path / "out"
     ended = run_here("r50", checkpoint("r50"), "--out", out, "--tolerance", "1e-12")
     assert "more than 1e-12; nothing was written" in ended.code
     assert not out.exists()
 
 
-def test_a_network_that_gives_nan_is_refused(checkpoint, run_here, small_image_only, tmp_path):
+def test_a_network_that_gives_nan_is_refused(checkpoint, small_image_only, tmp_path):
     """A variance below zero is a number like any other, and its root is none.
 
     The file is wrapped as torch.compile and some training codes leave it, for both sides to read.
@@ -188,7 +200,7 @@ def test_a_network_that_gives_nan_is_refused(checkpoint, run_here, small_image_o
     assert not out.exists()
 
 
-def test_half_precision_is_compared_in_full(checkpoint, run_here, small_image_only, tmp_path):
+def test_half_precision_is_compared_in_full(checkpoint, small_image_only, tmp_path):
     path, half, out = checkpoint("r50"), tmp_path / "half.safetensors", tmp_path / "out"
     script = (
         "import sys, torch; from safetensors.torch import save_file;"
@@ -204,13 +216,13 @@ def test_half_precision_is_compared_in_full(checkpoint, run_here, small_image_on
 
 
 @pytest.mark.parametrize("model", ["dongkyuk", "paddle"])
-def test_a_checkpoint_of_another_upstream_is_recognised(model, checkpoint, run_here, tmp_path):
-    needs(MODELS[model][1])
+def test_a_checkpoint_of_another_upstream_is_recognised(model, checkpoint, tmp_path):
+    needs(MODELS[model].framework)
     ended = run_here(model, checkpoint("r50"), "--out", tmp_path / "out")
     assert "tools/convert_official_pytorch.py ports those" in ended.code
 
 
-def test_a_reference_that_fails_is_named(checkpoint, run_here, monkeypatch, tmp_path):
+def test_a_reference_that_fails_is_named(checkpoint, monkeypatch, tmp_path):
     path = checkpoint("r50")
     monkeypatch.setattr(sys, "executable", "false")
     ended = run_here("r50", path, "--out", tmp_path / "out")
@@ -238,8 +250,8 @@ def intruding(path):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("make", [damaged, of_another_model, intruding])
-def test_another_file_is_refused_in_one_line(model, make, run_here, tmp_path):
-    needs(MODELS[model][1])
+def test_another_file_is_refused_in_one_line(model, make, tmp_path):
+    needs(MODELS[model].framework)
     if make is of_another_model:
         needs("safetensors")
     path = tmp_path / "foreign.pt"
@@ -255,16 +267,16 @@ def test_another_file_is_refused_in_one_line(model, make, run_here, tmp_path):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_help_shows_an_example(model, run_here):
+def test_help_shows_an_example(model):
     ended = run_here(model, "--help")
     assert ended.code == 0
-    assert f"\n    python tools/{TOOLS[model]}.py " in ended.out
+    assert f"\n    python tools/{MODELS[model].tool}.py " in ended.out
     assert "--out" in ended.out
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_says_that_the_framework_is_missing(model, run_here, monkeypatch, tmp_path):
-    framework = MODELS[model][1]
+def test_says_that_the_framework_is_missing(model, monkeypatch, tmp_path):
+    framework = MODELS[model].framework
     monkeypatch.setitem(sys.modules, framework, None)  # as where it is not installed
     path = tmp_path / "weights.pt"
     path.write_bytes(b"x")
@@ -276,7 +288,7 @@ def test_says_that_the_framework_is_missing(model, run_here, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_there_is_left_as_it_is(kind, run_here, tmp_path):
+def test_what_is_there_is_left_as_it_is(kind, tmp_path):
     needs("torch")
     path, out = tmp_path / "weights.pt", tmp_path / "out"
     path.write_bytes(b"x")
@@ -291,7 +303,7 @@ def test_what_is_there_is_left_as_it_is(kind, run_here, tmp_path):
 
 
 @pytest.mark.parametrize("tolerance", ["0", "-1", "nan", "inf"])
-def test_a_tolerance_that_is_none_is_refused(tolerance, run_here, tmp_path):
+def test_a_tolerance_that_is_none_is_refused(tolerance, tmp_path):
     needs("torch")
     (tmp_path / "weights.pt").write_bytes(b"x")
     ended = run_here(
@@ -301,7 +313,7 @@ def test_a_tolerance_that_is_none_is_refused(tolerance, run_here, tmp_path):
     assert "--tolerance must be above 0 and up to 1" in ended.err
 
 
-def test_a_file_that_is_not_there_is_named(run_here, tmp_path):
+def test_a_file_that_is_not_there_is_named(tmp_path):
     needs("torch")
     ended = run_here("r50", tmp_path / "nowhere.pt", "--out", tmp_path / "out")
     assert ended.code == 2

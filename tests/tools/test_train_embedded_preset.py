@@ -1,11 +1,12 @@
 import dataclasses
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import tiny_model
+from small_run import skip_what_takes_longest, tiny_model
 
 from dolg_zoo import DOLG
 from dolg_zoo.explaining.keras_maps import decompose_by_keras
@@ -55,9 +56,11 @@ def test_what_is_held_out_is_what_the_run_validates_on(tool, photos, tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_of_it(tool, measure, photos, tmp_path, monkeypatch, capsys):
+    skip_what_takes_longest(monkeypatch.setattr)
     monkeypatch.setattr(
         tool, "ARCHITECTURE", tool.ARCHITECTURE | {"hidden_dim": 8, "descriptor_dim": 8}
     )
+    monkeypatch.setattr(tool, "RunPlan", partial(tool.RunPlan, image_size=64, batch_size=14))
     out = tmp_path / "out"
     monkeypatch.setattr("sys.argv", ["train", str(photos), "-o", str(out), "--epochs", "1"])
     tool.main()

@@ -1,14 +1,16 @@
-import importlib
-
 import pytest
-from small_run import write_data
+from small_run import default_model, skip_what_takes_longest, write_data
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_model():
+    default_model()  # sets Keras' seed, and so before the tests do
 
 
 @pytest.fixture(autouse=True)
-def no_curves(monkeypatch):
-    """Curves take a second to draw and are redrawn at each epoch; `unbroken` draws them."""
-    module = importlib.import_module("dolg_zoo.training.run")
-    monkeypatch.setattr(module, "save_figure", lambda *given, **options: None)
+def quick_runs(monkeypatch):
+    """But for the run `unbroken`, which draws curves and scores the default preset."""
+    skip_what_takes_longest(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
-from small_run import config, weights_of
+from small_run import config, start_training, weights_of
 
 from dolg_zoo.training import train
 
-pytestmark = pytest.mark.slow  # a minute and a half
+pytestmark = pytest.mark.slow
 
 PLAIN = {  # each replica draws its own; a crop is drawn for each image wherever it is made
     "augmentation": {"flip": False, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0},
@@ -23,16 +19,7 @@ PLAIN = {  # each replica draws its own; a crop is drawn for each image wherever
     "run": {"epochs": 3, "backbone_batch_norm": "trained", "freeze_backbone_epochs": 1},
     "split": {"by": "none"},  # so that the preset is of the last step
 }
-
-WORKER = """
-    import json, os, sys
-    from pathlib import Path
-    sys.path.insert(0, {support!r})
-    from small_run import config
-    from dolg_zoo.training import train
-    folder = Path({folder!r})
-    train(config(folder, **json.loads({changes!r})), {output!r}, relative_to=folder)
-"""
+STEPS = 7  # of an epoch
 
 
 def free_ports(number):
@@ -43,73 +30,37 @@ def free_ports(number):
     return ports
 
 
-def start(folder, outputs, support, changes):
-    """Starts a worker for each output folder."""
-    workers = [f"127.0.0.1:{port}" for port in free_ports(len(outputs))]
+def start_two(folder, output, kill_second_at=None):
+    """Start two workers with one output folder."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = []
-    for rank, output in enumerate(outputs):
+    for rank, kill_at in enumerate((None, kill_second_at)):
         task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}}
-        code = WORKER.format(
-            support=support, folder=str(folder), changes=json.dumps(changes), output=str(output)
-        )
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(code)],
-                env={**os.environ, "TF_CONFIG": json.dumps(task), "CUDA_VISIBLE_DEVICES": ""},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        env = {**os.environ, "TF_CONFIG": json.dumps(task), "CUDA_VISIBLE_DEVICES": ""}
+        processes.append(start_training(folder, output, PLAIN, kill_at, env))
     return processes
 
 
-@pytest.fixture
-def support_folder(request):
-    return str(request.path.parents[1] / "support")
-
-
-def test_two_workers_end_with_the_weights_of_one_with_the_joint_batch(
-    folder,
-    tmp_path,
-    support_folder,
+def test_if_one_dies_the_other_says_so_and_both_go_on_to_the_weights_of_one_with_the_joint_batch(
+    folder, tmp_path
 ):
-    outputs = [tmp_path / "two"] * 2
-    processes = start(folder, outputs, support_folder, PLAIN)
+    together = tmp_path / "two"
+    first, second = start_two(folder, together, kill_second_at=STEPS + 2)
+    _, errors = first.communicate(timeout=300)
+    assert "WorkerLostError: Another worker has stopped" in errors, errors[-3000:]
+    second.communicate()
+    assert second.returncode == -signal.SIGKILL
+    processes = start_two(folder, together)
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors[-3000:]
+        if process is processes[0]:
+            assert output.startswith(f"Going on from step {STEPS}, after 1 of 3 epochs.")
     one = train(config(folder, **PLAIN), tmp_path / "one", relative_to=folder, say=print)
     # of which the variances of pixels, 265 and more, ask for a relative tolerance
-    for a, b in zip(weights_of(one.preset), weights_of(tmp_path / "two" / "preset"), strict=True):
+    for a, b in zip(weights_of(one.preset), weights_of(together / "preset"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    two = json.loads((tmp_path / "two" / "history.json").read_text())["history"]
-    assert len(two) == 3  # of 7 steps each
+    two = json.loads((together / "history.json").read_text())["history"]
+    assert len(two) == 3
     for row, other in zip(one.history, two, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
-
-
-def test_if_one_dies_the_other_says_so_and_both_can_go_on(
-    folder,
-    tmp_path,
-    support_folder,
-):
-    long = {**PLAIN, "run": {**PLAIN["run"], "epochs": 400}}
-    outputs = [tmp_path / "two"] * 2
-    processes = start(folder, outputs, support_folder, long)
-    checkpoints, deadline = tmp_path / "two" / "checkpoints", time.monotonic() + 240
-    while not list(checkpoints.glob("step_*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    processes[1].send_signal(signal.SIGKILL)
-    begin = time.monotonic()
-    _, errors = processes[0].communicate(timeout=300)
-    print(f"noticed after {time.monotonic() - begin:.1f} s")
-    assert "WorkerLostError: Another worker has stopped" in errors, errors[-3000:]
-    processes[1].communicate()
-    assert list(checkpoints.glob("step_*"))
-    again = start(folder, outputs, support_folder, long)
-    line = again[0].stdout.readline()
-    assert line.startswith("Going on from step ")
-    for process in again:
-        process.kill()
-        process.communicate()
