@@ -51,6 +51,7 @@ def main():
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="instead of those that `dolg train` chooses")
+    parser.add_argument("--start", type=Path, help="a preset to begin with, instead of those made")
     parser.add_argument("--start-epochs", type=int, default=2, help="to make the starts with")
     arguments = parser.parse_args()
     kinds = sorted(path.name for path in arguments.photos.iterdir() if path.is_dir())
@@ -90,7 +91,7 @@ def measured(arguments, kinds, others, kind, seed):
     if result.is_file():
         return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    start = start_without(arguments, kinds, kind)
+    start = arguments.start or start_without(arguments, kinds, kind)
     rng = np.random.default_rng([seed, kinds.index(kind)])
     of_kind = rows(arguments.photos / kind)
     classes = rng.permutation(sorted({label for _, label in of_kind}))
