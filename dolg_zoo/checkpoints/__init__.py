@@ -1,1 +1,1 @@
-"""Weights of other projects: files read safely, their names mapped to ours."""
+"""Checkpoints of other projects: read the files safely and map their names to ours."""

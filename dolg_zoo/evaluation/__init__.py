@@ -1,4 +1,4 @@
-"""How good a ranking is: the benchmarks of the field, and scores of a folder or a gallery."""
+"""Evaluation of rankings: the field's benchmarks, and scores of a folder or a gallery."""
 
 from dolg_zoo.errors import GroundTruthError
 from dolg_zoo.evaluation.class_folder import ClassFolder

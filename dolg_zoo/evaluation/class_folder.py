@@ -1,4 +1,4 @@
-"""Leave-one-out on a folder of photographs, a subfolder for each class."""
+"""Leave-one-out evaluation on a folder of photographs with a subfolder for each class."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MOST_FAULTS = 5
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """Images in subfolders, each subfolder a class.
+    """Images in subfolders; each subfolder is a class.
 
     Attributes:
-        folder: their folder.
-        paths: the image's name, its path below the folder, to its file.
-        left_out: the number of images that are in no subfolder.
-        passed_over: files of the folder that are no images or cannot be read.
+        folder: the folder of the subfolders.
+        paths: name of each image, its path below the folder, to its file.
+        left_out: the number of images that are not in a subfolder.
+        passed_over: files of the folder that are not images or cannot be read.
     """
 
     folder: Path
@@ -45,24 +45,24 @@ class ClassFolder:
 
     @classmethod
     def find(cls, folder: str | Path) -> ClassFolder:
-        """List the images; one further below belongs to the subfolder of the first level.
+        """List the images; the subfolder of the first level is the class, also of deeper images.
 
         Raises:
-            ValueError: if no class has two images, or the subfolders are no classes but the parts
-                of a data set, or hold only folders; the message shows the command that was meant.
+            ValueError: if no class has two images, or the subfolders are the parts of a data set
+                (such as train and test) or hold only folders; the message shows the right command.
             OSError: if there is no such folder, or it cannot be read.
         """
         listed = list_images(folder)
         folder = listed.folder
         check_classes(folder, listed.names, "dolg evaluate folder")
-        found = dict(zip(listed.names, listed, strict=True))
-        paths = {name: path for name, path in found.items() if "/" in name}
+        files = dict(zip(listed.names, listed, strict=True))
+        paths = {name: path for name, path in files.items() if "/" in name}
         if max(Counter(map(class_of, paths)).values(), default=0) < 2:
             raise ValueError(
-                f"No subfolder of {str(folder)!r} has two images: there is nothing to find. Each"
-                " class needs a subfolder of its own."
+                f"No subfolder of {str(folder)!r} has two images: there is nothing to find. Give"
+                " each class a subfolder of its own."
             )
-        return cls(folder, paths, len(found) - len(paths), listed.passed_over)
+        return cls(folder, paths, len(files) - len(paths), listed.passed_over)
 
     def evaluate(
         self,
@@ -72,13 +72,13 @@ class ClassFolder:
         ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
-        """Return the scores of a model: each image is searched for among all others.
+        """Return the scores of a model: each image is the query once, among all others.
 
         Args:
             model: the model to embed with.
-            scales: multiples of the image size; None for those of the preset.
-            ranking: query expansion and re-ranking; not `dba`, which would put each query into
-                the images to find.
+            scales: multiples of the image size; None for the preset's scales.
+            ranking: query expansion and re-ranking, but not `dba`: it would add each query's
+                descriptor to the images to find.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
@@ -88,8 +88,8 @@ class ClassFolder:
         ranking = ranking or Ranking()
         if ranking.dba:
             raise ValueError(
-                "Database augmentation would put each query's descriptor into those of what it is"
-                " to find; leave it out here."
+                "Database augmentation would put each query's descriptor into the descriptors of"
+                " the images to find; leave it out here."
             )
         collection = describe_files(
             model, self.paths, self.folder, scales=scales, progress=progress
@@ -98,7 +98,7 @@ class ClassFolder:
         labels = np.array([class_of(name) for name in names])
         descriptors = collection.in_order(names)
         queries, descriptors, first = improved(descriptors, descriptors, ranking, True)
-        precisions, hits, found = leave_one_out_each(descriptors, labels, queries, first)
+        precisions, hits, first_results = leave_one_out_each(descriptors, labels, queries, first)
         is_query = ~np.isnan(precisions)
         if not is_query.any():
             raise ValueError(
@@ -111,7 +111,7 @@ class ClassFolder:
             rows.append((label, int(of_class.sum()), *_means(precisions, hits, of_class)))
         lone = int((~is_query).sum())
         notes = self._notes(lone, len(skipped))
-        notes += _faults(rows[1:], labels[is_query], labels[found[is_query]])
+        notes += _faults(rows[1:], labels[is_query], labels[first_results[is_query]])
         settings = {
             **settings_of_model(model, scales),
             "images": len(names),
@@ -126,29 +126,29 @@ class ClassFolder:
     def _notes(self, lone: int, skipped: int) -> list[str]:
         counts = {
             "in no subfolder were left out": self.left_out,
-            "are the only one of their class: they are searched, but are no queries": lone,
+            "are the only one of their class: they are in the gallery, but are no queries": lone,
             "could not be read": skipped,
         }
-        return [f"{count} images {what}." for what, count in counts.items() if count]
+        return [f"{count} images {fact}." for fact, count in counts.items() if count]
 
 
 def _faults(
-    rows: Sequence[tuple[str, int, float, float]], labels: np.ndarray, found: np.ndarray
+    rows: Sequence[tuple[str, int, float, float]], labels: np.ndarray, predictions: np.ndarray
 ) -> Iterator[str]:
-    """Yield a sentence on the worst classes and one on the pairs that are confused most often."""
+    """Yield a sentence with the worst classes, then one with the pairs confused most often."""
     worst = sorted((row for row in rows if row[2] < 1), key=lambda row: row[2])[:MOST_FAULTS]
     if worst and len(rows) > 1:
         named = ", ".join(f"{label} ({percent(score)})" for label, _, score, _ in worst)
         yield f"Worst classes by mAP: {named}."
-    wrong = labels != found
+    wrong = labels != predictions
     pairs = Counter(
         tuple(sorted(pair))
-        for pair in zip(labels[wrong].tolist(), found[wrong].tolist(), strict=True)
+        for pair in zip(labels[wrong].tolist(), predictions[wrong].tolist(), strict=True)
     )
     if pairs:
         named = ", ".join(f"{a} and {b} ({n})" for (a, b), n in pairs.most_common(MOST_FAULTS))
         yield f"Classes whose images were found first by each other: {named}."
 
 
-def _means(precisions: np.ndarray, hits: np.ndarray, which: np.ndarray) -> tuple[float, float]:
-    return float(precisions[which].mean()), float(hits[which].mean())
+def _means(precisions: np.ndarray, hits: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    return float(precisions[mask].mean()), float(hits[mask].mean())

@@ -1,4 +1,4 @@
-"""The loss of a model in another form, measured on folders of images."""
+"""Compare a model with a changed form of it (such as int8) on folders of images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 10
 MIN_AGREEMENT = 0.8
-"""For folders without classes. On two sets of class folders, forms of the embedded preset in int8
-that lost up to 0.007 of mAP kept 0.85 to 0.97 of the ten nearest, most of which are no picture of
-the same thing. The bound lies a little below what those kept."""
+"""The limit for folders without classes. On two sets of class folders, int8 forms of the embedded
+preset lost up to 0.007 of mAP and had 0.85 to 0.97 of the same ten nearest images, most of them not
+of the query's class. The limit is a little below these values."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Comparison:
     """A folder's scores before and after a change of the model."""
 
     folder: str
-    measure: str  # "mAP", or "agreement" of the ten nearest without classes
-    before: float  # of the model; 1 for an agreement
-    after: float  # of its other form
+    measure: str  # "mAP"; without classes "agreement", the share of equal results in the first ten
+    before: float  # score of the model; 1 for an agreement
+    after: float  # score of its changed form
 
     def __str__(self) -> str:
         before, after = percent(self.before), percent(self.after)
@@ -45,7 +45,7 @@ class Comparison:
 
 
 def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> Comparison:
-    """Compare leave-one-out mAP on class folders, or else the ten nearest images."""
+    """Compare leave-one-out mAP on a class folder, or the ten nearest images on other folders."""
     if task := classes_in(folder):
         maps = [task.evaluate(model).scores[ALL]["mAP"] for model in (before, after)]
         return Comparison(str(folder), "mAP", *maps)
@@ -54,7 +54,7 @@ def compare(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) -> 
 
 
 def classes_in(folder: str | Path) -> ClassFolder | None:
-    """Return the classes of a folder; None if no image is in a subfolder; ValueError if unclear."""
+    """Return a folder's classes, None without subfolders; ValueError if they are no classes."""
     has_folders = any("/" in name for name in list_images(folder).names)
     return ClassFolder.find(folder) if has_folders else None
 
@@ -66,8 +66,10 @@ def _agreement(before: ImageEmbedder, after: ImageEmbedder, folder: str | Path) 
     for model in (before, after):
         collection = describe_files(model, paths, listed.folder)
         if len(collection) < 2:
-            raise ValueError(f"{str(folder)!r} has one image that can be read: nothing to find.")
+            raise ValueError(
+                f"{str(folder)!r} has only one image that can be read; give at least two."
+            )
         descriptors = collection.in_order(sorted(collection.names))
         nearest.append(exact_search(descriptors, True)(descriptors, NEIGHBOURS)[1])
-    shared = [np.isin(one, other).mean() for one, other in zip(*nearest, strict=True)]
+    shared = [np.isin(old, new).mean() for old, new in zip(*nearest, strict=True)]
     return float(np.mean(shared))

@@ -1,4 +1,4 @@
-"""The images of a task: files that must be there, or a store of descriptors."""
+"""The images of a task: files that must all exist, or a store of descriptors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_descriptors(
     folder: str | Path, model: ImageEmbedder | None, scales: Sequence[float] | None = None
 ) -> DescriptorStore:
     """Open a store; raise StoreError if its model, dimension or scales are not the model's."""
-    # without a model, any store is taken; without scales, the model's own are expected
+    # Without a model, every store is accepted; without scales, the model's scales are expected.
     store = DescriptorStore.open(folder)
     if model is not None:
         store.settings.check_same(Settings.of(model, scales, store.dtype), store.folder)
@@ -27,31 +27,30 @@ def open_descriptors(
 
 def find_images(folder: str | Path, names: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
     """Find named images below a folder, with any suffix; return their paths and other images."""
-    # A FileNotFoundError names up to five missing images; a ValueError says that a name has two
-    # files.
-    wanted, extra = set(names), []
+    # FileNotFoundError: an image is missing. ValueError: two files have the same name.
+    needed, extra = set(names), []
     paths: dict[str, Path] = {}
     for path in list_images(folder):
-        if path.stem not in wanted:
+        if path.stem not in needed:
             extra.append(path)
         elif paths.setdefault(path.stem, path) != path:
             raise ValueError(
                 f"{path.stem!r} could be {str(paths[path.stem])!r} or {str(path)!r}; remove one."
             )
     missing = [name for name in dict.fromkeys(names) if name not in paths]
-    check_complete(missing, len(wanted), folder)
+    check_complete(missing, len(needed), folder)
     return paths, extra
 
 
 def check_complete(missing: Sequence[str], needed: int, folder: str | Path) -> None:
-    """Raise FileNotFoundError if any of the needed images is missing; it names up to five."""
+    """Raise FileNotFoundError, with up to five names, if any needed image is missing."""
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {needed} images are not in {str(folder)!r}: {some(missing)}."
+            f"{len(missing)} of {needed} images are not in {str(folder)!r}: {first_names(missing)}."
         )
 
 
-def some(names: Iterable[object]) -> str:
-    """Return up to five of some names, for a message."""
+def first_names(names: Iterable[object]) -> str:
+    """Return the first five names for a message."""
     texts = [str(name) for name in names]
     return ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")

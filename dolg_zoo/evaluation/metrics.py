@@ -10,7 +10,7 @@ import numpy as np
 
 from dolg_zoo.evaluation.ranks import put_first
 
-# similarities held at a time; sorting them takes about thirty bytes each
+# similarities in memory at a time; sorting takes about thirty bytes for each
 MAX_SIMILARITIES = 2**22
 
 Labels = Sequence[Any] | np.ndarray
@@ -18,12 +18,12 @@ Labels = Sequence[Any] | np.ndarray
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """How well queries found what belongs to them.
+    """Mean scores of queries.
 
     Attributes:
         map: mean of the queries' average precision, from 0 to 1.
         recall_at_1: share of the queries whose first result is relevant.
-        queries: the number of queries that were counted: those with a relevant image.
+        queries: the number of queries with a relevant image; only these are scored.
     """
 
     map: float
@@ -32,7 +32,7 @@ class RetrievalScores:
 
 
 def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np.ndarray:
-    """Return the mean, over the relevant results, of the precision at each one's rank.
+    """Return the average precision of rankings: the mean precision at the relevant ranks.
 
     No interpolation: relevant results at ranks 1 and 4 give (1/1 + 2/4) / 2.
 
@@ -44,24 +44,24 @@ def average_precision(relevant_in_rank_order: Sequence[bool] | np.ndarray) -> np
         (...), from 0 to 1.
 
     Raises:
-        ValueError: if there is a ranking without a relevant result.
+        ValueError: if a ranking has no relevant result.
     """
     relevant = np.asarray(relevant_in_rank_order, dtype=bool)
-    found = relevant.cumsum(axis=-1)
-    if relevant.shape[-1] == 0 or not found[..., -1].all():
+    hits = relevant.cumsum(axis=-1)
+    if relevant.shape[-1] == 0 or not hits[..., -1].all():
         raise ValueError("Average precision needs at least one relevant result in each ranking.")
-    precision = found / np.arange(1, relevant.shape[-1] + 1)
-    return (precision * relevant).sum(axis=-1) / found[..., -1]
+    precision = hits / np.arange(1, relevant.shape[-1] + 1)
+    return (precision * relevant).sum(axis=-1) / hits[..., -1]
 
 
 def leave_one_out(descriptors: np.ndarray, labels: Labels) -> RetrievalScores:
-    """Scores of each image as a query against all others.
+    """Return the scores of a search in which each image is the query once, among all others.
 
-    Images whose label no other image has are in the gallery, but are no queries.
+    An image whose label no other image has is in the gallery, but is not a query.
 
     Args:
-        descriptors: (images, dim); compared by cosine, so their lengths do not matter.
-        labels: (images,); images of equal label are relevant to each other.
+        descriptors: (images, dim); compared by cosine, so their norms do not matter.
+        labels: (images,); images with the same label are relevant to each other.
 
     Raises:
         ValueError: if the shapes do not agree, a descriptor is not finite, or no two images have
@@ -77,8 +77,8 @@ def leave_one_out_each(
     first: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return average precision, recall at 1 and the first result of each image, all (images,)."""
-    # `queries` (images, dim) replace `descriptors` for queries; `first` (images, n) are re-ranked
-    # results, see `ranks`. NaN, NaN and -1 for images whose label no other image has.
+    # `queries` (images, dim): the images' descriptors as queries, if they differ. `first`
+    # (images, n): re-ranked results, see `ranks`. Images that are not queries: NaN, NaN and -1.
     queries = descriptors if queries is None else queries
     return _each(queries, labels, descriptors, labels, is_same_set=True, first=first)
 
@@ -89,7 +89,7 @@ def query_gallery(
     gallery_descriptors: np.ndarray,
     gallery_labels: Labels,
 ) -> RetrievalScores:
-    """Scores of queries against a separate gallery.
+    """Return the scores of queries against a separate gallery.
 
     Args:
         query_descriptors: (queries, dim).
@@ -98,8 +98,8 @@ def query_gallery(
         gallery_labels: (images,); images with the query's label are relevant.
 
     Raises:
-        ValueError: if the shapes do not agree, a descriptor is not finite, or no query has
-            anything relevant in the gallery.
+        ValueError: if the shapes do not agree, a descriptor is not finite, or no query has a
+            relevant image in the gallery.
     """
     scores = _each(query_descriptors, query_labels, gallery_descriptors, gallery_labels)
     return _summary(*scores[:2])
@@ -121,16 +121,16 @@ def _each(
             f" dimension {gallery.shape[1]}."
         )
     precisions, hits = np.full((2, len(queries)), np.nan)
-    found = np.full(len(queries), -1)
+    first_results = np.full(len(queries), -1)
     step = max(1, MAX_SIMILARITIES // max(1, len(gallery)))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
         similarities = queries[chunk] @ gallery.T
         if is_same_set:
             rows = np.arange(len(similarities))
-            similarities[rows, start + rows] = -np.inf  # the image itself: last, and cut off
+            similarities[rows, start + rows] = -np.inf  # move the query to the end of its results
         put_first(similarities, None if first is None else first[chunk])
-        # stable: of equally similar images the earlier comes first
+        # stable: equally similar images keep their order
         order = np.argsort(-similarities, axis=1, kind="stable")
         if is_same_set:
             order = order[:, :-1]
@@ -140,16 +140,14 @@ def _each(
             rows = start + np.flatnonzero(is_query)
             precisions[rows] = average_precision(relevant[is_query])
             hits[rows] = relevant[is_query, 0]
-            found[rows] = order[is_query, 0]
-    return precisions, hits, found
+            first_results[rows] = order[is_query, 0]
+    return precisions, hits, first_results
 
 
 def _summary(precisions: np.ndarray, hits: np.ndarray) -> RetrievalScores:
     is_query = ~np.isnan(precisions)
     if not is_query.any():
-        raise ValueError(
-            "There is nothing to score: no query has another image of its label to find."
-        )
+        raise ValueError("There is nothing to score: no query has another image with its label.")
     return RetrievalScores(
         float(precisions[is_query].mean()), float(hits[is_query].mean()), int(is_query.sum())
     )
@@ -164,5 +162,5 @@ def _checked(descriptors: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.nd
         )
     if not np.isfinite(descriptors).all():
         raise ValueError("There are descriptors that are not finite.")
-    lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return descriptors / np.maximum(lengths, np.finfo(np.float32).tiny), labels
+    norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return descriptors / np.maximum(norms, np.finfo(np.float32).tiny), labels

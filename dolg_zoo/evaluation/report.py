@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """Scores, as a table, and what they depend on.
+    """A table of scores, and the settings that the scores depend on.
 
     Attributes:
         task: the name of the evaluation.
-        header: the table's titles.
-        rows: its cells; a float is a score from 0 to 1.
-        settings: all that matters, in a form that JSON can hold.
-        notes: sentences that must accompany the figures.
+        header: the column titles of the table.
+        rows: the cells of the table; a float is a score from 0 to 1.
+        settings: all settings that the scores depend on, as JSON values.
+        notes: sentences to publish with the scores.
         skipped: name to reason, for images that could not be read.
-        passed_over: files of the folder that are no images or cannot be read.
+        passed_over: files of the folder that are not images or cannot be read.
     """
 
     task: str
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """The table as a dict: the first cell of a row to its other cells, by their titles."""
+        """The table as a dict: first cell of a row to {column title: cell}."""
         return {
             str(name): dict(zip(self.header[1:], cells, strict=True)) for name, *cells in self.rows
         }
@@ -78,7 +78,7 @@ class Report:
 def settings_of_model(model: ImageEmbedder, scales: Sequence[float] | None) -> dict[str, Any]:
     """Return the settings that a model's descriptors depend on."""
     converter = model.image_converter.to_config()
-    for name in ("scales", "crop_queries"):  # the preset's own, which may not be in use
+    for name in ("scales", "crop_queries"):  # the preset's values, which may not be in use
         del converter[name]
     return {
         "preset": name_of_model(model),
@@ -102,7 +102,7 @@ def settings_of_store(store: DescriptorStore) -> dict[str, Any]:
 
 
 def settings_of_ranking(ranking: Ranking) -> dict[str, Any]:
-    """Return the settings of the ranking; unused methods have none."""
+    """Return the settings of the ranking, without the settings of unused methods."""
     settings: dict[str, Any] = {"expand": ranking.expand, "dba": ranking.dba}
     if ranking.expand or ranking.dba:
         settings["alpha"] = ranking.alpha

@@ -1,4 +1,4 @@
-"""Exact search with a ranking."""
+"""Exact search with query expansion, augmentation and re-ranking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dolg_zoo.retrieval.search.ranking.expansion import Search, without_self
 
 def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
     """Return a function that searches a float32 array (images, dim) by dot product."""
-    # with `leave_out_own`, the queries are all gallery images in order, and none finds itself
+    # With `leave_out_own`, the queries must be all gallery images in order; none finds itself.
     exact = Exact(gallery)
 
     def search(queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def exact_search(gallery: np.ndarray, leave_out_own: bool = False) -> Search:
 def improved(
     queries: np.ndarray, gallery: np.ndarray, ranking: Ranking, leave_one_out: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return queries and gallery as `ranking` changes them, and the re-ranked indices or None."""
+    """Return expanded queries, the augmented gallery, and the re-ranked indices or None."""
     # Unit rows. The indices (queries, `ranking.rerank` or fewer) come before all others. With
     # `leave_one_out` the queries are all gallery images in order.
     gallery = _augmented(gallery, ranking)
@@ -55,7 +55,7 @@ def nearest(
     queries: np.ndarray, collection: Collection, k: int, ranking: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best k images: scores and indices (queries, k), best first; index -1 for none."""
-    # a plain ranking holds one part of the collection in memory, any other all of it
+    # A plain ranking needs memory for one part of the collection, any other for all parts.
     if ranking.is_plain:
         return _nearest_in_parts(queries, collection.parts(), k)
     gallery = _augmented(collection.read(), ranking)
@@ -73,7 +73,7 @@ def _nearest_in_parts(
             new_scores, new_indices = exact_search(part)(queries, k)
             scores = np.concatenate([scores, new_scores], axis=1)
             indices = np.concatenate([indices, new_indices + start], axis=1)
-            # stable: of equals, those of the earlier part stay before
+            # stable: equal scores keep the order of the parts
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             scores = np.take_along_axis(scores, order, 1)
             indices = np.take_along_axis(indices, order, 1)

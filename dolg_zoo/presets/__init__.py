@@ -1,4 +1,4 @@
-"""Presets: their names, and the folders that hold them; imported at first use, without Keras."""
+"""Presets: names, folders and files. Submodules are imported at first use, Keras only if needed."""
 
 from dolg_zoo._util.imports import attach_stub
 

@@ -1,4 +1,4 @@
-"""From an upstream's checkpoint file to a preset, cached under the checkpoint's sha256."""
+"""Convert an upstream's checkpoint to a preset, cached by the checkpoint's sha256."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from dolg_zoo.weights.kept import UNKEPT, conversion_folder
 
 logger = logging.getLogger(__name__)
 
-# the networks take RGB: where upstream fed BGR, the first convolution has been flipped
+# In RGB order: if the upstream used BGR, porting has flipped the first convolution.
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
-# The published figures are for images at five multiples of their own size. Those of Oxford and
-# Paris have 1024 pixels a side at most; a phone's photograph has 24 million.
+# The published scores are for images at five multiples of their own size. Images of Oxford and
+# Paris have sides of 1024 pixels at most, so larger photographs are resized to that first.
 OFFICIAL_CONVERTER = ImageConverter(
     size=1024,
     mode="max_side",
@@ -52,26 +52,26 @@ VARIANTS = {
 class Conversion:
     """A preset made from a checkpoint."""
 
-    preset: Preset  # with upstream's preprocessing
-    margin_head: MarginHead | None  # None if the checkpoint holds none
-    tensors: int  # of the network and its margin head in the checkpoint
+    preset: Preset  # with the upstream's preprocessing
+    margin_head: MarginHead | None  # None if the checkpoint has no margin head
+    tensors: int  # number of the network's and margin head's tensors in the checkpoint
 
 
 def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> Conversion:
-    """Read a checkpoint without its framework, and port it.
+    """Read a checkpoint without its framework, and port it to a preset.
 
     Args:
         path: a file that `dolg_zoo.weights.read_state_dict` reads.
-        format: its origin: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
+        format: the upstream: a key of `dolg_zoo.checkpoints.porting.LAYOUTS`.
         metadata: facts about the weights, for the preset.
 
     Raises:
         CheckpointError: if the file cannot be read safely.
-        PresetError: if it holds another network than that upstream's.
+        PresetError: if the file is a checkpoint of another network.
     """
-    whole = read_state_dict(path)
+    checkpoint = read_state_dict(path)
     layout = LAYOUTS[format]
-    state = layout.network_in(whole)
+    state = layout.network_in(checkpoint)
     variant, converter = VARIANTS[format]
     try:
         config = variant(**IMAGENET, **layout.config(state))
@@ -80,7 +80,7 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
         arrays = layout.weights(state, {w.path: tuple(w.shape) for w in net.weights})
         head = layout.margin_head(state)
     except ValueError as error:
-        hint = _similar_upstream(whole, format)
+        hint = _similar_upstream(checkpoint, format)
         raise PresetError(f"{path} is no {format} checkpoint: {error}{hint}") from error
     for weight in net.weights:
         weight.assign(arrays.pop(weight.path))
@@ -89,16 +89,16 @@ def convert_checkpoint(path: Path, format: str, metadata: Mapping[str, Any]) -> 
 
 
 def _similar_upstream(state: Mapping[str, np.ndarray], format: str) -> str:
-    """Return a hint at the upstream whose checkpoint it looks like, if there is one."""
+    """Return a sentence that names the upstream of a similar checkpoint, or an empty text."""
     for other in LAYOUTS.keys() - {format}:
         with suppress(ValueError):
             LAYOUTS[other].config(LAYOUTS[other].network_in(state))
-            return f" It looks like one of {other}: tools/convert_{other}.py ports those."
+            return f" It looks like one of {other}: port it with tools/convert_{other}.py."
     return ""
 
 
-def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
-    """Convert a verified checkpoint, put the result in the cache and return its folder."""
+def convert_to_cache(entry: CheckpointEntry, path: Path) -> Path:
+    """Convert a verified checkpoint, write the preset to the cache and return its folder."""
     conversion = convert_checkpoint(path, entry.format, entry.metadata())
     backbone = conversion.preset.net.config.backbone
     if backbone != entry.architecture:
@@ -107,15 +107,15 @@ def convert_and_keep(entry: CheckpointEntry, path: Path) -> Path:
     try:
         folder = conversion_folder(entry)
         if folder is None:
-            raise OSError("there is no home folder")
-        # if another process was faster, others may be reading its folder
+            raise OSError("this user has no home folder")
+        # If another process was faster, its folder stays: other processes may be reading it.
         with replacing_folder(folder, keep_if=_is_whole) as new:
             write_preset(new, conversion.preset, conversion.margin_head)
         return folder
     except OSError as error:
         logger.warning(
-            "%s is converted again in each process, since the result cannot be kept: %s."
-            " DOLG_ZOO_CACHE names the folder to keep it in.",
+            "%s is converted again in each process, since the result cannot be cached: %s. Set"
+            " DOLG_ZOO_CACHE to a folder that can be written.",
             entry.name,
             error,
         )

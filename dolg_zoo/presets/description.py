@@ -1,4 +1,4 @@
-"""The facts about a preset that its files state, read without Keras."""
+"""The facts that a preset's files state, read without Keras."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from dolg_zoo.weights.manifest import (
 
 
 def preset_facts(resolved: ResolvedPreset) -> dict[str, Any]:
-    """Return the facts that a preset's files and the manifest state about it, as in JSON."""
+    """Return the facts about a preset from its files and the manifest, as JSON values."""
     entry, folder = resolved.entry, resolved.folder
-    described = read_description(folder)
+    description = read_description(folder)
     if not resolved.sha256:
         check_preset(folder)
-    metadata = {**described.metadata, **resolved.metadata}
+    metadata = {**description.metadata, **resolved.metadata}
     sha256 = metadata.get("sha256", {})
-    if isinstance(entry, PresetEntry):  # a converted preset is this machine's own
+    if isinstance(entry, PresetEntry):  # a converted preset was made on this machine
         sha256 = {name: file.sha256 for name, file in entry.files.items()}
     files = {*PRESET_FILES, *sha256} & {path.name for path in folder.iterdir()}
-    stated = ("limits", "description", "dataset", "license", "license_note", "provenance")
+    keys = ("limits", "description", "dataset", "license", "license_note", "provenance")
     facts = {
         "preset": resolved.name,
-        "architecture": described.config.to_dict(),
-        "backbone_layers": _layers(described.backbone, folder / CONFIG),
+        "architecture": description.config.to_dict(),
+        "backbone_layers": _layers(description.backbone, folder / CONFIG),
         "parameters": count_parameters(folder / WEIGHTS),
         "bytes": sum((folder / name).stat().st_size for name in files),
         "margin_head": MARGIN_HEAD in files,
-        "input": described.image_converter.to_config(),
+        "input": description.image_converter.to_config(),
         "sha256": sha256,
         "limits": "",
         "source": None,
         "figures": [],
-        **{key: metadata.get(key, "") for key in stated},
+        **{key: metadata.get(key, "") for key in keys},
         **(entry.metadata() if entry else {}),
     }
-    facts.pop("name", None)  # which is that of the preset
+    facts.pop("name", None)  # equal to `preset`
     return facts
 
 
 def _layers(backbone: Mapping[str, Any] | None, path: Path) -> int | None:
-    """Return the number of layers of a custom backbone, else None."""
+    """Return the number of layers of a custom backbone; None for a backbone of the zoo."""
     try:
         return None if backbone is None else len(backbone["config"]["layers"])
     except (TypeError, KeyError) as error:
@@ -59,7 +59,7 @@ def _layers(backbone: Mapping[str, Any] | None, path: Path) -> int | None:
 
 
 def count_parameters(path: Path) -> int:
-    """Return the number of floats in a weights file; the states of random generators are none."""
+    """Return the number of floats in a weights file; random generators' states are integers."""
     import h5py
 
     sizes = []
@@ -72,5 +72,5 @@ def count_parameters(path: Path) -> int:
         with h5py.File(path) as file:
             file.visititems(add)
     except (OSError, RuntimeError) as error:
-        raise PresetError(f"{path} is no weights file of Keras: {error}") from error
+        raise PresetError(f"{path} is no Keras weights file: {error}") from error
     return sum(sizes)

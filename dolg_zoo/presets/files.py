@@ -1,4 +1,4 @@
-"""The files of a preset folder: read as JSON and checked to belong together; needs no Keras."""
+"""Read the JSON files of a preset folder and check the sha256 of its files, without Keras."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSOR, WEIGHTS
 
-REPORT = "report.json"  # of the conversion tools
+REPORT = "report.json"  # written by the conversion tools
 FORMAT_VERSION = 1
 
 
 def preset_folder(folder: str | Path) -> Path:
-    """Return a preset folder; of the folder of a training run, the preset in it."""
+    """Return a preset folder; for the folder of a training run, the preset folder in it."""
     folder = user_path(folder)
     trained = folder / TRAINED
     return trained if not (folder / CONFIG).exists() and (trained / CONFIG).exists() else folder
 
 
 def check_preset(folder: Path) -> dict[str, str]:
-    """Return a preset's sha256 by file name; raise PresetError unless metadata.json agrees."""
+    """Return a preset's sha256 by file name; raise PresetError if a file differs from it."""
     names = (CONFIG, PREPROCESSOR, WEIGHTS, MARGIN_HEAD)
     return check_hashes(folder, read_json(folder / METADATA), names)
 
 
 def has_margin_head(folder: Path) -> bool:
-    """Return whether a preset states that it has the margin head of its training."""
+    """Return whether a preset states that it has a margin head."""
     return "margin_head" in read_json(folder / CONFIG)
 
 
@@ -46,8 +46,8 @@ def check_hashes(
     names: tuple[str, ...],
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return the sha256 of files that the metadata states; raise PresetError if one differs."""
-    # `known` are sha256 that have just been computed
+    """Return the sha256 that the metadata states; raise PresetError if a file differs from it."""
+    # `known`: file name to a sha256 that has just been computed.
     try:
         hashes = stated_hashes(metadata)
     except ValueError as error:
@@ -56,16 +56,16 @@ def check_hashes(
     for name, expected in hashes.items():
         if known.get(name) != expected and (fault := fault_in(folder / name, expected)):
             raise PresetError(
-                f"{folder / name} is not the file that {METADATA} was written for ({fault}). The"
-                f" preset was saved only in part or changed since; if you changed it yourself,"
-                f' remove "sha256" from {METADATA}.'
+                f"{folder / name} is not the file that {METADATA} describes ({fault}). The preset"
+                " was saved only in part, or changed later. If you changed it yourself, remove"
+                f' "sha256" from {METADATA}.'
             )
     return hashes
 
 
 def read_json(path: Path, *versions: int) -> dict[str, Any]:
-    """Return a JSON object of a preset, in one of these formats if any; or raise PresetError."""
-    if not path.is_file():  # a pipe would hang, a device never end
+    """Read a JSON object; raise PresetError if it is invalid or has none of the versions given."""
+    if not path.is_file():  # a pipe would hang, a device has no end
         raise PresetError(
             f"{path.parent} is no preset: it has no {path.name}. A preset is a folder that"
             " save_to_preset has written."
@@ -87,7 +87,7 @@ class PresetDescription:
 
 
 def read_description(folder: Path) -> PresetDescription:
-    """Read the JSON files of a preset folder; a PresetError names the file at fault."""
+    """Read the JSON files of a preset folder; PresetError names the invalid file."""
     config = read_json(folder / CONFIG, FORMAT_VERSION)
     converter, metadata = read_json(folder / PREPROCESSOR), read_json(folder / METADATA)
     check_hashes(folder, metadata, (CONFIG, PREPROCESSOR))
@@ -112,6 +112,7 @@ def _dolg_config(config: Mapping[str, Any]) -> DOLGConfig:
     dolg = DOLGConfig.from_dict(config["dolg"])
     if dolg.backbone is None and not isinstance(config.get("backbone"), dict):
         raise ValueError(
-            f"'backbone' must be an object where 'dolg' names none, got {config.get('backbone')!r}"
+            "'backbone' must be an object if 'dolg' names no backbone, got"
+            f" {config.get('backbone')!r}"
         )
     return dolg

@@ -1,4 +1,4 @@
-"""Write and read a preset folder: its JSON files, weights, and the margin head if there is one."""
+"""Write and read a preset folder: JSON files, weights and the optional margin head."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from dolg_zoo.weights.manifest import CONFIG, MARGIN_HEAD, METADATA, PREPROCESSO
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset folder holds: the network, how images enter it, and where it comes from."""
+    """The content of a preset folder: the network, its preprocessing and its metadata."""
 
     net: DOLGNet
     image_converter: ImageConverter
@@ -52,7 +52,7 @@ class Preset:
 def write_preset(
     folder: str | Path, preset: Preset, margin_head: MarginHead | None = None
 ) -> Preset:
-    """Write a preset folder; one that is there is replaced file by file.
+    """Write a preset folder; the files of an old preset are replaced one by one.
 
     Args:
         folder: the folder to write to.
@@ -63,16 +63,16 @@ def write_preset(
         The preset with the metadata that was written.
 
     Raises:
-        PresetError: if the network is a classifier or quantized, a weight is not finite, or its
-            backbone cannot be described without code; nothing is written then.
-        OutputError: if the folder holds files and no preset.
+        PresetError: if the network is a classifier or quantized, a weight is not finite, or a
+            preset cannot store its backbone; nothing is written then.
+        OutputError: if the folder holds files but no preset.
         OSError: if the folder cannot be written.
     """
     folder = check_output(folder, PRESET)
     net = preset.net
     if net.num_classes is not None:
         raise PresetError(
-            "A preset gives descriptors, and this network is a classifier of"
+            "A preset gives descriptors, but this network is a classifier of"
             f" {net.num_classes} classes; save it with net.save('….keras')."
         )
     try:
@@ -85,28 +85,28 @@ def write_preset(
         config["backbone"] = serialize_backbone(net.backbone)
     if margin_head is not None:
         config["margin_head"] = describe_margin_head(margin_head)
-    # before anything is written: what is there may be a preset that is still good
+    # All JSON texts before the first write: an error must leave an old preset as it is.
     config_text = _to_json(config)
     converter_text = _to_json(preset.image_converter.to_config())
     _to_json(preset.metadata)
-    with scratch_folder(folder / METADATA) as made:
-        net.save_weights(made / WEIGHTS)
+    with scratch_folder(folder / METADATA) as scratch:
+        net.save_weights(scratch / WEIGHTS)
         if margin_head is not None:
-            save_margin_head(margin_head, made / MARGIN_HEAD)
-        (made / CONFIG).write_text(config_text, encoding="utf-8")
-        (made / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
-        hashes = hashes_of(made, sorted(os.listdir(made)))  # noqa: PTH208
+            save_margin_head(margin_head, scratch / MARGIN_HEAD)
+        (scratch / CONFIG).write_text(config_text, encoding="utf-8")
+        (scratch / PREPROCESSOR).write_text(converter_text, encoding="utf-8")
+        hashes = hashes_of(scratch, sorted(os.listdir(scratch)))  # noqa: PTH208
         metadata = {**preset.metadata, "sha256": hashes}
-        (made / METADATA).write_text(_to_json(metadata), encoding="utf-8")
-        check_output(folder, PRESET)  # what came there meanwhile stays
-        if MARGIN_HEAD not in hashes:  # of what was here before
+        (scratch / METADATA).write_text(_to_json(metadata), encoding="utf-8")
+        check_output(folder, PRESET)  # again: other files may have appeared
+        if MARGIN_HEAD not in hashes:  # remove the old preset's margin head
             (folder / MARGIN_HEAD).unlink(missing_ok=True)
-        if has_keys(folder / REPORT, "largest_difference", "tolerance"):  # of other weights
+        if has_keys(folder / REPORT, "largest_difference", "tolerance"):  # about the old weights
             (folder / REPORT).unlink()
-        # The metadata with the hashes of the rest comes last: should the job die before, no later
-        # call takes the new files for the old preset or a mixture for either.
+        # The metadata has the hashes of the other files and comes last: if the job dies before,
+        # the next call refuses the mixture of old and new files.
         for name in (*hashes, METADATA):
-            put(made / name, folder / name)
+            put(scratch / name, folder / name)
     return replace(preset, metadata=metadata)
 
 
@@ -117,63 +117,63 @@ def read_preset(
     load_weights: bool = True,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> Preset:
-    """Read a preset folder. Nothing in it is executed, and no path it names is opened.
+    """Read a preset folder. Nothing in it is executed, and no path in it is opened.
 
     Args:
         folder: the folder.
-        known: sha256 of files in the folder, by name, if already computed.
+        known: file name to sha256, for files whose sha256 has been computed already.
         load_weights: False for the same network with random weights.
-        dtype: a dtype policy of the layers; None: Keras's global policy; a backbone that is stored
-            in the preset keeps the policy it was saved with.
+        dtype: the dtype policy of the layers. None: Keras's global policy, but for a custom
+            backbone the policies that it was saved with.
 
     Raises:
-        PresetError: if a file is missing or is not what it should be; names the file.
+        PresetError: if a file is missing or invalid; the message names the file.
     """
     check_keras()
     folder = user_path(folder)
-    described = read_description(folder)
-    with ThreadPoolExecutor(1, "hash") as pool:  # of two cores, building a network uses one
+    description = read_description(folder)
+    with ThreadPoolExecutor(1, "hash") as pool:  # hash while the network is built
         names = (WEIGHTS,) if load_weights else ()
-        check = pool.submit(check_hashes, folder, described.metadata, names, known or {})
+        check = pool.submit(check_hashes, folder, description.metadata, names, known or {})
         with to_be_filled() if load_weights else nullcontext(), dtype_policy(dtype):
-            net = _network(described, folder / CONFIG, dtype)
+            net = _network(description, folder / CONFIG, dtype)
     check.result()
     if load_weights:
         read_weights(net, folder / WEIGHTS)
-    return Preset(net, described.image_converter, described.metadata)
+    return Preset(net, description.image_converter, description.metadata)
 
 
 def read_margin_head(folder: str | Path) -> keras.layers.Layer:
     """Return the margin head that a preset was trained with, as a layer with its weights.
 
     Raises:
-        PresetError: if the preset keeps none, or its files are not what they should be.
+        PresetError: if the preset has no margin head, or a file is invalid.
     """
     folder = user_path(folder)
     config = read_json(folder / CONFIG)
     if "margin_head" not in config:
         raise PresetError(
-            f"{folder} keeps no margin head. Those converted from an upstream's checkpoint do; for"
-            " another, put a new one of dolg_zoo.layers, such as CurricularFace, on the model."
+            f"{folder} keeps no margin head. Presets converted from an upstream's checkpoint do."
+            " Put a new head of dolg_zoo.layers, such as CurricularFace, on the model instead."
         )
     check_hashes(folder, read_json(folder / METADATA), (CONFIG, MARGIN_HEAD))
     return load_margin_head(config["margin_head"], folder / MARGIN_HEAD)
 
 
 def _network(
-    described: PresetDescription, path: Path, dtype: str | keras.DTypePolicy | None
+    description: PresetDescription, path: Path, dtype: str | keras.DTypePolicy | None
 ) -> DOLGNet:
     """Build the network that config.json at `path` describes."""
-    # Keras raises nearly every type there is for a wrong graph
-    wrong = ValueError if described.backbone is None else Exception
+    # Keras raises errors of nearly every type for an invalid graph.
+    errors = ValueError if description.backbone is None else Exception
     try:
         backbone = None
-        if described.backbone is not None:
-            backbone = deserialize_backbone(described.backbone, dtype)
-        return DOLGNet(backbone, config=described.config)
+        if description.backbone is not None:
+            backbone = deserialize_backbone(description.backbone, dtype)
+        return DOLGNet(backbone, config=description.config)
     except (ForkedProcessError, MemoryError):
         raise
-    except wrong as error:
+    except errors as error:
         raise import_fault(error) or PresetError(f"{path}: {error}") from error
 
 
@@ -182,6 +182,6 @@ def _to_json(values: Mapping[str, Any]) -> str:
         return json.dumps(dict(values), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise PresetError(
-            f"A preset's files are JSON, which cannot hold this: {error}. Plain texts, numbers,"
-            " lists and dictionaries it can; nothing was written."
+            f"A preset's files are JSON, and this cannot be written as JSON: {error}. Give texts,"
+            " numbers, lists and dictionaries only. Nothing was written."
         ) from error

@@ -1,4 +1,4 @@
-"""A backbone that the user brings, as data: a graph of known layers and no others."""
+"""A custom backbone as data: a graph of allowed layers only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dolg_zoo._util.modules import is_installed
 from dolg_zoo.errors import PresetError
 from dolg_zoo.models.dolg_config import MAX_SIZE
 
-# Each computes on its input and nothing else. Lambda runs what it is given, TFSMLayer and the
-# lookup layers open paths, and so on: a layer is let in here only after a look at it.
+# Each of these layers only computes on its input. Others run code (Lambda) or open paths
+# (TFSMLayer, lookup layers): check a layer's source before you allow it here.
 LAYERS = """
     Activation Add Attention Average AveragePooling2D BatchNormalization CenterCrop Concatenate
     Conv1D Conv2D Conv2DTranspose Cropping2D Dense DepthwiseConv2D Dot Dropout ELU EinsumDense
@@ -25,7 +25,7 @@ LAYERS = """
     Multiply Normalization PReLU Permute RMSNormalization ReLU Rescaling Reshape SeparableConv2D
     Sequential Softmax SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D
 """
-# Those of keras-hub 0.32, in the modules that its layers say they are from.
+# The layers of keras-hub 0.32, by the module that their configuration names.
 KERAS_HUB = {
     "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
     "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
@@ -47,7 +47,7 @@ OURS = {
     "dolg_zoo.backbones.convolution": {"GroupedConv2D"},
     "dolg_zoo.backbones.nfnet": {"Residual", "ScaledActivation", "ScaledStdConv2D"},
 }
-ALLOWED_IN = {
+ALLOWED_CLASSES = {
     **KERAS_HUB,
     **OURS,
     "keras.layers": {*LAYERS.split()},
@@ -55,7 +55,7 @@ ALLOWED_IN = {
     "keras.src.models.functional": {"Functional"},
     "keras.src.applications.convnext": {"LayerScale"},
 }
-# arithmetic on tensors, such as the `a + b` of two maps; and what only shapes or fills variables
+# Arithmetic on tensors, such as `a + b`, and objects that only initialise or limit variables.
 ALLOWED_MODULES = (
     "keras.src.ops.numpy",
     "keras.src.ops.nn",
@@ -64,9 +64,9 @@ ALLOWED_MODULES = (
     "keras.regularizers",
     "keras.constraints",
 )
-# named by what they are registered as
+# the registered names of allowed functions
 FUNCTIONS = ("dolg_zoo>gelu",)
-# What makes a layer's variables large; a stranger must not ask for more memory than there is.
+# Settings that make a layer's variables large: they are limited, to limit the memory.
 WIDTHS = """
     depth_multiplier expand_ratio expansion filter filters infilters input_dim input_filters
     key_dim num_filters num_heads output_dim output_filters output_shape project_dim se_ratio
@@ -74,13 +74,13 @@ WIDTHS = """
     units value_dim
 """
 MAX_WEIGHTS = 2**29
-# What a layer of keras-hub makes as many layers of as it is told.
+# Settings of keras-hub layers that are a number of layers to make.
 DEPTHS = {"max_level", "stage_num_blocks", "stage_num_of_layers"}
 MAX_DEPTH = 64
 NORMALIZING = ("Rescaling", "Normalization", "InputLayer")
-# Keras's way to write a tensor of the graph, or a tuple, into JSON
+# class names with which Keras writes tensors, tuples and slices in JSON
 MARKERS = {"__keras_tensor__", "__tuple__", "__tensor__", "__numpy__", "__slice__"}
-# and ours to write what JSON has no number for, such as the padding of ResNet V2's pooling
+# JSON has no infinity, which ResNet V2's padding needs, so it is written under this class name.
 INFINITE = "__infinite__"
 
 
@@ -94,7 +94,8 @@ def _arguments_of_mit(layer: Any) -> dict[str, Any]:
     }
 
 
-# keras-hub describes a backbone by its own arguments, and never reads what these layers say
+# Layers of keras-hub whose `get_config` does not fit their constructor: the keys to drop, and the
+# function that returns the right arguments. keras-hub itself never reads these configurations.
 CORRECTED: dict[str, tuple[set[str], Callable[[Any], dict[str, Any]]]] = {
     "HierarchicalTransformerEncoder": ({"mlp", "drop_prop"}, _arguments_of_mit),
     "DepthwiseConvBlock": (set(), lambda layer: {"name": layer.name.removesuffix("_0")}),
@@ -105,27 +106,27 @@ def serialize_backbone(backbone: keras.Model) -> dict[str, Any]:
     """Return the backbone's graph without weights; raise PresetError for unsupported layers."""
     config = keras.saving.serialize_keras_object(backbone)
     _correct(config, backbone)
-    _refuse(config)
-    return _changed(config, _marked)
+    _check_allowed(config)
+    return _mapped(config, _infinity_to_json)
 
 
 def deserialize_backbone(
     config: dict[str, Any], dtype: str | keras.DTypePolicy | None = None
 ) -> keras.Model:
     """Return the backbone that `serialize_backbone` described, with new weights."""
-    # The PresetError names unsupported, too many or too wide layers, or the missing release of
-    # keras-hub. Without `dtype` each layer has its saved dtype policy.
-    config = _changed(config, _unmarked)
-    _refuse(config)
+    # PresetError: layers are unsupported, too many or too wide, or keras-hub lacks one. Without
+    # `dtype`, each layer has its saved dtype policy.
+    config = _mapped(config, _infinity_from_json)
+    _check_allowed(config)
     _import_keras_hub(config)
-    # Keras keeps a list for each thread of the variables that are still to be filled, and fills
-    # them when it next computes a shape: this thread ends, and its list with it.
+    # Keras has a list per thread of variables without values, and would fill them when it next
+    # computes a shape. A thread of its own ends together with that list.
     with ThreadPoolExecutor(1, "sketch") as pool:
         weights = pool.submit(_count_weights, config).result()
     if weights > MAX_WEIGHTS:
         raise PresetError(
-            f"the backbone would have {weights // 10**6} million weights, and"
-            f" {MAX_WEIGHTS // 10**6} million are the most."
+            f"the backbone would have {weights // 10**6} million weights, more than the limit of"
+            f" {MAX_WEIGHTS // 10**6} million."
         )
     if dtype is not None:
         config = deepcopy(config)
@@ -147,111 +148,113 @@ def _set_dtype_policy(config: dict[str, Any], policy: str) -> None:
 
 def _count_weights(config: dict[str, Any]) -> int:
     copy = deepcopy(config)  # Keras changes its argument
-    with keras.StatelessScope(initialize_variables=False):  # variables take no memory in it
+    with keras.StatelessScope(initialize_variables=False):  # its variables take no memory
         return keras.saving.deserialize_keras_object(copy, safe_mode=True).count_params()
 
 
 def _correct(config: dict[str, Any], model: keras.Model) -> None:
-    """Correct layers' configurations where `get_config` and the constructor differ."""
+    """Correct the configurations of layers whose `get_config` does not fit their constructor."""
     layers = {layer.name: layer for layer in model.layers}
     for item in config["config"]["layers"]:
         layer = layers.get(item.get("name"))
         if isinstance(layer, keras.Model) and "layers" in item["config"]:
             _correct(item, layer)
         elif item["module"] in KERAS_HUB:
-            item.pop("build_config", None)  # the graph builds them; several have no build()
+            item.pop("build_config", None)  # the graph builds the layers; some have no build()
             wrong, arguments = CORRECTED.get(item["class_name"], (set(), lambda layer: {}))
-            kept = {key: value for key, value in item["config"].items() if key not in wrong}
-            item["config"] = {**kept, **arguments(layer)}
+            right = {key: value for key, value in item["config"].items() if key not in wrong}
+            item["config"] = {**right, **arguments(layer)}
 
 
-def _changed(item: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy with `change` applied to each value, from the outside in."""
+def _mapped(item: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a copy with `change` applied to each value, containers before their contents."""
     item = change(item)
     if isinstance(item, dict):
-        return {key: _changed(value, change) for key, value in item.items()}
+        return {key: _mapped(value, change) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return [_changed(value, change) for value in item]
+        return [_mapped(value, change) for value in item]
     return item
 
 
-def _marked(item: Any) -> Any:
+def _infinity_to_json(item: Any) -> Any:
     if isinstance(item, float) and math.isinf(item):
         return {"class_name": INFINITE, "config": "+" if item > 0 else "-"}
     return item
 
 
-def _unmarked(item: Any) -> Any:
+def _infinity_from_json(item: Any) -> Any:
     if isinstance(item, dict) and item.get("class_name") == INFINITE:
         return -math.inf if item.get("config") == "-" else math.inf
     return item
 
 
 def _import_keras_hub(config: object) -> None:
-    """Import the classes of keras-hub that the description names, so that Keras finds them."""
+    """Import the keras-hub classes that the description names, so that Keras finds them."""
     for item in _named_classes(config):
         module, name = item.get("module"), item["class_name"]
         if module not in KERAS_HUB:
             continue
         if not is_installed("keras_hub"):
             raise PresetError(
-                f"the backbone holds {name} of keras-hub, which is not installed: pip install"
+                f"the backbone has {name} of keras-hub, which is not installed: pip install"
                 ' "dolg-zoo[keras-hub]".'
             )
         try:
-            known = hasattr(importlib.import_module(module), name)
+            exists = hasattr(importlib.import_module(module), name)
         except ModuleNotFoundError as error:
-            if not f"{module}.".startswith(f"{error.name}."):  # it is something that this needs
+            if not f"{module}.".startswith(
+                f"{error.name}."
+            ):  # a dependency of keras-hub is missing
                 raise
-            known = False
-        if not known:
+            exists = False
+        if not exists:
             raise PresetError(
-                f"the backbone holds {name} of {module!r}, which the keras-hub that is installed"
-                ' does not have. pip install "dolg-zoo[keras-hub]" installs a release that has it.'
+                f"the backbone has {name} of {module!r}, which the installed keras-hub does not"
+                ' have. Install a release that has it: pip install "dolg-zoo[keras-hub]".'
             )
 
 
-def _refuse(config: object) -> None:
-    """Raise PresetError for a class that is not let in, or a layer that is too large."""
+def _check_allowed(config: object) -> None:
+    """Raise PresetError for a class that is not allowed, or a layer that is too large."""
     for item in _named_classes(config):
         module: Any = item.get("module")
         name, registered_name = item["class_name"], item.get("registered_name")
-        known = name in ALLOWED_IN.get(module, ()) or (
+        is_allowed = name in ALLOWED_CLASSES.get(module, ()) or (
             module in ALLOWED_MODULES and str(name).isidentifier()
         )
-        # Keras looks a registered name up first, among whatever the process has registered
+        # Keras looks up the registered name first, and any code may have registered a class.
         names = {None, name}
         if module in KERAS_HUB or module in OURS:
             names.add(f"{module.partition('.')[0]}>{name}")
         if (module, name) == ("builtins", "function"):
-            known = item.get("config") in FUNCTIONS
-        if not known or registered_name not in names:
+            is_allowed = item.get("config") in FUNCTIONS
+        if not is_allowed or registered_name not in names:
             raise PresetError(
-                f"the backbone holds {registered_name or name!r} of {module!r}, and a preset"
-                " carries only layers of Keras, keras-hub and dolg-zoo that compute on their input"
-                " alone, so that loading one runs no foreign code. Use a backbone of"
+                f"the backbone holds {registered_name or name!r} of {module!r}. A preset can have"
+                " only those layers of Keras, keras-hub and dolg-zoo that compute on their input"
+                " alone, so that loading it runs no foreign code. Use a backbone of"
                 " dolg_zoo.backbones.BACKBONES, or save the model with model.save('….keras')."
             )
     for item in _dictionaries(config):
         for key in item.keys() & WIDTHS.split():
             if any(size > MAX_SIZE for size in _numbers(item[key])):
                 raise PresetError(
-                    f"a layer of the backbone has {key}={item[key]!r}, and {MAX_SIZE} is the most."
+                    f"a layer of the backbone has {key}={item[key]!r}; the limit is {MAX_SIZE}."
                 )
         for key in DEPTHS & item.keys():
             if sum(map(abs, _numbers(item[key]))) > MAX_DEPTH:
                 raise PresetError(
-                    f"a layer of the backbone has {key}={item[key]!r}, and {MAX_DEPTH} is the most"
-                    " in sum."
+                    f"a layer of the backbone has {key}={item[key]!r}; the limit of the sum is"
+                    f" {MAX_DEPTH}."
                 )
 
 
 def _numbers(value: object) -> list[int | float]:
-    return [each for each in keras.tree.flatten(value) if isinstance(each, (int, float))]
+    return [item for item in keras.tree.flatten(value) if isinstance(item, (int, float))]
 
 
 def _named_classes(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield each description of an object that Keras would look up."""
+    """Yield each dictionary that describes an object of a class that Keras would look up."""
     for item in _dictionaries(config):
         if "class_name" in item and not (
             item.get("module") is None and item["class_name"] in MARKERS

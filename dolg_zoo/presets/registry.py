@@ -1,4 +1,4 @@
-"""Turn the user's name of a preset into a folder with its verified files."""
+"""Resolve the name of a preset to a folder with its verified files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ResolvedPreset:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """The manifest's metadata of a converted checkpoint, which precede metadata.json."""
+        """The manifest's metadata of a converted checkpoint; they override metadata.json."""
         return self.entry.metadata() if isinstance(self.entry, CheckpointEntry) else {}
 
 
@@ -66,10 +66,10 @@ def preset_names() -> list[str]:
 
 
 def list_presets(pattern: str = "*") -> list[str]:
-    """Return the names that `DOLG.from_preset` takes, sorted.
+    """Return the names that `DOLG.from_preset` takes and that match a pattern, sorted.
 
     Args:
-        pattern: with `*` and `?` as in file names, such as "*resnet50*".
+        pattern: a name with `*` and `?` as wildcards, such as "*resnet50*".
     """
     return fnmatch.filter(preset_names(), pattern)
 
@@ -100,7 +100,7 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
         return preset_folder(folder)
     if folder.is_file():
         raise PresetError(
-            f"{str(preset)!r} is a file, and a preset is a folder: name the one that"
+            f"{str(preset)!r} is a file, and a preset is a folder: name a folder that"
             " save_to_preset wrote, or port a checkpoint with one of tools/convert_*.py."
         )
     raise PresetError(
@@ -110,18 +110,17 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
 
 
 def entry_of(name: str) -> PresetEntry | CheckpointEntry | None:
-    """Return a preset's manifest entry; None if there is none, or a preset folder is here."""
-    # if a folder has the name, the log says once which of the two is taken
+    """Return a preset's manifest entry; None without one, or if a preset folder has the name."""
     entry = load_manifest().entries.get(name)
     if entry and (folder := Path(name)).is_dir():
         is_preset = (preset_folder(folder) / CONFIG).is_file()
-        _say_which(name, is_preset)
+        _warn_of_folder(name, is_preset)
         return None if is_preset else entry
     return entry
 
 
-@cache
-def _say_which(name: str, is_preset: bool) -> None:
+@cache  # warn once per name
+def _warn_of_folder(name: str, is_preset: bool) -> None:
     taken = "the folder here is" if is_preset else "the folder here holds no preset; that one is"
     logger.warning("%s is also the name of a preset of the zoo; %s taken.", name, taken)
 
@@ -131,17 +130,17 @@ class _ZooName(str):
 
 
 def of_the_zoo(name: str) -> str:
-    """Return the name in a form that means the zoo's preset even if a folder has that name."""
+    """Return the name so marked that it means the zoo's preset even if a folder has the name."""
     return _ZooName(name) if name in load_manifest().entries else name
 
 
 def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> ResolvedPreset:
-    """Return the folder of a preset; its files are downloaded, or converted, if necessary.
+    """Return the folder of a preset; download or convert its files if necessary.
 
     Args:
-        preset: a name from `preset_names()`, `hf://user/repo` or `hf://user/repo@revision`, or a
-            folder; None for the preset that ships with the package; or what this function has
-            returned. A preset folder wins over a name, and the log says so.
+        preset: a name from `preset_names()`, `hf://user/repo`, `hf://user/repo@revision` or a
+            folder; None for the preset that ships with the package; a `ResolvedPreset` is returned
+            unchanged. A preset folder is preferred to a preset of the same name, with a warning.
 
     Raises:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
@@ -155,7 +154,7 @@ def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> Resolve
         snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
         return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
     if isinstance(source, Path):
-        # so that no folder goes by the name of a preset of the zoo
+        # A folder must not be called like a preset of the zoo.
         name = str(source if str(preset).startswith("~") else preset)
         name = f"./{source}" if str(source) in preset_names() else name
         return ResolvedPreset(name, source)
@@ -164,10 +163,10 @@ def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> Resolve
 
 
 def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
-    """Return the sha256 of the files that make a preset's descriptors what they are.
+    """Return the sha256 of the files that determine a preset's descriptors.
 
     Raises:
-        PresetError: if one of them cannot be read.
+        PresetError: if a file cannot be read.
     """
     try:
         return {
@@ -184,15 +183,15 @@ def load_preset(
     load_weights: bool = True,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> tuple[str, Preset]:
-    """Return a preset, and the name to call it by.
+    """Return a preset and its name.
 
     Args:
         preset: as `resolve_preset` takes it.
         load_weights: False for the same network with random weights.
-        dtype: a dtype policy of the layers; None for Keras's global one.
+        dtype: the dtype policy of the layers; None for Keras's global policy.
 
     Raises:
-        PresetError: as `resolve_preset`, and if a file is not what it should be.
+        PresetError: as `resolve_preset`, and if a file is invalid.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     from dolg_zoo.presets.folder import read_preset
@@ -206,13 +205,14 @@ def load_preset(
 
 
 def load_margin_head(preset: str | Path) -> keras.layers.Layer:
-    """Return the head that a preset was trained under, as a layer with its weights.
+    """Return the margin head that a preset was trained with, as a layer with its weights.
 
     Args:
-        preset: as `resolve_preset` takes it, but that a name is that of a preset of the zoo.
+        preset: as `resolve_preset` takes it, but the zoo's preset is preferred to a folder of the
+            same name.
 
     Raises:
-        PresetError: as `resolve_preset`, and if the preset keeps no head.
+        PresetError: as `resolve_preset`, and if the preset has no margin head.
         WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
     """
     from dolg_zoo.presets.folder import read_margin_head
@@ -224,7 +224,7 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
 
 def fetch_margin_head(resolved: ResolvedPreset) -> None:
-    """Put a preset's margin head beside its other files, if it keeps one on the Hub."""
+    """Download a preset's margin head to its folder, if the Hub has one."""
     entry = resolved.entry
     if isinstance(entry, PresetEntry) and entry.source and MARGIN_HEAD in entry.files:
         fetch_preset(entry, [MARGIN_HEAD])
@@ -235,7 +235,7 @@ def fetch_margin_head(resolved: ResolvedPreset) -> None:
 
 @contextmanager
 def _named(resolved: ResolvedPreset) -> Iterator[None]:
-    """Put the preset's name before an error that names its files alone."""
+    """Put the preset's name before the message of a PresetError that lacks it."""
     try:
         yield
     except PresetError as error:
@@ -256,10 +256,10 @@ def _files_of(entry: PresetEntry | CheckpointEntry) -> tuple[Path, Mapping[str, 
     for file in verify_files(folder, files):
         if file.fault:
             raise PresetError(
-                f"{file.path}, which ships with dolg-zoo, is not the file that was released"
+                f"{file.path}, which ships with dolg-zoo, differs from the released file"
                 f" ({file.fault}); reinstall the package."
             )
-    return folder, {name: promised.sha256 for name, promised in files.items()}
+    return folder, {name: file.sha256 for name, file in files.items()}
 
 
 def _conversion(entry: CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
@@ -267,8 +267,8 @@ def _conversion(entry: CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
         try:
             return folder, check_preset(folder)
         except PresetError as error:
-            logger.warning("Converting %s anew: %s", entry.name, error)
+            logger.warning("Converting %s again: %s", entry.name, error)
     path = fetch(entry.file, preset=entry.name)
-    from dolg_zoo.presets.conversion import convert_and_keep  # needs Keras
+    from dolg_zoo.presets.conversion import convert_to_cache  # needs Keras
 
-    return convert_and_keep(entry, path), {}
+    return convert_to_cache(entry, path), {}

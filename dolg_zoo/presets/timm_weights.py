@@ -1,4 +1,4 @@
-"""A backbone's ImageNet weights from one of timm's repositories on the Hugging Face Hub."""
+"""A backbone's ImageNet weights from a repository of timm on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class TimmWeights:
 
     address: str  # hf://user/repo@commit
     file: Path
-    mean: tuple[float, ...]  # of red, green, blue in training; see `imagenet_normalization`
+    mean: tuple[float, ...]  # red, green, blue, as in training; see `imagenet_normalization`
     std: tuple[float, ...]
 
 
 def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
     """Download a backbone's weights from hf://user/repo[@revision] and check the Hub's hashes."""
-    # timm's form: config.json and model.safetensors. ValueError: malformed address, or timm has no
-    # weights for the backbone. PresetError: another architecture, or not timm's config.json.
+    # timm's files are config.json and model.safetensors. ValueError: the address is malformed or
+    # timm has no such backbone. PresetError: another architecture, or another config.json.
     source = SOURCES.get(architecture)
     if source is None or source.timm is None:
         fitting = ", ".join(name for name, source in SOURCES.items() if source.timm)
@@ -48,11 +48,11 @@ def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
     snapshot = fetch_repo(repo, (CONFIG, FILE), revision=revision)
     address = f"hf://{repo}@{snapshot.commit}"
     config = read_json(snapshot.folder / CONFIG)
-    wanted = source.timm_architecture
-    if config.get("architecture") != wanted:
+    expected = source.timm_architecture
+    if config.get("architecture") != expected:
         raise PresetError(
-            f"{address} is of the architecture {config.get('architecture')!r:.80}, and"
-            f" {architecture} takes {wanted!r}."
+            f"{address} has the architecture {config.get('architecture')!r:.80}, but"
+            f" {architecture} needs {expected!r}."
         )
     mean, std = _normalization(config, address)
     logger.info("Weights of %s: %s", architecture, address)
@@ -62,9 +62,9 @@ def fetch_timm_weights(architecture: str, address: str) -> TimmWeights:
 def load_timm_weights(
     weights: TimmWeights, backbone: keras.Model, whole: keras.Model | None = None
 ) -> None:
-    """Load weights into a backbone; a PresetError says what differs."""
-    # `whole` is the backbone up to its last level, if the taps leave out its end: each tensor of
-    # the file must belong to a layer
+    """Load weights into a backbone; raise PresetError if a tensor is missing or does not fit."""
+    # `whole` is the backbone with all levels, if the taps end before the last level: each tensor
+    # of the file must belong to one of its layers.
     variables = (backbone if whole is None else whole).variables
     state = read_state_dict(weights.file)
     try:
@@ -77,8 +77,10 @@ def load_timm_weights(
 
 def _normalization(config: Mapping[str, Any], address: str) -> list[tuple[float, ...]]:
     """Return the mean and the standard deviation that the weights were trained with."""
-    stated = config.get("pretrained_cfg")
-    values = [stated.get(key) if isinstance(stated, Mapping) else None for key in ("mean", "std")]
+    settings = config.get("pretrained_cfg")
+    values = [
+        settings.get(key) if isinstance(settings, Mapping) else None for key in ("mean", "std")
+    ]
     for value, least in zip(values, (0.0, 1e-3), strict=True):
         if not (
             isinstance(value, list)
@@ -86,7 +88,7 @@ def _normalization(config: Mapping[str, Any], address: str) -> list[tuple[float,
             and all(type(part) in (int, float) and least <= part <= 1 for part in value)
         ):
             raise PresetError(
-                f"{CONFIG} of {address} does not say what its weights were trained with:"
+                f"{CONFIG} of {address} does not state the normalisation of the images:"
                 " pretrained_cfg must have mean and std, three numbers from 0 to 1 each."
             )
     return [tuple(map(float, value)) for value in values if value]

@@ -1,4 +1,4 @@
-"""Download presets, hash their cached files again, and restore damaged ones."""
+"""Download presets, verify the sha256 of their cached files, and restore damaged files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dolg_zoo.weights.verification import (
 
 
 def verifiable_presets() -> list[str]:
-    """Return the presets of the manifest, and the others in the Hub's cache as hf:// addresses."""
+    """Return the manifest's presets, and hf:// addresses of other presets in the Hub's cache."""
     entries = load_manifest().entries
     sources = [entry.source for entry in entries.values() if entry.source]
     pinned = {f"hf://{source.repo}@{source.revision}" for source in sources}
@@ -35,13 +35,13 @@ def verifiable_presets() -> list[str]:
 
 
 def verify_preset(name: str) -> list[CheckedFile]:
-    """Hash the files of a preset, hf:// address or folder; an empty list if none is cached."""
+    """Check the files of a preset, hf:// address or folder; return [] if none is cached."""
     if name.startswith("hf://"):
         return verify_repo(name)
     if entry := entry_of(name):
         return verify_entry(entry)
     if not user_path(name).is_dir():
-        raise ValueError("there is no such preset, which `dolg presets` lists, and no such folder")
+        raise ValueError("there is no such preset or folder; `dolg presets` lists the presets")
     return verify_folder(preset_folder(name))
 
 
@@ -56,23 +56,25 @@ def repair_preset(
         return
     if name not in load_manifest().checkpoints:
         raise ValueError(
-            "this was not damaged on the way here: reinstall dolg-zoo if the preset ships with it,"
-            " save it again if it is yours, or tell who published it"
+            "no download can restore it: reinstall dolg-zoo if the preset ships with it, save it"
+            " again if it is yours, or tell its publisher"
         )
     before_conversion()
-    resolve_preset(name)  # which converts anew what it finds damaged
+    resolve_preset(name)  # converts damaged files again
 
 
 def fetch_verified(
     name: str, margin_head: bool, before_conversion: Callable[[], object]
 ) -> ResolvedPreset:
-    """Download a preset, and convert it if necessary; ValueError if it was published wrong."""
+    """Download a preset, convert it if necessary; ValueError if its published files disagree."""
     if not name.startswith("hf://") and name not in preset_names() and Path(name).exists():
-        raise ValueError(f"{name!r} is here already: only names and hf://user/repo are fetched")
+        raise ValueError(
+            f"{name!r} is on this machine already: only names and hf://user/repo are downloaded"
+        )
     checkpoint = load_manifest().checkpoints.get(name)
     if checkpoint and not kept_conversion(checkpoint):
         before_conversion()
-    resolved = resolve_preset(of_the_zoo(name))  # a folder needs no download
+    resolved = resolve_preset(of_the_zoo(name))  # a local folder of this name does not count
     for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
         if file.fault:
             raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")

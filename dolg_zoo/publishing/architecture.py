@@ -10,8 +10,8 @@ from dolg_zoo.embedders.constructor_table import list_constructors
 if TYPE_CHECKING:
     from dolg_zoo.models import DOLGConfig, DOLGNet
 
-# Taps that are no level of their backbone: those of the presets in the package, and so of all that
-# is fine-tuned from them. (backbone, layer): (stride, channels)
+# Taps that are not levels of their backbone: the taps of the presets in the package, and of presets
+# fine-tuned from them. (backbone, layer): (stride, channels)
 TAPS_BY_LAYER = {("efficientnet_lite_b0", "block6a_expand_activation"): (16, 672)}
 
 # The strides of a backbone for images of any size are worked out for this size.
@@ -39,7 +39,7 @@ class Architecture:
 
 
 def stated_architecture(config: DOLGConfig, parameters: int) -> Architecture | None:
-    """Return a network's parts without building it; None if it must be built for that."""
+    """Return a network's parts without building it; None if its taps are not in the tables."""
     backbone = config.backbone
     constructors = {entry.name.removeprefix("dolg_"): entry for entry in list_constructors()}
     if backbone not in constructors:

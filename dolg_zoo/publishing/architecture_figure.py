@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dolg_zoo.drawing.style import lettering
 from dolg_zoo.publishing.architecture import Architecture, Tap
 
-# twice as large as it is meant to be seen, for displays with small pixels; the rest is in units
-# of what is seen
+# Pixels of the picture per unit of the sizes below, for displays with small pixels.
 SCALE = 2
 WIDTH, HEIGHT, MARGIN = 880, 1200, 24
 COLUMN, BOX, GAP, PADDING = 400, 58, 24, 10
@@ -110,7 +109,7 @@ def _colours(channels: int) -> str:
 
 
 class _Page:
-    """A page that is filled from the top; `y` is where the next thing goes."""
+    """A page that is filled from the top; `y` is the top of the next box or arrow."""
 
     def __init__(self) -> None:
         self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), PAGE)

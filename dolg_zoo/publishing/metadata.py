@@ -19,7 +19,7 @@ NEEDED = {
     "license": "Apache-2.0",
     "provenance": "how the weights came to be",
 }
-"""What must be said of every published preset, with an example."""
+"""The metadata that every published preset must state, with examples."""
 
 
 def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def merged_metadata(stated: Mapping[str, Any], given: Mapping[str, Any] | None) 
     check_metadata(given)
     merged = {**stated, **given}
     if "license" in given and "license_note" not in given:
-        merged.pop("license_note", None)  # it was said of another licence
+        merged.pop("license_note", None)  # it was about another licence
     _check_values(merged)
     lacking = {key: example for key, example in NEEDED.items() if not merged.get(key, "").strip()}
     if lacking:

@@ -1,4 +1,4 @@
-"""Publish a preset to the Hub in one commit: all of it or nothing.
+"""Publish a preset to the Hub in one commit: all files or none.
 
 huggingface_hub is imported when it is first needed: it reads its environment at import.
 """

@@ -1,4 +1,4 @@
-"""Choose the file to keep of a group of near-duplicates, list the groups, put files aside."""
+"""Near-duplicate files: choose the file to keep, list the groups, move or link the others."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ def keeper(
     group: Sequence[Match], rule: str, ranks: dict[Path, tuple[float, ...]] | None = None
 ) -> int:
     """Return the index of a group's "largest", "oldest" or "first" image; the first of equals."""
-    # A file is opened for its rank; `ranks` keeps those of the files that were opened before.
+    # Readable images precede unreadable images, and files precede links. Largest: pixels, then
+    # bytes. Oldest: by modification time. `ranks` caches ranks, since a rank opens the file.
     ranks = {} if ranks is None else ranks
-    # Readable images precede unreadable ones, and files precede links. Largest: pixels, then bytes.
-    # Oldest: by the last change of the content.
     one_of("keep", rule, RULES)
     best: tuple[tuple[float, ...], int] | None = None
-    for at, match in enumerate(group):
+    for index, match in enumerate(group):
         if match.path not in ranks:
             ranks[match.path] = _rank(match.path, rule)
         rank = ranks[match.path]
         if best is None or rank < best[0]:
-            best = rank, at
-        if rule == "first" and rank == (0,):  # there is no need to open the others
+            best = rank, index
+        if rule == "first" and rank == (0,):  # no other file can be better
             break
     return best[1] if best else 0
 
@@ -61,18 +60,18 @@ def _rank(path: Path, rule: str) -> tuple[float, ...]:
 
 
 def _record(digest: str) -> Path | None:
-    """Return the file in the cache that says that a table of this sha256 was written here."""
+    """Return the path in the cache of the record of a table with this sha256."""
     return cache_folder("tables", f"{digest}.json")
 
 
-# one that the user has changed, be it by a column or a cell, is the user's
+# A table that the user has edited must not be overwritten.
 TABLE = Kind(
     "an unchanged table of groups", lambda path: bool(kept_record(_record(sha256_of(path))))
 )
 
 
 def write_table(groups: Iterable[Sequence[Match]], path: Path) -> None:
-    """Write groups, the file to keep first in each, as a CSV table."""
+    """Write groups as a CSV table; the first file of each group is the file to keep."""
     table = io.StringIO()
     rows = csv.writer(table)
     rows.writerow(COLUMNS)
@@ -87,34 +86,34 @@ def write_table(groups: Iterable[Sequence[Match]], path: Path) -> None:
 
 
 def put_aside(images: Iterable[Match], folder: Path, action: str) -> dict[str, str]:
-    """Move or link images to a folder; return name to reason for images that stay."""
-    # Nothing is deleted or overwritten: a name that is taken gets ` (2)` or the next free number. A
-    # link that leads to the image already is left alone. A moved link keeps its target.
+    """Move or link images to a folder; return name to reason of the images that stay."""
+    # No file is deleted or overwritten: if a name exists, ` (2)` or the next free number is added.
+    # A link that leads to the image already is left alone. A moved link keeps its target.
     one_of("action", action, ACTIONS)
     failed: dict[str, str] = {}
     moved: dict[str, Path] = {}
-    # links last: it is known by then where the files are to which they lead
+    # Links come last, when the new paths of their targets are known.
     for image in sorted(images, key=lambda image: image.path.is_symlink()):
         try:
             path = image.path.absolute()
             real = os.path.realpath(path)
-            Path(moved.get(real, real)).stat()  # is it there?
+            Path(moved.get(real, real)).stat()  # raises if the file is missing
             target = folder.absolute() / image.name
             target.parent.mkdir(parents=True, exist_ok=True)
             if action == "link":
-                _in_free_place(partial(_link, real), target)
+                _at_free_path(partial(_link, real), target)
             elif path.is_symlink():
-                _in_free_place(partial(_link, str(moved.get(real, real))), target)
+                _at_free_path(partial(_link, str(moved.get(real, real))), target)
                 path.unlink()
             else:
-                moved[real] = _in_free_place(partial(_move, path), target)
+                moved[real] = _at_free_path(partial(_move, path), target)
         except OSError as error:
             failed[image.name] = str(error)
     return failed
 
 
-def _in_free_place(make: Callable[[Path], None], target: Path) -> Path:
-    """Call `make` with the path, or with the first free path after it."""
+def _at_free_path(make: Callable[[Path], None], target: Path) -> Path:
+    """Call `make` with the target or the first free numbered path; return that path."""
     free, number = target, 2
     while True:
         try:
@@ -131,7 +130,7 @@ def _link(file: str, target: Path) -> None:
 
 
 def _move(file: Path, target: Path) -> None:
-    """Move a file, which exists in one of the two places at any time; raise FileExistsError."""
+    """Move a file; it exists at one path at least at any time. Raise FileExistsError."""
     try:
         os.link(file, target)  # a rename would overwrite
     except FileExistsError:
@@ -149,7 +148,7 @@ def _move(file: Path, target: Path) -> None:
 
 _NO_HARD_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP}
 _NO_HARD_LINKS |= {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-"""What systems say of another disk, and of a disk without hard links."""
+"""Errors of a hard link to another disk, or on a disk without hard links."""
 
 
 def _copy(file: Path, target: Path) -> None:

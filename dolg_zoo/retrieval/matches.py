@@ -1,4 +1,4 @@
-"""Search results, and how a notebook shows them."""
+"""Search results, and their display in a notebook."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dolg_zoo.preprocessing import ImageSource, load_image
 from dolg_zoo.preprocessing.decode import name_of
 
 _HEIGHT = 140  # pixels of a thumbnail
-_MOST = 100  # more would make a notebook too large to be opened
-# the page's own colours, be they dark or light
+_MOST = 100  # more results would make a notebook too large to open
+# No colours: the page's colours may be dark or light.
 _CARD = "margin:4px;font-size:12px;max-width:240px;overflow-wrap:anywhere"
 
 
@@ -53,7 +53,7 @@ class Matches(list[Match]):
 
 
 def _html(matches: Matches) -> str:
-    """Return a row of cards: the query, if it is known, and the results with rank and score."""
+    """Return a row of cards: the query, if there is one, and the results with rank and score."""
     cards = []
     if matches.query is not None:
         cards.append(_card(matches.query, "Query", name_of(matches.query)))
@@ -77,6 +77,6 @@ def _thumbnail(image: ImageSource, name: str) -> str:
     except BadImageError as error:
         return f"<p>{html.escape(str(error))}</p>"
     small.thumbnail((2 * _HEIGHT, _HEIGHT), reducing_gap=2)
-    held = io.BytesIO()
-    small.save(held, "JPEG", quality=85)
-    return image_html(held.getvalue(), "jpeg", name)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=85)
+    return image_html(data.getvalue(), "jpeg", name)

@@ -1,4 +1,4 @@
-"""The class of a query, and the results that are of the same."""
+"""The class of a query, and the results of the same class."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 def relevant(
     gallery: Gallery, query: Path, matches: Sequence[Match], label: str | None = None
 ) -> list[bool | None] | None:
-    """Return for each match whether it is of the query's class; None if that is unknown."""
-    # `label` is the class; None for the query's own, if it is in the gallery
+    """Return for each match whether it has the query's class; None if the class is unknown."""
+    # `label` None: the class of the query in the gallery, if it is there.
     folders: Sequence[str | None] = folder_labels(gallery.names) or [None] * len(gallery)
-    known = {
+    label_of = {
         name: plain_label(str(metadata["label"])) if "label" in metadata else folder
         for name, metadata, folder in zip(gallery.names, gallery.metadata, folders, strict=True)
     }
-    own = name_in(gallery, query)
-    label = known.get(own or "") if label is None else plain_label(label)
+    query_name = name_in(gallery, query)
+    label = label_of.get(query_name or "") if label is None else plain_label(label)
     if not label:
         return None
-    # that the query finds itself is no merit
-    return [None if match.name == own else known[match.name] == label for match in matches]
+    # The query's own image is neither right nor wrong.
+    return [
+        None if match.name == query_name else label_of[match.name] == label for match in matches
+    ]
 
 
 def name_in(gallery: Gallery, image: Path) -> str | None:
-    """Return the name that an image file has in the gallery; None if it is elsewhere."""
+    """Return an image file's name below the gallery's folder; None if it is outside."""
     with suppress(ValueError):
         return image.resolve().relative_to(gallery.folder.resolve()).as_posix()
     return None

@@ -20,19 +20,19 @@ def unit(descriptors: np.ndarray, dim: int) -> np.ndarray:
             "The descriptors must be finite and not zero; check the model or the file that they"
             " come from."
         )
-    descriptors = descriptors / largest  # else the squares of very large ones overflow
+    descriptors = descriptors / largest  # else the squares of very large values overflow
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     return descriptors.astype(np.float32)
 
 
 def first_not_unit(descriptors: np.ndarray) -> int | None:
     """Return the first row that is not finite or does not have norm 1, or None."""
-    # norms to three digits; in blocks, since a mapped file may be larger than memory
+    # The tolerance fits float16. Blocks, since a memory-mapped file may be larger than memory.
     for start in range(0, len(descriptors), _ROWS):
         rows = descriptors[start : start + _ROWS]
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", rows, rows)
-        good = np.abs(squares - 1) <= 2e-3  # nor is a NaN
+        good = np.abs(squares - 1) <= 2e-3  # False for a NaN
         if not good.all():
             return start + int(np.argmin(good))
     return None

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.preprocessing import ImageSource
 
-ROWS = 2**14  # in double precision at a time
+ROWS = 2**14  # rows in double precision at a time
 AMPLE = 12
-"""Images for each dimension, below which their chance likenesses show in the axes.
+"""Images per dimension. With fewer, chance similarities of the images shape the axes.
 
-Measured with 64 dimensions of the embedded preset and mixed photographs: from 4 images for each to
-12, the mAP lost on photographs of landmarks falls from 0.066 to 0.027; with 25 it is 0.020."""
+Measured with 64 dimensions of the embedded preset and mixed photographs: the loss of mAP on
+photographs of landmarks is 0.066 with 4 images per dimension, 0.027 with 12 and 0.020 with 25."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,11 @@ def whiten(
     ```
 
     Give many images of many different things. With few images of the same things, the whitening
-    takes the differences between them for noise.
+    treats their differences as noise.
 
     Args:
         model: the model; it is not changed.
-        images: a folder or other images, as `embed` takes them, which are embedded at scale 1; or
+        images: a folder or other images, as `embed` takes them, embedded at scale 1; or
             descriptors of the model, (images, descriptor_dim).
         dim: dimension of the new descriptors; None for the same.
         power: see `pca_whitening`.
@@ -60,8 +60,8 @@ def whiten(
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.models import whitened_net
 
-    known = model.descriptor_dim
-    dim = known if dim is None else dim
+    source_dim = model.descriptor_dim
+    dim = source_dim if dim is None else dim
     check_can_whiten(model, dim, power)
     if isinstance(images, np.ndarray) and images.ndim < 3:
         descriptors = images
@@ -69,9 +69,9 @@ def whiten(
         descriptors = _embedded(model, images, progress)
     else:
         descriptors = model.embed(images, scales=(1.0,), progress=progress)
-    if descriptors.ndim != 2 or descriptors.shape[1] != known:
+    if descriptors.ndim != 2 or descriptors.shape[1] != source_dim:
         raise ValueError(
-            f"The descriptors must have shape (images, {known}), as the model gives them, not"
+            f"The descriptors must have shape (images, {source_dim}), as the model gives them, not"
             f" {descriptors.shape}."
         )
     kernel, bias = pca_whitening(descriptors, dim, power)
@@ -85,34 +85,34 @@ def whiten(
 
 
 def check_can_whiten(model: DOLG, dim: int | None, power: float) -> None:
-    """Raise the errors of `whiten` that are known before the images are embedded."""
+    """Raise ValueError if `whiten` would refuse the model or the settings."""
     if model.net.config.whitened_dim is not None:
         raise ValueError(
-            "The model ends in a whitening already; start from the one that it was made of."
+            "The model ends in a whitening already; start from the model without whitening."
         )
-    known = model.descriptor_dim
-    _check_settings(known if dim is None else dim, known, power)
+    source_dim = model.descriptor_dim
+    _check_settings(source_dim if dim is None else dim, source_dim, power)
 
 
 def pca_whitening(
     descriptors: np.ndarray, dim: int, power: float = 0.25
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return kernel (features, dim) and bias (dim,) that whiten unit rows: d @ kernel + bias."""
-    # Each of the `dim` principal axes is divided by its variance to the given power: 0.5 whitens in
-    # full, 0 only rotates; values between are safer with few images per dimension. Source: Jégou
-    # and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and
-    # whitening" (ECCV 2012).
+    # Each of the `dim` principal axes is divided by variance^power: 0.5 is full whitening, 0 only
+    # rotates; values between are safer with few images per dimension. Source: Jégou and Chum,
+    # "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and whitening"
+    # (ECCV 2012).
     count, source_dim = descriptors.shape
     _check_settings(dim, source_dim, power)
     if count < dim + 1:
         raise ValueError(
-            f"{count} images are too few to learn {dim} dimensions from, which takes {dim + 1} or"
-            f" better {AMPLE * dim}; give more images, or a dim of at most {max(count - 1, 1)}."
+            f"{count} images are too few to learn {dim} dimensions from: give at least {dim + 1},"
+            f" better {AMPLE * dim}, or a dim of at most {max(count - 1, 1)}."
         )
     if count < AMPLE * dim:
         logger.warning(
-            "%d images are few to learn %d dimensions from: the whitening may do harm on others."
-            " Give %d or more, and measure what is lost, with `dolg whiten --check DIR`.",
+            "%d images are few to learn %d dimensions from: the whitening may be worse on other"
+            " images. Give %d or more, and measure the loss with `dolg whiten --check DIR`.",
             count,
             dim,
             AMPLE * dim,
@@ -120,12 +120,12 @@ def pca_whitening(
     total = np.zeros(source_dim)
     for start, block in _blocks(descriptors):
         norms = np.linalg.norm(block, axis=1)
-        wrong = ~(np.abs(norms - 1) <= 1e-2)  # a NaN too
+        wrong = ~(np.abs(norms - 1) <= 1e-2)  # True for a NaN
         if wrong.any():
             row = np.argmax(wrong)
             raise ValueError(
-                f"Descriptor {start + row} has the norm {norms[row]:g}, and those to"
-                " learn from must have norm 1, as `embed` gives them."
+                f"Descriptor {start + row} has the norm {norms[row]:g}, and must have norm 1, as"
+                " `embed` gives it."
             )
         total += block.sum(axis=0)
     mean = total / count
@@ -135,12 +135,12 @@ def pca_whitening(
         covariance += centred.T @ centred / (count - 1)
     variances, axes = np.linalg.eigh(covariance)
     variances, axes = variances[::-1], axes[:, ::-1]
-    # below the first bound they differ by rounding alone, below the second they would if stored
+    # A smaller variance is rounding noise.
     varied = int((variances > max(1e-12, 1e-9 * variances[0])).sum())
     if varied < dim:
         raise ValueError(
-            f"The {count} descriptors differ in {varied} directions only, and {dim} are to be"
-            " kept; give more images of different things"
+            f"The {count} descriptors differ in {varied} directions only, and {dim} are requested;"
+            " give more images of different things"
             + (f", or a dim of at most {varied}." if varied else ".")
         )
     kernel = axes[:, :dim] * variances[:dim] ** -power
@@ -162,5 +162,5 @@ def _embedded(model: DOLG, folder: str | Path, progress: bool) -> np.ndarray:
 
     index = Index.build(model, folder, scales=(1.0,), progress=progress)
     for name, reason in index.skipped.items():
-        logger.warning("left out: %r (%s)", name, reason)
+        logger.warning("skipped: %r (%s)", name, reason)
     return index.descriptors

@@ -1,4 +1,4 @@
-"""Turn the name of weights into a local file whose hash is verified."""
+"""Download weights by name; every file is verified by its sha256 before it is used."""
 
 from dolg_zoo.checkpoints.readers import read_plain, read_state_dict
 from dolg_zoo.errors import (

@@ -1,4 +1,4 @@
-"""The places of a preset's files on this machine, found without Keras, network or hashing."""
+"""Find a preset's cached files on this machine without Keras, network or hashing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dolg_zoo.weights.hub.request import cached_path
 from dolg_zoo.weights.manifest import METADATA, PRESET_FILES, CheckpointEntry, PresetEntry
 
 EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"
-"""Where the presets lie that ship with the package."""
+"""The folder of the presets that ship with the package."""
 
-# To be raised when a checkpoint would become another preset than it did before.
+# Increase it when the conversion of a checkpoint gives another preset than before.
 CONVERSION = 1
 
 UNKEPT: dict[str, Path] = {}
-"""By the checkpoint's sha256: conversions of this process, in folders that it takes with it."""
+"""Checkpoint's sha256 to a conversion in a temporary folder, removed at the end of the process."""
 
 
 def conversion_folder(entry: CheckpointEntry) -> Path | None:

@@ -1,4 +1,4 @@
-"""`weights_manifest.json`: the single list of the weights that ship and of those on the Hub."""
+"""`weights_manifest.json`: the single list of all weights, in the package or on the Hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor.json"
 METADATA, WEIGHTS = "metadata.json", "model.weights.h5"
 PRESET_FILES = (CONFIG, PREPROCESSOR, METADATA, WEIGHTS)
 MARGIN_HEAD = "margin_head.npz"
-"""The one file of a preset that need not be there: only who trains on needs it."""
+"""The optional file of a preset: only further training needs it."""
 
 FORMAT_VERSION = 1
 _FILE_NAME = "weights_manifest.json"
@@ -38,7 +38,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class FileHash:
-    """Length in bytes and sha256 (64 hexadecimal digits) of one file."""
+    """Size in bytes and sha256 (64 hexadecimal digits) of a file."""
 
     size: int
     sha256: str
@@ -114,7 +114,7 @@ class PresetEntry(_Entry):
 
     @property
     def remote_files(self) -> tuple[RemoteFile, ...]:
-        """All its files with their pins; none if it ships."""
+        """All files with their pinned hashes; empty if the preset ships with the package."""
         if self.source is None:
             return ()
         return tuple(
@@ -137,7 +137,7 @@ class CheckpointEntry(_Entry):
 
     @property
     def source(self) -> HubSource:
-        """Where the upstream's file lies on the Hub."""
+        """The Hub repository and commit of the upstream's file."""
         return HubSource(self.file.repo, self.file.revision)
 
     @property
@@ -153,14 +153,14 @@ class CheckpointEntry(_Entry):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that the manifest lists, by name; no name is in both."""
+    """The entries of the manifest by name; no name is both a preset and a checkpoint."""
 
     presets: Mapping[str, PresetEntry]
     checkpoints: Mapping[str, CheckpointEntry]
 
     @property
     def entries(self) -> Mapping[str, PresetEntry | CheckpointEntry]:
-        """All that can be asked for as a preset, sorted by name."""
+        """The entries of all presets, sorted by name."""
         entries: dict[str, PresetEntry | CheckpointEntry] = {**self.presets, **self.checkpoints}
         return {name: entries[name] for name in sorted(entries)}
 

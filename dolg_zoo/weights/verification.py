@@ -122,7 +122,7 @@ def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
     commit = path.parent.name
     try:
-        # of the cache, or of the Hub where a cache without links keeps none
+        # The hash is in the cache; a cache without links has none, so the Hub is asked.
         fault = None if path.exists() else "it is missing"
         fault = fault or _fault(path, Request(repo, commit, (path.name,)).stated_hash(path))
     except WeightsError as error:
@@ -131,7 +131,7 @@ def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
 
 
 def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
-    """Find where files are, or would be if one of them is there; none if none is."""
+    """Return name to path of a commit's files, also of missing ones; {} if no file is cached."""
     found = {name: cached_path(repo, revision, name) for name in names}
     folder = next((path.parent for path in found.values() if path), None)
     if folder is None:

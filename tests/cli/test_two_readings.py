@@ -19,7 +19,7 @@ OTHER = next(name for name in preset_names() if name != DEFAULT_PRESET)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    registry._say_which.cache_clear()
+    registry._warn_of_folder.cache_clear()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

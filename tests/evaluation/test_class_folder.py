@@ -57,7 +57,7 @@ def test_scores_of_each_class_and_of_all(places, model):
     assert report.settings["images"] == 8 and report.settings["queries"] == 7
     assert report.scores["coffee"]["images"] == 4
     assert report.notes[0] == (
-        "1 images are the only one of their class: they are searched, but are no queries."
+        "1 images are the only one of their class: they are in the gallery, but are no queries."
     )
 
 

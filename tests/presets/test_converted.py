@@ -253,7 +253,7 @@ NOT_FINITE = np.full(64, np.nan, "float32")
         ({"desc_cls.weight": np.zeros((20, 9), "float32")}, r"desc_cls\.weight"),
         ({"globalmodel.s1.b4.f.a.weight": np.zeros(1, "float32")}, r"\(4, 4, 6, 3\) blocks"),
         ({"globalmodel.stem.bn.running_mean": NOT_FINITE}, ": stem_bn/moving_mean .*finite"),
-        (None, r"no key of it begins like 'globalmodel.s1.b1.'"),
+        (None, r"none of its keys begins like 'globalmodel.s1.b1.'"),
     ],
 )
 def test_another_network_is_named_with_the_difference(
@@ -315,7 +315,7 @@ def test_a_damaged_result_is_made_anew(damage, name, small, hub, cache, caplog):
     assert np.array_equal(head.centers, small)
     assert hub == [ENTRY.file.path]
     if (damage, name) != (Path.unlink, "metadata.json"):  # without it there is nothing yet
-        assert f"Converting {NAME} anew: " in caplog.text
+        assert f"Converting {NAME} again: " in caplog.text
         assert name in caplog.text
     assert kept_in(cache) == folder
     assert files_below(folder) == FILES
@@ -362,7 +362,7 @@ def test_what_cannot_be_kept_works_all_the_same(trouble, small, hub, tmp_path, m
     heads = [model.load_margin_head() for _ in range(2)]
 
     assert NAME in caplog.text
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
     assert "DOLG_ZOO_CACHE" in caplog.text
     assert np.isfinite(model(np.zeros((1, 64, 64, 3), "uint8"))).all()
     assert all(np.array_equal(head.centers, small) for head in heads)
@@ -426,7 +426,7 @@ def test_threads_at_once_end_in_one_folder(small, hub, cache, monkeypatch, caplo
         thread.join()
     assert len(hub) == len(heads) == 4
     assert all(np.array_equal(head.centers, small) for head in heads)
-    assert "cannot be kept" not in caplog.text
+    assert "cannot be cached" not in caplog.text
     assert files_below(kept_in(cache)) == FILES
 
 

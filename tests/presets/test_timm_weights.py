@@ -90,8 +90,8 @@ def test_taps_before_the_end_and_another_classifier_leave_the_rest_of_the_file_o
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "eca_nfnet_l1"}, "is of the architecture 'eca_nfnet_l1', and"),
-        ({"architecture": None}, "is of the architecture None, and eca_nfnet_l0 takes"),
+        ({"architecture": "eca_nfnet_l1"}, "has the architecture 'eca_nfnet_l1', but"),
+        ({"architecture": None}, "has the architecture None, but eca_nfnet_l0 needs"),
         ({"pretrained_cfg": None}, "pretrained_cfg must have mean and std"),
         ({"pretrained_cfg": {"mean": [0, 0, 9], "std": [1, 1, 1]}}, "three numbers from 0 to 1"),
         ({"pretrained_cfg": {"mean": [0.5] * 3, "std": [0, 1, 1]}}, "three numbers from 0 to 1"),

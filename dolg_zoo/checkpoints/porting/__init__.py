@@ -1,4 +1,4 @@
-"""Name maps from upstream checkpoints to our variables: pure functions, arrays in, arrays out."""
+"""Map the tensors of upstream checkpoints to our variables: pure functions on arrays."""
 
 from dolg_zoo.checkpoints.porting.layouts import Layout, MarginHead
 from dolg_zoo.checkpoints.porting.timm import port_timm

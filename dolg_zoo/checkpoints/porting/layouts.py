@@ -1,4 +1,4 @@
-"""The porter of upstream checkpoints: from a layout's names of tensors to our variables."""
+"""Port an upstream's checkpoint: map the tensor names of its layout to our variables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ State = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
 
 STAGES = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
-# of each upstream's margin head: the official configuration has them, and those of dongkyuk follow
-# from its logits in the golden outputs
+# The margin head of every upstream: the official configuration states the two values, and
+# dongkyuk's golden logits confirm them.
 SCALE, MARGIN = 30.0, 0.15
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MarginHead:
-    """What `dolg_zoo.layers.<layer>` is made of.
+    """The class, settings and weights of a margin head of `dolg_zoo.layers`.
 
     Attributes:
         layer: "CurricularFace", "ArcFace", "SubCenterArcFace" or "CosineSoftmax".
@@ -44,7 +44,7 @@ class MarginHead:
     arrays: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
-        """Check that the arrays hold real numbers; a PortingError if not."""
+        """Raise PortingError if an array does not hold real numbers."""
         for name, array in self.arrays.items():
             if not holds_floats(array):
                 raise PortingError(
@@ -54,36 +54,36 @@ class MarginHead:
 
 @dataclass(frozen=True)
 class Layout:
-    """The names of the tensors in an upstream's checkpoints, and how the tensors differ from ours.
+    """The tensor names of an upstream's checkpoints, and how its tensors differ from ours.
 
-    Each method raises a `PortingError` for a state dict that is not of this layout.
+    Each method raises `PortingError` if the state dict has another layout.
     """
 
-    # a pattern for the start of a backbone block's keys; its groups number the stage and the block
+    # pattern of the start of a backbone block's keys; its groups are the stage and the block number
     block: str
-    block_layer: Callable[[str], str | None]  # from the path of a block's module to our layer
-    layers: Mapping[str, str]  # from the paths of all other modules to our layers
-    projection: str  # the kernel of the global projection; few other networks have its name
+    block_layer: Callable[[str], str | None]  # module path in a block to our layer
+    layers: Mapping[str, str]  # path of any other module to our layer
+    projection: str  # the kernel of the global projection; few other networks have this name
     descriptor: str  # the kernel of the last layer
-    # returns the other values of `DOLGConfig` that are not those of its variant
+    # returns the values of `DOLGConfig` that depend on the checkpoint
     more_config: Callable[[State], dict[str, Any]]
-    # brings the input channels of kernels into our order, in place
+    # reorders the input channels of kernels in place
     reorder: Callable[[dict[str, np.ndarray], Shapes], None]
-    head: tuple[str, ...] = ()  # tensors of the margin head, if there is one: class centers first
+    head: tuple[str, ...] = ()  # tensors of the margin head, class centers first
     unused: tuple[str, ...] = ()  # tensors that the network does not need
-    # tensors that are in the configuration; with their variables in a network that trains them
+    # tensors that are settings of our network, to the variable of a network that trains them
     constants: Mapping[str, str] = field(default_factory=dict)
-    transposed: tuple[str, ...] = ()  # kernels that are stored as (in, out), as in Keras
-    # an ending of keys that this layout does not have, and the framework that writes such keys
+    transposed: tuple[str, ...] = ()  # kernels stored as (in, out), as in Keras
+    # an ending of keys that this layout never has, and the framework whose keys end so
     foreign: tuple[str, str] | None = None
-    stages: int = 4  # of the ResNet that are in the network
+    stages: int = 4  # number of the ResNet's stages in the network
 
     def config(self, state: State) -> dict[str, Any]:
         """Return the architecture of a checkpoint as values of `DOLGConfig`."""
         backbone = _resnet_of(state, self.block, self.stages)
         if self.foreign and any(key.endswith(self.foreign[0]) for key in state):
             raise PortingError(
-                f"The checkpoint names its batch norms' statistics as {self.foreign[1]} does."
+                f"The checkpoint names its batch norm statistics as {self.foreign[1]} does."
             )
         return {
             "backbone": backbone,
@@ -106,7 +106,7 @@ class Layout:
         return ported
 
     def margin_head(self, state: State) -> MarginHead | None:
-        """Return the head that the checkpoint was trained under, or None if it holds none."""
+        """Return the margin head that the network was trained with; None if it is not there."""
         if not self.head or self.head[0] not in state:
             return None
         key, *more = self.head
@@ -129,13 +129,13 @@ class Layout:
     def network_in(self, state: State) -> State:
         """Return the tensors of the network and its margin head, by the names of this layout.
 
-        A network that was a part of another module has a prefix before its names, `model.` or
-        `student.module.`. A warning in the log says what is left aside. Of several networks the
-        one of most tensors is taken, then that with the shortest prefix, then the first in the
-        file.
+        A network that was part of another module has a prefix before its names, such as `model.`
+        or `student.module.`. Of several networks, the one with the most tensors is taken, then the
+        one with the shortest prefix, then the first in the file. A warning names the tensors that
+        are left out.
         """
-        ends = [key for key in state if f".{key}".endswith(f".{self.projection}")]
-        parts = _apart(state, [key.removesuffix(self.projection) for key in ends])
+        keys = [key for key in state if f".{key}".endswith(f".{self.projection}")]
+        parts = _split(state, [key.removesuffix(self.projection) for key in keys])
         fitting = [prefix for prefix in parts if self._fits(parts[prefix])] or [*parts]
         if not fitting:
             return state
@@ -144,19 +144,19 @@ class Layout:
         network, inside = parts[taken], {taken + key for key in parts[taken]}
         aside = {key: array for key, array in state.items() if key not in inside}
         head = {key: aside[key] for key in self.head if key in aside and key not in network}
-        with suppress(ValueError):  # a loss of another kind may have tensors of that name
+        with suppress(ValueError):  # another kind of loss may have tensors with these names
             if head and self.margin_head({**network, **head}):
                 network.update(head)
                 aside = {key: array for key, array in aside.items() if key not in head}
         if aside:
-            under = sorted({key.partition(".")[0] for key in aside})
+            prefixes = sorted({key.partition(".")[0] for key in aside})
             also = f", where {', '.join(map(ascii, others))} have such networks too" * bool(others)
             _log.warning(
                 "Of the checkpoint, the network under %a is taken, and %d tensors under %s are left"
                 " aside%s.",
                 taken,
                 len(aside),
-                ", ".join(map(ascii, under[:8])),
+                ", ".join(map(ascii, prefixes[:8])),
                 also,
             )
         return network
@@ -167,8 +167,8 @@ class Layout:
         return False
 
 
-def _apart(state: State, prefixes: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the tensors under each prefix by their names after it; the longest prefix counts."""
+def _split(state: State, prefixes: list[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Return for each prefix its tensors by name without prefix; the longest prefix counts."""
     parts: dict[str, dict[str, np.ndarray]] = {prefix: {} for prefix in prefixes}
     longest_first = sorted(parts, key=len, reverse=True)
     for key, array in state.items():
@@ -180,20 +180,20 @@ def _apart(state: State, prefixes: list[str]) -> dict[str, dict[str, np.ndarray]
 
 
 def _resnet_of(keys: Iterable[str], block: str, stages: int) -> str:
-    """Return the backbone whose first stages have these keys; raise PortingError if none has."""
-    found: dict[int, set[int]] = {}
+    """Return the backbone whose first stages have these keys; PortingError if there is none."""
+    blocks_of: dict[int, set[int]] = {}
     for key in keys:
         if match := re.match(block, key):
-            found.setdefault(int(match[1]), set()).add(int(match[2]))
-    counts = tuple(len(found[stage]) for stage in sorted(found))
+            blocks_of.setdefault(int(match[1]), set()).add(int(match[2]))
+    counts = tuple(len(blocks_of[stage]) for stage in sorted(blocks_of))
     for blocks, name in STAGES.items():
         if blocks[:stages] == counts:
             return name
-    if not found:
+    if not blocks_of:
         example = re.sub(r"\(.*?\)", "1", block).replace("\\", "")
         raise PortingError(
-            f"The checkpoint is of another model: no key of it begins like {example!r}. Its first"
-            f" keys: {', '.join(map(ascii, list(keys)[:5]))}."
+            f"The checkpoint is of another model: none of its keys begins like {example!r}. Its"
+            f" first keys: {', '.join(map(ascii, list(keys)[:5]))}."
         )
     raise PortingError(
         f"The checkpoint's backbone has {counts} blocks in its stages; known are"
@@ -204,6 +204,6 @@ def _resnet_of(keys: Iterable[str], block: str, stages: int) -> str:
 def width_of(state: State, key: str, axis: int = 0) -> int:
     """Return the size of a kernel along `axis`; raise PortingError if there is no such kernel."""
     if key not in state or state[key].ndim not in (2, 4):
-        found = f"its shape is {state[key].shape}" if key in state else "there is none"
-        raise PortingError(f"The checkpoint must hold a kernel {key!r}; {found}.")
+        fault = f"its shape is {state[key].shape}" if key in state else "there is none"
+        raise PortingError(f"The checkpoint must hold a kernel {key!r}; {fault}.")
     return int(state[key].shape[axis])

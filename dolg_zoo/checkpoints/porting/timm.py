@@ -1,4 +1,4 @@
-"""timm: weights of ResNet, ResNeSt, NFNet, ECA-NFNet and EfficientNet-Lite, trained on ImageNet."""
+"""Port timm's ImageNet weights of ResNet, ResNeSt, NFNet, ECA-NFNet and EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from dolg_zoo.checkpoints.porting.torch_layout import port
 
-# ImageNet's classes are no descriptor
+# ImageNet's classifier, which a descriptor does not need
 UNUSED = tuple(
     f"{module}.{leaf}" for module in ("fc", "head.fc", "classifier") for leaf in ("weight", "bias")
 )
@@ -32,7 +32,7 @@ LITE_STEM_AND_TOP = {
     "conv_head": "top_conv",
     "bn2": "top_bn",
 }
-# the first stage does not expand
+# The first stage has no expansion.
 LITE_FIRST = {"conv_dw": "dwconv", "bn1": "bn", "conv_pw": "project_conv", "bn2": "project_bn"}
 LITE_PARTS = {
     "conv_pw": "expand_conv",
@@ -47,11 +47,11 @@ LITE_PARTS = {
 def port_timm(
     state: Mapping[str, np.ndarray], targets: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """Return the weights of a timm model as variables of the same backbone of ours.
+    """Return the weights of a timm model as variables of our backbone of the same architecture.
 
-    The backbone is resnet50, 101 or 152, whose weights have torchvision's names too, or a ResNeSt,
-    NFNet (timm's dm_nfnet), ECA-NFNet or EfficientNet-Lite (timm's tf_efficientnet_lite). Kernels
-    stay as they are in the file: those of an NFNet are standardised when they are used.
+    The backbone is a ResNet (50, 101 or 152; torchvision has the same names), ResNeSt, NFNet
+    (timm's dm_nfnet), ECA-NFNet or EfficientNet-Lite (timm's tf_efficientnet_lite). Values of
+    kernels are not changed: the layers of an NFNet standardise their kernels at run time.
 
     Args:
         state: key to array.
@@ -61,7 +61,7 @@ def port_timm(
         An array for each of `targets`.
 
     Raises:
-        PortingError: if the two do not fit; lists the difference.
+        PortingError: if state and targets do not fit; the message lists the differences.
     """
     if "s1_b1_a/kernel" in targets:
         return port(state, targets, resnet_layer, unused=UNUSED)
@@ -71,7 +71,7 @@ def port_timm(
 
 
 def resnet_layer(module: str) -> str | None:
-    """Return our ResNet's layer for the path of a module of timm's or torchvision's."""
+    """Return our ResNet's layer for the module path of timm or torchvision, or None."""
     block = re.fullmatch(r"layer(\d)\.(\d+)\.(.+)", module)
     if not block or block[3] not in PARTS:
         return STEM.get(module)

@@ -1,4 +1,4 @@
-"""From a state dict in PyTorch's layout to Keras variables, given only the names of the layers."""
+"""Port a state dict in PyTorch's layout to Keras variables, by a map of layer names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH_NORM_LEAVES = {
     "bias": "beta",
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
-    "_mean": "moving_mean",  # these two are Paddle's
+    "_mean": "moving_mean",  # Paddle's name, as the next
     "_variance": "moving_variance",
 }
 
@@ -27,28 +27,27 @@ def port(
     *,
     unused: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Rename PyTorch's tensors and lay them out as Keras does: an array for each of `targets`."""
-    # `layer_of` maps a PyTorch module's path to our layer's, or to None. The PortingError lists
-    # tensors without a variable, variables without a tensor, wrong shapes, and integer or complex
-    # tensors.
+    """Return an array in Keras's layout for each variable in `targets` (path to shape)."""
+    # `layer_of` maps the path of a PyTorch module to our layer's path, or to None. PortingError
+    # lists tensors without a variable, variables without a tensor, wrong shapes and wrong types.
     rest = {key: array for key, array in state.items() if key not in set(unused)}
     batch_norms = {
         key.rpartition(".")[0] for key in rest if key.endswith((".running_mean", "._mean"))
     }
-    ported, strange, no_floats = {}, [], []
+    ported, unexpected, not_floats = {}, [], []
     for key, array in rest.items():
         module, _, leaf = key.rpartition(".")
         if leaf == "num_batches_tracked":
-            continue  # Keras' batch norm does not count
+            continue  # Keras's batch norm has no counter
         layer = layer_of(module)
         names = BATCH_NORM_LEAVES if module in batch_norms else {"weight": "kernel"}
         path = f"{layer}/{names.get(leaf, leaf)}"
         if layer is None or path not in targets or path in ported:
-            # escaped: such a key may be anything, an escape sequence for the terminal too
-            strange.append(f"{ascii(key)[1:-1]} {tuple(array.shape)}")
+            # Escaped, since a key may contain a control sequence for the terminal.
+            unexpected.append(f"{ascii(key)[1:-1]} {tuple(array.shape)}")
             continue
         if not holds_floats(array):
-            no_floats.append(f"{key} {array.dtype}")
+            not_floats.append(f"{key} {array.dtype}")
         ported[path] = _keras_layout(array, targets[path])
     missing = [f"{path} {tuple(targets[path])}" for path in targets if path not in ported]
     differing = [
@@ -57,15 +56,15 @@ def port(
         if ported[path].shape != tuple(targets[path])
     ]
     problems = [
-        ("tensors of the checkpoint that the network does not have", strange),
+        ("tensors of the checkpoint that the network does not have", unexpected),
         ("variables of the network that the checkpoint does not fill", missing),
         ("tensors of another shape", differing),
-        ("tensors that hold no floating-point numbers", no_floats),
+        ("tensors that hold no floating-point numbers", not_floats),
     ]
     if any(names for _, names in problems):
         raise PortingError(
             "The checkpoint does not fit the network. "
-            + " ".join(f"{what}: {_listed(names)}." for what, names in problems if names)
+            + " ".join(f"{problem}: {_listed(names)}." for problem, names in problems if names)
         )
     return ported
 
@@ -76,7 +75,7 @@ def _listed(names: list[str]) -> str:
 
 
 def holds_floats(array: np.ndarray) -> bool:
-    """Return whether the numbers are real: quantised ones need more than their values."""
+    """Return whether an array has real numbers; integers may be quantised values."""
     return array.dtype.kind not in "biuc"
 
 

@@ -50,13 +50,13 @@ def _dongkyuk_config(state: State) -> dict[str, Any]:
 
 
 def _average_first(ported: dict[str, np.ndarray], targets: Shapes) -> None:
-    # upstream joins the average branch last, we join it first
+    # The upstream concatenates the average branch last, our layer concatenates it first.
     kernel = ported["local_branch/reduce_conv/kernel"]
     branch = targets["local_branch/multi_atrous/average_conv/bias"][0]
     ported["local_branch/reduce_conv/kernel"] = np.roll(kernel, branch, axis=2)
 
 
-# feymanpriv/DOLG, with MultiAtrous or without; trained on BGR
+# feymanpriv/DOLG, with MultiAtrous or without; trained on BGR images
 OFFICIAL_PYTORCH = Layout(
     block=r"globalmodel\.s(\d)\.b(\d+)\.",
     block_layer=_official_block,
@@ -87,11 +87,11 @@ OFFICIAL_PYTORCH = Layout(
 
 LAYOUTS: Mapping[str, Layout] = {
     "official_pytorch": OFFICIAL_PYTORCH,
-    # feymanpriv/DOLG-paddle, for inference alone and without MultiAtrous: made from those weights,
-    # so all keys but the batch norms' statistics are the same, and it takes BGR too
+    # feymanpriv/DOLG-paddle, for inference only and without MultiAtrous: converted from the PyTorch
+    # weights, so it takes BGR too, and all keys but the batch norm statistics are the same
     "official_paddle": replace(
         OFFICIAL_PYTORCH,
-        # at 3.0, whatever power the weights were trained with
+        # The power is always 3.0, not the power that the weights were trained with.
         more_config=lambda state: {"gem_power": "fixed", "gem_p": 3.0},
         head=(),
         transposed=("fc_t.weight", "fc.weight"),
@@ -121,11 +121,11 @@ LAYOUTS: Mapping[str, Layout] = {
         head=("criterion.weight",),
         unused=(
             "criterion.weight",
-            # the same tensors as dilated_convs.3.1: upstream registers the branch twice
+            # the same tensors as dilated_convs.3.1: the upstream registers the branch twice
             "local_branch.multi_atrous.gap_branch.1.weight",
             "local_branch.multi_atrous.gap_branch.1.bias",
         ),
-        # upstream's GeM power is no parameter, so it belongs to the configuration
+        # The upstream's GeM power is not a parameter, so it is a setting of our network.
         constants={"gem_pool.p": "gem/p"},
         stages=3,
     ),

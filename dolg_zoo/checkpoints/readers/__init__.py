@@ -1,6 +1,6 @@
-"""Read checkpoints of other frameworks without these frameworks and without running any code.
+"""Read checkpoints of other frameworks without the frameworks and without running any code.
 
-.pt, .pth, .pyth and .pdparams files are pickles: programs that may call anything when loaded.
+.pt, .pth, .pyth and .pdparams files are pickles: programs that may call any function when loaded.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ __all__ = ["read_plain", "read_state_dict"]
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the model's tensors from a checkpoint file.
 
-    The formats are PyTorch's two (zip, and the stream of pickles before 1.6), Paddle's .pdparams
-    and .safetensors. The content tells which, not the suffix.
+    The formats are PyTorch's zip archive, PyTorch's stream of pickles (before 1.6), Paddle's
+    .pdparams and .safetensors. The file's content decides, not its suffix.
 
-    The state dict may be the checkpoint or lie in it under `model_state`, `model_state_dict`,
-    `state_dict` or `model`; a warning in the log names others beside it, such as an average of the
-    weights. Another name, such as `student`, becomes a prefix. The prefixes `module.`, `_orig_mod.`
-    and `model.` are dropped where every name has them, and so is the prefix and the counter of
-    `torch.optim.swa_utils.AveragedModel`.
+    The state dict is the checkpoint itself or its item `model_state`, `model_state_dict`,
+    `state_dict` or `model`; a warning names other state dicts, such as an average of the weights.
+    Any other name, such as `student`, becomes a prefix. The prefixes `module.`, `_orig_mod.` and
+    `model.` are removed if every name has them; the prefix and the counter of
+    `torch.optim.swa_utils.AveragedModel` are removed too.
 
-    Settings, an optimizer and the like beside the state dict may be of any class: they are passed
-    over, and nothing of them is run. A state dict holds only tensors.
+    Objects beside the state dict, such as settings or an optimizer, may be of any class: they are
+    ignored, and their code is not run. The state dict must hold tensors only.
 
-    Beside the mapped file, reading takes no more memory than 2.2 times the file's size and 256 MiB,
-    whatever the file holds.
+    Besides the memory-mapped file, reading takes at most 2.2 times the file's size plus 256 MiB of
+    memory, for any content of the file.
 
     Args:
-        path: a regular file. Leave it as it is while the arrays are in use: they may be views of
-            it.
+        path: a regular file. Do not change it while the arrays are in use: they may be views of
+            the file.
 
     Returns:
         Name to array, in the file's order. The arrays are read-only, and may be strided or not
-        aligned. PyTorch's, and Paddle's above protocol 2, are mapped from the file. bfloat16 and
-        PyTorch's float8 kinds are dtypes of ml_dtypes, but Paddle keeps bfloat16 as uint16.
-        `array.astype("float32")` copies one into memory of its own.
+        aligned. PyTorch's arrays, and Paddle's above protocol 2, are memory-mapped. bfloat16 and
+        PyTorch's float8 types are dtypes of ml_dtypes, but Paddle stores bfloat16 as uint16. Copy
+        an array to memory with `array.astype("float32")`.
 
     Raises:
-        CheckpointError: it is no such file, is damaged, or could only be read by running it.
-        OSError: there is no file of that name, or it may not be read.
+        CheckpointError: if the file has another format, is damaged, or needs foreign code.
+        OSError: if the file does not exist or cannot be read.
     """
     from dolg_zoo.checkpoints.readers.faults import FileError
 
@@ -60,7 +60,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read(path: Path, file: np.memmap) -> dict[str, np.ndarray]:
-    """Choose a file's reader by its first bytes, and read it."""
+    """Choose the reader by the file's first bytes, and read the file."""
     from dolg_zoo.checkpoints.readers import paddle, pytorch, pytorch_zip, safetensors_file
     from dolg_zoo.checkpoints.readers.faults import UnsupportedError
 
@@ -87,12 +87,12 @@ def read_plain(path: str | Path) -> Any:
         path: a regular file.
 
     Returns:
-        None, numbers and texts, and lists, tuples and dicts of these. What the file made large,
-        deep or endless by sharing is so still: check before walking through it.
+        None, a number or a text, or a list, tuple or dict of these. A hostile file can repeat or
+        nest one object, so the value may be huge, deep or endless: check it as you walk through it.
 
     Raises:
-        CheckpointError: it is no such file, is damaged, or could only be read by running it.
-        OSError: there is no file of that name, or it may not be read.
+        CheckpointError: if the file has another format, is damaged, or needs foreign code.
+        OSError: if the file does not exist or cannot be read.
     """
     from dolg_zoo.checkpoints.readers.faults import FileError, UnsupportedError
     from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes, RestrictedUnpickler
@@ -107,8 +107,7 @@ def read_plain(path: str | Path) -> Any:
         return RestrictedUnpickler(Bytes(file.data), names={}, states={}).load()
     except FileError as fault:
         raise CheckpointError(
-            f"{path} {fault}. Nothing in it was run; fetch the file again from where it is"
-            " published."
+            f"{path} {fault}. Nothing in it was run; download the file again from its publisher."
         ) from None
 
 

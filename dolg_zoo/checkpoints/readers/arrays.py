@@ -1,4 +1,4 @@
-"""Arrays that are views of a file."""
+"""Arrays that are views of a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_DIMENSIONS = 32
 
 
 class Region(NamedTuple):
-    """Some bytes of a file."""
+    """A range of bytes in a file."""
 
     start: int
     size: int
@@ -31,31 +31,31 @@ def dtype_named(name: str) -> np.dtype:
         import ml_dtypes
     except ImportError:
         raise UnsupportedError(
-            f"holds {name} tensors, for which `pip install ml_dtypes` is needed"
+            f"holds {name} tensors, which need ml_dtypes: pip install ml_dtypes"
         ) from None
     if not hasattr(ml_dtypes, name):
-        raise UnsupportedError(f"holds {name} tensors, which this ml_dtypes does not know")
+        raise UnsupportedError(f"holds {name} tensors, which the installed ml_dtypes does not know")
     return np.dtype(getattr(ml_dtypes, name))
 
 
 def shape_of(sizes: object, limit: int) -> tuple[int, ...]:
-    """Return the shape that a file states; refuse one with more than `limit` elements."""
+    """Return the stated shape; raise DamagedError for more than `limit` elements."""
     if not isinstance(sizes, tuple) or len(sizes) > _MAX_DIMENSIONS:
         raise DamagedError(f"has a tensor whose shape is {shown(sizes)}")
     for size in sizes:
         if not isinstance(size, int) or not 0 <= size <= limit:
             raise DamagedError(f"has a tensor of the size {shown(size)}")
-    # Nothing may be expanded to more than the file could hold. An empty tensor's other sizes count
-    # too: NumPy multiplies them.
+    # A tensor must not have more elements than the file can hold. The other sizes of an empty
+    # tensor count too: NumPy multiplies them.
     if math.prod(max(size, 1) for size in sizes) > limit:
-        raise DamagedError(f"has a tensor of the shape {sizes}, which the file is too small for")
+        raise DamagedError(f"has a tensor of the shape {sizes}, but the file is too small for it")
     return tuple(map(int, sizes))
 
 
 def view(
     data: np.memmap | bytes, start: int, dtype: np.dtype, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return an array of consecutive elements in the file, or in bytes made from it."""
+    """Return a read-only array of consecutive elements of `data`, from the byte `start`."""
     return read_only(np.ndarray(shape, dtype, data, start))
 
 
@@ -78,7 +78,7 @@ def strided_view(
         raise DamagedError(
             f"has a tensor of the shape {shape} that ends outside its data of {region.size} bytes"
         )
-    # The step along an axis of one element is never taken, and may be too large for NumPy.
+    # The step along an axis of size 1 is not used, and may be too large for NumPy.
     steps = tuple(
         step * dtype.itemsize if size > 1 else 0 for size, step in zip(shape, strides, strict=True)
     )
@@ -86,6 +86,6 @@ def strided_view(
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """Return the array, closed to writing as those in a mapped file are."""
+    """Make an array read-only, like the arrays of a memory-mapped file, and return it."""
     array.flags.writeable = False
     return array

@@ -1,10 +1,10 @@
-"""The errors of a reader, to which `read_state_dict` adds the file's name."""
+"""The errors of the readers; `read_state_dict` puts the file's name before the message."""
 
 from __future__ import annotations
 
 
 class FileError(Exception):
-    """Base of these. The message says something of the file, to stand after its name."""
+    """Base of the readers' errors. The message is a predicate that follows the file's name."""
 
     remedy: str
 
@@ -16,7 +16,7 @@ class DamagedError(FileError):
 
 
 class UnsupportedError(FileError):
-    """The file seems sound, but holds values that are not read here."""
+    """The file seems sound, but has values that the readers do not support."""
 
     remedy = (
         "Load it with the framework that wrote it and save the plain state dict alone, for "
@@ -25,7 +25,7 @@ class UnsupportedError(FileError):
 
 
 class RefusedError(FileError):
-    """Reading on would need code that the file names."""
+    """The file needs code that it names, and no such code is run."""
 
     remedy = (
         "Nothing was run. If you trust the file, load it with its own framework on a machine where "
@@ -36,7 +36,7 @@ class RefusedError(FileError):
 
 def shown(value: object) -> str:
     """Return a short, printable form of a value of the file."""
-    # containers are named only by type: they may be deep, endless or contain themselves
+    # Only the type of a container is shown: it may be deep, endless or contain itself.
     if isinstance(value, str):
         return ascii(value if len(value) <= 80 else value[:77] + "...")
     if value is None or isinstance(value, (bool, float)):

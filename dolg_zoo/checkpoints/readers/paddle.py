@@ -25,7 +25,7 @@ _TYPES = {*("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"), *("f2", "f4",
 
 
 class _NdArray:
-    """What stands for the class ndarray, which may be named but not called."""
+    """The substitute for the class ndarray, which the file may name but not call."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _DType:
 
 @dataclass(slots=True)
 class _Array:
-    """An array as the file describes it, first without its content."""
+    """An array as the file describes it; the content is set later."""
 
     dtype: np.dtype | None = None
     shape: Any = None
@@ -66,16 +66,15 @@ def read(file: np.memmap) -> dict[str, np.ndarray]:
 class _Reader:
     def __init__(self, file: np.memmap) -> None:
         self.file = file
-        # Under protocol 2 bytes are written as text, and a file could ask for the same twice.
+        # Limits, since a hostile file can use the same bytes or the same chunk many times.
         self.bytes_left = len(file)
-        # and many chunks may be the same array
         self.joins_left = len(file)
 
     def names(self) -> dict[tuple[str, str], Any]:
-        """Return the globals that Paddle's files use."""
+        """Return the substitutes for the globals that Paddle's files use."""
         return {
             ("collections", "OrderedDict"): Call(ordered_dict),
-            # a tensor is written as the tuple of its name and its array
+            # Paddle writes a tensor as a tuple of its name and its array.
             ("builtins", "tuple"): Call(_named_array),
             ("__builtin__", "tuple"): Call(_named_array),
             ("_codecs", "encode"): Call(self.encode),
@@ -88,22 +87,22 @@ class _Reader:
         }
 
     def encode(self, arguments: tuple[Any, ...]) -> bytes:
-        """Return the bytes that were written as a text of as many characters."""
+        """Return the bytes that protocol 2 has written as a text, one character per byte."""
         match arguments:
             case (str() as text, "latin1"):
                 pass
             case _:
-                raise DamagedError("encodes a text otherwise than pickles do with bytes")
+                raise DamagedError("encodes a text in another way than pickles encode bytes")
         self.bytes_left -= len(text)
         if self.bytes_left < 0:
             raise DamagedError("writes the same bytes more than once")
         try:
             return text.encode("latin-1")
         except UnicodeError:
-            raise DamagedError("has a text for bytes that are none") from None
+            raise DamagedError("has a text that cannot be bytes") from None
 
     def build(self, array: _Array) -> np.ndarray:
-        """Return the array that a description stands for."""
+        """Return the described array."""
         match array:
             case _Array(np.dtype() as dtype, shape, is_fortran, content) if content is not None:
                 pass
@@ -121,7 +120,7 @@ class _Reader:
         return view(data, start, dtype, shape)
 
     def join_chunks(self, checkpoint: dict[Any, Any]) -> None:
-        """Put the arrays together that Paddle cuts up below protocol 4, at 2**30 bytes."""
+        """Join the chunks of large arrays: below protocol 4, Paddle splits them at 2**30 bytes."""
         chunked = checkpoint.pop(_CHUNKS)
         if not isinstance(chunked, dict):
             raise DamagedError(f"has {shown(chunked)} under {_CHUNKS}")
@@ -132,14 +131,14 @@ class _Reader:
                         checkpoint, name, shape_of(shape, len(self.file)), parts
                     )
                 case _:
-                    raise DamagedError(f"does not say what {shown(name)} was cut into")
+                    raise DamagedError(f"does not list the chunks of {shown(name)}")
 
     def joined(
         self, checkpoint: dict[Any, Any], name: str, shape: tuple[int, ...], parts: list[Any]
     ) -> np.ndarray:
         chunks = []
         for part in parts:
-            # taken out, so that no chunk can be asked for twice
+            # removed, so that no chunk is used twice
             chunk = checkpoint.pop(part, None) if isinstance(part, str) else None
             if not isinstance(chunk, _Array):
                 raise DamagedError(f"has no chunk {shown(part)} for {shown(name)}")
@@ -186,7 +185,7 @@ def _set_array(array: _Array, state: object) -> None:
             array.dtype = np.dtype(dtype.order + dtype.code)
             array.shape, array.is_fortran, array.content = shape, is_fortran is True, content
         case _:
-            raise DamagedError("has an array whose content is no plain bytes")
+            raise DamagedError("has an array whose content is not plain bytes")
 
 
 def _named_array(arguments: tuple[Any, ...]) -> Any:
@@ -195,10 +194,10 @@ def _named_array(arguments: tuple[Any, ...]) -> Any:
             return array
         case (tuple() as values,):
             return values
-    raise DamagedError("has a tuple made in a way that Paddle does not write")
+    raise DamagedError("has a tuple written in a way that Paddle does not use")
 
 
 def _no_bytes(arguments: tuple[Any, ...]) -> bytes:
     if arguments:
-        raise DamagedError("has bytes made in a way that Python does not write")
+        raise DamagedError("has bytes written in a way that Python does not use")
     return b""

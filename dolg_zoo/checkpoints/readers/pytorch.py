@@ -1,4 +1,4 @@
-"""PyTorch's checkpoints: the pickles of both formats, and the whole of the one before 1.6."""
+"""PyTorch's checkpoints: the pickles of both formats, and the whole format before 1.6."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 MAGIC = b"\x8a\x0a" + _MAGIC_NUMBER.to_bytes(10, "little") + b"."
-"""How the magic number of the format before 1.6 stands in a pickle of any protocol."""
+"""The bytes of the magic number (format before 1.6) in a pickle of any protocol."""
 
 _STORAGES = {
     "BoolStorage": "bool",
@@ -52,21 +52,21 @@ _OTHER_TENSORS = {
     "_rebuild_sparse_tensor": "a sparse tensor",
     "_rebuild_nested_tensor": "a nested tensor",
     "_rebuild_meta_tensor_no_storage": "a tensor without data (of the device meta)",
-    "_rebuild_wrapper_subclass": "a tensor of a class of its own",
+    "_rebuild_wrapper_subclass": "a tensor of a custom class",
     **dict.fromkeys(
         (
             "_rebuild_device_tensor_from_cpu_tensor",
             "_rebuild_device_tensor_from_numpy",
             "_rebuild_xla_tensor",
         ),
-        "a tensor of a device that has its own format",
+        "a tensor of a device with its own format",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An element type. `is_storage` where it was named as that of a storage."""
+    """An element type; `is_storage` if the file names it as the type of a storage."""
 
     dtype: str
     is_storage: bool
@@ -83,7 +83,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor as the file describes it; nothing of it has been checked."""
+    """A tensor as the file describes it, not checked yet."""
 
     storage: Storage
     dtype: str
@@ -93,7 +93,7 @@ class Tensor:
 
 
 def _names() -> dict[tuple[str, str], Any]:
-    """Return the globals that checkpoints of plain tensors use."""
+    """Return the substitutes for the globals that checkpoints of plain tensors use."""
     dtypes = {*_STORAGES.values(), *_OTHER_DTYPES}
     return {
         ("collections", "OrderedDict"): Call(ordered_dict),
@@ -101,7 +101,7 @@ def _names() -> dict[tuple[str, str], Any]:
         ("collections", "Counter"): _first(dict),
         ("builtins", "set"): _first(list),
         ("__builtin__", "set"): _first(list),
-        # bytes are written as text under protocol 2; nobody asks for them here
+        # Protocol 2 writes bytes as text; no tensor needs them.
         ("_codecs", "encode"): _first(str, Payload),
         ("torch", "Size"): _first(tuple),
         ("torch", "device"): _first(str),
@@ -114,14 +114,14 @@ def _names() -> dict[tuple[str, str], Any]:
         **{("torch", name): Kind(dtype, is_storage=True) for name, dtype in _STORAGES.items()},
         **{("torch", name): Kind(name, is_storage=False) for name in dtypes},
         **{
-            ("torch._utils", name): UnsupportedError(f"holds {what}")
-            for name, what in _OTHER_TENSORS.items()
+            ("torch._utils", name): UnsupportedError(f"holds {description}")
+            for name, description in _OTHER_TENSORS.items()
         },
     }
 
 
 def unpickler(data: Bytes, dtypes: dict[str, str]) -> RestrictedUnpickler:
-    """Return the reader of a checkpoint's pickles; it adds the type of each storage to `dtypes`."""
+    """Return the reader of a checkpoint's pickles; it writes each storage's type to `dtypes`."""
 
     def storage_of(saved_id: object) -> Storage:
         storage = _storage(saved_id)
@@ -129,7 +129,7 @@ def unpickler(data: Bytes, dtypes: dict[str, str]) -> RestrictedUnpickler:
             raise DamagedError(f"has the storage {shown(storage.key)} in two types")
         return storage
 
-    # an OrderedDict's own attributes, such as `_metadata`, say nothing about the tensors
+    # No tensor depends on the attributes of an OrderedDict, such as `_metadata`.
     states: dict[type, Callable[..., Any]] = {Dict: lambda value, state: None}
     return RestrictedUnpickler(data, _names(), states, storage_of, may_be_opaque=True)
 
@@ -151,7 +151,7 @@ def _storage(saved_id: object) -> Storage:
 def state_dict(
     checkpoint: Any, file: np.memmap, locate: Callable[[Storage], Region]
 ) -> dict[str, np.ndarray]:
-    """Return the model's arrays; `locate` finds the block of the file that holds a storage."""
+    """Return the model's arrays; `locate` returns the region of a storage in the file."""
 
     def view(tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
@@ -170,12 +170,12 @@ def state_dict(
 
 
 def read_stream(file: np.memmap) -> dict[str, np.ndarray]:
-    """Read the format before 1.6: pickles in a row, then the bytes of the storages."""
+    """Read the format before 1.6: several pickles, then the bytes of the storages."""
     dtypes: dict[str, str] = {}
     data = Bytes(file.data)
     pickles = unpickler(data, dtypes)
     if pickles.load() != _MAGIC_NUMBER or pickles.load() != _PROTOCOL:
-        raise DamagedError(f"is not of protocol {_PROTOCOL}, the one of such files")
+        raise DamagedError(f"is not of protocol {_PROTOCOL}, which this format has")
     match pickles.load():
         case {"little_endian": True}:
             pass
@@ -187,14 +187,14 @@ def read_stream(file: np.memmap) -> dict[str, np.ndarray]:
 
 
 def _regions(data: Bytes, keys: object, dtypes: dict[str, str]) -> dict[str, Region]:
-    """Find the block of each storage: they follow the pickles in the order of the keys."""
+    """Return the region of each storage; storages follow the pickles in the order of the keys."""
     if not isinstance(keys, list):
         raise DamagedError(f"has {shown(keys)} instead of a list of its storages")
     regions: dict[str, Region] = {}
     for key in keys:
         if not isinstance(key, str) or key not in dtypes or key in regions:
             raise DamagedError(
-                f"lists {shown(key)}, no storage of its tensors or one listed before"
+                f"lists {shown(key)}, which is no storage of its tensors or was listed before"
             )
         [count] = _COUNT.unpack(data.read(_COUNT.size))
         size = count * dtype_named(dtypes[key]).itemsize
@@ -243,6 +243,6 @@ def _first(*kinds: type) -> Call:
         match arguments:
             case (value, *_) if isinstance(value, kinds):
                 return value
-        raise DamagedError("has a plain value made in a way that Python does not write")
+        raise DamagedError("has a plain value written in a way that Python does not use")
 
     return Call(take)

@@ -1,4 +1,4 @@
-"""PyTorch's format since 1.6: a zip archive of a pickle and of one entry for each storage."""
+"""PyTorch's format since 1.6: a zip archive with a pickle and an entry for each storage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dolg_zoo.checkpoints.readers.arrays import Region
 from dolg_zoo.checkpoints.readers.faults import DamagedError, FileError, UnsupportedError, shown
 from dolg_zoo.checkpoints.readers.restricted_pickle import Bytes
 
-# zipfile makes of each entry's 60 bytes an object of some 700.
+# zipfile makes an object of some 700 bytes from an entry of 60 bytes.
 _MAX_DIRECTORY = 8 << 20
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
@@ -44,7 +44,7 @@ class _Entry(NamedTuple):
 
 
 class _Archive:
-    """The entries of a zip archive, each checked to lie where its directory says."""
+    """The entries of a zip archive, each checked against the zip directory."""
 
     def __init__(self, file: np.memmap, path: Path) -> None:
         self.file = file
@@ -52,12 +52,12 @@ class _Archive:
         self.sound: set[str] = set()
         infos, end = _directory(path)
         infos.sort(key=lambda info: info.header_offset)
-        if infos and infos[0].header_offset:  # zipfile steps over such bytes, PyTorch does not
+        if infos and infos[0].header_offset:  # zipfile would skip such bytes, PyTorch would not
             raise DamagedError("does not begin with an entry of its zip directory")
         free, names = 0, set()
         for info in infos:
             name = _checked_name(info)
-            if name.lower() in names:  # to PyTorch capital letters are as good as small ones
+            if name.lower() in names:  # PyTorch does not distinguish upper and lower case
                 raise DamagedError(f"has two entries named {shown(name)}")
             names.add(name.lower())
             region = self.data_of(info, end)
@@ -67,7 +67,7 @@ class _Archive:
             self.entries[name] = _Entry(region, info.CRC)
 
     def data_of(self, info: zipfile.ZipInfo, end: int) -> Region:
-        """Return where an entry's bytes are, if its two headers agree."""
+        """Return the region of an entry's bytes; raise DamagedError if its two headers disagree."""
         name, start = info.orig_filename, info.header_offset + _LOCAL_HEADER.size
         if not _LOCAL_HEADER.size <= start <= end:
             raise DamagedError(f"has the entry {shown(name)} outside of it")
@@ -91,21 +91,22 @@ class _Archive:
         return region
 
     def root(self) -> str:
-        """Return the folder that a checkpoint lies in."""
+        """Return the folder of the checkpoint in the archive."""
         roots = [name[:-9] for name in self.entries if name.endswith("/data.pkl")]
         if len(roots) != 1 or "/" in roots[0]:
             raise UnsupportedError(
-                f"is a zip archive with {len(roots)} files data.pkl, not one as torch.save writes"
+                f"is a zip archive with {len(roots)} files data.pkl; torch.save writes one, in a"
+                " folder"
             )
         return roots[0]
 
     def verified(self, name: str) -> Region:
-        """Return where an entry's bytes are, once their checksum has matched."""
+        """Return the region of an entry's bytes; raise DamagedError if the checksum is wrong."""
         entry = self.entries.get(name)
         if entry is None:
             raise DamagedError(f"has no entry {shown(name)}")
         start, size = entry.region
-        # `torch.serialization.set_crc32_options(False)` writes 0.
+        # 0: no checksum, as after `torch.serialization.set_crc32_options(False)`.
         if entry.checksum and name not in self.sound:
             if zlib.crc32(self.file[start : start + size].data) != entry.checksum:
                 raise DamagedError(f"has a wrong checksum in the entry {shown(name)}")
@@ -114,7 +115,7 @@ class _Archive:
 
 
 class _DirectoryFile(io.FileIO):
-    """A file for zipfile to read the directory of, unless that is too large for memory."""
+    """A file that refuses to read a zip directory that is too large for memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > _MAX_DIRECTORY:
@@ -123,14 +124,14 @@ class _DirectoryFile(io.FileIO):
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
-    """Return the entries that a zip archive lists, and where its list begins."""
+    """Return the entries of a zip directory, and the position where the directory begins."""
     try:
         with _DirectoryFile(path) as file, zipfile.ZipFile(file) as archive:
             return archive.infolist(), archive.start_dir
     except FileError:
         raise
     except Exception as error:
-        # zipfile raises many classes on a damaged directory, and promises none.
+        # zipfile raises errors of many classes for a damaged directory, and documents none.
         raise DamagedError(f"is no sound zip archive ({shown(str(error))})") from None
 
 
@@ -143,7 +144,7 @@ def _checked_name(info: zipfile.ZipInfo) -> str:
     if parts[1:2] in (["code"], ["constants.pkl"]):
         raise UnsupportedError("is a TorchScript archive: a program, not a checkpoint")
     if info.compress_type != zipfile.ZIP_STORED:
-        raise UnsupportedError(f"has the entry {shown(name)} compressed, as torch.save never does")
+        raise UnsupportedError(f"has the entry {shown(name)} compressed; torch.save does not")
     if info.flag_bits & _ENCRYPTED:
         raise UnsupportedError(f"has the entry {shown(name)} encrypted")
     return name

@@ -1,9 +1,9 @@
 """Read pickles as data, with the standard library's unpickler.
 
-A pickle is a program that may import and call anything. Here only the instructions that build plain
-values exist; a global is looked up in a table of the format's reader and never imported, and a call
-can only reach that reader's own functions. It is the unpickler in Python, because in the one in C a
-deep tuple as a dict's key ends the process and nothing bounds memory.
+A pickle is a program that may import and call anything. This unpickler knows only instructions that
+build plain values. It never imports a global but looks it up in the reader's table, and a call
+reaches functions of the reader only. It is the unpickler in Python: the C unpickler crashes on a
+deep tuple as a dict's key, and does not limit memory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dolg_zoo.checkpoints.readers.faults import (
     shown,
 )
 
-# What bounds the memory and time of a hostile file. A ResNet-101 takes 20,000 instructions.
-MAX_READS = 2_000_000  # an instruction takes one or two
+# Limits of memory and time for a hostile file. A ResNet-101 takes 20,000 instructions.
+MAX_READS = 2_000_000  # one or two per instruction
 _MAX_ARGUMENTS = 8
 _MAX_LINE = 1 << 10
 
@@ -41,43 +41,43 @@ class Payload:
 
 @dataclass(slots=True)
 class Opaque:
-    """A placeholder for an unknown global and all that the file makes with it; nothing is run."""
+    """A placeholder for an unknown global and every object that the file makes with it."""
 
-    # it may lie beside a state dict, not in it: see `state_dict`
+    # Allowed beside a state dict, not in it: see `tensors_in`.
 
     name: str
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Take an item, and forget it."""
+        """Ignore an item."""
 
     def append(self, value: object) -> None:
-        """Take an item, and forget it."""
+        """Ignore an item."""
 
     extend = append
 
 
 class Call:
-    """What the name of a function stands for: one of the reader's own, given the arguments."""
+    """The substitute for a function: a function of the reader, called with all arguments."""
 
     def __init__(self, function: Callable[[tuple[Any, ...]], Any]) -> None:
         self.function = function
 
 
 class Dict(dict[Any, Any]):
-    """A dict whose keys are as cheap to hash and to compare as those of real checkpoints."""
+    """A dict that accepts only keys that are cheap to hash and to compare."""
 
     __slots__ = ()
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Set an item with a text, None or a small integer as its key: giant ones could collide."""
+        """Set an item; the key is a text, None or a small integer, since giant ones may collide."""
         is_small = isinstance(key, int) and -(2**63) <= key < 2**64
         if not (isinstance(key, str) or key is None or is_small):
-            raise UnsupportedError(f"has a dict with {shown(key)} for a key")
+            raise UnsupportedError(f"has a dict with {shown(key)} as a key")
         super().__setitem__(key, value)
 
 
 class Bytes:
-    """A part of a file as the unpickler reads it."""
+    """A part of a file, with the methods that the unpickler reads with."""
 
     def __init__(self, data: memoryview, start: int = 0, stop: int | None = None) -> None:
         self.data, self.position = data, start
@@ -89,7 +89,7 @@ class Bytes:
         start = self.position
         if not 0 <= size <= self.stop - start:
             raise DamagedError(
-                f"ends early: {size} bytes are promised at {start}, {self.stop - start} left"
+                f"ends early: {size} bytes are promised at {start}, {self.stop - start} are left"
             )
         self.position = start + size
         return start
@@ -103,7 +103,7 @@ class Bytes:
         return bytes(self.data[start : start + size])
 
     def readline(self) -> bytes:
-        """Return the next line, with its end."""
+        """Return the next line with its line end."""
         size = bytes(self.data[self.position : self.stop][:_MAX_LINE]).find(b"\n") + 1
         if not size:
             raise DamagedError(f"has a name without an end at {self.position}")
@@ -113,9 +113,9 @@ class Bytes:
 class RestrictedUnpickler(_Unpickler):
     """Read consecutive pickles of a file."""
 
-    # `names` maps (module, name) to the substitute for a global, `states` a type to the function
-    # that sets its state. With `may_be_opaque` other globals become `Opaque`, else they are
-    # refused.
+    # `names`: (module, name) to the substitute for a global. `states`: type to the function that
+    # sets the state of its objects. With `may_be_opaque`, unknown globals become `Opaque`;
+    # otherwise they raise RefusedError.
 
     def __init__(
         self,
@@ -130,13 +130,13 @@ class RestrictedUnpickler(_Unpickler):
         self.persistent, self.may_be_opaque = persistent, may_be_opaque
 
     def load(self) -> Any:
-        """Read one pickle and return its value; the file's position is then behind it."""
+        """Read one pickle and return its value; the next call reads the next pickle."""
         self.memo: dict[int, Any] = {}
         try:
             return super().load()
         except (FileError, MemoryError):
             raise
-        except Exception as error:  # of any type, where a pickle makes no sense
+        except Exception as error:  # an invalid pickle raises errors of any type
             reason = f"{type(error).__name__}: {shown(str(error))}"
             raise DamagedError(f"has a pickle that makes no sense ({reason})") from None
 
@@ -152,7 +152,7 @@ class RestrictedUnpickler(_Unpickler):
         return value
 
     def persistent_load(self, saved_id: Any) -> Any:
-        """Return the substitute for data outside of the pickle."""
+        """Return the substitute for data outside the pickle."""
         if self.persistent is None:
             raise RefusedError("asks for data outside of it by a persistent id")
         return self.persistent(saved_id)
@@ -173,12 +173,12 @@ class RestrictedUnpickler(_Unpickler):
             return
         if not isinstance(function, Call) or not isinstance(arguments, tuple):
             raise RefusedError(f"asks to call {shown(function)} with {shown(arguments)}")
-        if len(arguments) > _MAX_ARGUMENTS:  # the same may be given any number of times
+        if len(arguments) > _MAX_ARGUMENTS:  # a small file can repeat an argument without limit
             raise DamagedError(f"has a call with {len(arguments)} arguments")
         self.append(function.function(arguments))
 
     def _new_object(self, arguments: int) -> None:
-        """Make an instance of an opaque class opaque too."""
+        """Replace the new object by its opaque class; raise for any other class."""
         kind = self.stack[-1 - arguments]
         if not isinstance(kind, Opaque):
             raise unknown(ord("\x81" if arguments == 1 else "\x92"))
@@ -194,22 +194,24 @@ class RestrictedUnpickler(_Unpickler):
 
 
 def asks_for(value: Opaque) -> RefusedError:
-    """Return the error for a needed value that only running code could give."""
+    """Return the error for a value that only foreign code could compute."""
     return RefusedError(f"asks for {shown(value.name)}, which plain data do not need")
 
 
 def unknown(code: int) -> FileError:
     """Return the error for an unsupported instruction."""
-    known = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
-    if known is None:
+    instruction = pickletools.code2op.get(chr(code))  # type: ignore[attr-defined]
+    if instruction is None:
         return DamagedError(f"has the byte {code:#04x} where its pickle should have an instruction")
-    return RefusedError(f"uses the pickle instruction {known.name}, which plain data do not need")
+    return RefusedError(
+        f"uses the pickle instruction {instruction.name}, which plain data do not need"
+    )
 
 
 def ordered_dict(arguments: tuple[Any, ...]) -> Dict:
     """Return the substitute for a call of collections.OrderedDict; its items are set afterwards."""
     if arguments:
-        raise DamagedError("has an OrderedDict made in a way that Python 3 does not write")
+        raise DamagedError("has an OrderedDict written in a way that Python 3 does not use")
     return Dict()
 
 
@@ -219,7 +221,7 @@ class _Instructions(dict[Any, Any]):
 
 
 def _instructions() -> _Instructions:
-    known = """
+    standard_names = """
         NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINSTRING BINSTRING
         SHORT_BINUNICODE BINUNICODE
         BINUNICODE8 EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 TUPLE EMPTY_LIST APPEND APPENDS SETITEM
@@ -227,14 +229,14 @@ def _instructions() -> _Instructions:
         STOP
     """
     codes = {info.name: ord(info.code) for info in pickletools.opcodes}
-    own: dict[str, Callable[[Any], None]] = {
+    own_instructions: dict[str, Callable[[Any], None]] = {
         "PROTO": RestrictedUnpickler._protocol,
-        "FRAME": lambda unpickler: unpickler.read(8) and None,  # only says what to read ahead
+        "FRAME": lambda unpickler: unpickler.read(8) and None,  # only a size for reading ahead
         "SHORT_BINBYTES": lambda unpickler: unpickler._payload("B"),
         "BINBYTES": lambda unpickler: unpickler._payload("<I"),
         "BINBYTES8": lambda unpickler: unpickler._payload("<Q"),
         "EMPTY_DICT": lambda unpickler: unpickler.append(Dict()),
-        # a set of the file is never asked for membership: a list needs no hashing
+        # A list stands for a set: nothing tests membership, and a list hashes no items.
         "EMPTY_SET": _Unpickler.load_empty_list,
         "ADDITEMS": _Unpickler.load_appends,
         "REDUCE": RestrictedUnpickler._reduce,
@@ -242,8 +244,10 @@ def _instructions() -> _Instructions:
         "NEWOBJ_EX": lambda unpickler: unpickler._new_object(2),
         "BUILD": RestrictedUnpickler._build,
     }
-    standard = {codes[name]: _Unpickler.dispatch[codes[name]] for name in known.split()}
-    return _Instructions({**standard, **{codes[name]: act for name, act in own.items()}})
+    standard = {codes[name]: _Unpickler.dispatch[codes[name]] for name in standard_names.split()}
+    return _Instructions(
+        {**standard, **{codes[name]: function for name, function in own_instructions.items()}}
+    )
 
 
 RestrictedUnpickler.dispatch = _instructions()

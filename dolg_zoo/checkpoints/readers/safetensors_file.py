@@ -1,4 +1,4 @@
-"""Hugging Face's format, read with its own library: its NumPy part copies the tensors."""
+"""The .safetensors format, read with its own library, which copies the tensors to NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dolg_zoo.checkpoints.readers.arrays import read_only
 from dolg_zoo.checkpoints.readers.faults import DamagedError, UnsupportedError, shown
 from dolg_zoo.checkpoints.readers.state_dict import tensors_in
 
-# the library makes objects of it that are several times larger
+# the library needs several times the header's size in memory
 _MAX_HEADER = 8 << 20
 
 
@@ -32,7 +32,7 @@ def read(head: bytes, path: Path) -> dict[str, np.ndarray]:
         raise DamagedError(f"is no sound safetensors file ({shown(str(error))})") from None
     except AttributeError as error:  # a type that NumPy lacks
         raise UnsupportedError(
-            f"has a tensor of a type that is not read here ({shown(str(error))})"
+            f"has a tensor of a type that NumPy does not have ({shown(str(error))})"
         ) from None
     return tensors_in(tensors, np.ndarray)
 

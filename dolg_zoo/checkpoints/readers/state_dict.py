@@ -1,4 +1,4 @@
-"""The model's tensors among all that a checkpoint holds."""
+"""Find the model's tensors in the content of a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dolg_zoo.checkpoints.readers.restricted_pickle import Opaque, asks_for
 _WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _NOT_TENSORS = ("_metadata", "StructuredToParameterName@@")
-# what a module writes with get_extra_state; None for most
+# the result of a module's get_extra_state, usually None
 _EXTRA_STATE = "_extra_state"
-# torch.optim.swa_utils.AveragedModel counts in it; the model is under `module.`
+# the counter of torch.optim.swa_utils.AveragedModel, whose model is under `module.`
 _COUNT_OF_AVERAGED = "n_averaged"
 _MAX_TENSORS = 1 << 16
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, Any]:
-    """Return the state dict of a checkpoint, unwrapped, with `kind` as the type of its tensors."""
+    """Return a checkpoint's state dict without wrappers; its tensors are of the type `kind`."""
     if isinstance(checkpoint, Opaque):
         raise asks_for(checkpoint)
     if not isinstance(checkpoint, dict):
@@ -29,11 +29,11 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
     for name in _WRAPPERS:
         inner = checkpoint.get(name)
         if isinstance(inner, dict) and any(isinstance(value, kind) for value in inner.values()):
-            _tell_others(checkpoint, name, kind)
+            _warn_of_others(checkpoint, name, kind)
             checkpoint = inner
             break
     if not any(isinstance(value, kind) for value in checkpoint.values()):
-        # under names that nobody knows: each becomes a prefix of the names within
+        # Dicts under unknown names: each name becomes a prefix of the names in its dict.
         checkpoint = _flat(checkpoint, kind) or checkpoint
     if checkpoint and not any(isinstance(value, kind) for value in checkpoint.values()):
         for value in checkpoint.values():
@@ -41,7 +41,7 @@ def tensors_in(checkpoint: object, kind: type | tuple[type, ...]) -> dict[str, A
                 raise asks_for(value)
         names = ", ".join(shown(name) for name in list(checkpoint)[:8])
         raise UnsupportedError(
-            f"holds no tensors by themselves or under {', '.join(_WRAPPERS)}, but {names}"
+            f"holds no tensors at the top level or under {', '.join(_WRAPPERS)}, but {names}"
         )
     tensors = {
         name: value
@@ -81,8 +81,8 @@ def _is_extra_state(name: object) -> bool:
     return isinstance(name, str) and name.rpartition(".")[2] == _EXTRA_STATE
 
 
-def _tell_others(checkpoint: dict[Any, Any], taken: str, kind: type | tuple[type, ...]) -> None:
-    """Say which state dict is taken where there are several, such as an average beside it."""
+def _warn_of_others(checkpoint: dict[Any, Any], taken: str, kind: type | tuple[type, ...]) -> None:
+    """Warn if there are several state dicts, such as the weights and their average."""
     last_parts = {name.rpartition(".")[2] for name in checkpoint[taken] if isinstance(name, str)}
     others = [
         shown(name)
@@ -95,14 +95,14 @@ def _tell_others(checkpoint: dict[Any, Any], taken: str, kind: type | tuple[type
     if others:
         _log.warning(
             "The checkpoint has several state dicts: %r is taken, and not %s. To take another, save"
-            " it alone in a file.",
+            " only that one in a file.",
             taken,
             ", ".join(others[:8]),
         )
 
 
 def _without_prefixes(tensors: dict[str, Any]) -> dict[str, Any]:
-    # What the first and the last in alphabetical order share, those between share too.
+    # A prefix of the first and the last name in alphabetical order is a prefix of all names.
     first, last, shortest = min(tensors), max(tensors), min(map(len, tensors))
     cut = 0
     while prefix := next((p for p in _PREFIXES if first.startswith(p, cut)), ""):

@@ -1,4 +1,4 @@
-"""The files of Google Landmarks v2: lists of images, the challenges' solutions, predictions."""
+"""Read the files of Google Landmarks v2: lists of images, solutions and predictions."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _LINES = {
 def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Read train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
 
-    Return (ids, landmarks), each (images,); an id is the number that its 16 hex digits stand for.
+    Return (ids, landmarks), each (images,); an id is the number of its 16 hexadecimal digits.
     """
     listed = lines(path)
     header = next(listed, "").rstrip()
     if header not in _LINES:
         raise DataError(
-            f"{path} begins with {header[:80]!r}, and the lists of GLDv2 with"
+            f"{path} begins with {header[:80]!r}, but a list of GLDv2 begins with"
             f" {' or '.join(map(repr, _LINES))}. {hint}"
         )
     landmarks, ids = [], []
@@ -54,22 +54,22 @@ def read_landmarks(path: str | Path, hint: str = "") -> tuple[np.ndarray, np.nda
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
         raise DataError(
-            f"{path} lists the image {twice[0]:016x} more than once, and {len(twice)} such in all;"
-            " download the list again."
+            f"{path} lists {len(twice)} images more than once, first {twice[0]:016x}; download the"
+            " list again."
         )
-    # an id and the space behind it take 17 characters
+    # An id and the space after it have 17 characters.
     images_of_line = [(len(text) + 1) // 17 for text in ids]
     return numbers, np.repeat(landmarks, images_of_line)
 
 
 def read_retrieval_solution(path: str | Path) -> dict[str, dict[str, frozenset[str]]]:
-    """Return the relevant images of each query id for "Public" and "Private", not "Ignored"."""
+    """Return subset ("Public", "Private") to query id to relevant images."""
     # columns: id, images (joined by spaces), Usage
     return _solution(path, "images", _relevant)
 
 
 def read_recognition_solution(path: str | Path) -> dict[str, dict[str, frozenset[int]]]:
-    """Return the landmarks of each query id for "Public" and "Private", not "Ignored"."""
+    """Return subset ("Public", "Private") to query id to landmarks."""
     # columns: id, landmarks (joined by spaces, or empty), Usage
     return _solution(path, "landmarks", _landmarks)
 
@@ -80,10 +80,10 @@ def read_retrieval_predictions(path: str | Path) -> dict[str, list[str]]:
 
 
 def read_recognition_predictions(path: str | Path) -> dict[str, tuple[int, float]]:
-    """Read a recognition challenge's submission: id, landmarks (number confidence or empty)."""
+    """Read a recognition challenge's submission: id, landmarks ("number confidence" or empty)."""
     return {
-        query: _prediction(text, where)
-        for where, query, text in _by_query(path, "id", "landmarks")
+        query: _prediction(text, position)
+        for position, query, text in _by_query(path, "id", "landmarks")
         if text.strip()
     }
 
@@ -92,42 +92,42 @@ def _solution(
     path: str | Path, column: str, read: Callable[[str, str], Truth]
 ) -> dict[str, dict[str, Truth]]:
     solution: dict[str, dict[str, Truth]] = {subset: {} for subset in SUBSETS}
-    for where, query, text, usage in _by_query(path, "id", column, "Usage"):
+    for position, query, text, usage in _by_query(path, "id", column, "Usage"):
         if usage == IGNORED:
             continue
         if usage not in solution:
             raise DataError(
-                f"{where}: Usage must be {', '.join(SUBSETS)} or {IGNORED}, not {usage[:80]!r}."
+                f"{position}: Usage must be {', '.join(SUBSETS)} or {IGNORED}, not {usage[:80]!r}."
             )
-        solution[usage][query] = read(text, where)
+        solution[usage][query] = read(text, position)
     if not any(solution.values()):
         raise DataError(f"{path} has no {' or '.join(SUBSETS)} query.")
     return {subset: queries for subset, queries in solution.items() if queries}
 
 
 def _by_query(path: str | Path, *header: str) -> Iterator[tuple[str, ...]]:
-    """Yield (position, query, the other values) of each line; refuse a repeated query."""
-    # not the csv module: its fields are too short for all that a query may have to find
+    """Yield (position, query, the other values) of each line; DataError for a repeated query."""
+    # The csv module limits a field to fewer characters than a query's relevant images may have.
     line_of = re.compile(
         ",".join([r"([0-9a-f]{16})", r"([^,\"]*)", r"(\w+)"][: len(header)]) + r"\s*"
     )
     listed = lines(path)
-    found = next(listed, "").rstrip()
-    if found != ",".join(header):
-        raise DataError(f"{path} must begin with {','.join(header)!r}, not {found[:80]!r}.")
+    first_line = next(listed, "").rstrip()
+    if first_line != ",".join(header):
+        raise DataError(f"{path} must begin with {','.join(header)!r}, not {first_line[:80]!r}.")
     seen: dict[str, int] = {}
     form = f"{','.join(header)} with an id of 16 hexadecimal digits"
     for number, match in _matches(path, listed, line_of, form):
-        where, query = f"{path}, line {number}", match[1]
+        position, query = f"{path}, line {number}", match[1]
         if seen.setdefault(query, number) != number:
-            raise DataError(f"{where}: {query} is in line {seen[query]} already; remove one.")
-        yield where, *match.groups()
+            raise DataError(f"{position}: {query} is in line {seen[query]} already; remove one.")
+        yield position, *match.groups()
 
 
 def _matches(
     path: str | Path, listed: Iterable[str], line_of: re.Pattern[str], form: str
 ) -> Iterator[tuple[int, re.Match[str]]]:
-    """Yield the number and the parts of each line below the header; refuse one of another form."""
+    """Yield number and match of each line below the header; DataError if a line is invalid."""
     for number, line in enumerate(listed, 2):
         match = line_of.fullmatch(line)
         if match is None:
@@ -135,29 +135,29 @@ def _matches(
         yield number, match
 
 
-def _relevant(text: str, where: str) -> frozenset[str]:
+def _relevant(text: str, position: str) -> frozenset[str]:
     images = frozenset(text.split())
     for image in images:
         if not IMAGE_ID.fullmatch(image):
             raise DataError(
-                f"{where}: images must be ids of 16 hexadecimal digits, not {image[:80]!r}."
+                f"{position}: images must be ids of 16 hexadecimal digits, not {image[:80]!r}."
             )
     if not images:
-        raise DataError(f"{where}: images is empty, and the query is not {IGNORED}.")
+        raise DataError(f"{position}: images is empty, and the query is not {IGNORED}.")
     return images
 
 
-def _landmarks(text: str, where: str) -> frozenset[int]:
+def _landmarks(text: str, position: str) -> frozenset[int]:
     try:
         return frozenset(map(int, text.split()))
     except ValueError:
         raise DataError(
-            f"{where}: landmarks must be whole numbers joined by spaces, or nothing, not"
+            f"{position}: landmarks must be whole numbers joined by spaces, or nothing, not"
             f" {text[:80]!r}."
         ) from None
 
 
-def _prediction(text: str, where: str) -> tuple[int, float]:
+def _prediction(text: str, position: str) -> tuple[int, float]:
     try:
         landmark, confidence = text.split()
         prediction = int(landmark), float(confidence)
@@ -165,7 +165,7 @@ def _prediction(text: str, where: str) -> tuple[int, float]:
         prediction = 0, math.nan
     if not math.isfinite(prediction[1]):
         raise DataError(
-            f"{where}: landmarks must be one landmark's number and a confidence, or nothing, not"
+            f"{position}: landmarks must be one landmark's number and a confidence, or nothing, not"
             f" {text[:80]!r}."
         )
     return prediction

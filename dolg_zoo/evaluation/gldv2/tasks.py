@@ -15,7 +15,7 @@ from dolg_zoo._util.arguments import whole_number
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import StoreError
-from dolg_zoo.evaluation.files import check_complete, open_descriptors, some
+from dolg_zoo.evaluation.files import check_complete, first_names, open_descriptors
 from dolg_zoo.evaluation.gldv2.lists import (
     IMAGE_ID,
     read_landmarks,
@@ -51,42 +51,41 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Images:
-    """Images of Google Landmarks v2 by their ids: files, or descriptors in a store."""
+    """Images of Google Landmarks v2 by id: files, or descriptors in a store."""
 
-    folder: Path  # of the files or of the store
+    folder: Path  # folder of the files or of the store
     paths: Mapping[str, Path] | None  # id to file; None for a store
-    wanted: Container[str] | None = None  # the ids to use; None for all
+    used: Container[str] | None = None  # the ids to use; None for all
 
     @classmethod
     def find(cls, folder: str | Path, needed: Container[str], only_these: bool) -> Images:
         """Find images in a folder, flat or as a/b/c/abc….jpg, or open a store there."""
-        # A FileNotFoundError names up to five missing images of `needed`. `only_these` ignores
-        # others.
-        folder, wanted = user_path(folder), needed if only_these else None
+        # FileNotFoundError: an image of `needed` is missing. `only_these`: ignore other images.
+        folder, used = user_path(folder), needed if only_these else None
         if (folder / "store.json").is_file():
-            return cls(folder, None, wanted)
-        found = {path.stem: path for path in list_images(folder) if IMAGE_ID.fullmatch(path.stem)}
-        check_complete(sorted(set(needed) - found.keys()), len(needed), folder)
-        paths = {name: path for name, path in found.items() if wanted is None or name in wanted}
-        return cls(folder, paths, wanted)
+            return cls(folder, None, used)
+        path_of = {path.stem: path for path in list_images(folder) if IMAGE_ID.fullmatch(path.stem)}
+        check_complete(sorted(set(needed) - path_of.keys()), len(needed), folder)
+        paths = {name: path for name, path in path_of.items() if used is None or name in used}
+        return cls(folder, paths, used)
 
     def described(
         self, model: ImageEmbedder | None, scales: Sequence[float] | None, progress: bool
     ) -> tuple[Collection, DescriptorStore | None]:
-        """Return the descriptors by id, and their store."""
+        """Return the descriptors by id, and the store that they come from, or None."""
         if self.paths is not None:
-            assert model is not None  # `needs_model` of the task says so
+            assert model is not None  # the task's `needs_model` was checked
             paths, folder = self.paths, self.folder
             return describe_files(model, paths, folder, scales=scales, progress=progress), None
         store = open_descriptors(self.folder, model, scales)
         collection = Collection.of_store(store)
         ids = [PurePosixPath(name).stem for name in collection.names]
         collection = Collection(ids, collection.dim, collection.parts)
-        keep = np.array([self.wanted is None or name in self.wanted for name in ids], bool)
+        keep = np.array([self.used is None or name in self.used for name in ids], bool)
         if not keep.any():
             raise StoreError(
-                f"None of the {len(ids)} descriptors in {str(self.folder)!r} is of an image that is"
-                f" wanted; the first is of {ids[0] if ids else None!r}."
+                f"None of the {len(ids)} descriptors in {str(self.folder)!r} belongs to an image of"
+                f" the task; the first belongs to {ids[0] if ids else None!r}."
             )
         return collection.only(keep), store
 
@@ -97,7 +96,7 @@ class _Task:
     queries: Images
     sha256: str
 
-    gallery_name: ClassVar[str]  # of the attribute that has the images to search
+    gallery_name: ClassVar[str]  # name of the attribute with the images to search
 
     @property
     def _gallery(self) -> Images:
@@ -106,11 +105,11 @@ class _Task:
 
     @property
     def needs_model(self) -> bool:
-        """Return whether there are images to embed, not only stores."""
+        """Whether there are images to embed, not only stores."""
         return any(images.paths is not None for images in (self._gallery, self.queries))
 
     def _predicted(self, gallery: list[str], scores: np.ndarray, indices: np.ndarray) -> list[Any]:
-        """Return the prediction of each query, or None, by its neighbours (queries, k)."""
+        """Return the prediction of each query, or None, from its neighbours (queries, k)."""
         raise NotImplementedError
 
     @staticmethod
@@ -127,23 +126,23 @@ class _Task:
         progress: bool,
         **more_settings: int,
     ) -> Report:
-        """Search; raise StoreError unless stores and model agree in model and scales."""
+        """Search and score; raise StoreError if the stores' model or scales are not the model's."""
         if model is None and self.needs_model:
             raise ValueError("There are images to embed; give a model.")
         ranking = ranking or Ranking()
         gallery, store = self._gallery.described(model, scales, progress)
         queries, query_store = self.queries.described(model, scales, progress)
         if store is not None and query_store is not None:
-            wanted = replace(store.settings, dtype=query_store.dtype)
-            query_store.settings.check_same(wanted, query_store.folder)
+            expected = replace(store.settings, dtype=query_store.dtype)
+            query_store.settings.check_same(expected, query_store.folder)
         if model is not None:
             settings = settings_of_model(model, scales)
         else:
             assert store is not None  # without a model both are stores
             settings = settings_of_store(store)
         predicted = self._predicted(gallery.names, *nearest(queries.read(), gallery, k, ranking))
-        named = zip(queries.names, predicted, strict=True)
-        lacking = sorted(_queries_of(self.solution) - set(queries.names))
+        pairs = zip(queries.names, predicted, strict=True)
+        missing = sorted(_queries_of(self.solution) - set(queries.names))
         skipped = gallery.skipped | queries.skipped
         settings |= {
             self.gallery_name: len(gallery),
@@ -154,16 +153,18 @@ class _Task:
         }
         return self._report(
             self.solution,
-            {query: prediction for query, prediction in named if prediction is not None},
+            {query: prediction for query, prediction in pairs if prediction is not None},
             settings,
-            [f"{len(lacking)} queries have no descriptor: {some(lacking)}."] if lacking else [],
+            [f"{len(missing)} queries have no descriptor: {first_names(missing)}."]
+            if missing
+            else [],
             skipped,
         )
 
 
 @dataclass(frozen=True)
 class Retrieval(_Task):
-    """GLDv2 retrieval: each query is to find the images of its landmark in the index.
+    """GLDv2 retrieval: each query must find the images of its landmark in the index.
 
     Attributes:
         solution: for each subset, query to relevant images.
@@ -177,7 +178,7 @@ class Retrieval(_Task):
 
     @classmethod
     def find(cls, solution: str | Path, index: str | Path, queries: str | Path) -> Retrieval:
-        """Look for all files.
+        """Read the solution and find all images.
 
         Args:
             solution: `retrieval_solution_v2.1.csv`.
@@ -186,16 +187,16 @@ class Retrieval(_Task):
 
         Raises:
             FileNotFoundError: if a query or a relevant image is missing in a folder of images.
-            DataError: if something is wrong with the solution; names the line.
-            OSError: if something cannot be read.
+            DataError: if the solution is invalid; the message names the line.
+            OSError: if a file or folder cannot be read.
         """
-        read = read_retrieval_solution(solution)
+        truth = read_retrieval_solution(solution)
         relevant = {
-            image for subset in read.values() for images in subset.values() for image in images
+            image for subset in truth.values() for images in subset.values() for image in images
         }
-        found = Images.find(index, relevant, only_these=False)
-        test = Images.find(queries, _queries_of(read), only_these=True)
-        return cls(read, test, sha256_of(user_path(solution)), found)
+        gallery = Images.find(index, relevant, only_these=False)
+        test = Images.find(queries, _queries_of(truth), only_these=True)
+        return cls(truth, test, sha256_of(user_path(solution)), gallery)
 
     def evaluate(
         self,
@@ -205,21 +206,21 @@ class Retrieval(_Task):
         ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
-        """mAP@100 of a model, or of stored descriptors.
+        """Return mAP@100 of a model or of stored descriptors.
 
-        A query without a descriptor finds nothing; an image without one is not found.
+        A query without a descriptor scores 0, and an image without a descriptor is not found.
 
         Args:
-            model: the model to embed with; not needed if both are stores.
-            scales: multiples of the image size; None for those of the preset.
-            ranking: query expansion, augmentation and re-ranking. With any of them, the index has
-                to fit into memory.
+            model: the model to embed with; None if both are stores.
+            scales: multiples of the image size; None for the preset's scales.
+            ranking: query expansion, augmentation and re-ranking. With any of them, the index must
+                fit into memory.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made with another model or other scales than the
-                descriptors it is compared with.
-            ValueError: if nothing can be embedded.
+            StoreError: if a store was made with another model or other scales than the model or
+                the other store.
+            ValueError: if there are images to embed but no model, or no image can be embedded.
             OSError: if a file or folder cannot be read.
         """
         return self._evaluate(DEPTH, model, scales, ranking, progress)
@@ -257,7 +258,7 @@ class Recognition(_Task):
     def find(
         cls, solution: str | Path, labels: str | Path, train: str | Path, queries: str | Path
     ) -> Recognition:
-        """Look for all files.
+        """Read the lists and find all images.
 
         Args:
             solution: `recognition_solution_v2.1.csv`.
@@ -267,17 +268,17 @@ class Recognition(_Task):
 
         Raises:
             FileNotFoundError: if a query or a training image is missing in a folder of images.
-            DataError: if something is wrong with a list; names the line.
-            OSError: if something cannot be read.
+            DataError: if a list is invalid; the message names the line.
+            OSError: if a file or folder cannot be read.
         """
-        read = read_recognition_solution(solution)
+        truth = read_recognition_solution(solution)
         ids, landmarks = read_landmarks(labels)
         order = np.argsort(ids)
-        known = {f"{number:016x}" for number in ids.tolist()}
-        found = Images.find(train, known, only_these=True)
-        test = Images.find(queries, _queries_of(read), only_these=True)
+        labelled = {f"{number:016x}" for number in ids.tolist()}
+        gallery = Images.find(train, labelled, only_these=True)
+        test = Images.find(queries, _queries_of(truth), only_these=True)
         by_id = ids[order], landmarks[order]
-        return cls(read, test, sha256_of(user_path(solution)), found, by_id)
+        return cls(truth, test, sha256_of(user_path(solution)), gallery, by_id)
 
     def evaluate(
         self,
@@ -288,21 +289,21 @@ class Recognition(_Task):
         ranking: Ranking | None = None,
         progress: bool = True,
     ) -> Report:
-        """μAP of a model, or of stored descriptors, by the nearest training images.
+        """Return μAP of a model or of stored descriptors.
 
-        `recognise` describes how the nearest neighbours vote for the landmark.
+        The nearest training images vote for the landmark with their similarities.
 
         Args:
-            model: the model to embed with; not needed if both are stores.
+            model: the model to embed with; None if both are stores.
             neighbours: the number of neighbours that vote.
-            scales: multiples of the image size; None for those of the preset.
+            scales: multiples of the image size; None for the preset's scales.
             ranking: query expansion, augmentation and re-ranking. With any of them, the
-                descriptors of the training images have to fit into memory.
+                descriptors of the training images must fit into memory.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
         Raises:
-            StoreError: if a store was made with another model or other scales than the
-                descriptors it is compared with.
+            StoreError: if a store was made with another model or other scales than the model or
+                the other store.
             ValueError: if there are images to embed but no model, if no image can be embedded, or
                 if `neighbours` is below 1.
             OSError: if a file or folder cannot be read.
@@ -327,10 +328,10 @@ class Recognition(_Task):
 
 
 def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
-    """mAP@100 of a submission: a file with id, images.
+    """Return mAP@100 of a submission, a file with the columns id and images.
 
     Raises:
-        DataError: if something is wrong with a file; names the line.
+        DataError: if a file is invalid; the message names the line.
         OSError: if a file cannot be read.
     """
     return Retrieval._report(
@@ -341,10 +342,10 @@ def score_retrieval(solution: str | Path, predictions: str | Path) -> Report:
 
 
 def score_recognition(solution: str | Path, predictions: str | Path) -> Report:
-    """μAP of a submission: a file with id, landmarks.
+    """Return μAP of a submission, a file with the columns id and landmarks.
 
     Raises:
-        DataError: if something is wrong with a file; names the line.
+        DataError: if a file is invalid; the message names the line.
         OSError: if a file cannot be read.
     """
     return Recognition._report(

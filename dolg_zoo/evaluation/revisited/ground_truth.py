@@ -1,4 +1,4 @@
-"""The ground truth of Revisited Oxford and Paris, as its authors published it."""
+"""Read the ground truth of Revisited Oxford and Paris, as its authors published it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from dolg_zoo.weights import read_plain
 BENCHMARKS = {"roxford5k": "ROxford5k", "rparis6k": "RParis6k"}
 
 MAX_LISTED = 10_000_000
-"""The most positives and junk over all queries; Paris has 36,000. A small file could list one long
-list any number of times."""
+"""The most listed images over all queries; Paris has 36,000. A small pickle could repeat a long
+list without limit."""
 
 _LISTS = ("easy", "hard", "junk")
 
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """Queries, the images to search, and which of them each query should find.
+    """Queries, the gallery, and the gallery images that each query should find.
 
     Attributes:
         gallery: names of the images to search, without their endings.
         queries: names of the images that queries are cut from.
-        boxes: for each query (x1, y1, x2, y2), where in its image the landmark is.
-        easy: for each query the rows in the gallery of the images that show it clearly.
-        hard: rows of the images that show it badly.
-        junk: rows of the images that are neither relevant nor wrong.
+        boxes: for each query (x1, y1, x2, y2), the box of the landmark in its image.
+        easy: for each query the gallery rows of the images that show the landmark clearly.
+        hard: gallery rows of the images that show it badly.
+        junk: gallery rows of the images that are neither relevant nor wrong.
         sha256: sha256 of the file.
     """
 
@@ -48,15 +48,15 @@ class GroundTruth:
 
 
 def read_ground_truth(path: str | Path) -> GroundTruth:
-    """Read `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, or a file like them. Nothing in it is run.
+    """Read `gnd_roxford5k.pkl`, `gnd_rparis6k.pkl` or a file of their form. Nothing in it is run.
 
-    It is a pickle of {"imlist": names, "qimlist": names, "gnd": for each query {"bbx": box,
+    The file is a pickle of {"imlist": names, "qimlist": names, "gnd": for each query {"bbx": box,
     "easy": rows, "hard": rows, "junk": rows}}.
 
     Raises:
-        CheckpointError: if it is no pickle of plain values; see `read_plain`.
-        GroundTruthError: if the values are not these; names the first that is not.
-        OSError: if it cannot be read.
+        CheckpointError: if the file is no pickle of plain values; see `read_plain`.
+        GroundTruthError: if a value is invalid; the message names it.
+        OSError: if the file cannot be read.
     """
     value = read_plain(path)
     try:
@@ -71,13 +71,13 @@ def find_ground_truth(benchmark: str, images: str | Path) -> Path:
     """Return `gnd_<benchmark>.pkl` in the images' folder or its parent, or raise."""
     name = f"gnd_{benchmark}.pkl"
     folder = user_path(images).absolute()
-    for where in (folder, folder.parent):
-        if (where / name).is_file():
-            return where / name
+    for candidate in (folder / name, folder.parent / name):
+        if candidate.is_file():
+            return candidate
     raise FileNotFoundError(
-        f"There is no {name} in {str(folder)!r}, nor beside it. It is published with the images of"
-        f" {BENCHMARKS.get(benchmark, benchmark)} by the authors of the benchmark, in the project"
-        " “revisitop”; put it there, or name it with --ground-truth."
+        f"There is no {name} in {str(folder)!r} or its parent folder. The authors of"
+        f" {BENCHMARKS.get(benchmark, benchmark)} publish it with the images, in the project"
+        " “revisitop”. Put it there, or name it with --ground-truth."
     )
 
 
@@ -94,27 +94,27 @@ def _fields(value: object) -> dict[str, tuple[Any, ...]]:
     truths = value.get("gnd")
     if not isinstance(truths, list) or len(truths) != len(queries):
         raise _FaultError(f"gnd is no list of {len(queries)} entries, one for each of qimlist")
-    left, boxes = MAX_LISTED, []
+    remaining, boxes = MAX_LISTED, []
     lists: dict[str, list[np.ndarray]] = {name: [] for name in _LISTS}
     for number, truth in enumerate(truths):
-        where = f"entry {number} of gnd"
+        position = f"entry {number} of gnd"
         if not isinstance(truth, dict):
-            raise _FaultError(f"{where} is no dict")
-        boxes.append(_box(truth.get("bbx"), where))
+            raise _FaultError(f"{position} is no dict")
+        boxes.append(_box(truth.get("bbx"), position))
         for name in _LISTS:
             rows = truth.get(name)
-            left -= len(rows) if isinstance(rows, list) else 0
-            if left < 0:
+            remaining -= len(rows) if isinstance(rows, list) else 0
+            if remaining < 0:
                 raise _FaultError(f"it lists more than {MAX_LISTED} images in all")
-            lists[name].append(_rows(rows, len(gallery), f"{name} of {where}"))
+            lists[name].append(_rows(rows, len(gallery), f"{name} of {position}"))
         listed = np.concatenate([lists[name][-1] for name in _LISTS])
         if len(np.unique(listed)) < len(listed):
-            raise _FaultError(f"{where} lists an image more than once")
+            raise _FaultError(f"{position} lists an image more than once")
     return {
         "gallery": gallery,
         "queries": queries,
         "boxes": tuple(boxes),
-        **{name: tuple(found) for name, found in lists.items()},
+        **{name: tuple(rows) for name, rows in lists.items()},
     }
 
 
@@ -123,7 +123,7 @@ def _names(value: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not names:
         raise _FaultError(f"{key} is no list of names")
     for name in names:
-        # it becomes a part of a message, and is looked for among the files of a folder
+        # Names appear in messages and are compared with file names.
         if not isinstance(name, str) or not _is_file_name(name):
             raise _FaultError(f"{key} has {_shown(name)}, which is no name of an image")
     return tuple(names)
@@ -134,24 +134,24 @@ def _is_file_name(name: str) -> bool:
     return is_plain and name not in ("", "..") and name.isprintable() and len(name) < 2**16
 
 
-def _box(value: object, where: str) -> tuple[float, float, float, float]:
+def _box(value: object, position: str) -> tuple[float, float, float, float]:
     numbers = value if isinstance(value, list | tuple) and len(value) == 4 else ()
     if all(type(number) in (int, float) for number in numbers):
         try:
             x1, y1, x2, y2 = map(float, numbers)
-        except (ValueError, OverflowError):  # there are not four, or one is huge
+        except (ValueError, OverflowError):  # not four numbers, or a number is too large
             x1 = y1 = x2 = y2 = math.nan
         if -math.inf < x1 < x2 < math.inf and -math.inf < y1 < y2 < math.inf:
             return x1, y1, x2, y2
-    raise _FaultError(f"bbx of {where} is no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
+    raise _FaultError(f"bbx of {position} is no box [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
 
 
-def _rows(value: object, size: int, where: str) -> np.ndarray:
+def _rows(value: object, size: int, position: str) -> np.ndarray:
     if not isinstance(value, list) or not all(type(row) is int for row in value):
-        raise _FaultError(f"{where} is no list of whole numbers")
+        raise _FaultError(f"{position} is no list of whole numbers")
     for row in value:
         if not 0 <= row < size:
-            raise _FaultError(f"{where} has the row {_shown(row)}, and imlist has {size} names")
+            raise _FaultError(f"{position} has the row {_shown(row)}, and imlist has {size} names")
     return np.array(value, np.int64)
 
 

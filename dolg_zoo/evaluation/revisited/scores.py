@@ -1,6 +1,6 @@
 """The protocol of Revisited Oxford and Paris (Radenović et al., 2018, arXiv 1803.11285).
 
-Junk images, neither right nor wrong, are removed from a ranking before it is scored.
+Junk images are neither right nor wrong: they are removed from a ranking before it is scored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SETUPS = {
     "medium": (("easy", "hard"), ("junk",)),
     "hard": (("hard",), ("junk", "easy")),
 }
-"""What each setup counts as right, and what as junk."""
+"""For each setup, the kinds of images that are right, and the kinds that are junk."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RevisitedScores:
     Attributes:
         map: mean average precision of the queries, from 0 to 1.
         precision_at: for each of `KS`, the mean precision of the first k results.
-        queries: the number of queries that were counted: those with a relevant image.
+        queries: the number of queries with a relevant image; only these are scored.
     """
 
     map: float
@@ -51,40 +51,40 @@ def revisited_scores(
         truth: the ground truth.
         queries: (queries, dim), unit rows, in the order of `truth.queries`.
         gallery: (images, dim), unit rows, in the order of `truth.gallery`.
-        distractors: parts, (rows, dim), of the other images that are searched.
+        distractors: parts, (rows, dim), of further images to search.
         first: re-ranked results; see `ranks`.
 
     Returns:
-        "easy", "medium" and "hard" with their scores; without those in which no query has anything
-        right to find.
+        "easy", "medium" and "hard" to scores. A setup in which no query has a right image is left
+        out.
 
     Raises:
-        ValueError: if the shapes do not fit the ground truth, or a descriptor is not finite.
+        ValueError: if a shape does not fit the ground truth, or a descriptor is not finite.
     """
-    for what, rows, names in (
+    for role, rows, names in (
         ("queries", queries, truth.queries),
         ("gallery", gallery, truth.gallery),
     ):
         if rows.ndim != 2 or len(rows) != len(names):
-            raise ValueError(f"The {what} must have shape ({len(names)}, dim), not {rows.shape}.")
+            raise ValueError(f"The {role} must have shape ({len(names)}, dim), not {rows.shape}.")
         if not np.isfinite(rows).all():
-            raise ValueError(f"The {what} have descriptors that are not finite.")
+            raise ValueError(f"The {role} have descriptors that are not finite.")
     kinds = {"easy": truth.easy, "hard": truth.hard, "junk": truth.junk}
-    wanted = [np.concatenate(lists) for lists in zip(*kinds.values(), strict=True)]
-    of_query = [
+    listed = [np.concatenate(lists) for lists in zip(*kinds.values(), strict=True)]
+    ranks_of_query = [
         dict(
-            zip(kinds, np.split(found, np.cumsum([len(part) for part in lists])[:-1]), strict=True)
+            zip(kinds, np.split(ranked, np.cumsum([len(part) for part in lists])[:-1]), strict=True)
         )
-        for found, *lists in zip(
-            ranks(queries, gallery, wanted, distractors, first), *kinds.values(), strict=True
+        for ranked, *lists in zip(
+            ranks(queries, gallery, listed, distractors, first), *kinds.values(), strict=True
         )
     ]
     scores = {}
     for setup, (right, junk) in SETUPS.items():
         scored = [
-            _scored(_union(found, right), _union(found, junk))
-            for found in of_query
-            if any(len(found[kind]) for kind in right)
+            _scored(_union(by_kind, right), _union(by_kind, junk))
+            for by_kind in ranks_of_query
+            if any(len(by_kind[kind]) for kind in right)
         ]
         if scored:
             mean_ap, *precisions = np.mean(scored, axis=0).tolist()
@@ -93,17 +93,17 @@ def revisited_scores(
     return scores
 
 
-def _union(found: dict[str, np.ndarray], kinds: Sequence[str]) -> np.ndarray:
-    return np.sort(np.concatenate([found[kind] for kind in kinds]))
+def _union(by_kind: dict[str, np.ndarray], kinds: Sequence[str]) -> np.ndarray:
+    return np.sort(np.concatenate([by_kind[kind] for kind in kinds]))
 
 
 def _scored(right: np.ndarray, junk: np.ndarray) -> tuple[float, ...]:
-    """Return average precision, and precision at each of `KS`, from ascending ranks from 0."""
-    right = right - np.searchsorted(junk, right)  # as if the junk were not there
+    """Return average precision and precision at each of `KS`, from ascending ranks from 0."""
+    right = right - np.searchsorted(junk, right)  # the ranks without the junk images
     hits = np.arange(len(right))
-    # by the trapezoid: the mean of the precision before and after each hit
+    # Trapezoidal rule: the mean of the precision before and after each hit.
     before = np.where(right == 0, 1.0, hits / np.maximum(right, 1))
     after = (hits + 1) / (right + 1)
-    # the official code looks no further than the last hit
+    # The official code stops at the last hit.
     depths = [min(k, int(right[-1]) + 1) for k in KS]
     return float((before + after).mean() / 2), *((right < k).sum() / k for k in depths)

@@ -1,4 +1,4 @@
-"""Revisited Oxford and Paris, with a million distractors or without."""
+"""Evaluation on Revisited Oxford and Paris, with or without a million distractors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dolg_zoo._util.files import user_path
-from dolg_zoo.evaluation.files import find_images, open_descriptors, some
+from dolg_zoo.evaluation.files import find_images, first_names, open_descriptors
 from dolg_zoo.evaluation.report import Report, settings_of_model, settings_of_ranking
 from dolg_zoo.evaluation.revisited.ground_truth import (
     BENCHMARKS,
@@ -33,14 +33,14 @@ OVERLAP = (
     " RParis queries, according to the authors of RGLDv2-clean."
 )
 NOT_CROPPED = (
-    "The queries were not cropped to the box of the landmark; only figures of cropped queries"
+    "The queries were not cropped to the box of the landmark; only scores of cropped queries"
     " follow the protocol."
 )
 
 
 @dataclass(frozen=True)
 class Revisited:
-    """A benchmark with all its files found.
+    """A benchmark and its files.
 
     ```python
     report = Revisited.find("roxford5k", "roxford5k/").evaluate(model)
@@ -51,8 +51,8 @@ class Revisited:
         benchmark: "roxford5k" or "rparis6k".
         truth: the ground truth.
         folder: the folder of the images.
-        paths: name to file.
-        extra: image files in the folder that belong to no query and not to the gallery.
+        paths: name to image file.
+        extra: image files in the folder that belong neither to the queries nor to the gallery.
     """
 
     benchmark: str
@@ -65,17 +65,17 @@ class Revisited:
     def find(
         cls, benchmark: str, images: str | Path, ground_truth: str | Path | None = None
     ) -> Revisited:
-        """Look for all files of a benchmark.
+        """Find all files of a benchmark.
 
         Args:
             benchmark: "roxford5k" or "rparis6k".
-            images: the folder with the images, or with folders that hold them.
-            ground_truth: `gnd_<benchmark>.pkl`; if not given, it is in the folder or beside it.
+            images: the folder with the images, or with subfolders of images.
+            ground_truth: `gnd_<benchmark>.pkl`; None: it is in the folder or in its parent.
 
         Raises:
             FileNotFoundError: if images or the ground truth are missing.
             ValueError: if the ground truth is damaged, or an image name matches two files.
-            OSError: if something cannot be read.
+            OSError: if a file or folder cannot be read.
         """
         if ground_truth is None:
             ground_truth = find_ground_truth(benchmark, images)
@@ -95,15 +95,15 @@ class Revisited:
     ) -> Report:
         """Return the scores of a model.
 
-        Without `ranking`, distractors are read in parts. With it, all are held in memory, and
-        database augmentation takes twice that memory.
+        Without `ranking`, distractors are read in parts. With it, all distractors are in memory,
+        and database augmentation takes twice that memory.
 
         Args:
             model: the model to embed with.
-            crop: whether queries are cropped to the landmark, as the protocol has it.
-            scales: multiples of the image size; None for those of the preset.
-            distractors: a folder with descriptors of images that show none of the landmarks, made
-                by the same model at the same scales.
+            crop: whether queries are cropped to the landmark, as the protocol asks.
+            scales: multiples of the image size; None for the preset's scales.
+            distractors: a descriptor store of images that show none of the landmarks, made with
+                the same model at the same scales.
             ranking: query expansion, augmentation and re-ranking.
             progress: whether to draw a progress bar on a terminal if it takes long.
 
@@ -123,10 +123,10 @@ class Revisited:
         if ranking.is_plain:
             scores = revisited_scores(self.truth, queries, gallery, more.parts())
         else:
-            own = Collection([*self.truth.gallery], more.dim, lambda: iter([gallery]))
-            queries, everything, first = improved(queries, own.read(more), ranking)
-            changed, others = np.split(everything, [len(gallery)])
-            scores = revisited_scores(self.truth, queries, changed, [others], first)
+            gallery_images = Collection([*self.truth.gallery], more.dim, lambda: iter([gallery]))
+            queries, all_rows, first = improved(queries, gallery_images.read(more), ranking)
+            augmented, distractor_rows = np.split(all_rows, [len(gallery)])
+            scores = revisited_scores(self.truth, queries, augmented, [distractor_rows], first)
         settings = {
             **settings_of_model(model, scales),
             "queries": len(queries),
@@ -156,13 +156,13 @@ class Revisited:
         if skipped := collection.skipped:
             lines = "\n".join(f"  {name!r}: {reason}" for name, reason in skipped.items())
             raise ValueError(
-                f"{len(skipped)} images cannot be read, and without them there are no figures to"
-                f" compare; the descriptors of all others are kept for the next time:\n{lines}"
+                f"{len(skipped)} images cannot be read, and without them the scores cannot be"
+                f" compared; the descriptors of all others are kept in the cache:\n{lines}"
             )
         return collection.in_order(list(images))
 
     def _queries(self, crop: bool) -> dict[str, Path | Crop]:
-        # one image may be cut into several queries
+        # An image may have several queries, so a number makes each name unique.
         pairs = zip(self.truth.queries, self.truth.boxes, strict=True)
         return {
             f"{name} {number}": Crop(self.paths[name], box) if crop else self.paths[name]
@@ -171,14 +171,14 @@ class Revisited:
 
     def _notes(self, model: ImageEmbedder, crop: bool) -> list[str]:
         notes = [] if crop else [NOT_CROPPED]
-        said = (
+        texts = (
             model.metadata.get(key, "") for key in ("preset", "name", "derived_from", "dataset")
         )
-        if any("gldv2" in str(text).lower() for text in said):
+        if any("gldv2" in str(text).lower() for text in texts):
             notes.append(OVERLAP)
         if self.extra:
             notes.append(
                 f"{len(self.extra)} images in the folder belong to neither the queries nor the"
-                f" gallery, and were left out: {some(path.name for path in self.extra)}."
+                f" gallery, and were left out: {first_names(path.name for path in self.extra)}."
             )
         return notes

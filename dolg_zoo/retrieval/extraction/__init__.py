@@ -1,1 +1,1 @@
-"""Descriptors of many images: sources of images, the store, the engines that compute."""
+"""Descriptors of many images: image sources, the descriptor store, the engines that embed."""

@@ -1,4 +1,4 @@
-"""Descriptors of named images, in memory a part at a time."""
+"""Descriptors of named images; memory holds one part at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Collection:
 
     @classmethod
     def of_store(cls, store: DescriptorStore) -> Collection:
-        """Return the descriptors of a store, under its ids."""
+        """Return the descriptors of a store; the names are its ids."""
         return cls(store.ids(), store.dim, lambda: (rows for _, rows in store.parts()))
 
     def only(self, keep: np.ndarray) -> Collection:
@@ -39,11 +39,11 @@ class Collection:
                 yield rows[keep[start : start + len(rows)]]
                 start += len(rows)
 
-        names = [name for name, is_in in zip(self.names, keep, strict=True) if is_in]
+        names = [name for name, is_kept in zip(self.names, keep, strict=True) if is_kept]
         return Collection(names, self.dim, parts)
 
     def read(self, *more: Collection) -> np.ndarray:
-        """Return all descriptors, then those of more collections: (images, dim) float32."""
+        """Return the descriptors of this and more collections: (images, dim) float32."""
         collections = (self, *more)
         descriptors = np.empty((sum(map(len, collections)), self.dim), np.float32)
         start = 0
@@ -58,7 +58,7 @@ class Collection:
         descriptors = np.empty((len(names), self.dim), np.float32)
         start = 0
         for rows in self.parts():
-            some = self.names[start : start + len(rows)]
-            descriptors[[row_of[name] for name in some]] = rows
+            part = self.names[start : start + len(rows)]
+            descriptors[[row_of[name] for name in part]] = rows
             start += len(rows)
         return descriptors

@@ -1,7 +1,7 @@
 """The cache of a folder's descriptors: a store that search, evaluation and other commands share.
 
-A renamed folder keeps its cache. No search fails because of it: a damaged cache is rebuilt, and a
-cache that cannot be written costs a warning.
+A renamed folder keeps its cache. A search never fails because of its cache: a damaged cache is
+rebuilt, and a cache that cannot be written gives a warning.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _log = logging.getLogger(__name__)
 
 ROWS = 2**16
 SPARE = 100
-"""A cache is searched for outdated descriptors if more than these and half of all are not used."""
+"""Unused descriptors are looked for if they are more than this number and more than half."""
 
 TRIED = 10
-"""So many images are compared before a folder takes over the cache of another."""
+"""The number of images to compare before a folder takes over the cache of another folder."""
 
 FILES = 64
-"""A cache of more files is rewritten in fewer."""
+"""A cache with more files than this is rewritten in fewer files."""
 
 
 def describe_files(
@@ -58,45 +58,45 @@ def describe_files(
     progress: bool = True,
     cache: bool = True,
 ) -> Collection:
-    """Embed files (name to file, or to a box in it), each once per folder; ValueError if none."""
+    """Embed files (name to file or crop) with the folder's cache; raise ValueError if none can."""
     folder = user_path(folder)
-    here = os.path.abspath(folder)  # noqa: PTH100
-    names: dict[str, list[str]] = {}  # two of them may be of one image
+    absolute_folder = os.path.abspath(folder)  # noqa: PTH100
+    names: dict[str, list[str]] = {}  # two names may share an image
     by_id: dict[str, tuple[str, Box | None]] = {}
     for name, image in images.items():
         path, box = (image.source, image.box) if isinstance(image, Crop) else (image, None)
-        # JSON has an ASCII text for any file name, and another for any other
+        # JSON writes each file name as a different ASCII text.
         id = json.dumps([os.path.relpath(cast("Path", path), folder).replace(os.sep, "/"), box])
         names.setdefault(id, []).append(name)
         by_id[id] = os.path.abspath(cast("Path", path)), box  # noqa: PTH100
     paths, boxes = zip(*by_id.values(), strict=True)
     source = Files(folder, [*by_id], paths, boxes)
-    store = _open_store(here, Settings.of(model, scales), source, cache)
+    store = _open_store(absolute_folder, Settings.of(model, scales), source, cache)
     store.tidy(folder, names.keys())
-    report = fill(store, model, source, here, batch_size, progress)
+    report = fill(store, model, source, absolute_folder, batch_size, progress)
     reasons = {name: reason for id, reason in report.skipped.items() for name in names.pop(id)}
     if not names:
         name = next(iter(images))
         raise ValueError(
-            f"None of the {len(images)} images in {str(folder)!r} can be read; the first,"
+            f"None of the {len(images)} images in {str(folder)!r} can be read. The first is"
             f" {name!r}: {reasons[name]}."
         )
 
     def parts() -> Iterator[np.ndarray]:
         for ids, rows in store.parts():
-            wanted = [row for row, id in enumerate(ids) for _ in names.get(id, ())]
-            if wanted:
-                yield rows[wanted]
+            named_rows = [row for row, id in enumerate(ids) for _ in names.get(id, ())]
+            if named_rows:
+                yield rows[named_rows]
 
-    known = store.identities()
-    named = [(id, name) for id in store.ids() for name in names.get(id, ())]
+    identities = store.identities()
+    pairs = [(id, name) for id in store.ids() for name in names.get(id, ())]
     return Collection(
-        [name for _, name in named],
+        [name for _, name in pairs],
         store.dim,
         parts,
-        [str(known[id]) for id, _ in named],
+        [str(identities[id]) for id, _ in pairs],
         {name: reasons[name] for name in images if name in reasons},
-        sum(id not in report.fresh for id, _ in named),
+        sum(id not in report.fresh for id, _ in pairs),
     )
 
 
@@ -116,12 +116,12 @@ class _Cache(DescriptorStore):
 
     def parts(self) -> Iterator[tuple[list[str], np.ndarray]]:
         for ids, rows in super().parts():
-            kept = [row for row, id in enumerate(ids) if id not in self.unwritten]
-            yield [ids[row] for row in kept], rows[kept]
+            written = [row for row, id in enumerate(ids) if id not in self.unwritten]
+            yield [ids[row] for row in written], rows[written]
         ids = [*self.unwritten]
         for start in range(0, len(ids), ROWS):
-            some = ids[start : start + ROWS]
-            yield some, np.stack([self.unwritten[id][1] for id in some])
+            block = ids[start : start + ROWS]
+            yield block, np.stack([self.unwritten[id][1] for id in block])
 
     def append(
         self,
@@ -133,13 +133,13 @@ class _Cache(DescriptorStore):
     ) -> None:
         if self.is_writable:
             try:
-                # another process may have added some of them
+                # `ids` may be replaced: another process may have added some of them.
                 super().append(ids, descriptors, images, identities, ids)
                 return
-            except (StoreError, OSError) as error:  # such as of a full disk
+            except (StoreError, OSError) as error:  # such as a full disk
                 _warn(error)
                 self.is_writable = False
-        assert identities is not None  # `fill` has them all
+        assert identities is not None  # `fill` gives all of them
         self.unwritten |= zip(ids, zip(identities, descriptors, strict=True), strict=True)
 
     def revise(self, *arguments: Any, **options: Any) -> None:
@@ -150,31 +150,31 @@ class _Cache(DescriptorStore):
             _log.info("%s keeps outdated descriptors: %s", self.folder, error)
 
     def tidy(self, folder: Path, used: Container[str]) -> None:
-        """Make the store smaller if most of it is of images that are gone."""
-        many, rows = self.file_count > FILES, len(self)
+        """Make the store smaller if most of its images are gone or it has too many files."""
+        too_many, rows = self.file_count > FILES, len(self)
         unused = self.identities().keys() - used
-        if many or len(unused) > max(rows // 2, SPARE):
-            gone = {id for id in unused if not _is_there(id, folder)}
-            if many or 2 * len(gone) > rows:
-                self.revise(gone, regroup=many)
+        if too_many or len(unused) > max(rows // 2, SPARE):
+            gone = {id for id in unused if not _exists(id, folder)}
+            if too_many or 2 * len(gone) > rows:
+                self.revise(gone, regroup=too_many)
 
 
-def _is_there(id: str, folder: Path) -> bool:
+def _exists(id: str, folder: Path) -> bool:
     try:
         name, _ = json.loads(id)
         return os.path.lexists(folder / name)
-    except (ValueError, TypeError):  # no id that `describe_files` made
+    except (ValueError, TypeError):  # `describe_files` did not make this id
         return False
 
 
-def _open_store(here: str, settings: Settings, source: Files, cache: bool) -> _Cache:
+def _open_store(folder: str, settings: Settings, source: Files, cache: bool) -> _Cache:
     in_memory = _Cache(Path(), settings, [])
     in_memory.is_writable = False
     if not cache:
         return in_memory
-    store_folder = cache_folder("descriptors", _name_of_cache(here, settings))
+    store_folder = cache_folder("descriptors", _name_of_cache(folder, settings))
     if store_folder is None:
-        _warn("there is no home folder")
+        _warn("this user has no home folder")
         return in_memory
 
     def create() -> _Cache:
@@ -183,7 +183,7 @@ def _open_store(here: str, settings: Settings, source: Files, cache: bool) -> _C
     try:
         try:
             if not store_folder.exists():
-                _take_over(store_folder, here, settings, source)
+                _take_over(store_folder, folder, settings, source)
             store = create()
             store.forget_damaged()
             store.ids()
@@ -198,41 +198,40 @@ def _open_store(here: str, settings: Settings, source: Files, cache: bool) -> _C
 
 
 def _name_of_cache(folder: str, settings: Settings) -> str:
-    # another version of dolg-zoo may decode or resize otherwise
+    # Another version of dolg-zoo may decode or resize differently.
     parts = (folder, settings.model_id, repr(settings.scales), __version__)
     return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:32]
 
 
-def _take_over(store_folder: Path, here: str, settings: Settings, source: Files) -> None:
-    """Give a folder that was renamed or moved the cache that it had under its old name."""
+def _take_over(store_folder: Path, folder: str, settings: Settings, source: Files) -> None:
+    """Rename the cache of a folder that was renamed or moved."""
     for path in store_folder.parent.glob(f"*/{MANIFEST}"):
         try:
             store = DescriptorStore.open(path.parent)
-            (there,) = store.folders_of_images
+            (old_folder,) = store.folders_of_images
             if (
-                there is not None
-                and path.parent.name == _name_of_cache(there, settings)
-                and not os.path.lexists(there)
-                and _knows_one_of(store, source)
+                old_folder is not None
+                and path.parent.name == _name_of_cache(old_folder, settings)
+                and not os.path.lexists(old_folder)
+                and _has_image_of(store, source)
             ):
-                store.move_images(there, here)
+                store.move_images(old_folder, folder)
                 path.parent.rename(store_folder)
                 return
         except (StoreError, OSError, ValueError) as error:
-            _log.info("%s is not taken over: %s", path.parent, error)
+            _log.info("The cache %s is not taken over: %s", path.parent, error)
 
 
-def _knows_one_of(store: DescriptorStore, source: Files) -> bool:
-    """Return whether a store has one of its first shared names with the same content."""
-    known = store.identities()
+def _has_image_of(store: DescriptorStore, source: Files) -> bool:
+    """Return whether one of the first ids in both store and source has the same content."""
+    identities = store.identities()
     pairs = zip(source.ids, source.names, strict=True)
-    both = ((known[id], Path(name)) for id, name in pairs if id in known)
-    return any(there.is_content_of(identity_of(path)) for there, path in islice(both, TRIED))
+    shared = ((identities[id], Path(name)) for id, name in pairs if id in identities)
+    return any(old.is_content_of(identity_of(path)) for old, path in islice(shared, TRIED))
 
 
 def _warn(reason: object) -> None:
     _log.warning(
-        "The descriptors cannot be kept for the next time: %s. DOLG_ZOO_CACHE names the folder to"
-        " keep them in.",
+        "The descriptors cannot be cached: %s. Set DOLG_ZOO_CACHE to a folder that can be written.",
         reason,
     )

@@ -36,8 +36,7 @@ _log = logging.getLogger(__name__)
 ENGINES = ("local", "ray")
 PART_ROWS = 4096
 PART_S = 60.0
-"""A part is written when it has so many rows, or so many seconds after the last: that is what a
-job that is killed has to do again."""
+"""A part is written after `PART_ROWS` rows or `PART_S` seconds: a killed job loses no more."""
 
 
 @dataclass
@@ -50,9 +49,9 @@ class ExtractionReport:
         fresh: ids of the images that were embedded in this run.
         known: number of images that were in the store before.
         skipped: ids of the images without a descriptor, each with the reason.
-        passed_over: files of the source that are no images, and what of it cannot be read.
+        passed_over: files of the source that are not images, and folders that cannot be read.
         faults: tar files that could not be read to their end, each with the reason.
-        forgotten: damaged files of the store that were dropped, each with its number of images.
+        forgotten: damaged files that were dropped from the store, each with its number of images.
         seconds: duration of the run.
     """
 
@@ -98,24 +97,24 @@ def extract(
         folder: the folder of the store; it is created if necessary.
         dtype: "float32", or "float16" for half the size on disk.
         batch_size: images per batch.
-        scales: multiples of the image size; None for those of the preset.
+        scales: multiples of the image size; None for the preset's scales.
         progress: whether to show a progress bar on a terminal if it takes long.
         repair: whether to drop damaged files of the store and embed their images again.
-        engine: "local", this process; or "ray", the workers of a Ray cluster, all of which need
-            access to the images.
+        engine: "local" for this process, or "ray" for the workers of a Ray cluster. All workers
+            need access to the images.
         workers: number of "ray" workers; None: one per GPU, or per machine without a GPU.
-        moved: whether images of the same ids from another folder have been moved here.
-        remove_missing: whether images are removed even if they may be away for a while.
+        moved: whether the store's images with the same ids were moved here from another folder.
+        remove_missing: whether to remove missing images even if they may come back.
 
     Raises:
-        ImagesAwayError: if a link to a missing image leads nowhere, its folder cannot be read or is
-            empty, or more than half of the images are missing.
+        ImagesAwayError: if a missing image has a broken link, or a folder that is empty or cannot
+            be read, or if more than half of the images are missing.
         RayError: if Ray is not installed, or the cluster cannot be reached or fails.
         OSError: if the source cannot be read, or the store cannot be written.
         StoreError: if the store was made with another model, other scales or another dtype, has
-            images of the same ids from another folder, or is damaged.
+            images with the same ids from another folder, or is damaged.
         ValueError: if no image can be embedded, or an argument is out of range.
-        OutputError: if the folder holds files and no store.
+        OutputError: if the folder holds files but no store.
     """
     check_engine(engine, workers, model)
     check_output(folder, STORE)
@@ -148,28 +147,28 @@ def fill(
     engine: str = "local",
     workers: int | None = None,
 ) -> ExtractionReport:
-    """Embed the images of a source that a store lacks; for the arguments see `extract`."""
-    # `images` is the folder that the ids are relative to, to be recorded. Images that are gone are
-    # removed, unless `check_removal` is None or raises.
+    """Embed the images of a source that the store lacks; for the arguments see `extract`."""
+    # The store records `images`, the folder that the ids are relative to. Missing images are
+    # removed, unless `check_removal` is None or raises an error.
     begin = time.monotonic()
     own = {id for folder, ids in store.ids_by_folder() if folder == images for id in ids}
     known = Known(store.identities(), own)
     if engine == "ray":
         source = copy(source)
-        source.folder = source.folder.absolute()  # workers may have been started elsewhere
+        source.folder = source.folder.absolute()  # a worker may have another working directory
     pending = Pending(source, known)
     embed: Callable[..., Iterator[Result]] = partial(embed_here, model, pending)
     if engine == "ray":
         embed = partial(embed_on_ray, cast("DOLG", model), pending, workers=workers)
     intake = _Intake(store, images, known.identities)
-    # closed, since it may have started a cluster
+    # Close the generator: it may have started a cluster.
     results = cast("Generator[Result]", embed(batch_size=batch_size, scales=store.scales))
     with closing(results):
         try:
             tracked = track(results, source.missing(known), "Embedding") if progress else results
             for result in tracked:
                 intake.take(*result)
-        finally:  # also after Ctrl-C: what is done is done
+        finally:  # also after Ctrl-C: no finished work is lost
             intake.flush()
     changes = intake.finish(pending.gone, len(own), check_removal)
     return ExtractionReport(
@@ -187,8 +186,8 @@ def fill(
 def _say_if_old(store: DescriptorStore) -> None:
     if old := sum(not identity.digest for identity in store.identities().values()):
         _log.warning(
-            "%r does not say yet how %d of its images are known again. It is brought up to date:"
-            " those whose files are newer than it are embedded again.",
+            "The store %r has no content hash of %d images yet. The hashes are added now; images"
+            " whose files are newer than the store are embedded again.",
             str(store.folder),
             old,
         )
@@ -196,25 +195,25 @@ def _say_if_old(store: DescriptorStore) -> None:
 
 def check_folder_of_images(store: DescriptorStore, source: Source, moved: bool = False) -> None:
     """Raise StoreError if the store has an id of the source from another folder."""
-    here = _folder_of(source)
+    folder = _folder_of(source)
     names = frozenset(source.ids if isinstance(source, Files) else source.names)
-    moved_from = set()
-    for there, ids in store.ids_by_folder():
-        is_there = (
+    old_folders = set()
+    for old_folder, ids in store.ids_by_folder():
+        is_in_source = (
             names.__contains__ if isinstance(source, Files) else partial(shard_of, shards=names)
         )
-        id = next(filter(is_there, ids), None)
-        if there in (None, here) or id is None:
+        id = next(filter(is_in_source, ids), None)
+        if old_folder in (None, folder) or id is None:
             continue
         if not moved:
             raise StoreError(
-                f"{str(store.folder)!r} has {id!r} from {there!r} already, and {here!r} has an"
-                " image of that name too. Give another folder to write to. If they are the same"
-                " images, moved, allow it with --moved (moved=True)."
+                f"{str(store.folder)!r} has {id!r} from {old_folder!r} already, and {folder!r} has"
+                " an image of that name too. Give another folder to write to. If the images were"
+                " moved, allow it with --moved (moved=True)."
             )
-        moved_from.add(there)
-    for there in filter(None, moved_from):
-        store.move_images(there, here)
+        old_folders.add(old_folder)
+    for old_folder in filter(None, old_folders):
+        store.move_images(old_folder, folder)
 
 
 def _folder_of(source: Source) -> str:
@@ -222,18 +221,18 @@ def _folder_of(source: Source) -> str:
 
 
 def check_engine(engine: str, workers: int | None, model: ImageEmbedder | None = None) -> None:
-    """Raise ValueError for an unknown engine, RayError if its packages are not installed."""
+    """Raise ValueError if the engine is unknown, RayError if its packages are not installed."""
     one_of("engine", engine, ENGINES)
     if engine == "ray":
         check_ray()
         if model is not None:
-            model.routed("keras")  # what its workers compute with; one compiled for another says so
+            model.routed("keras")  # the workers' runtime: a model compiled for another raises
     elif workers is not None:
         raise ValueError(f"The engine {engine!r} is one process; leave out workers={workers!r}.")
 
 
 class _Intake:
-    """Write descriptors to a store in parts, and note what else the results of a run say."""
+    """Write the results of a run to a store in parts; collect errors, copies and new records."""
 
     def __init__(self, store: DescriptorStore, images: str, before: Mapping[str, Identity]) -> None:
         self._store, self._images, self._before = store, images, before
@@ -251,7 +250,7 @@ class _Intake:
     ) -> None:
         """Take the result of one image."""
         if isinstance(result, Twin):
-            assert identity is not None  # by which it was recognised
+            assert identity is not None  # the record found the twin
             if result.id != image:
                 self._copies.setdefault(result.id, {})[image] = identity
             elif identity != self._before[image]:
@@ -270,7 +269,7 @@ class _Intake:
     def finish(
         self, gone: Collection[str], total: int, check_removal: CheckRemoval | None
     ) -> Changes:
-        """Write copies and new records, and remove images that are gone or outdated."""
+        """Write copies and new records; remove missing and outdated images."""
         missing = set(gone if check_removal else ())
         copies = [pair for images in self._copies.values() for pair in images.items()]
         new = [identity.digest for image, identity in copies if image not in self._before]
@@ -289,8 +288,8 @@ class _Intake:
         finally:
             self._store.revise(self._outdated, self._renewed)
         removed = len(self._outdated) - len(moved)
-        kept = len(self._before) - self._changed - removed
-        return Changes(self._added - len(moved), self._changed, removed, kept)
+        unchanged = len(self._before) - self._changed - removed
+        return Changes(self._added - len(moved), self._changed, removed, unchanged)
 
     def _write(self, image: str, descriptor: np.ndarray, identity: Identity | None) -> None:
         if image in self._before:
@@ -302,7 +301,7 @@ class _Intake:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are held."""
+        """Write the collected rows to the store."""
         if not self._rows:
             return
         ids, rows, identities = zip(*self._rows, strict=True)
@@ -313,8 +312,8 @@ class _Intake:
             raise OSError(
                 error.errno,
                 f"{error.strerror or error}: {len(ids)} descriptors could not be written. The"
-                f" {len(self._store)} before them are safe; once there is room, the same call goes"
-                " on from there",
+                f" {len(self._store)} before them are safe. Make room and call again: the job"
+                " continues",
                 str(self._store.folder),
             ) from error
         self._rows = []
@@ -323,5 +322,5 @@ class _Intake:
 
 def _none_of(report: ExtractionReport) -> str:
     for name, reason in (*report.skipped.items(), *report.faults.items()):
-        return f"None of the images could be embedded; the first, {name!r}: {reason}."
+        return f"None of the images could be embedded. The first was {name!r}: {reason}."
     return "There is no image in the source."

@@ -1,6 +1,6 @@
-"""Recognise an unchanged image by cheap facts about its file, or else by its content.
+"""Recognise an unchanged image by facts about its file (fast), or by its content.
 
-The descriptor cache, the store and the index keep the same record of each image.
+The descriptor cache, the store and the index have the same record of each image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dolg_zoo.errors import ImagesAwayError
 from dolg_zoo.preprocessing.crop import Crop
 
 RACY_NS = 3 * 10**9
-"""A file that changed so short a time ago may change again and keep its times."""
+"""A file that changed within this time may change again without new file times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +59,25 @@ class Changes:
 
     def __str__(self) -> str:
         """Return the counts as every command prints them."""
-        return ", ".join(f"{count} {what}" for what, count in asdict(self).items())
+        return ", ".join(f"{count} {name}" for name, count in asdict(self).items())
 
     @staticmethod
     def renamed(gone: Mapping[str, str], new: Iterable[str]) -> set[str]:
-        """Return which missing images (name to content) go on as new ones, of which each is one."""
-        left = Counter(new)
-        found = set()
+        """Return the missing images (name to content) that have new names; `new` are contents."""
+        # Each new image takes over one missing image at most.
+        unmatched = Counter(new)
+        names = set()
         for name, content in gone.items():
-            if left[content]:
-                left[content] -= 1
-                found.add(name)
-        return found
+            if unmatched[content]:
+                unmatched[content] -= 1
+                names.add(name)
+        return names
 
 
 class Known:
     """The records of a store's images; contains (id, facts) of unchanged images."""
 
-    # `unseen` are the ids in `own` that nobody has asked for yet
+    # `unseen` are the ids in `own` that were not looked up yet.
 
     def __init__(self, identities: Mapping[str, Identity], own: Iterable[str] = ()) -> None:
         self.identities = identities
@@ -86,16 +87,16 @@ class Known:
     def __contains__(self, image: object) -> bool:
         id, facts = cast("tuple[str, str]", image)
         self.unseen.discard(id)
-        known = self.identities.get(id)
-        return bool(facts) and known is not None and bool(known.digest) and known.facts == facts
+        old = self.identities.get(id)
+        return bool(facts) and old is not None and bool(old.digest) and old.facts == facts
 
     def twin(self, id: str, now: Identity) -> str | None:
         """Return the id of an image with the same content, its own id first, or None."""
-        known = self.identities.get(id)
-        if known is not None and known.is_content_of(now):
+        old = self.identities.get(id)
+        if old is not None and old.is_content_of(now):
             return id
         if not self._ids:
-            self._ids = {known.digest: id for id, known in self.identities.items()}
+            self._ids = {identity.digest: id for id, identity in self.identities.items()}
         return self._ids.get(now.digest)
 
 
@@ -106,7 +107,7 @@ def identity_of(content: Path | Crop | bytes, facts: str | None = None) -> Ident
         return Identity(f"{whole.digest}@{','.join(map(str, content.box))}", whole.facts)
     if isinstance(content, bytes):
         return Identity(hashlib.blake2b(content, digest_size=16).hexdigest(), facts or "")
-    facts = facts_of(content) if facts is None else facts  # before the content
+    facts = facts_of(content) if facts is None else facts  # first: the content may change now
     if not content.is_file():  # a pipe would hang
         raise OSError("it is not a regular file")
     return Identity(blake2b_of(content), facts)
@@ -122,11 +123,11 @@ def text_of(path: Path) -> str:
 
 def facts_of(path: str | Path) -> str:
     """Return size, times and inode of a file; empty if they cannot show a change."""
-    # The inode's change time cannot be set, so it shows new content of the same size and time (`cp
-    # -p`, `rsync -t`, `touch -r`). Windows has no such time.
+    # No program can set an inode's change time, so it shows new content even if size and
+    # modification time are the same (`cp -p`, `rsync -t`, `touch -r`). Windows has no such time.
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million names takes seconds
-    except OSError:  # reading it will say why
+    except OSError:  # the reader of the file reports the reason
         return ""
     if os.name == "nt" or status.st_ctime_ns > time.time_ns() - RACY_NS:
         return ""
@@ -137,8 +138,8 @@ def check_gone(
     gone: Collection[str], total: int, folder: str | Path, remove_missing: bool = False
 ) -> None:
     """Raise ImagesAwayError if missing images (`gone`, of `total`) may come back."""
-    # That is if a link leads nowhere, a folder is unreadable or empty, or over half of the images
-    # are missing. `remove_missing` accepts it all the same.
+    # They may if a link is broken, a folder is unreadable or empty, or over half of the images are
+    # missing. `remove_missing` switches the check off.
     if remove_missing:
         return
     reasons: dict[str, str] = {}
@@ -151,10 +152,10 @@ def check_gone(
     if not reasons and 2 * len(gone) > total:
         reasons[str(folder)] = f"{len(gone)} of {total} images are gone at once"
     if reasons:
-        told = "; ".join(f"{place!r}: {reason}" for place, reason in [*reasons.items()][:5])
+        details = "; ".join(f"{path!r}: {reason}" for path, reason in [*reasons.items()][:5])
         raise ImagesAwayError(
             f"Nothing was removed: {len(gone)} images are not found, and may be away for a while:"
-            f" {told}. Bring them back, or remove them with --remove-missing"
+            f" {details}. Bring them back, or remove them from the result with --remove-missing"
             " (remove_missing=True)."
         )
 
@@ -165,7 +166,7 @@ def _why_away(path: Path, is_image: bool) -> str:
             return ""
         if not path.exists():
             return "the link leads nowhere"
-        if is_image or path.is_file():  # of images, or a tar file of them
+        if is_image or path.is_file():  # an image or a tar file
             with path.open("rb"):
                 return ""
         with os.scandir(path) as scan:
@@ -175,7 +176,7 @@ def _why_away(path: Path, is_image: bool) -> str:
 
 
 def shard_of(id: str, shards: Container[str]) -> str | None:
-    """Return which of these tar files an image is in, by its id."""
+    """Return the tar file that an image's id names, or None."""
     parts = id.split("/")
     names = ("/".join(parts[:end]) for end in range(1, len(parts)))
     return next((name for name in names if name in shards), None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Twin:
-    """The image of the same content whose descriptor an image takes."""
+    """A reference to an image with the same content, whose descriptor is reused."""
 
     id: str
 
@@ -31,10 +31,10 @@ Result = tuple[str, np.ndarray | Twin | BadImageError, Identity | None]
 
 
 class Pending:
-    """The new, changed or unrecognised images of a source: id, image and record of each."""
+    """The new and changed images of a source; iterate for the id, image and record of each."""
 
-    # A `Twin` replaces an image whose content has a descriptor already; an error replaces one that
-    # cannot be embedded. After the iteration, `faults` are the source's and `gone` the missing ids.
+    # A `Twin` stands for an image whose content has a descriptor already, an error for an image
+    # that cannot be embedded. `faults` and `gone` (missing ids) are set after the iteration.
 
     def __init__(self, source: Source, known: Known) -> None:
         self._source = source
@@ -55,7 +55,7 @@ class Pending:
             seen.add(image)
             try:
                 identity = identity_of(content, facts)
-            except OSError:  # decoding it will say why, in words
+            except OSError:  # the decoder reports the reason
                 yield image, content, None
                 continue
             twin = self._known.twin(image, identity)
@@ -72,24 +72,24 @@ def embed_here(
     scales: Sequence[float] | None,
     runtime: str | None = None,
 ) -> Iterator[Result]:
-    """Embed items here; yield (id, descriptor or error or `Twin`, record), nearly in order."""
+    """Embed in this process; yield (id, descriptor, error or `Twin`, record), nearly in order."""
     waiting: dict[int, tuple[str, Identity | None]] = {}
-    others: list[Result] = []
+    not_embedded: list[Result] = []
 
     def images() -> Iterator[Path | Crop | bytes]:
-        turn = 0
+        number = 0
         for image, content, identity in items:
             if isinstance(content, BadImageError | Twin):
-                others.append((image, content, identity))
+                not_embedded.append((image, content, identity))
             else:
-                waiting[turn] = image, identity
-                turn += 1
+                waiting[number] = image, identity
+                number += 1
                 yield content
 
-    found = model.embed_each(images(), batch_size=batch_size, scales=scales, runtime=runtime)
-    for turn, result in found:
-        yield from others
-        others.clear()
-        image, identity = waiting.pop(turn)
+    results = model.embed_each(images(), batch_size=batch_size, scales=scales, runtime=runtime)
+    for number, result in results:
+        yield from not_embedded
+        not_embedded.clear()
+        image, identity = waiting.pop(number)
         yield image, result, identity
-    yield from others
+    yield from not_embedded

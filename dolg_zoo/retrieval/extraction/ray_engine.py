@@ -1,7 +1,7 @@
-"""Embedding on Ray Data: by workers on one or many machines, each with the model.
+"""Embedding with Ray Data: workers on one or many machines, each with the model.
 
-Paths (or bytes of images without a path) go to the workers, descriptors come back. They travel in
-numbered chunks, so that a lost or doubled one is noticed.
+Workers get paths (or bytes of images without a path) and return descriptors. Both travel in
+numbered chunks, so that a lost or repeated chunk is noticed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
 
 CHUNK_BATCHES = 8
-"""Batches in a chunk: the more, the fuller they are where images differ in size, and the more is
-done again when a worker dies."""
+"""Batches in a chunk. A larger chunk fills batches better if image sizes differ, but more work is
+repeated when a worker dies."""
 
 CHUNK_RETRIES = 3
 WORKER_RESTARTS = 20
-KNOCK_S = 30
+CONNECT_S = 30
 
 
 def check_ray() -> None:
-    """Raise RayError if Ray Data is not installed: to be asked before the long work begins."""
+    """Raise RayError if Ray Data is not installed; call it before the long work begins."""
     if not (is_installed("ray") and is_installed("pyarrow")):
         raise RayError(
             'The engine "ray" needs Ray Data, which is not installed: pip install "dolg-zoo[ray]"'
@@ -45,7 +45,7 @@ def check_ray() -> None:
 
 
 def leave_gpus_to_workers() -> None:
-    """Keep TensorFlow in this process off the GPUs' memory; call it before a model is made."""
+    """Keep TensorFlow in this process from using the GPUs; call it before a model is made."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -53,11 +53,11 @@ def leave_gpus_to_workers() -> None:
 
 @contextmanager
 def _cluster() -> Iterator[tuple[int, int, int]]:
-    """Give the CPUs, GPUs and machines of a cluster; stop it at the end if it was started here."""
-    ours = not os.environ.get("RAY_ADDRESS")
-    if ours:
+    """Yield the numbers of CPUs, GPUs and machines; stop the cluster if it was started here."""
+    is_local = not os.environ.get("RAY_ADDRESS")
+    if is_local:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # else it warns of what is taken care of; its logs are in /tmp/ray
+    # Ray's other messages are about faults that are handled here; its logs are in /tmp/ray.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
@@ -66,36 +66,36 @@ def _cluster() -> Iterator[tuple[int, int, int]]:
     joined = ray.is_initialized()
     if not joined:
         try:
-            if not ours:
-                _knock(os.environ["RAY_ADDRESS"])
+            if not is_local:
+                _check_address(os.environ["RAY_ADDRESS"])
             ray.init(
-                "local" if ours else None,  # None is what RAY_ADDRESS says
+                "local" if is_local else None,  # None: the address in RAY_ADDRESS
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **({"include_dashboard": False} if ours else {}),
+                **({"include_dashboard": False} if is_local else {}),
             )
-        except Exception as error:  # of half a dozen types
-            if ours:
+        except Exception as error:  # Ray raises half a dozen types
+            if is_local:
                 raise RayError(f"Ray could not be started on this machine: {error}") from error
             raise RayError(
                 f"The Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']!r} could not be"
-                f" reached: {error}. If it wants a token, set RAY_AUTH_MODE=token and"
+                f" reached: {error}. If it needs a token, set RAY_AUTH_MODE=token and"
                 " RAY_AUTH_TOKEN."
             ) from error
     try:
-        given = ray.cluster_resources()
+        resources = ray.cluster_resources()
         machines = sum(node["Alive"] for node in ray.nodes())
-        yield int(given.get("CPU", 0)), int(given.get("GPU", 0)), machines
+        yield int(resources.get("CPU", 0)), int(resources.get("GPU", 0)), machines
     finally:
         if not joined:
             ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raise OSError if nothing listens there, which Ray takes many minutes to say."""
+def _check_address(address: str) -> None:
+    """Raise OSError if nothing listens at the address; Ray needs many minutes to notice."""
     host, _, port = address.rpartition(":")
     if port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 def embed_on_ray(
@@ -107,35 +107,35 @@ def embed_on_ray(
     workers: int | None = None,
 ) -> Iterator[Result]:
     """Embed on the cluster at RAY_ADDRESS, or on this machine; yield results in any order."""
-    # `items` is iterated in a worker, so no image passes through this process. A dead worker is
-    # replaced and its chunk repeated. RayError: Ray is missing, the cluster is out of reach or too
-    # small, or workers fail repeatedly. `workers` None: one per GPU, or per machine without GPUs.
+    # A worker iterates over `items`, so no image passes through this process. A dead worker is
+    # replaced and its chunk repeated. RayError: Ray is missing, the cluster cannot be reached or is
+    # too small, or workers fail repeatedly. `workers` None: one per GPU, or per machine without.
     with _cluster() as (cpus, gpus, machines):
         import ray
 
         workers = workers or gpus or machines
         if workers > (gpus or cpus):
             raise RayError(
-                f"There are {gpus} GPUs and {cpus} CPUs for {workers} workers, each of which needs"
-                f" one of the {'GPUs' if gpus else 'CPUs'}."
+                f"The cluster has {gpus} GPUs and {cpus} CPUs, too few for {workers} workers: each"
+                f" needs one {'GPU' if gpus else 'CPU'}. Ask for fewer workers."
             )
         settings = {
             "model_id": model.model_id,
-            # Keras: workers may have GPUs, and share the cores of a machine
+            # Keras can use a worker's GPU, and its number of threads can be limited.
             "embed": {"batch_size": batch_size, "scales": scales, "runtime": "keras"},
-            # workers on one machine would each take all of it
+            # Without a limit, each worker would use all cores of its machine.
             "threads": 0 if gpus else max(1, cpus // workers),
         }
-        sent = ray.put(pickle.dumps(model))  # held here, for workers that come later
-        rows = _handed_out(sent, items, settings, workers, 1 if gpus else 0)
-        end = yield from _taken_in(rows)
+        model_ref = ray.put(pickle.dumps(model))  # a reference: later workers need it too
+        rows = _worker_results(model_ref, items, settings, workers, 1 if gpus else 0)
+        end = yield from _unpacked(rows)
         items.faults, items.gone = end["faults"], end["gone"]
 
 
-def _handed_out(
+def _worker_results(
     model: ObjectRef, items: Pending, settings: dict[str, Any], workers: int, gpus_each: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the results of the workers, in rows of a number and a pickled chunk."""
+    """Yield the workers' results: rows with a number and a pickled chunk."""
     import ray
 
     size = CHUNK_BATCHES * settings["embed"]["batch_size"]
@@ -145,14 +145,14 @@ def _handed_out(
         while chunk := list(islice(rest, size)):
             yield _row(number, chunk)
             number += 1
-        yield _row(number, {"faults": items.faults, "gone": items.gone})  # that was all
+        yield _row(number, {"faults": items.faults, "gone": items.gone})  # marks the end
 
     with warnings.catch_warnings():
-        # Ray 2.64 is to take max_restarts and max_task_retries away
+        # Ray 2.64 will remove max_restarts and max_task_retries.
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
         dataset = (
             ray.data.from_items([0])
-            .map_batches(read, batch_size=1, num_cpus=0)  # the workers may have taken all CPUs
+            .map_batches(read, batch_size=1, num_cpus=0)  # the workers may use all CPUs
             .map_batches(
                 _Worker,
                 fn_constructor_args=(model, settings),
@@ -165,14 +165,14 @@ def _handed_out(
                 max_task_retries=CHUNK_RETRIES,
             )
         )
-    dataset.context.target_max_block_size = 1  # one row: a block is what a worker is given
+    dataset.context.target_max_block_size = 1  # one row in a block, one block for a worker
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
     return iter(dataset.iter_rows())
 
 
-def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, Any]]:
-    """Yield the content of the rows, and return the last of them."""
+def _unpacked(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[str, Any]]:
+    """Yield the results in the rows, and return the content of the end row."""
     seen: set[int] = set()
     end, last = None, {}
     while True:
@@ -180,41 +180,41 @@ def _taken_in(rows: Iterator[dict[str, Any]]) -> Generator[Result, None, dict[st
             row = next(rows, None)
         except Exception as error:
             raise RayError(
-                f"Ray gave up after {len(seen)} chunks of images, which are kept:"
-                f" {_reason(error)}. If the workers were killed, they may need more memory: start"
-                " fewer of them, or take smaller batches."
+                f"Ray gave up after {len(seen)} chunks of images, which are stored:"
+                f" {_reason(error)}. If workers were killed, they may need more memory: start"
+                " fewer workers, or take smaller batches."
             ) from error
         if row is None:
             break
-        number, found = int(row["number"]), pickle.loads(row["content"])
+        number, content = int(row["number"]), pickle.loads(row["content"])
         if number not in seen:
             seen.add(number)
-            if isinstance(found, dict):
-                end, last = number, found
+            if isinstance(content, dict):
+                end, last = number, content
             else:
-                yield from found
+                yield from content
     if end is None or len(seen) != end + 1:
         raise RayError(
-            f"Ray brought back {len(seen)} chunks of images and lost others; run it again for"
-            " what is missing."
+            f"Ray returned {len(seen)} chunks of images and lost others. Run it again to embed the"
+            " missing images."
         )
     return last
 
 
 def _reason(error: BaseException) -> str:
-    """Return the last line of an error that Ray has wrapped, where the reason is."""
+    """Return the last line of an error that Ray has wrapped: it has the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}".rstrip(".: ")
 
 
 def _row(number: int, content: object) -> dict[str, Any]:
-    data = np.empty(1, object)  # as an array of bytes it would lose its last zeros
+    data = np.empty(1, object)  # an array of bytes would drop trailing zeros
     data[0] = pickle.dumps(content)
     return {"number": np.array([number]), "content": data}
 
 
 class _Worker:
-    """The model in a process of its own, which embeds chunk after chunk."""
+    """A worker process: it loads the model once and embeds chunk after chunk."""
 
     def __init__(self, model: ObjectRef, settings: dict[str, Any]) -> None:
         import ray
@@ -223,10 +223,10 @@ class _Worker:
         tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
         self._model: DOLG = pickle.loads(ray.get(model))
         self._options = settings["embed"]
-        if (found := self._model.model_id) != settings["model_id"]:
+        if (model_id := self._model.model_id) != settings["model_id"]:
             raise RayError(
-                f"The model arrived as {found} and was {settings['model_id']}; every machine needs"
-                " the same versions of dolg-zoo and Keras."
+                f"The model has the id {model_id} on this worker and {settings['model_id']} where"
+                " it was sent. Install the same versions of dolg-zoo and Keras on every machine."
             )
 
     def __call__(self, row: dict[str, np.ndarray]) -> dict[str, Any]:

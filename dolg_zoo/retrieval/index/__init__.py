@@ -1,1 +1,1 @@
-"""An index: named descriptors that are built, saved, opened and searched."""
+"""An index: named descriptors to build, save, open and search."""

@@ -1,4 +1,4 @@
-"""The contents of an index folder: settings, descriptors, items, and faiss' index."""
+"""The contents of an index folder: settings, descriptors, items and faiss' index."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dolg_zoo.retrieval.unit_rows import first_not_unit
 _Only = namedtuple("_Only", "write")
 
 MAX_SKIPPED = 10_000
-"""Images that could not be read, of which the folder keeps the names and reasons."""
+"""The most skipped images whose names and reasons the folder stores."""
 
 
 def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write the contents for `read_contents`."""
+    """Write the folder that `read_contents` reads."""
     nearest: Exact | Approximate = contents["nearest"]
     settings = {
         "kind": nearest.kind,
@@ -36,29 +36,29 @@ def write_contents(folder: str | Path, contents: Mapping[str, Any]) -> None:
         "model_id": contents["model_id"],
         "model_name": contents["model_name"],
         "scales": contents["scales"],
-        "images": str(Path(contents["folder"]).absolute()),  # only where to look for them first
+        "images": str(Path(contents["folder"]).absolute()),  # the first folder to try
         "recall": nearest.recall,
         "skipped": dict(islice(contents["skipped"].items(), MAX_SKIPPED)),
     }
-    # of a full disk, NumPy says nothing to who gives it the file itself
+    # If NumPy gets the file itself, it does not report a full disk.
     writers = {"descriptors": lambda file: np.save(_Only(file.write), contents["descriptors"])}
     numbers = None
     if isinstance(nearest, Approximate):
         settings |= {"asked_recall": nearest.asked, "parameters": nearest.parameters}
         writers["faiss"] = lambda file: approximate.write(nearest.faiss_index, file)
         numbers = nearest.numbers
-    known_by = contents["identities"]
-    items = _items_as_parquet(contents["names"], contents["metadata"], known_by, numbers)
+    identities = contents["identities"]
+    items = _items_as_parquet(contents["names"], contents["metadata"], identities, numbers)
     writers["items"] = lambda file: file.write(items)
     write_folder(folder, settings, writers)
 
 
 def read_contents(folder: str | Path) -> dict[str, Any]:
-    """Return the contents of an index, with mapped descriptors; a ValueError names a bad file."""
+    """Return the contents of an index, descriptors memory-mapped; ValueError names a bad file."""
     settings, paths = read_folder(folder)
     path = user_path(folder) / "index.json"
     try:
-        made_with = _checked(settings)
+        model_settings = _checked(settings)
         path = paths["descriptors"]
         descriptors = _mapped(path, settings["rows"], settings["dim"])
         path = paths["items"]
@@ -68,13 +68,13 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
             path = paths.get("faiss", user_path(folder) / "index.json")
             nearest = _approximate(settings, descriptors, numbers, paths)
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{str(path)!r} is no part of an index of dolg-zoo's: {error}") from error
+        raise ValueError(f"{str(path)!r} is no file of a dolg-zoo index: {error}") from error
     return {
         "names": names,
         "descriptors": descriptors,
-        "scales": made_with.scales,
-        "model_id": made_with.model_id,
-        "model_name": made_with.model_name,
+        "scales": model_settings.scales,
+        "model_id": model_settings.model_id,
+        "model_name": model_settings.model_name,
         "skipped": settings["skipped"],
         "metadata": metadata,
         "identities": identities,
@@ -85,7 +85,7 @@ def read_contents(folder: str | Path) -> dict[str, Any]:
 
 def _checked(settings: Mapping[str, Any]) -> Settings:
     scales = settings["scales"]
-    made_with = Settings(
+    model_settings = Settings(
         settings["model_id"],
         settings["model_name"],
         settings["dim"],
@@ -101,7 +101,7 @@ def _checked(settings: Mapping[str, Any]) -> Settings:
         raise ValueError("skipped does not give a reason for each image")
     if not isinstance(settings["images"], str) or "\0" in settings["images"]:
         raise ValueError(f"images is {settings['images']!r:.80}")
-    return made_with
+    return model_settings
 
 
 def _mapped(path: Path, rows: int, dim: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def _mapped(path: Path, rows: int, dim: int) -> np.ndarray:
             f"it holds {descriptors.dtype} of shape {descriptors.shape}, not {(rows, dim)}"
         )
     if not descriptors.flags.c_contiguous:
-        raise ValueError("its rows are not in one piece")
+        raise ValueError("its rows are not contiguous")
     if (row := first_not_unit(descriptors)) is not None:
         raise ValueError(f"the norm of row {row} is not 1")
     return descriptors
@@ -140,10 +140,10 @@ def _approximate(
 def check_names(names: Sequence[str]) -> None:
     """Raise ValueError if a name is there twice or leads out of the images' folder."""
     if len(set(names)) < len(names):
-        twice = next(name for name, times in Counter(names).items() if times > 1)
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"the name {twice!r} is there twice")
     for name in names:
-        # a stranger's file must not make a search open what lies outside the folder
+        # An untrusted index must not make a search open files outside the folder.
         if name[:1] in "/" or (".." in name and ".." in PurePosixPath(name).parts):
             raise ValueError(f"the name {name!r} leads out of the folder")
 
@@ -153,14 +153,14 @@ def checked_metadata(
 ) -> list[dict[str, Any]]:
     """Return a JSON dictionary for each row, or raise ValueError."""
     if len(metadata) != rows:
-        raise ValueError(f"metadata must have an entry for each of {rows} images: {len(metadata)}.")
+        raise ValueError(f"metadata must have {rows} entries, one per image, not {len(metadata)}.")
     for entry in metadata:
         if entry is not None and not isinstance(entry, Mapping):
             raise ValueError(f"metadata must be dictionaries, not {entry!r:.200}.")
         try:
             json.dumps(entry and dict(entry), allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"metadata must be what JSON can hold, not {entry!r:.200}.") from error
+            raise ValueError(f"metadata must be valid JSON, not {entry!r:.200}.") from error
     return [dict(entry or {}) for entry in metadata]
 
 
@@ -171,7 +171,7 @@ def _items_as_parquet(
     numbers: np.ndarray | None,
 ) -> memoryview:
     """Return a Parquet file: `id`, `metadata` (JSON or null), `identity`, `number` (or null)."""
-    # `id` is a string column, or a binary one if a name has bytes that are no text
+    # `id` is a string column, or a binary column if a name has bytes that are not UTF-8.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -195,14 +195,14 @@ def _items_from_parquet(
     path: Path, rows: int
 ) -> tuple[list[str], list[dict[str, Any]], list[str], np.ndarray | None]:
     """Read names, metadata, identities and numbers (or None) from a file of `_items_as_parquet`."""
-    # old versions wrote no identities
+    # Old versions wrote no column `identity`.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
         if file.metadata.num_rows != rows:
-            raise ValueError(f"it has {file.metadata.num_rows} rows, and {rows} are promised")
+            raise ValueError(f"it has {file.metadata.num_rows} rows, but index.json states {rows}")
         table = file.read(["id", "metadata", "identity", "number"])
         identities = [""] * rows
         if "identity" in table.column_names:

@@ -33,7 +33,7 @@ INDEX_FILE = Kind("an index in a file", _is_own)
 
 
 def write_file(path: str | Path, contents: Mapping[str, Any]) -> None:
-    """Write the file for `read_file`; if that fails, the old file stays."""
+    """Write the `.npz` file that `read_file` reads; if writing fails, the old file stays."""
     skipped = contents["skipped"]
     with writing(path, INDEX_FILE) as file:
         np.savez(
@@ -58,7 +58,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise
     except Exception as error:  # NumPy and zipfile raise half a dozen types for such files
         raise ValueError(
-            f"{str(path)!r} is no index that dolg-zoo wrote, or is damaged: {error}"
+            f"{str(path)!r} is no index of dolg-zoo, or it is damaged: {error}. Build it again."
         ) from error
     pairs = zip(arrays["skipped_names"].tolist(), arrays["skipped_reasons"].tolist(), strict=True)
     return {
@@ -79,7 +79,7 @@ def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
     if descriptors.ndim != 2 or names.shape != descriptors.shape[:1]:
         raise ValueError("there is not one descriptor for each name")
     if not len(names):
-        raise ValueError("there is no image in it")
+        raise ValueError("it has no images")
     if first_not_unit(descriptors) is not None:
         raise ValueError("there are descriptors whose norm is not 1")
     if scales.ndim != 1 or not len(scales) or not ((scales > 0) & (scales <= 8)).all():

@@ -1,8 +1,8 @@
 """The folder of an index: `index.json` states size and sha256 of each other file.
 
-Every other file is named by its own sha256 and is never written over: a change writes new files,
-then replaces `index.json`, then removes unnamed files. So a killed process leaves the old index or
-the new one.
+The name of each other file has its sha256, and no file is overwritten. A change writes new files,
+then replaces `index.json`, then removes the files that it no longer names. So a killed process
+leaves the old index or the new index.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ FORMAT_VERSION = 1
 LOCK_TIMEOUT_S = 600
 
 ROLES = {"descriptors": ".npy", "items": ".parquet", "faiss": ".index"}
-"""What the files are for, and how their names end."""
+"""The role of each file, and the ending of its name."""
 
 Writer = Callable[[IO[bytes]], object]
 
 
 def is_index_folder(path: str | Path) -> bool:
-    """Return whether a folder is an index, and not only has a foreign file of that name."""
+    """Return whether a folder is an index; another program's `index.json` does not count."""
     manifest = user_path(path) / MANIFEST
     if not manifest.is_file():
         return False
@@ -38,15 +38,15 @@ def is_index_folder(path: str | Path) -> bool:
 
 
 def has_images(folder: Path) -> bool:
-    """Return whether a folder has images directly in it."""
+    """Return whether a folder has images, subfolders not counted."""
     return any(map(is_image, folder.iterdir()))
 
 
 def write_folder(
     folder: str | Path, settings: Mapping[str, Any], writers: Mapping[str, Writer]
 ) -> None:
-    """Write an index, or leave the folder as it was; raise OutputError if it is no index."""
-    # `writers` maps a role in `ROLES` to the function that writes its file
+    """Write an index folder atomically; raise OutputError if the folder holds other files."""
+    # `writers` maps a role in `ROLES` to the function that writes its file.
     from filelock import FileLock
 
     folder = check_output(folder, INDEX)
@@ -64,8 +64,8 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no index in {str(folder)!r}: no file {MANIFEST}. `dolg index … -o DIR` makes"
-            " one."
+            f"There is no index in {str(folder)!r}: no file {MANIFEST}. Make one with `dolg index …"
+            " -o DIR`."
         )
     settings = read_record(path, FORMAT_VERSION)
     files = settings.pop("files", None)
@@ -78,7 +78,7 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
         paths[role] = folder / entry["name"]
         if fault := fault_in(paths[role], entry["sha256"], entry["bytes"]):
             raise ValueError(
-                f"{str(paths[role])!r} is damaged: {fault}. Put it back from a copy, or make the"
+                f"{str(paths[role])!r} is damaged: {fault}. Restore it from a copy, or build the"
                 " index again."
             )
     return settings, paths
@@ -86,12 +86,12 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Path]]:
 
 def _write_file(folder: Path, role: str, write: Writer) -> dict[str, Any]:
     with scratch_folder(folder / MANIFEST) as scratch:
-        made = scratch / role
-        with made.open("xb") as file:
+        path = scratch / role
+        with path.open("xb") as file:
             write(file)
-        size, digest = made.stat().st_size, sha256_of(made)
+        size, digest = path.stat().st_size, sha256_of(path)
         name = f"{role}-{digest[:16]}{ROLES[role]}"
-        put(made, folder / name)
+        put(path, folder / name)
     return {"name": name, "bytes": size, "sha256": digest}
 
 
@@ -99,7 +99,7 @@ def _remove_others(folder: Path, named: set[str]) -> None:
     remove_unfinished(folder)
     for path in folder.iterdir():
         if INDEX_FILE_NAME.fullmatch(path.name) and path.name not in named:
-            with suppress(OSError):  # such as Windows' on a file that is mapped: the next time
+            with suppress(OSError):  # Windows cannot remove a mapped file; the next write does
                 path.unlink()
 
 

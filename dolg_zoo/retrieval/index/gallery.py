@@ -1,4 +1,4 @@
-"""A gallery: named descriptors to search in, without a model."""
+"""A gallery: named descriptors that can be searched without a model."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Gallery:
         check_names(names)
         if (row := first_not_unit(descriptors)) is not None:
             raise ValueError(
-                f"{maker!r} gives descriptors that are not finite or have another norm than 1, the"
-                f" first of them for {names[row]!r}; its weights or its dtype are at fault."
+                f"{maker!r} gives descriptors that are not finite or whose norm is not 1, first for"
+                f" {names[row]!r}. Check its weights and its dtype."
             )
         recall = number("recall", recall, 0, 1)
         self.names: list[str] = names
@@ -81,7 +81,7 @@ class Gallery:
     @property
     def recall(self) -> float:
         """The measured recall at 10; 1 for an exact index."""
-        return cast(float, self._nearest.recall)  # it is measured as an index is built
+        return cast(float, self._nearest.recall)  # measured when the index was built
 
     @property
     def asked_recall(self) -> float:
@@ -92,7 +92,7 @@ class Gallery:
         """Remove images from the index; their files stay.
 
         Raises:
-            ValueError: if a name is unknown; nothing is removed then.
+            ValueError: if a name is unknown; the index is unchanged then.
         """
         gone = {names} if isinstance(names, str) else set(names)
         if unknown := gone - set(self.names):
@@ -100,68 +100,67 @@ class Gallery:
         self._change(gone, [], np.empty((0, self.descriptors.shape[1]), np.float32), [], [])
 
     def update(self, fresh: Gallery, *, remove_missing: bool = False) -> Changes:
-        """Take over the images and descriptors of another gallery; metadata stays with its image.
+        """Take over the images and descriptors of another gallery, but keep the metadata.
 
-        An image of equal content under another name has its metadata there, and so has a changed
-        image under its old name. Images that are equal in both are not touched, so an approximate
-        index is not built again.
+        Metadata follows a renamed image, and stays with a changed image of the same name. Images
+        that are equal in both galleries are not touched, so an approximate index is not built
+        again.
 
         Args:
-            fresh: the gallery with the images that are there now.
-            remove_missing: whether images are removed even if a link to them leads nowhere, their
+            fresh: the gallery with the images that exist now.
+            remove_missing: whether to remove missing images even if their link is broken, their
                 folder cannot be read or is empty, or they are more than half of all.
 
         Raises:
-            ImagesAwayError: if images are not found and may be away rather than deleted; the
-                gallery is unchanged then.
+            ImagesAwayError: if missing images may come back; the gallery is unchanged then.
             ValueError: if the descriptors have another dimension.
         """
         if fresh.descriptors.shape[1] != self.descriptors.shape[1]:
             raise ValueError(
-                f"Descriptors of {fresh.descriptors.shape[1]} dimensions cannot join those of"
-                f" {self.descriptors.shape[1]}."
+                f"Descriptors of {fresh.descriptors.shape[1]} dimensions cannot join descriptors of"
+                f" {self.descriptors.shape[1]} dimensions."
             )
         row_of = {name: row for row, name in enumerate(self.names)}
-        old, now = self._contents(), fresh._contents()
+        old, new = self._contents(), fresh._contents()
         gone = row_of.keys() - set(fresh.names)
-        twin_of, there = self._twin_finder(old, gone), set(now)
+        find_twin, new_contents = self._twin_finder(old, gone), set(new)
         rows, metadata = [], []
         changed, added = 0, list[str]()
-        for row, (name, content) in enumerate(zip(fresh.names, now, strict=True)):
-            own, descriptor = row_of.get(name), fresh.descriptors[row]
-            if own is not None and (
-                old[own] == content
+        for row, (name, content) in enumerate(zip(fresh.names, new, strict=True)):
+            old_row, descriptor = row_of.get(name), fresh.descriptors[row]
+            if old_row is not None and (
+                old[old_row] == content
                 or (
-                    _UNRECORDED in old[own] + content
-                    and np.allclose(self.descriptors[own], descriptor, atol=1e-6)
+                    _UNRECORDED in old[old_row] + content
+                    and np.allclose(self.descriptors[old_row], descriptor, atol=1e-6)
                 )
             ):
-                self.identities[own] = fresh.identities[row]
+                self.identities[old_row] = fresh.identities[row]
                 continue
-            twin = twin_of(name, content, descriptor)
-            if own is not None:
+            twin = find_twin(name, content, descriptor)
+            if old_row is not None:
                 changed += 1
-                if twin is None and old[own] not in there:
-                    twin = own
+                if twin is None and old[old_row] not in new_contents:
+                    twin = old_row
             elif twin is not None:
                 added.append(old[twin])
             rows.append(row)
             metadata.append({} if twin is None else dict(self.metadata[twin]))
         moved = Changes.renamed({name: old[row_of[name]] for name in gone}, added)
-        lost = gone - moved
-        check_gone(lost, len(self), fresh.folder, remove_missing)
-        kept = len(self) - changed - len(lost)
+        missing = gone - moved
+        check_gone(missing, len(self), fresh.folder, remove_missing)
+        unchanged = len(self) - changed - len(missing)
         if rows or gone:
             names = [fresh.names[row] for row in rows]
             identities = [fresh.identities[row] for row in rows]
             self._change(gone | set(names), names, fresh.descriptors[rows], metadata, identities)
-        return Changes(len(rows) - changed - len(moved), changed, len(lost), kept)
+        return Changes(len(rows) - changed - len(moved), changed, len(missing), unchanged)
 
     def _twin_finder(
         self, contents: Sequence[str], gone: Container[str]
     ) -> Callable[[str, str, np.ndarray], int | None]:
-        """Return a function that finds the row of the same content, for its metadata, or None."""
-        # of several copies a missing one, or better one that bears the name in another folder
+        """Return a function that finds the old row with the same content, or None."""
+        # Among copies it prefers the same file name in another folder, then a missing image.
         rows = sorted(range(len(self)), key=lambda row: self.names[row] in gone)
         by_content = {contents[row]: row for row in rows}
         by_both = {(contents[row], posixpath.basename(self.names[row])): row for row in rows}
@@ -173,7 +172,7 @@ class Gallery:
         return twin_of
 
     def _contents(self) -> list[str]:
-        """Return the hash of each image's content, or of its descriptor where it has no record."""
+        """Return a hash of each image's content, or of its descriptor if it has no record."""
         digests = (Identity.parse(text).digest for text in self.identities)
         return [digest or _hash_of(self.descriptors[row]) for row, digest in enumerate(digests)]
 
@@ -201,12 +200,12 @@ class Gallery:
         """Search for the images most similar to each descriptor, best first.
 
         Args:
-            descriptors: (queries, dim), finite, not zero; they need not be normalised.
+            descriptors: (queries, dim), finite and not zero; any norm.
             k: number of results per query; fewer if the index has fewer images.
             ranking: query expansion and re-ranking; None for neither.
 
         Raises:
-            ValueError: if the shape does not fit, a descriptor is zero or not finite, or k is not
+            ValueError: if the shape is wrong, a descriptor is zero or not finite, or k is not
                 a whole number of at least 1.
         """
         queries = unit(descriptors, self.descriptors.shape[1])
@@ -236,55 +235,55 @@ class Gallery:
         return Exact(rows) if kind == "exact" else Approximate.build(kind, rows, recall)
 
     def within_descriptors(self, descriptors: np.ndarray, threshold: float) -> list[Matches]:
-        """For each descriptor all images with at least this cosine similarity, best first.
+        """Return for each descriptor all images with at least this cosine similarity, best first.
 
-        It is exact for every kind of index.
+        The search is exact for every kind of index.
 
         Raises:
-            ValueError: if the shape does not fit, a descriptor is zero or not finite, or the
+            ValueError: if the shape is wrong, a descriptor is zero or not finite, or the
                 threshold is not a number from -1 to 1.
         """
         number("threshold", threshold, -1, 1)
         queries = unit(descriptors, self.descriptors.shape[1])
-        scores, found_by, indices = self._nearest.within(queries, threshold)
+        scores, query_rows, indices = self._nearest.within(queries, threshold)
         matches = [Matches() for _ in queries]
-        for at in np.argsort(-scores, kind="stable"):
-            matches[found_by[at]].append(self._match(indices[at], scores[at]))
+        for pair in np.argsort(-scores, kind="stable"):
+            matches[query_rows[pair]].append(self._match(indices[pair], scores[pair]))
         return matches
 
     def duplicates(self, threshold: float = 0.95, keep: str = "first") -> list[list[Match]]:
         """Group near-duplicate images.
 
-        All images of a group have at least the threshold's cosine similarity to the one to keep,
-        so that nothing that goes is unlike what stays. An exact index compares every pair. An
-        approximate one compares each image with its nearest neighbours, and can miss some, as its
-        `recall` says.
+        In a group, the cosine similarity of each image to the image to keep is at least the
+        threshold. An exact index compares every pair. An approximate index compares each image
+        with its nearest neighbours and can miss pairs, as its `recall` states.
 
         Args:
             threshold: the minimum cosine similarity.
-            keep: which image of a group comes first, as the one to keep: the "largest", the
-                "oldest" or the "first" by its name in `names`.
+            keep: the image to keep, which comes first in its group: the "largest", the "oldest" or
+                the "first" in the order of `names`.
 
         Returns:
-            Groups of two or more, the image to keep first and the others in the order of `names`;
-            the score is the cosine similarity with the image to keep.
+            Groups of two or more images: the image to keep, then the others in the order of
+            `names`. The score is the cosine similarity to the image to keep.
 
         Raises:
-            ValueError: if the threshold is not a number from -1 to 1, or keep is none of the three.
+            ValueError: if the threshold is not a number from -1 to 1, or keep is not one of the
+                three.
         """
         number("threshold", threshold, -1, 1)
         one_of("keep", keep, RULES)
         groups, ranks = [], dict[Path, tuple[float, ...]]()
         for rows in duplicates(self._nearest, threshold):
-            while len(rows) > 1:  # a chain of pairs is as many groups as it has images to keep
-                at = keeper([self._match(row, 1) for row in rows], keep, ranks)
-                scores = self.descriptors[rows] @ self.descriptors[rows[at]]
-                near = reaches(scores, threshold) & (np.arange(len(rows)) != at)
+            while len(rows) > 1:  # a chain of pairs may need several images to keep
+                best = keeper([self._match(row, 1) for row in rows], keep, ranks)
+                scores = self.descriptors[rows] @ self.descriptors[rows[best]]
+                near = reaches(scores, threshold) & (np.arange(len(rows)) != best)
                 if near.any():
-                    kept = self._match(rows[at], scores[at])
+                    first = self._match(rows[best], scores[best])
                     others = zip(rows[near], scores[near], strict=True)
-                    groups.append([kept, *(self._match(*each) for each in others)])
-                near[at] = True
+                    groups.append([first, *(self._match(*pair) for pair in others)])
+                near[best] = True
                 rows = rows[~near]
         return groups
 

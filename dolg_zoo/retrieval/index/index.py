@@ -1,4 +1,4 @@
-"""An index: the descriptors of many images, to search in."""
+"""An index: the descriptors of many images and the model that embeds the queries."""
 
 from __future__ import annotations
 
@@ -54,27 +54,27 @@ class Index(Gallery):
 
     Attributes:
         model: the model that embeds images and queries.
-        names: paths of the images below the folder, with `/` between the parts; without duplicates.
+        names: paths of the images below the folder, with `/` between the parts; no duplicates.
         descriptors: (images, dim), float32, L2-normalised, in the order of `names`; memory-mapped
             if the index was loaded from a folder.
-        metadata: a dictionary for each image, with values that JSON has; you may change it.
+        metadata: a dictionary of JSON values for each image; you may change it.
         folder: the folder of the images.
         scales: the scales at which images are embedded: see `DOLG.embed`.
         skipped: names of the images that could not be read, each with the reason.
         model_id: a hash of the weights and settings of the model.
         reused: number of descriptors that came from the cache.
-        passed_over: files of the folder that are no images, and what of it cannot be read, if the
-            index was built of a folder.
-        path: where the index was loaded from; None if it was not.
+        passed_over: for an index built from a folder, the files that are not images and the
+            folders that cannot be read.
+        path: the path that the index was loaded from; None if it was built.
 
     Args:
         kind: "exact"; "hnsw" or "ivfpq", which are approximate and faster; "auto" chooses by the
             number of images.
         recall: the recall at 10 that an approximate index should reach, from 0 to 1. It is
-            measured on the descriptors of the index, and the search effort is set accordingly.
+            measured on the descriptors of the index and sets the search effort.
 
     Raises:
-        ValueError: if a descriptor is not finite or not normalised, a name is a duplicate or leads
+        ValueError: if a descriptor is not finite or not normalised, a name is there twice or leads
             out of the folder, or an argument is out of range.
     """
 
@@ -124,21 +124,20 @@ class Index(Gallery):
             folder: the folder of the images; or a list, wildcards, or paths of images, as
                 `list_images` takes them.
             batch_size: images per batch.
-            scales: multiples of the image size, for images and queries; None for those of the
-                preset.
+            scales: multiples of the image size, for images and queries; None for the preset's
+                scales.
             progress: whether to show a progress bar on a terminal if it takes long.
-            cache: whether to cache descriptors in the user's cache folder, and to use the cached
-                ones of images that have not changed. An interrupted job then loses the last minute
-                at most.
+            cache: whether to cache descriptors in the user's cache folder and to reuse them for
+                unchanged images. An interrupted job then loses the last minute at most.
             kind: see `Index`.
             recall: see `Index`.
 
         Raises:
             OSError: if the folder does not exist or cannot be listed.
-            ValueError: if there is no image in it, or none that can be read, or if the model
-                gives descriptors that are not finite.
+            ValueError: if the folder has no image that can be read, or the model gives descriptors
+                that are not finite.
         """
-        kind_for(0, kind)  # to fail before the work
+        kind_for(0, kind)  # a wrong kind fails before the long work
         listed = _listed(folder)
         images = dict(zip(listed.names, listed, strict=True))
         collection = describe_files(
@@ -176,7 +175,7 @@ class Index(Gallery):
         kind: str = "auto",
         recall: float = 0.95,
     ) -> Index:
-        """Make an index of a descriptor store.
+        """Make an index from a descriptor store.
 
         Args:
             store: the store, or its folder.
@@ -187,14 +186,14 @@ class Index(Gallery):
 
         Raises:
             OSError: if there is no store.
-            ValueError: if it is damaged, or was made with another model.
+            ValueError: if the store is damaged or was made with another model.
         """
         if not isinstance(store, DescriptorStore):
             store = DescriptorStore.open(store)
         _check_model(store.folder, store.model_id, store.model_name, store.dim, model)
         names, descriptors = store.read()
-        known = store.identities()
-        for start in range(0, len(names), 65536):  # float16 keeps the length to three digits
+        identities = store.identities()
+        for start in range(0, len(names), 65536):  # a float16 norm is exact to three digits only
             rows = descriptors[start : start + 65536]
             rows[...] = unit(rows, store.dim)
         return cls(
@@ -205,7 +204,7 @@ class Index(Gallery):
             scales=store.scales,
             kind=kind,
             recall=recall,
-            identities=[str(known[name]) for name in names],
+            identities=[str(identities[name]) for name in names],
         )
 
     def add(
@@ -214,19 +213,20 @@ class Index(Gallery):
         descriptors: np.ndarray | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """Add images. Images with a known name are replaced and keep their metadata.
+        """Add images. An image with a known name is replaced and keeps its metadata.
 
         Add many images in one call: each call copies all descriptors and measures the recall of an
         approximate index again.
 
         Args:
-            names: their paths below `folder`.
+            names: paths of the images below `folder`.
             descriptors: (images, dim), finite and not zero. None: the images are embedded, and
-                those that cannot be read are added to `skipped`.
+                unreadable images are added to `skipped`.
             metadata: a dictionary or None for each image.
 
         Raises:
-            ValueError: if the arguments do not fit together; nothing is added then.
+            ValueError: if the arguments differ in length or are invalid; the index is unchanged
+                then.
         """
         names = [str(names)] if isinstance(names, str | Path) else list(names)
         check_names(names)
@@ -242,16 +242,18 @@ class Index(Gallery):
         new = unit(descriptors, self.descriptors.shape[1])
         if len(new) != len(names):
             raise ValueError(f"There are {len(new)} descriptors for {len(names)} names.")
-        known = dict(zip(self.names, self.metadata, strict=True))
-        kept = [known.get(name, {}) for name in names] if metadata is None else list(metadata)
-        self._change(set(names), names, new, [dict(each or {}) for each in kept], identities)
+        old_metadata = dict(zip(self.names, self.metadata, strict=True))
+        entries = (
+            [old_metadata.get(name, {}) for name in names] if metadata is None else list(metadata)
+        )
+        self._change(set(names), names, new, [dict(entry or {}) for entry in entries], identities)
         for name in names:
             self.skipped.pop(name, None)
 
     def update(self, fresh: Gallery, *, remove_missing: bool = False) -> Changes:
-        """`Gallery.update`; raises ValueError also if the other is of another model or scales."""
+        """See `Gallery.update`; raises ValueError also for another model or other scales."""
         if not isinstance(fresh, Index):
-            raise TypeError(f"An index is updated by an Index, not by a {type(fresh).__name__}.")
+            raise TypeError(f"An Index can take over an Index only, not {type(fresh).__name__}.")
         _check_model(
             fresh.folder,
             fresh.model_id,
@@ -261,11 +263,11 @@ class Index(Gallery):
         )
         if fresh.scales != self.scales:
             raise ValueError(
-                f"Images embedded at the scales {fresh.scales} cannot join those at {self.scales}."
+                f"Images embedded at the scales {fresh.scales} cannot join images at {self.scales}."
             )
         if self.path and "" in self.identities:
             _log.warning(
-                "%r does not say yet how its images are known again; it will.", str(self.path)
+                "The index %r has no content hashes yet; this update adds them.", str(self.path)
             )
         changes = super().update(fresh, remove_missing=remove_missing)
         self.skipped, self.reused, self.passed_over = fresh.skipped, fresh.reused, fresh.passed_over
@@ -288,10 +290,10 @@ class Index(Gallery):
         )
 
     def augmented(self, n: int = 5, alpha: float = 3.0) -> Index:
-        """Return an index of the same images after database-side augmentation, of the same kind.
+        """Return an index of the same kind and images after database-side augmentation.
 
-        Each descriptor is moved towards those of its n nearest neighbours. Every image is searched
-        for once, so the time of an exact index grows with the square of the number of images.
+        Each descriptor is moved towards the descriptors of its n nearest neighbours. Every image is
+        a query once, so with an exact index the time grows with the square of the number of images.
         Images added later are not augmented.
 
         Args:
@@ -299,7 +301,7 @@ class Index(Gallery):
             alpha: exponent of the similarity as a weight, at least 0; 0 is the plain mean.
 
         Raises:
-            ValueError: if n or alpha is out of its range.
+            ValueError: if n or alpha is out of range.
         """
         whole_number("n", n, 1)
         number("alpha", alpha, 0)
@@ -326,27 +328,27 @@ class Index(Gallery):
             ValueError: if k is not a whole number of at least 1.
         """
         query = in_memory(query)
-        (found,) = self.search_descriptors(self._descriptor_of(query), k, ranking)
-        return Matches(found, query)
+        (matches,) = self.search_descriptors(self._descriptor_of(query), k, ranking)
+        return Matches(matches, query)
 
     def search_each(
         self, queries: Iterable[ImageSource], k: int = 10, ranking: Ranking | None = None
     ) -> list[Matches | BadImageError]:
         """Search for several queries; a query that cannot be read gives its error instead."""
         whole_number("k", k, 1)
-        queries = [_held(query) for query in image_sources(queries)]
+        queries = [_in_memory(query) for query in image_sources(queries)]
         descriptors, errors = self._describe(queries)
         results: dict[int, Matches | BadImageError] = {**errors}
         if descriptors:
-            found = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
-            for row, matches in zip(descriptors, found, strict=True):
+            matches_of = self.search_descriptors(np.stack(list(descriptors.values())), k, ranking)
+            for row, matches in zip(descriptors, matches_of, strict=True):
                 results[row] = Matches(matches, queries[row])
         return [results[row] for row in range(len(results))]
 
     def within(self, query: ImageSource, threshold: float) -> Matches:
-        """All images with at least this cosine similarity to a query, best first.
+        """Return all images with at least this cosine similarity to a query, best first.
 
-        It is exact for every kind of index.
+        The search is exact for every kind of index.
 
         Raises:
             BadImageError: if the query cannot be read.
@@ -354,21 +356,21 @@ class Index(Gallery):
         """
         number("threshold", threshold, -1, 1)
         query = in_memory(query)
-        (found,) = self.within_descriptors(self._descriptor_of(query), threshold)
-        return Matches(found, query)
+        (matches,) = self.within_descriptors(self._descriptor_of(query), threshold)
+        return Matches(matches, query)
 
     @cached_property
     def _embedder(self) -> ImageEmbedder:
-        return self.model.routed()  # chosen once: to see whether a model has changed takes time
+        return self.model.routed()  # cached: the check for a changed model takes time
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the objects that compute; the receiver chooses its own."""
+        """Return the state without the runtime, which the receiver chooses anew."""
         return {name: value for name, value in self.__dict__.items() if name != "_embedder"}
 
     def _describe(
         self, images: Sequence[ImageSource]
     ) -> tuple[dict[int, np.ndarray], dict[int, BadImageError]]:
-        """Return the descriptors and the errors, by the places of the images."""
+        """Return descriptors and errors, each by the image's position in `images`."""
         descriptors: dict[int, np.ndarray] = {}
         errors: dict[int, BadImageError] = {}
         for row, result in self._embedder.embed_each(images, scales=self.scales):
@@ -387,12 +389,13 @@ class Index(Gallery):
     def save(self, path: str | Path) -> None:
         """Write the index to a folder, or to one file if the name ends in `.npz`.
 
-        A folder holds everything; an index in it is replaced atomically. An `.npz` file is for
-        `numpy.load` and has `names`, `descriptors`, `scales`, `model_id`, `model_name`,
-        `skipped_names` and `skipped_reasons`. It has no metadata, and `load` gives an exact index.
+        A folder holds the whole index; an old index in it is replaced atomically. An `.npz` file is
+        for `numpy.load` and has `names`, `descriptors`, `scales`, `model_id`, `model_name`,
+        `skipped_names` and `skipped_reasons`. It has no metadata, and `load` returns an exact
+        index.
 
         Raises:
-            OSError: if it cannot be written; the old index is unchanged then.
+            OSError: if the index cannot be written; an old index is unchanged then.
         """
         contents = {
             "names": self.names,
@@ -407,8 +410,8 @@ class Index(Gallery):
             "folder": self.folder,
         }
         path = user_path(path)
-        in_a_file = path.suffix == ".npz" or (is_special(path) and not path.is_dir())
-        (write_file if in_a_file else write_contents)(path, contents)
+        is_file = path.suffix == ".npz" or (is_special(path) and not path.is_dir())
+        (write_file if is_file else write_contents)(path, contents)
 
     @classmethod
     def load(
@@ -421,11 +424,11 @@ class Index(Gallery):
         Args:
             path: the folder or the file.
             model: the model that the index was built with.
-            folder: the folder of the images. None: the one that it was built from if that exists
-                and the index is a folder; else the current folder.
+            folder: the folder of the images. None: the folder that the index was built from, if the
+                index is a folder and its images' folder exists; else the current folder.
 
         Raises:
-            OSError: if it cannot be read.
+            OSError: if the index cannot be read.
             ValueError: if it is not an index, is damaged, or was made with another model.
         """
         path = user_path(path)
@@ -433,12 +436,16 @@ class Index(Gallery):
         descriptors = contents["descriptors"]
         model_id, model_name = contents["model_id"], contents["model_name"]
         _check_model(path, model_id, model_name, descriptors.shape[1], model)
-        hint = Path(contents.get("folder", "."))
+        images_folder = Path(contents.get("folder", "."))
         index = cls(
             model,
             contents["names"],
             descriptors,
-            folder=folder if folder is not None else hint if hint.is_dir() else ".",
+            folder=folder
+            if folder is not None
+            else images_folder
+            if images_folder.is_dir()
+            else ".",
             scales=contents["scales"],
             skipped=contents["skipped"],
             metadata=contents.get("metadata"),
@@ -451,20 +458,20 @@ class Index(Gallery):
 
 def _listed(folder: str | Path | Iterable[str | Path]) -> Listing:
     if not isinstance(folder, str | os.PathLike):
-        given = type(folder).__name__
+        type_name = type(folder).__name__
         folder = [*folder] if isinstance(folder, Iterable) else []
-        if not folder or not all(isinstance(each, str | os.PathLike) for each in folder):
+        if not folder or not all(isinstance(path, str | os.PathLike) for path in folder):
             raise TypeError(
-                f"folder must be the path of a folder of images, or paths of images, not {given}."
-                " Of other images Index(model, names, model.embed(images)) makes an index."
+                "folder must be the path of a folder of images, or paths of images, not"
+                f" {type_name}. For other images, use Index(model, names, model.embed(images))."
             )
     return list_images(folder)
 
 
-def _held(query: ImageSource) -> ImageSource:
+def _in_memory(query: ImageSource) -> ImageSource:
     try:
         return in_memory(query)
-    except BadImageError:  # which is the result of this query alone
+    except BadImageError:  # the embedder raises it again, as the result of this query alone
         return query
 
 

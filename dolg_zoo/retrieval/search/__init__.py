@@ -1,1 +1,1 @@
-"""Search among descriptors: exact, approximate, and ranking methods on top."""
+"""Search among descriptors: exact and approximate search, and ranking methods."""

@@ -1,1 +1,1 @@
-"""The use of huggingface_hub, and the limits set to it."""
+"""Downloads with huggingface_hub, and the checks of a server's answers."""

@@ -1,4 +1,4 @@
-"""Limits to a server's power over the Hub client."""
+"""Check a server's answers before the Hub client acts on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from dolg_zoo.errors import DownloadError, UnreachableError
 
 LATER = {429, 500, 502, 503, 504}
-"""Statuses that say nothing of the file or of who asks for it."""
+"""Statuses of a busy server: a later request may succeed."""
 
 OTHER_SERVER = "If HF_ENDPOINT names a mirror or a proxy is between, try without it."
 
@@ -73,7 +73,7 @@ def _look_at(response: Any) -> None:
 
 
 def _asked_to_wait(response: Any) -> int:
-    """Return the seconds for which the Hub client would obey, in either of the headers it knows."""
+    """Return the seconds that the Hub client would wait, by either header that it reads."""
     from huggingface_hub.utils import parse_ratelimit_headers
 
     limit = parse_ratelimit_headers(response.headers)

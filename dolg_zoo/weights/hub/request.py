@@ -41,7 +41,7 @@ class Request:
     cache_dir: Path | str | None = None  # None: the user's own
 
     def verified(self, name: str, promised: RemoteFile | None = None) -> Path:
-        """Return a file whose hash matches the promise, or the Hub's statement; or fetch it again.
+        """Return a file with the pinned or the Hub's stated hash; download a damaged file again.
 
         Raises:
             DownloadError: it is not in the cache and cannot be downloaded.
@@ -70,7 +70,7 @@ class Request:
         with self.explained(name), WeakFileLock(self.lock_file(path)):
             path, problem = look()
             if problem is None:
-                # another process has put it right meanwhile
+                # Another process has repaired it.
                 return path
             logger.warning("%s: %s. Fetching it again.", self.describe(name), problem)
             try:
@@ -99,7 +99,7 @@ class Request:
         replacing: Path | None = None,
         patient: bool = True,
     ) -> Path:
-        """Return the file in the cache, as huggingface_hub believes it to be."""
+        """Download a file with huggingface_hub; return its path in the cache, not verified."""
         from huggingface_hub import hf_hub_download
 
         fetch = partial(
@@ -221,7 +221,7 @@ class Request:
         return info.lfs.sha256 if info.lfs else info.blob_id
 
     def lock_file(self, path: Path) -> Path:
-        """Return the lock for whoever puts a damaged file right."""
+        """Return the lock file for the repair of a damaged file."""
         # <cache>/models--user--repo/snapshots/<commit>/<name>; the Hub client's own locks lie in
         # the same folder, and are named by etags.
         repo_folder = path.parents[2]
@@ -323,7 +323,7 @@ def cached_path(
 
 
 def hash_in_cache(path: Path) -> str | None:
-    """Return the hash that a file in the cache came with, if the cache keeps it."""
+    """Return the hash that the Hub stated for a cached file, if the cache has it."""
     # A file there is a link to a blob, named by the etag. That is the hash (sha256 of a large file,
     # git's sha1 of a small one), so it is known offline too.
     try:

@@ -241,7 +241,7 @@ def test_deep_nesting_neither_recurses_nor_crashes(pack, refusal, nest):
 
 
 def test_a_deep_tuple_is_no_key_and_not_printed(pack, refusal):
-    assert "a tuple for a key" in refusal(pack(b"})" + b"\x85" * 100_000 + b"Ns"))
+    assert "a tuple as a key" in refusal(pack(b"})" + b"\x85" * 100_000 + b"Ns"))
 
 
 def test_the_same_arguments_are_not_taken_apart_over_and_over(pack_torch, refusal, handmade):
@@ -263,7 +263,7 @@ def test_long_names_of_many_prefixes_are_cut_once(read, handmade):
 
 @pytest.mark.parametrize("key", [b"]", b"G" + bytes(8), b"\x8a\xff" + b"\x7f" * 255])
 def test_keys_are_names_and_small_numbers(pack, refusal, key):
-    assert "for a key" in refusal(pack(b"}", key, b"Ns"))
+    assert "as a key" in refusal(pack(b"}", key, b"Ns"))
 
 
 def test_a_list_that_holds_itself_ends_nowhere_but_is_told(pack, refusal):
@@ -451,10 +451,10 @@ def test_a_storage_has_one_type(pack_torch, refusal, handmade):
 @pytest.mark.parametrize(
     "keys, reason",
     [
-        (["0", "0"], "lists '0', no storage"),
-        (["9"], "lists '9', no storage"),
+        (["0", "0"], "lists '0', which is no storage"),
+        (["9"], "lists '9', which is no storage"),
         ([], "lists 0 storages, but its tensors use 1"),
-        ([["0"]], "lists a list, no storage"),
+        ([["0"]], "lists a list, which is no storage"),
         ("0", "'0' instead of a list"),
     ],
 )

@@ -87,8 +87,8 @@ def test_the_same_bytes_cannot_be_asked_for_again_and_again(refusal, handmade):
         ({"OriginShape": (2, 2), "slices": ["x@@.0", 3]}, "no chunk 3"),
         ({"OriginShape": (2, 2), "slices": ["x@@.0"]}, "do not fill its shape"),
         ({"OriginShape": (2, 2), "slices": ["x@@.0", "x@@.2"]}, "do not go together"),
-        ({"OriginShape": (2, 2), "slices": []}, "does not say"),
-        (5, "does not say"),
+        ({"OriginShape": (2, 2), "slices": []}, "does not list the chunks"),
+        (5, "does not list the chunks"),
     ],
 )
 def test_chunks_that_do_not_go_together_are_refused(refusal, handmade, plan, reason):

@@ -100,14 +100,14 @@ def row(number, content):
 
 def test_a_chunk_that_comes_twice_counts_once():
     rows = [row(0, [("a", 1)]), row(1, [("b", 2)]), row(0, [("a", 1)]), row(2, {})]
-    assert list(ray_engine._taken_in(iter(rows))) == [("a", 1), ("b", 2)]
+    assert list(ray_engine._unpacked(iter(rows))) == [("a", 1), ("b", 2)]
 
 
 @pytest.mark.parametrize("left", [[0, 2], [0, 1]])  # without one in the middle; without the end
 def test_a_chunk_that_does_not_come_is_noticed(left):
     rows = [row(0, [("a", 1)]), row(1, [("b", 2)]), row(2, {})]
     with pytest.raises(RayError, match="lost"):
-        list(ray_engine._taken_in(rows[place] for place in left))
+        list(ray_engine._unpacked(rows[place] for place in left))
 
 
 @pytest.mark.slow

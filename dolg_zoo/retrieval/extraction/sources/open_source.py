@@ -1,4 +1,4 @@
-"""Turn the user's text into the images that it names."""
+"""Open the images that a text, a path or a list of paths names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 
 
 class Files:
-    """Image files, each under an id."""
+    """Image files, each with an id."""
 
     faults: Mapping[str, str] = MappingProxyType({})  # none; see `Shards`
 
@@ -34,17 +34,17 @@ class Files:
         passed_over: PassedOver | None = None,
     ) -> None:
         self.folder = folder
-        self.ids = ids  # the same from run to run
-        # the path of each, absolute or below the folder; a Path takes five times the memory
+        self.ids = ids  # the same in every run
+        # paths, absolute or below the folder; Path objects would take five times the memory
         self.names = names
-        self.boxes = boxes  # the part of each that is meant; None for all of all
+        self.boxes = boxes  # the region of each image; None: the whole image
         self.passed_over = passed_over or PassedOver()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def missing(self, known: Container[tuple[str, str]]) -> int:
-        """How many images are not known yet, or may have changed."""
+        """Return the number of images that are new or may have changed."""
         return sum((id, self._facts(name)) not in known for id, name in self._pairs())
 
     def items(
@@ -58,14 +58,14 @@ class Files:
                 yield id, facts, path if box is None else Crop(path, box)
 
     def lacks(self, id: str) -> bool:
-        """Return whether the image of this id is gone; False if the ids are no paths."""
+        """Return whether the image with this id is gone; False if the ids are not paths."""
         return self.ids is self.names and not os.path.lexists(self.folder / id)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         return zip(self.ids, self.names, strict=True)
 
     def _facts(self, name: str) -> str:
-        return facts_of(os.path.join(self.folder, name))  # noqa: PTH118 - as quick as it can be
+        return facts_of(os.path.join(self.folder, name))  # noqa: PTH118 - faster than Path
 
 
 Source = Files | Shards
@@ -77,20 +77,20 @@ def open_source(
     images: str | Path | None = None,
     anywhere: bool = False,
 ) -> Source:
-    """Return the images that a source names; none of them is opened yet.
+    """Return the images that a source names; no image is opened yet.
 
     Args:
-        source: a folder, and those below it; an image; a list, `.csv` or `.parquet`, with a column
-            `image` and, if the ids are not to be the paths, `id`; a tar file as WebDataset writes
-            it; any number of images or of tar files, by wildcards (`*`, `?`, `[…]`, `**` for
-            folders at any depth) or a range (`shard-{000000..000009}.tar`); or paths of images.
-        images: the folder that a list's paths are relative to; None for the list's own.
+        source: a folder with its subfolders; an image; a list, `.csv` or `.parquet`, with a column
+            `image` and an optional column `id` (without it, the paths are the ids); a WebDataset
+            tar file; images or tar files by wildcards (`*`, `?`, `[…]`, `**` for folders at any
+            depth) or by a range (`shard-{000000..000009}.tar`); or paths of images.
+        images: the folder that a list's paths are relative to; None for the folder of the list.
         anywhere: whether a list may name images outside of that folder, by absolute paths, `..`
             or links.
 
     Raises:
         OSError: if there is no such file or folder, or it cannot be read.
-        DataError: if it names no images, or a list is faulty; the message names the line.
+        DataError: if it names no images, or a list is invalid; the message names the line.
         ValueError: if a folder has no image in it.
     """
     if not isinstance(source, str | os.PathLike):
@@ -99,16 +99,16 @@ def open_source(
     if path.suffix.lower() in LIST_SUFFIXES and not path.is_dir():
         return Files(*read_list(path, None if images is None else user_path(images), anywhere))
     if images is not None or anywhere:
-        raise DataError(f"{str(source)!r} is no list, and its images are where they are.")
-    base, found = matches(str(path))
-    shards = [name for name in found if name.lower().endswith(SHARD_ENDINGS)]
+        raise DataError(f"{str(source)!r} is no list: leave out `images` and `anywhere`.")
+    base, names = matches(str(path))
+    shards = [name for name in names if name.lower().endswith(SHARD_ENDINGS)]
     if shards and not path.is_dir():
-        others = [name for name in found if name not in shards and is_image(base / name)]
-        if not others:
+        image_names = [name for name in names if name not in shards and is_image(base / name)]
+        if not image_names:
             return Shards(base, shards)
         raise DataError(
-            f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({others[0]!r}); name"
-            " them one after the other."
+            f"{str(source)!r} names both tar files ({shards[0]!r}) and images ({image_names[0]!r});"
+            " give the two in separate calls."
         )
     return _files(list_images(path))
 
@@ -119,6 +119,6 @@ def _files(listed: Listing) -> Files:
 
 
 def first_images(source: Source, count: int) -> list[ImageSource]:
-    """Return the first images of a source that can be read."""
+    """Return the first readable images of a source, at most `count`."""
     contents = (content for _, _, content in source.items(()))
     return list(islice((c for c in contents if not isinstance(c, BadImageError)), count))

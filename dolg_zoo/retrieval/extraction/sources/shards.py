@@ -1,4 +1,4 @@
-"""Images in tar files, as WebDataset writes them; nothing is unpacked to the disk."""
+"""Images in WebDataset tar files; nothing is unpacked to the disk."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from dolg_zoo.preprocessing.patterns import is_set_aside
 from dolg_zoo.retrieval.extraction.identity import facts_of, shard_of
 
 MAX_MEMBER_BYTES = 2**27
-"""The most bytes of an image in a shard: some dozens are held at once, on the way to a decoder."""
+"""The most bytes of an image in a shard: memory holds dozens of images before they are decoded."""
 
 
 class Shards:
-    """Images in tar files: regular files in them, by the ending of the name (`IMAGE_SUFFIXES`)."""
+    """Images in tar files: the regular files whose names end in one of `IMAGE_SUFFIXES`."""
 
-    # As in `list_images`, hidden files and folders do not count, nor do a system's own. The id of
-    # an image is the shard's name and its own: `shard-000000.tar/key.jpg`.
+    # As in `list_images`, hidden files and the operating system's own files do not count. The id
+    # of an image is the shard's name and its name: `shard-000000.tar/key.jpg`.
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
-        self.passed_over = PassedOver()  # what is beside the images says something of them
+        self.passed_over = PassedOver()  # empty: other files in a shard belong to its images
         self.faults: dict[str, str] = {}  # shards not read to their end, each with the reason
 
     def missing(self, known: Container[tuple[str, str]]) -> None:
-        """None: how many images there are shows only when all is read."""
+        """Return None: the number of images is unknown until all shards are read."""
 
     def items(
         self, known: Container[tuple[str, str]] = ()
     ) -> Iterator[tuple[str, str, bytes | BadImageError]]:
         """Yield id, facts and bytes of each image whose id and facts are not known, by shards.
 
-        The facts are those of the shard. The error in place of the bytes says why an image cannot
-        be had.
+        The facts are the facts of the shard. An error in place of the bytes says why an image
+        cannot be read.
         """
         self.faults.clear()
         for name in self.names:
@@ -49,7 +49,7 @@ class Shards:
                 self.faults[name] = str(error)
 
     def lacks(self, id: str) -> bool:
-        """Return whether the shard of an image could be read to its end."""
+        """Return whether the image is gone: it was not in its shard, which was read to the end."""
         shard = shard_of(id, self.names)
         return shard is not None and shard not in self.faults
 
@@ -75,8 +75,8 @@ def _items(
     path: Path, shard: str, known: Container[tuple[str, str]]
 ) -> Iterator[tuple[str, str, bytes | BadImageError]]:
     members, facts = _members(path), facts_of(path)
-    while (found := _next(members)) is not None:
-        archive, member = found
+    while (entry := _next(members)) is not None:
+        archive, member = entry
         name = posixpath.normpath(member.name)
         image = f"{shard}/{name}"
         if not _is_image(PurePosixPath(name)) or (image, facts) in known:
@@ -97,7 +97,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         if archive.firstmember is None:  # type: ignore[attr-defined] # Python 3.10 would seek to -1
             return
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined] # it would keep all that it has seen
+            archive.members.clear()  # type: ignore[attr-defined] # else memory grows with the file
             if not member.isdir():
                 yield archive, member
 
@@ -115,7 +115,7 @@ def _content(
     if name.startswith(("/", "../")):
         return BadImageError(image, "its name leads out of the shard")
     if not member.isreg() or member.issparse():
-        return BadImageError(image, "it is no regular file in the shard, but a link or the like")
+        return BadImageError(image, "it is not a regular file in the shard but a link or a device")
     if member.size > MAX_MEMBER_BYTES:
         return BadImageError(
             image, f"its {member.size} bytes are more than the limit of {MAX_MEMBER_BYTES}"

@@ -1,7 +1,7 @@
 """A store: descriptors of any number of images in a folder of Parquet files that can grow.
 
-`store.json` names the model, and each part with its size and sha256. A part is written whole before
-it is named there, so a killed process leaves a good store that lacks one part at most. Several
+`store.json` names the model and each part with its size and sha256. A part is complete before
+`store.json` names it, so a killed process leaves a valid store that lacks one part at most. Several
 processes may add to one store.
 """
 

@@ -46,12 +46,12 @@ class DescriptorStore:
         ...
     ```
 
-    Made by `create` and `open`.
+    `create` and `open` return one.
 
     Attributes:
         folder: the folder of the store.
-        settings: the model and the format of the descriptors; its fields are attributes of the
-            store as well: model_id, model_name, dim, dtype and scales.
+        settings: the model and the format of the descriptors. The store has its fields as
+            attributes too: model_id, model_name, dim, dtype and scales.
     """
 
     def __init__(self, folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
@@ -59,7 +59,7 @@ class DescriptorStore:
         self.settings = settings
         self._parts = list(parts)
         self._known: dict[str, Identity] = {}
-        self._by_part: dict[str, dict[str, Identity]] = {}  # those that are in _known
+        self._by_part: dict[str, dict[str, Identity]] = {}  # the same records, by file name
 
     model_id = property(lambda self: self.settings.model_id)
     model_name = property(lambda self: self.settings.model_name)
@@ -78,19 +78,19 @@ class DescriptorStore:
         scales: Sequence[float],
         dtype: str = "float32",
     ) -> DescriptorStore:
-        """Create a store, or opens an existing one with the same settings.
+        """Create a store, or open an existing one with the same settings.
 
         Args:
             folder: the folder; it is created if necessary.
             model_id: `fingerprint` of the model.
-            model_name: the name of the model, for messages; it may differ from that in the store.
+            model_name: the name of the model, for messages; the store may have another name.
             dim: the dimension of a descriptor.
             scales: the scales at which images are embedded.
             dtype: "float32", or "float16" for half the size and three digits.
 
         Raises:
-            StoreError: if a setting has a wrong type or value or differs from that of the store.
-            OutputError: if the folder holds files and no store.
+            StoreError: if a setting has a wrong type or value, or the store has another value.
+            OutputError: if the folder holds files but no store.
             OSError: if the folder cannot be created or written.
         """
         settings = Settings(model_id, model_name, dim, dtype, tuple(map(float, scales)))
@@ -98,7 +98,7 @@ class DescriptorStore:
         if not (folder / MANIFEST).exists():
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder):
-                if not (folder / MANIFEST).exists():  # else another process has just made it
+                if not (folder / MANIFEST).exists():  # another process may have just made it
                     write_manifest(folder, settings, [])
         store = cls.open(folder)
         store.settings.check_same(settings, folder)
@@ -115,8 +115,8 @@ class DescriptorStore:
         folder = user_path(folder)
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
-                f"There is no store of descriptors in {str(folder)!r}: no file {MANIFEST}. `dolg"
-                " embed … -o DIR` makes one."
+                f"There is no store of descriptors in {str(folder)!r}: no file {MANIFEST}. Make one"
+                " with `dolg embed … -o DIR`."
             )
         return cls(folder, *read_manifest(folder))
 
@@ -130,7 +130,7 @@ class DescriptorStore:
 
     @property
     def folders_of_images(self) -> set[str | None]:
-        """The folders that the ids are relative to; None where that was not recorded."""
+        """The folders that the ids are relative to; None if the folder was not recorded."""
         return {part.images for part in self._parts}
 
     def append(
@@ -141,19 +141,19 @@ class DescriptorStore:
         identities: Sequence[Identity] | None = None,
         replace: Collection[str] = (),
     ) -> None:
-        """Add descriptors in one file, which is on the disk when this returns.
+        """Add descriptors in one file; the file is on the disk when this returns.
 
         Args:
-            ids: ids of the images, none of which is in the store.
+            ids: ids of the images; they must not be in the store.
             descriptors: (len(ids), dim), finite.
             images: the folder that the ids are relative to; None if there is none.
-            identities: the record of each image, by which a changed one is noticed; None if there
-                is none.
-            replace: those of the ids that may be in the store, and are replaced there.
+            identities: the record of each image, to recognise a change later; None without
+                records.
+            replace: ids that may be in the store; their rows are replaced.
 
         Raises:
             StoreError: if an id is not a text, is empty or is in the store, or the descriptors
-                are not finite or have another shape; nothing is written then.
+                are not finite or have another shape. The store is unchanged then.
             OSError: if the file cannot be written; the store is unchanged then.
         """
         ids = list(ids)
@@ -181,7 +181,7 @@ class DescriptorStore:
         return dict(self._known)
 
     def ids(self) -> list[str]:
-        """Return the ids of all images, in the order they were added.
+        """Return the ids of all images, in the order in which they were added.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -207,7 +207,7 @@ class DescriptorStore:
         Raises:
             StoreError: if a part is missing or damaged.
         """
-        for part in self._parts:  # before memory is taken for what store.json promises
+        for part in self._parts:  # before the memory is allocated: store.json is not trusted
             self._check_size(part)
         ids: list[str] = []
         descriptors = np.empty((len(self), self.dim), np.float32)
@@ -218,7 +218,7 @@ class DescriptorStore:
         return ids, descriptors
 
     def ids_by_folder(self) -> Iterator[tuple[str | None, list[str]]]:
-        """Yield the folder of the images of each file, None if it was not recorded, and their ids.
+        """Yield for each file the folder of its images (None if not recorded) and their ids.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -228,7 +228,7 @@ class DescriptorStore:
             yield part.images, [*self._by_part[part.file]]
 
     def move_images(self, old: str, new: str) -> None:
-        """Record that the images of one folder are in another now.
+        """Record that the images of the folder `old` are in the folder `new` now.
 
         Raises:
             OSError: if the store cannot be written; it is unchanged then.
@@ -240,10 +240,10 @@ class DescriptorStore:
             )
 
     def forget_damaged(self) -> dict[str, int]:
-        """Drop the parts that are missing or damaged, so that their images can be added again.
+        """Drop missing and damaged parts, so that their images can be added again.
 
         Returns:
-            The names of their files, and how many images were in each.
+            File name of each dropped part to its number of images.
 
         Raises:
             OSError: if the store cannot be written.
@@ -265,14 +265,14 @@ class DescriptorStore:
         identities: Mapping[str, Identity] | None = None,
         regroup: bool = False,
     ) -> None:
-        """Drop images and renew the records of others; the files with them are written anew.
+        """Drop images and renew the records of others; their files are written again.
 
-        What another process reads of the store meanwhile may be missing.
+        Another process that reads the store at the same time may miss files.
 
         Args:
             drop: ids of the images to drop.
-            identities: id to the record of its image.
-            regroup: whether all files are written anew, `REWRITTEN_ROWS` in each.
+            identities: id to the new record of its image.
+            regroup: whether to write all files again, with `REWRITTEN_ROWS` rows in each.
 
         Raises:
             StoreError: if a part is missing or damaged.
@@ -296,7 +296,7 @@ class DescriptorStore:
         identities: Mapping[str, Identity],
         more: Sequence[tuple[Rows, str | None]] = (),
     ) -> None:
-        """Put new parts in the place of old ones, and a part of further rows behind them."""
+        """Replace old parts by new parts, then add the parts of `more` rows."""
         written: dict[Part, Rows] = {}
         regrouped = (
             (rows, images)
@@ -317,17 +317,17 @@ class DescriptorStore:
     def _regrouped(
         self, parts: Sequence[Part], drop: Container[str], identities: Mapping[str, Identity]
     ) -> Iterator[Rows]:
-        held: list[Rows] = []
+        group: list[Rows] = []
         for part in parts:
-            held.append(self._read_part(part).changed(drop, identities))
-            if sum(len(rows.ids) for rows in held) >= REWRITTEN_ROWS:
-                yield Rows.joined(held)
-                held = []
-        if any(rows.ids for rows in held):
-            yield Rows.joined(held)
+            group.append(self._read_part(part).changed(drop, identities))
+            if sum(len(rows.ids) for rows in group) >= REWRITTEN_ROWS:
+                yield Rows.joined(group)
+                group = []
+        if any(rows.ids for rows in group):
+            yield Rows.joined(group)
 
     def _damaged_parts(self) -> dict[str, int]:
-        """Return the files of the damaged parts, and how many images were in each."""
+        """Return file name of each damaged part to its number of images."""
         damaged = {}
         for part in self._parts:
             try:
@@ -349,35 +349,35 @@ class DescriptorStore:
                 f"The descriptors of {len(ids)} images must be numbers of shape"
                 f" {(len(ids), self.dim)}, not {descriptors.dtype} of {descriptors.shape}."
             )
-        with np.errstate(over="ignore"):  # found by the next check
+        with np.errstate(over="ignore"):  # the next check finds an overflow
             rows = descriptors.astype(self.dtype)
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             raise StoreError(
-                f"The descriptor of {ids[np.argmin(finite)]!r} is not finite in {self.dtype}; the"
-                f" weights or the dtype of {self.model_name!r} are at fault."
+                f"The descriptor of {ids[np.argmin(finite)]!r} is not finite in {self.dtype}. Check"
+                f" the weights and the dtype of {self.model_name!r}."
             )
         return rows
 
     def _check_new(self, ids: list[str], replace: Container[str]) -> None:
         self._learn_ids()
-        fresh: set[str] = set()
+        new_ids: set[str] = set()
         for name in ids:
             if fault := part_file.fault_in_id(name):
                 raise StoreError(f"The id {name!r} {fault}.")
-            if (name in self._known and name not in replace) or name in fresh:
+            if (name in self._known and name not in replace) or name in new_ids:
                 raise StoreError(
-                    f"The id {name!r} is in the store {str(self.folder)!r} already; an image is"
-                    " added once. Is another process adding the same images?"
+                    f"The id {name!r} is in the store {str(self.folder)!r} already, and an image"
+                    " can be added only once. Is another process adding the same images?"
                 )
-            fresh.add(name)
+            new_ids.add(name)
 
     def _check_unique(self, ids: list[str]) -> None:
         if len(set(ids)) < len(ids):
             twice = next(name for name, count in Counter(ids).items() if count > 1)
             raise StoreError(
-                f"{str(self.folder)!r} has the id {twice!r} more than once; dolg-zoo writes no such"
-                " store. Make it again."
+                f"{str(self.folder)!r} has the id {twice!r} more than once; dolg-zoo did not write"
+                " it so. Make the store again."
             )
 
     def _learn_ids(self) -> None:
@@ -410,13 +410,12 @@ class DescriptorStore:
 
     def _damaged(self, part: Part, fault: str) -> StoreError:
         return StoreError(
-            f"{str(self.folder / part.file)!r} is damaged: {fault}. Put it back from a copy, or"
-            f" run `dolg embed … --repair`, which forgets its {part.rows} images and embeds them"
-            " again."
+            f"{str(self.folder / part.file)!r} is damaged: {fault}. Restore it from a copy, or run"
+            f" `dolg embed … --repair` to embed its {part.rows} images again."
         )
 
     def _refresh(self) -> None:
-        """Read the parts that other processes have added."""
+        """Read `store.json` again: other processes may have changed the parts."""
         settings, self._parts = read_manifest(self.folder)
         self.settings.check_same(settings, self.folder)
 

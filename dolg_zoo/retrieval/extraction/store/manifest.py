@@ -1,4 +1,4 @@
-"""`store.json`: the settings of a store and its parts. No line of it is trusted."""
+"""`store.json`: the settings of a store and its parts. Every value in it is checked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DTYPES = ("float32", "float16")
 
 @dataclass(frozen=True)
 class Settings:
-    """What made the descriptors of a store, and how they are kept; StoreError if it cannot be."""
+    """The model and the format of a store's descriptors; StoreError if a value is invalid."""
 
     model_id: str = stated(text, most=MAX_NAME)  # `fingerprint` of the model
     model_name: str = stated(text, most=MAX_NAME)  # for messages
@@ -42,7 +42,7 @@ class Settings:
     def of(
         cls, model: ImageEmbedder, scales: Sequence[float] | None, dtype: str = "float32"
     ) -> Settings:
-        """Return the settings of a model's descriptors; scales None: the model's own."""
+        """Return the settings for a model's descriptors; `scales` None: the model's scales."""
         scales = model.image_converter.scales_or_own(scales)
         return cls(model.model_id, name_of_model(model), model.descriptor_dim, dtype, scales)
 
@@ -53,16 +53,16 @@ class Settings:
         except ValueError as error:
             raise StoreError(str(error)) from None
 
-    def check_same(self, wanted: Settings, folder: Path) -> None:
-        """Raise StoreError if the settings `wanted` differ from these."""
+    def check_same(self, requested: Settings, folder: Path) -> None:
+        """Raise StoreError if the requested settings differ from the settings in the folder."""
         differences = [
-            f"{name} {_shown(self, name)} there, {_shown(wanted, name)} here"
+            f"{name} {_shown(self, name)} there, {_shown(requested, name)} here"
             for name in ("model_id", "dim", "dtype", "scales")
-            if getattr(self, name) != getattr(wanted, name)
+            if getattr(self, name) != getattr(requested, name)
         ]
         if differences:
             raise StoreError(
-                f"The descriptors in {str(folder)!r} were made otherwise: {'; '.join(differences)}."
+                f"The descriptors in {str(folder)!r} have other settings: {'; '.join(differences)}."
                 " Give the same settings, or another folder."
             )
 
@@ -77,7 +77,7 @@ def _shown(settings: Settings, name: str) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a store: its name, rows, size and sha256, and perhaps the folder of its images."""
+    """A file of a store: name, number of rows, size, sha256 and, if recorded, images' folder."""
 
     file: str
     rows: int
@@ -87,14 +87,14 @@ class Part:
 
 
 def next_name(parts: Sequence[Part]) -> str:
-    """Return a name that no part has."""
+    """Return a file name that no part has."""
     matches = (PART_NAME.fullmatch(part.file) for part in parts)
     numbers = [int(match[1]) for match in matches if match]
     return f"part-{max(numbers, default=-1) + 1:06d}.parquet"
 
 
 def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> None:
-    """Replace `store.json`; after an OSError the old one stays."""
+    """Replace `store.json`; after an OSError the old file stays."""
     document = {
         "format_version": FORMAT_VERSION,
         **asdict(settings),
@@ -107,7 +107,7 @@ def write_manifest(folder: Path, settings: Settings, parts: Sequence[Part]) -> N
 
 
 def read_manifest(folder: Path) -> tuple[Settings, list[Part]]:
-    """Read `store.json`; a StoreError says why it is not valid."""
+    """Read `store.json`; raise StoreError with the reason if it is invalid."""
     path = folder / MANIFEST
     try:
         document = read_record(path, *READABLE)
@@ -134,7 +134,7 @@ def _checked(entry: object, settings: Settings) -> Part:
         or type(part.bytes) is not int
         or not is_sha256(part.sha256)
         or not isinstance(part.images, str | None)
-        # a part is not compressed, so no small file can promise to fill the memory
+        # A part is not compressed: a small file cannot state more rows than it holds.
         or not 0 < part.rows * settings.dim * np.dtype(settings.dtype).itemsize < part.bytes
     ):
         raise ValueError(f"{str(entry)[:200]} describes no part")

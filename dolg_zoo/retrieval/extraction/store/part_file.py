@@ -21,7 +21,7 @@ _PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}
 
 
 def fault_in_id(name: object) -> str | None:
-    """Why a name cannot be an id, in words, or None."""
+    """Return the reason why a name cannot be an id, or None."""
     if not isinstance(name, str):
         return f"is no text but {type(name).__name__}"
     try:
@@ -39,15 +39,15 @@ class Rows(NamedTuple):
     descriptors: np.ndarray
 
     def changed(self, drop: Container[str], identities: Mapping[str, Identity]) -> Rows:
-        """Return the rows of other ids than some, the records of others renewed."""
-        kept = [row for row, id in enumerate(self.ids) if id not in drop]
-        ids = [self.ids[row] for row in kept]
-        records = [identities.get(self.ids[row], self.identities[row]) for row in kept]
-        return Rows(ids, records, self.descriptors[kept])
+        """Return the rows without the ids in `drop`, with new records from `identities`."""
+        rows = [row for row, id in enumerate(self.ids) if id not in drop]
+        ids = [self.ids[row] for row in rows]
+        records = [identities.get(self.ids[row], self.identities[row]) for row in rows]
+        return Rows(ids, records, self.descriptors[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
-        """Return the rows of some parts in one."""
+        """Return the rows of all parts together."""
         ids, records, descriptors = zip(*parts, strict=True)
         return cls([*chain(*ids)], [*chain(*records)], np.concatenate(descriptors))
 
@@ -66,7 +66,7 @@ def encode(rows: Rows, dtype: str) -> memoryview:
     ]
     schema = _schema(descriptors.shape[1], descriptors.dtype)
     out = pa.BufferOutputStream()
-    # descriptors do not compress, and a reader knows what an uncompressed file can hold
+    # Descriptors do not compress, and an uncompressed file limits the memory that a reader needs.
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), out, **options)
     return memoryview(out.getvalue())
@@ -75,15 +75,16 @@ def encode(rows: Rows, dtype: str) -> memoryview:
 def decode(
     data: bytes, rows: int, dim: int, dtype: str, written_ns: int, with_descriptors: bool = True
 ) -> Rows:
-    """Return a part's rows, descriptors (rows, dim) float32; raise ValueError if it is not one."""
-    # `written_ns` is for rows without a record; without descriptors, those are (0, dim)
+    """Return a part's rows, descriptors (rows, dim) float32; raise ValueError if it is invalid."""
+    # `written_ns` is the record of rows that have none. Without descriptors, their shape is
+    # (0, dim).
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         _check(file, rows, _schema(dim, np.dtype(dtype)))
-        # a thread of Arrow that frees Python's bytes while Python ends would abort the process
+        # No threads: an Arrow thread that frees bytes while Python ends would abort the process.
         table = file.read(None if with_descriptors else ["id", "identity"], use_threads=False)
         table.validate(full=True)
         ids = table["id"].to_pylist()
@@ -106,7 +107,7 @@ def decode(
 
 def _values(lists: pa.FixedSizeListArray, dim: int) -> np.ndarray:
     """Return the numbers in lists of `dim` as one flat array."""
-    # `flatten` imports pyarrow.compute, and `to_numpy` pandas if it is installed: half a second
+    # `flatten` imports pyarrow.compute and `to_numpy` imports pandas, which take half a second.
     values = lists.values
     if lists.null_count or values.null_count:
         raise ValueError("a descriptor in it is null")
@@ -129,13 +130,13 @@ def _schema(dim: int, dtype: np.dtype) -> pa.Schema:
 
 
 def _check(file: pq.ParquetFile, rows: int, schema: pa.Schema) -> None:
-    if not any(file.schema_arrow.equals(each) for each in (schema, schema.remove(2))):
+    if not any(file.schema_arrow.equals(known) for known in (schema, schema.remove(2))):
         raise ValueError(f"its columns are {file.schema_arrow.to_string()[:300]!r}")
     metadata = file.metadata
     if metadata.num_rows != rows:
-        raise ValueError(f"it has {metadata.num_rows} rows, and {rows} are promised")
+        raise ValueError(f"it has {metadata.num_rows} rows, but store.json states {rows}")
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            # what is packed could unfold to more than the memory holds
+            # A compressed column could need more memory than the machine has.
             if column.compression != "UNCOMPRESSED" or not set(column.encodings) <= _PLAIN:
                 raise ValueError(f"{column.path_in_schema} is compressed")

@@ -1,4 +1,4 @@
-"""Better rankings from the same descriptors, in NumPy."""
+"""Better rankings from the same descriptors: query expansion, augmentation, re-ranking."""
 
 from dolg_zoo.retrieval.search.ranking.expansion import augment_database, expand_queries
 from dolg_zoo.retrieval.search.ranking.options import Ranking, ranked

@@ -1,4 +1,4 @@
-"""Descriptors plus those of their neighbours, weighted by how alike they are."""
+"""Add to each descriptor the descriptors of its neighbours, weighted by similarity."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from dolg_zoo._util.progress import track
 
-ROWS = 4096  # images whose neighbours are searched for at a time
-MAX_VALUES = 2**24  # of neighbours' descriptors held at a time: 64 MiB
+ROWS = 4096  # images per search for neighbours
+MAX_VALUES = 2**24  # values of neighbours' descriptors in memory at a time: 64 MiB
 
 
 class Search(Protocol):
-    """What finds neighbours: exact or approximate, in memory or not."""
+    """A function that finds neighbours, exactly or approximately."""
 
     def __call__(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return cosines and gallery rows, both (queries, k or fewer), best first; row -1: none."""
@@ -25,7 +25,7 @@ def expand_queries(
     """Return each query plus its n nearest images: α-weighted query expansion, unit rows."""
     # A neighbour's weight is max(0, cosine)^α, the query's own is 1. Source: Radenović, Tolias and
     # Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation" (2018, arXiv 1711.02512).
-    # `search` is called once, with all queries in their order.
+    # `search` is called once, with all queries in order.
     if len(queries) == 0:
         return np.asarray(queries, np.float32)
     scores, indices = search(queries, min(n, len(gallery)))
@@ -38,7 +38,7 @@ def augment_database(
     """Return each image plus its n nearest others: database-side augmentation, unit rows."""
     # Sources: Arandjelović and Zisserman, "Three things everyone should know to improve object
     # retrieval" (CVPR 2012); Gordo et al., "End-to-end Learning of Deep Visual Representations for
-    # Image Retrieval" (2017, arXiv 1610.07940). `search` may find each image itself, or not.
+    # Image Retrieval" (2017, arXiv 1610.07940). `search` may return the image itself or not.
     augmented = np.empty(gallery.shape, np.float32)
     starts = range(0, len(gallery), ROWS)
     for start in track(starts, len(starts), "Augmenting"):
@@ -52,9 +52,9 @@ def augment_database(
 def without_self(
     scores: np.ndarray, indices: np.ndarray, start: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put each row itself, from `start` on, last among its neighbours, with the index -1."""
+    """Move each row itself to the end of its neighbours, with the index -1; rows from `start`."""
     is_self = indices == np.arange(start, start + len(indices))[:, None]
-    # by index, not as the first: of equal images any may come first
+    # Compare indices: an equal image may come before the row itself.
     order = np.argsort(is_self, axis=1, kind="stable")
     scores, indices = (np.take_along_axis(array, order, axis=1) for array in (scores, indices))
     return scores, np.where(np.sort(is_self, axis=1), -1, indices)
@@ -63,7 +63,7 @@ def without_self(
 def _added(
     rows: np.ndarray, scores: np.ndarray, indices: np.ndarray, gallery: np.ndarray, alpha: float
 ) -> np.ndarray:
-    """Return unit rows (rows, dim): rows plus neighbours (rows, n), index -1 for none."""
+    """Return rows plus neighbours as unit rows (rows, dim); indices (rows, n), -1 for none."""
     rows = np.asarray(rows, np.float32)
     weights = np.maximum(scores, 0, dtype=np.float32) ** np.float32(alpha)
     weights[indices < 0] = 0
@@ -74,5 +74,5 @@ def _added(
         neighbours = np.asarray(gallery[np.maximum(indices[chunk], 0)], np.float32)
         sums[chunk] += np.einsum("qn,qnd->qd", weights[chunk], neighbours)
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    # what rounding leaves of vectors that cancel out has no direction: such a row stays as it was
+    # If the vectors cancel out, the sum is rounding noise, so the row stays unchanged.
     return np.where(norms > 1e-6, sums / np.maximum(norms, 1e-6), rows)

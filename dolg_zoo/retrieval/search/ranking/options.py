@@ -16,19 +16,19 @@ MAX_LIST = 4096
 
 @dataclass(frozen=True)
 class Ranking:
-    """Options of a search. By default all are off, and results are ranked by cosine similarity.
+    """Options of a search. By default all are off, and cosine similarity ranks the results.
 
     Attributes:
-        expand: number of first results that are added to a query, each with the weight
+        expand: number of first results to add to a query, each with the weight
             max(0, cosine)^alpha; 0 for none.
-        alpha: exponent of the similarity as a weight in the expansion; 0 is the plain mean.
-        rerank: number of first results that are re-ranked; 0 for none. Results after them keep
-            their order. The re-ranking is k-reciprocal.
+        alpha: exponent of the similarity in that weight; 0 gives the plain mean.
+        rerank: number of first results to re-rank (k-reciprocal); 0 for none. The other results
+            keep their order.
         k1: number of neighbours that the re-ranking compares.
         k2: number of neighbours that the re-ranking averages over.
         weight: weight of the cosine similarity in the re-ranking, from 0 to 1.
-        dba: number of neighbours that each image of the gallery is moved towards before the
-            search, with `alpha` as in the expansion; 0 for none.
+        dba: number of neighbours to add to each gallery image before the search, weighted with
+            `alpha` as in the expansion; 0 for none.
 
     Raises:
         ValueError: if a value is out of range; the message names it.
@@ -56,9 +56,9 @@ def ranked(
     queries: np.ndarray, search: Search, gallery: np.ndarray, k: int, options: Ranking
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (scores, indices) of the k best images for each query, each (queries, k or fewer)."""
-    # Unit rows. Each call of `search` is with all queries, in their order, so it may leave out each
-    # query's own image. Of the gallery, augmented already if `options.dba` says so, only found rows
-    # are read. The scores are cosines with the expanded queries: after re-ranking they may rise.
+    # All arrays are unit rows; the caller augments the gallery for `options.dba`. `search` gets all
+    # queries in order, so it can leave out each query's own image. Only result rows of the gallery
+    # are read. Scores are cosines with the expanded queries, not sorted after a re-ranking.
     if options.expand:
         queries = expand_queries(queries, search, gallery, options.expand, options.alpha)
     scores, indices = search(queries, min(max(k, options.rerank), len(gallery)))
