@@ -202,7 +202,7 @@ def test_start_and_memory_are_measured_by_runtime(load_tool, monkeypatch, tmp_pa
     pytest.importorskip("openvino")
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "unused"))
     options = ["--rounds=1", "--runtimes=openvino", "--size=64"]
-    options += ["--imports", "dolg_zoo", "--backbone=mobilenet_v3_small"]
+    options += ["--imports", "dolg_zoo", "--backbone=efficientnet_lite_b0"]
     options += ["--json", str(tmp_path / "found.json")]
     monkeypatch.setattr("sys.argv", ["benchmark.py", "load", *options])
     load_tool("benchmark").main()
