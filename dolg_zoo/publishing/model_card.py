@@ -16,7 +16,7 @@ from dolg_zoo.publishing.metadata import license_id
 from dolg_zoo.weights import parse_hub_url
 from dolg_zoo.weights.manifest import FileHash
 
-MAX_ROWS = 200  # of a report; all of it is in report.json
+MAX_ROWS = 200  # keys of a report that the page shows; report.json has all
 FIGURE = "architecture.png"
 TASK = "image-feature-extraction"
 LIBRARY = "dolg-zoo"
@@ -162,7 +162,7 @@ def _use(preset: str, dim: int) -> str:
     pinned = ""
     if preset.startswith("hf://"):
         pinned = (
-            "\n\nThe newest commit is taken, and its files are held against the hashes that the"
+            "\n\nThe newest commit is taken, and its files are compared with the hashes that the"
             " Hub states. For results that stay as they are, name a commit, which its page lists"
             f' under "Files": `dolg_zoo.DOLG.from_preset("{preset}@<commit>")`.'
         )
@@ -229,7 +229,7 @@ def _preprocessing(architecture: Architecture, converter: ImageConverter) -> str
         ("Normalisation", _normalisation(config.mean, config.std)),
     ]
     if converter.crop_queries:
-        rows.append(("Queries", "in benchmarks, cropped to the box of what is sought"))
+        rows.append(("Queries", "in benchmarks, cropped to the box of the landmark"))
     return "`embed` does all of this; nothing is left to you.\n\n" + table(("Step", ""), rows)
 
 
@@ -257,11 +257,11 @@ def _provenance(
         parts.append(f"Derived from: {inline(metadata['derived_from'])}")
     parts += _origin(metadata.get("source"))
     if margin_head is None:
-        parts.append("The head that it was trained under is not kept.")
+        parts.append("The margin head of its training is not part of it.")
     else:
         parts.append(
-            f"The head that it was trained under is kept: {inline(margin_head['layer'])} with the"
-            f" centers of {margin_head['num_classes']:,} classes, scale {margin_head['scale']:g},"
+            f"The margin head of its training is part of it: {inline(margin_head['layer'])} with"
+            f" the centers of {margin_head['num_classes']:,} classes, scale {margin_head['scale']:g},"
             f" margin {margin_head.get('margin', 0):g}. `model.load_margin_head()` loads it, to"
             " train on."
         )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 NOTHING = "Nothing was published."
-# files that an earlier version of the preset may have had and a later one need not have
+# files of an earlier version of the preset that the new version may lack
 OPTIONAL = (MARGIN_HEAD, REPORT)
 
 
@@ -55,8 +55,8 @@ def push_to_hub(
     """Publish a preset on the Hugging Face Hub, for `DOLG.from_preset("hf://user/name")`.
 
     The preset's own files, a model card and a picture of the network go there in one commit, so
-    that nobody sees half of it; then all are downloaded again and compared. If all files are there
-    already, no commit is made.
+    that nobody sees a part of it. Then all files are downloaded again and compared. No commit is
+    made if the Hub has the same files already.
 
     ```python
     dolg_zoo.push_to_hub(
@@ -72,9 +72,8 @@ def push_to_hub(
     ```
 
     Args:
-        preset: a folder that `save_to_preset` wrote, of which nothing but the preset's files is
-            taken; or a model.
-        repo_id: `user/name`; made if it is not there.
+        preset: a folder that `save_to_preset` wrote; its other files are not sent. Or a model.
+        repo_id: `user/name`; it is created if necessary.
         metadata: values that replace or complete those of the preset's metadata.json:
             name, description, dataset, license (an SPDX expression), license_note, provenance,
             limits, intended_use, derived_from and figures_note, all texts; and figures, a list of
@@ -87,9 +86,9 @@ def push_to_hub(
 
     Raises:
         PresetError: if the preset does not load; nothing is sent then.
-        PublishError: if something must still be said of it, the Hub cannot be reached or refuses,
-            or the downloaded files are not those that were sent; says whether anything was
-            published.
+        PublishError: if metadata is missing, the Hub cannot be reached or refuses, or the
+            downloaded files differ from those that were sent. The message says whether anything
+            was published.
     """
     check_repo(repo_id)
     with TemporaryDirectory(prefix="dolg-zoo-", ignore_cleanup_errors=True) as folder:
