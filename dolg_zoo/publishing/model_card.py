@@ -261,9 +261,9 @@ def _provenance(
     else:
         parts.append(
             f"The margin head of its training is part of it: {inline(margin_head['layer'])} with"
-            f" the centers of {margin_head['num_classes']:,} classes, scale {margin_head['scale']:g},"
-            f" margin {margin_head.get('margin', 0):g}. `model.load_margin_head()` loads it, to"
-            " train on."
+            f" the centers of {margin_head['num_classes']:,} classes, scale"
+            f" {margin_head['scale']:g}, margin {margin_head.get('margin', 0):g}."
+            " `model.load_margin_head()` loads it, to train on."
         )
     if report:
         rows = [(inline(key), inline(value)) for key, value in islice(_flat(report), MAX_ROWS)]
