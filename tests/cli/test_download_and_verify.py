@@ -298,7 +298,7 @@ def test_what_was_published_wrong_is_neither_ready_nor_good(dolg, seed, hub, fil
 
 def test_a_folder_needs_no_download(dolg, tmp_path):
     done = dolg("download", str(tmp_path))
-    assert done.returncode == 1 and "is here already" in done.stderr
+    assert done.returncode == 1 and "is on this machine already" in done.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"sha256": 7}', '{"sha256": {"config.json": 7}}'])

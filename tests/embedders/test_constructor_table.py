@@ -31,7 +31,13 @@ def test_the_weights_are_named_with_their_source():
     assert with_weights == dolg_zoo.list_backbones(weights="imagenet")
 
 
-def assert_the_figures_are_those_of(name):
+SLOW = ("densenet121", "mit_b0", "nfnet_f0", "resnet50")
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_small", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
+)
+def test_the_figures_are_those_of_the_network(name):
     entry = ENTRIES[name]
     measured = update_constructors.measure(name)
     keras.backend.clear_session()
@@ -40,34 +46,6 @@ def assert_the_figures_are_those_of(name):
         "multiply_adds": entry.multiply_adds,
         "channels": list(entry.channels),
     }
-
-
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v3_small", pytest.param("resnet50", marks=pytest.mark.slow)]
-)
-def test_the_figures_are_those_of_the_network(name):
-    assert_the_figures_are_those_of(name)
-
-
-OF_EACH_FAMILY = (
-    "csp_darknet_tiny",
-    "densenet121",
-    "eca_nfnet_l0",
-    "efficientnet_b0",
-    "efficientnet_lite_b0",
-    "efficientnet_v2_b0",
-    "mit_b0",
-    "nfnet_f0",
-    "resnest50",
-    "resnet18_v1",
-    "resnet18_v2",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OF_EACH_FAMILY)
-def test_the_figures_are_those_of_a_network_of_each_family(name):
-    assert_the_figures_are_those_of(name)
 
 
 def test_the_parameters_are_those_of_a_model():
