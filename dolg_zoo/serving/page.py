@@ -85,70 +85,11 @@ class Page:
             )
             with gr.Row():
                 with gr.Column(min_width=300):
-                    dropped = gr.File(
-                        label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
-                        file_types=IMAGES,
-                        height=120,
-                        elem_id="dropped",
-                    )
-                    gr.Markdown("Click two corners to search for what is between them:")
-                    shown = gr.Image(
-                        show_label=False,
-                        alt_text="the query, with the box that is searched for",
-                        interactive=False,
-                        buttons=[],
-                        elem_id="query",
-                    )
-                    box = gr.Textbox(
-                        label="Box: left, top, right, bottom in pixels; empty for all of it",
-                        placeholder="40, 40, 300, 240",
-                        elem_id="box",
-                    )
-                    preset = gr.Dropdown(
-                        self._preset_choices(),
-                        value=self.desk.presets[0],
-                        label="Preset",
-                        visible=len(self.desk.presets) > 1,
-                        elem_id="preset",
-                    )
-                    ranking = gr.Dropdown(
-                        list(RANKINGS),
-                        value=next(iter(RANKINGS)),
-                        label="Ranking",
-                        elem_id="ranking",
-                    )
-                    search = gr.Button("Search", variant="primary", elem_id="search")
+                    dropped, shown, box, preset, ranking, search = self._query_parts()
                 with gr.Column(min_width=300, scale=2):
-                    gr.Markdown("What is most like it, best first; choose one to see why:")
-                    matches = gr.Gallery(
-                        show_label=False,
-                        columns=4,
-                        height="auto",
-                        object_fit="contain",
-                        allow_preview=False,
-                        buttons=[],
-                        elem_id="matches",
-                    )
-                    onward = gr.Button(
-                        "Search for the chosen one", interactive=False, elem_id="onward"
-                    )
-                    gr.Markdown("What both look at, and which positions speak for the match:")
-                    why = gr.Image(
-                        show_label=False,
-                        alt_text="attention of both photographs, and what speaks for their match",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        elem_id="why",
-                    )
+                    matches, onward, why = self._result_parts()
             if may_add:
-                with gr.Accordion("Add photographs to the index", open=False):
-                    files = gr.File(
-                        label=f"Up to {MAX_ADDED} at once; they are kept in the indexed folder",
-                        file_types=IMAGES,
-                        file_count="multiple",
-                        elem_id="files",
-                    )
-                    add = gr.Button("Add them", elem_id="add")
+                files, add = self._adding_parts()
                 _on(add.click, self._add, [preset, files], [status])
 
             self._endpoints(may_add)
@@ -163,6 +104,78 @@ class Page:
             _on(onward.click, self._onward, [query, *chosen], found)
             _on(matches.select, self._choose, [query, preset], [query, status, onward, why])
         return page
+
+    def _query_parts(self) -> Values:
+        """Return where to drop a photograph, the query, box, preset, ranking and button."""
+        dropped = gr.File(
+            label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
+            file_types=IMAGES,
+            height=120,
+            elem_id="dropped",
+        )
+        gr.Markdown("Click two corners to search for what is between them:")
+        shown = gr.Image(
+            show_label=False,
+            alt_text="the query, with the box that is searched for",
+            interactive=False,
+            buttons=[],
+            elem_id="query",
+        )
+        box = gr.Textbox(
+            label="Box: left, top, right, bottom in pixels; empty for all of it",
+            placeholder="40, 40, 300, 240",
+            elem_id="box",
+        )
+        preset = gr.Dropdown(
+            self._preset_choices(),
+            value=self.desk.presets[0],
+            label="Preset",
+            visible=len(self.desk.presets) > 1,
+            elem_id="preset",
+        )
+        ranking = gr.Dropdown(
+            list(RANKINGS),
+            value=next(iter(RANKINGS)),
+            label="Ranking",
+            elem_id="ranking",
+        )
+        search = gr.Button("Search", variant="primary", elem_id="search")
+        return dropped, shown, box, preset, ranking, search
+
+    def _result_parts(self) -> Values:
+        """Return the results, the button that searches for one, and the explanation."""
+        gr.Markdown("What is most like it, best first; choose one to see why:")
+        matches = gr.Gallery(
+            show_label=False,
+            columns=4,
+            height="auto",
+            object_fit="contain",
+            allow_preview=False,
+            buttons=[],
+            elem_id="matches",
+        )
+        onward = gr.Button("Search for the chosen one", interactive=False, elem_id="onward")
+        gr.Markdown("What both look at, and which positions speak for the match:")
+        why = gr.Image(
+            show_label=False,
+            alt_text="attention of both photographs, and what speaks for their match",
+            interactive=False,
+            buttons=["fullscreen"],
+            elem_id="why",
+        )
+        return matches, onward, why
+
+    def _adding_parts(self) -> Values:
+        """Return the files to add, and the button."""
+        with gr.Accordion("Add photographs to the index", open=False):
+            files = gr.File(
+                label=f"Up to {MAX_ADDED} at once; they are kept in the indexed folder",
+                file_types=IMAGES,
+                file_count="multiple",
+                elem_id="files",
+            )
+            add = gr.Button("Add them", elem_id="add")
+        return files, add
 
     def _endpoints(self, may_add: bool) -> None:
         """Add the endpoints for programs: /search, /explain and, if allowed, /add."""
