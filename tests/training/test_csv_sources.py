@@ -244,7 +244,7 @@ def test_both_lists_of_gldv2_give_the_same(write, tree, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "begins with '', and the lists of GLDv2 with 'id,url,landmark_id' or"),
+        ("", "begins with '', but a list of GLDv2 begins with 'id,url,landmark_id' or"),
         ("image,label\na,1\n", "begins with 'image,label'.* use csv"),
         ("landmark_id,images\n", "lists no images"),
         (f"landmark_id,images\n1,{IDS[0]}\n2,../../etc/passwd\n", r"line 3 is '2,\.\./\.\./etc"),
