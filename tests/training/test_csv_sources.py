@@ -255,7 +255,7 @@ def test_both_lists_of_gldv2_give_the_same(write, tree, content):
         (f"id,url,landmark_id\n{IDS[0]},1\n", "line 2"),
         (
             f"landmark_id,images\n1,{IDS[0]} {IDS[1]}\n2,{IDS[1]}\n",
-            f"the image {IDS[1]} more than once, and 1 such",
+            f"lists 1 images more than once, first {IDS[1]}",
         ),
     ],
 )
