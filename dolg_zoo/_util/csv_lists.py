@@ -52,7 +52,7 @@ def rows(
 
 def lines(path: str | Path) -> Iterator[str]:
     """Yield the lines of a text file; bytes that are not UTF-8 become surrogates."""
-    # what is not UTF-8 is let through, to be refused with its line if it matters
+    # other bytes are refused later, with their line, if the column is used
     with user_path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
             if len(line) > MAX_LINE:
@@ -64,7 +64,7 @@ def lines(path: str | Path) -> Iterator[str]:
 
 
 def _column_index(column: str, header: list[str], path: str | Path, hint: str) -> int:
-    name = plain_label(column)  # as those of the header are read
+    name = plain_label(column)  # the names of the header are stripped alike
     if header.count(name) != 1:
         raise DataError(
             f"The header of {path} must name the column {column!r} once; it has"
@@ -139,7 +139,7 @@ def stays_inside(folder: Path) -> Callable[[Path], bool]:
     def leads_inside(path: Path) -> bool:
         return path.resolve().is_relative_to(root)
 
-    # each folder once: it takes a look at every part of its path
+    # check each folder once: the check reads every part of its path
     folder_leads_inside = functools.lru_cache(2**12)(leads_inside)
 
     def is_inside(path: Path) -> bool:

@@ -54,7 +54,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         with _naming(path), path.open("wb") as file:
             yield file
         return
-    given, path = path, Path(os.path.realpath(path))  # the file that a link leads to, not the link
+    given, path = path, Path(os.path.realpath(path))  # replace the target of a link, not the link
     unfinished = _unfinished(path.parent)
     with _naming(given, unfinished):
         try:
@@ -170,7 +170,7 @@ def is_special(path: str | Path) -> bool:
 
 def _exchange(made: Path, path: Path) -> None:
     old = made.with_name("replaced")
-    with suppress(FileNotFoundError):  # if another process has just moved it
+    with suppress(FileNotFoundError):  # another process may have moved it
         path.rename(old)
     try:
         made.rename(path)

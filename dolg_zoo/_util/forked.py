@@ -1,4 +1,4 @@
-"""TensorFlow computes in the process that started it alone; one that is forked of it would wait."""
+"""TensorFlow computes only in the process that started it; a forked process would wait for ever."""
 
 from __future__ import annotations
 

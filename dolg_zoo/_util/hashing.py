@@ -39,7 +39,7 @@ def fault_in(file: Path | bytes, expected: str, size: int | None = None) -> str 
             return fault
         else:
             actual = (git_blob_sha1_of if name == "git sha1" else sha256_of)(file)
-    except FileNotFoundError:  # another process may just be putting it right
+    except FileNotFoundError:  # another process may be repairing it
         return "it is missing"
     return None if actual == expected else f"its {name} is {actual}, expected {expected}"
 

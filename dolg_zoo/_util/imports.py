@@ -92,7 +92,7 @@ def _imported(error: Exception) -> str | None:
 
 
 def _remedy(package: str) -> str:
-    config = sys.modules.get("keras.src.backend.config")  # there even where Keras is not
+    config = sys.modules.get("keras.src.backend.config")  # imported even if Keras fails
     backend = os.environ.get("KERAS_BACKEND") or (config.backend() if config else "tensorflow")
     if package in ("keras", "keras_cv") and backend != "tensorflow":
         return (

@@ -1,4 +1,4 @@
-"""JSON that someone else may have written."""
+"""Read JSON files of unknown authors: bounded size, clear errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-# far more than any list or architecture takes, far less than would hurt
+# larger than any list or architecture, and still harmless to read
 _MAX_BYTES = 16 * 2**20
 
 

@@ -122,7 +122,7 @@ def _is_empty(path: Path, may_hide: bool) -> bool:
 def _is_same(path: Path, source: object) -> bool:
     """Return whether an input of a call is the file or folder at a path."""
     source = getattr(source, "source", source)  # a part of an image
-    if not isinstance(source, str | Path):  # of an open file, or of Pillow's image
+    if not isinstance(source, str | Path):  # an open file and a Pillow image have a name
         source = getattr(source, "name", None) or getattr(source, "filename", None)
     if not isinstance(source, str | Path):
         return False

@@ -36,7 +36,7 @@ def checked_version(values: dict[str, Any], name: object, *versions: int) -> dic
 
 
 def keep_record(path: Path | None, values: Mapping[str, Any]) -> None:
-    """Write a record into the cache if that can be written: the next process is faster then."""
+    """Write a record into the cache, if the cache is writable, to make the next process faster."""
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Output streams that outlive their readers and show every letter."""
+"""Output streams that survive a closed reader and letters that the terminal cannot show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Pipe(io.FileIO):
 
     def write(self, data: Buffer) -> int:
         try:
-            # without a byte it is a question of click's, which swallows the error
+            # click writes nothing to test the stream, and swallows the error
             if not self.is_lost and memoryview(data).nbytes:
                 return super().write(data)
         except OSError as error:

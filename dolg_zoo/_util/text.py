@@ -1,4 +1,4 @@
-"""File names as they can be shown, and labels as they are compared."""
+"""Text for messages: printable names, plain labels, short values, percentages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def short_repr(value: object) -> str:
     """Return `repr` of a value for a message, in at most some 80 characters."""
     try:
         return _SHORT.repr(value)
-    except ValueError:  # Python writes no number of thousands of digits
+    except ValueError:  # Python refuses to print a number with thousands of digits
         return f"a very long {type(value).__name__}"
 
 

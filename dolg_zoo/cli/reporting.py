@@ -46,11 +46,11 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _expanded(value: Any) -> Any:
-    # no shell reads the ~ of --out=~/photos
+    # shells do not expand the ~ of --out=~/photos
     if isinstance(value, list):
         return [_expanded(each) for each in value]
     if isinstance(value, Path):
-        # an option of Typer's makes the current folder of an empty text
+        # Typer turns an empty path into the current folder
         is_empty = str(value) == "." and "" in sys.argv[1:] and "." not in sys.argv[1:]
         return user_path("" if is_empty else value)
     return value

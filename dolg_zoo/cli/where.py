@@ -69,7 +69,7 @@ def open_index(folder: Path, embedding: Embedding, images: Path | None = None) -
     from dolg_zoo.retrieval.index.folder import read_folder
 
     if embedding.preset is None:
-        # the list only: what a stranger's folder names is not to be fetched from anywhere
+        # only presets of the zoo: a stranger's index must not start a download
         made_with = read_folder(folder)[0].get("model_name")
         if made_with in preset_names():
             embedding = replace(embedding, preset=of_the_zoo(made_with))
@@ -86,7 +86,7 @@ def contents_of(index: Index, where: Path) -> str:
 
 
 def tell_missing(matches: Sequence[Match], where: Path) -> None:
-    """Say how many of the results are no longer there, and the remedy."""
+    """Report how many results are missing, and the remedy."""
     if missing := [match for match in matches if not match.path.exists()]:
         note(
             f"{len(missing)} of the images found are missing, such as {str(missing[0].path)!r}."

@@ -1,4 +1,4 @@
-"""The curves of a run."""
+"""The curves of a training run."""
 
 from __future__ import annotations
 

@@ -65,12 +65,12 @@ class ImageEmbedder:
         precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
-        """Chooses what computes, for a caller that embeds often.
+        """Return the model for one route, for a caller that embeds often.
 
         Args:
             runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
-            calibration: images to calibrate "int8" with, if it was not yet.
+            calibration: images to calibrate "int8" with, if there is no cached int8 model.
         """
         raise NotImplementedError
 

@@ -121,7 +121,7 @@ class CompiledDOLG(ImageEmbedder):
         if model_id is None or untimed(runtime, precision, model_id):
             return None
         names = routes(runtime, precision, model_id)
-        # those that cannot compute it were passed over when it was compiled
+        # skip runtimes that failed when the model was compiled
         able = [name for name in names if not remembered_fault(model_id, name, precision)]
         name = able[0] if len(names) > 1 and able else names[0]
         loaded = None if name == "keras" else load_compiled(model_id, name, precision, threads)
@@ -224,7 +224,7 @@ def compile_model(
     names = routes(runtime, precision)
     is_mixed = precision == "float32" and model.dtype_policy.compute_dtype != "float32"
     if len(names) > 1:
-        # the others round otherwise than a mixed model, which takes a minute to see
+        # a compiled model rounds differently from a mixed one, so its check would fail
         names = ["keras"] if is_mixed else _able(model, precision)
     for name, following in zip(names, [*names[1:], None], strict=True):
         try:
@@ -274,7 +274,7 @@ def _compiled(
     if compiled is None:
         logger.info("Compiling for %s in %s, once", runtime, precision)
         compiled = _compile(model, record, calibration, threads)
-    compiled.metadata = dict(model.metadata)  # the same weights may go by several names
+    compiled.metadata = dict(model.metadata)  # several presets may have the same weights
     return compiled
 
 

@@ -96,7 +96,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         super().__init__(images, normalize(net(images)), name=name, **kwargs)
         self.net = net
         self.image_converter = image_converter
-        # not as an attribute of this name alone: Keras would wrap the dictionary
+        # a tuple, since Keras would wrap a dictionary
         self._metadata_items = tuple((metadata or {}).items())
         self._compiled: dict[tuple[str, str | None, str], CompiledDOLG] = {}
 
@@ -316,7 +316,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         calibration: Sequence[ImageSource] | None = None,
         threads: int | None = None,
     ) -> CompiledDOLG:
-        """Compiles the model for a runtime: batch normalisation is folded, weights are constants.
+        """Compile the model for a runtime: batch normalisation is folded, weights are constants.
 
         The result is cached under the sha256 of the weights and loaded from there the next time.
         Later training of this model does not change it.

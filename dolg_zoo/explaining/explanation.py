@@ -51,7 +51,7 @@ class Explanation:
 
         Args:
             path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp, or has no ending, for
-                PNG. A picture of ours that is there is replaced.
+                PNG. An existing picture of dolg-zoo is replaced.
 
         Raises:
             OutputError: if it is one of the photographs, or a file that dolg-zoo did not write.

@@ -78,7 +78,7 @@ def _title_of_match(figure: Figure, score: float) -> None:
 
 def _dress(panel: Axes, title: str) -> None:
     panel.set_axis_off()
-    # a name may have a dollar in it, which is no formula
+    # Matplotlib would read a dollar in a name as the start of a formula
     panel.set_title(printable(title)[-48:], fontsize=9, color=FAINT, parse_math=False)
 
 
@@ -108,7 +108,7 @@ def _bar(panel: Axes, colours: str, scale: Normalize, label: str) -> None:
     ends = [float(scale.vmin or 0), float(scale.vmax or 0)]
     bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
     left, right = bar.ax.get_xticklabels()
-    left.set_horizontalalignment("left")  # so that they do not move the photographs apart
+    left.set_horizontalalignment("left")  # the labels must not change the layout
     right.set_horizontalalignment("right")
     bar.set_label(label, fontsize=9, color=FAINT)
     bar.ax.tick_params(labelsize=8, colors=FAINT)

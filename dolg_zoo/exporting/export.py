@@ -1,4 +1,4 @@
-"""An export from start to end: written beside its place, reloaded, compared, and only then put."""
+"""Write an export beside its final path, load it, compare it, and move it there."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _write(
         write(served, folder)
     except (DOLGZooError, OSError, MemoryError):
         raise
-    except Exception as error:  # of the converter's own types
+    except Exception as error:  # converters raise their own types
         reason = import_fault(error) or str(error).strip()[:300]
         raise ExportError(f"The model cannot be converted to {plan.format}: {reason}") from error
     if plan.format != SAVED_MODEL and images is not None:
@@ -122,7 +122,7 @@ def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]
     photos = calibration_images(plan.image_converter, shipped_photos())
     expected, found = describe(model.infer, photos), describe(infer, photos)
     distance = float(np.linalg.norm(found - expected, axis=1).max())
-    if plan.precision == "float32" and not distance <= TOLERANCE:  # nor if it is not a number
+    if plan.precision == "float32" and not distance <= TOLERANCE:  # also refuses NaN
         raise ExportError(
             f"The descriptors of what was exported are {distance:.1e} from those of the model, and"
             f" {TOLERANCE:.0e} is the limit; nothing was written."
@@ -165,7 +165,7 @@ def _put(made: Path, plan: Plan) -> None:
         return
     suffix = FORMATS[plan.format]
     beside = [file for file in made.iterdir() if file.suffix != suffix]
-    if beside:  # never an old file with what belongs to a new one
+    if beside:  # an old file must not stand beside parts of a new one
         plan.path.unlink(missing_ok=True)
     for file in (*beside, made / f"model{suffix}"):
         put(file, plan.path.with_suffix(file.suffix))

@@ -92,7 +92,7 @@ def check_path(path: Path, format: str) -> None:
         raise ExportError(f"{format} is written to {what}, not to {str(path)!r}{advice}.")
     check_output(path, kind_of(format))
     for beside in SUFFIXES.get(format, ())[1:]:
-        # of an export that is there it is a part
+        # a file beside an existing export belongs to it
         check_output(
             path.with_suffix(beside), Kind("a part of an export", lambda _: path.stat().st_size > 0)
         )

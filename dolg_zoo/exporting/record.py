@@ -10,7 +10,7 @@ from dolg_zoo.runtimes.registry import RUNTIMES
 
 SAVED_MODEL = "savedmodel"
 IN_SAVED_MODEL = Path("assets.extra") / "dolg.json"
-"""TensorFlow's place for what is to lie beside a SavedModel and is no part of its graph."""
+"""TensorFlow's folder for files that belong to a SavedModel but not to its graph."""
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def write(model: keras.Model, folder: Path) -> None:
     """Write a `servable` model into a folder with TensorFlow."""
-    # TensorFlow Hub cannot call what Keras writes
+    # TensorFlow Hub cannot call a SavedModel that Keras writes
     import tensorflow as tf
 
     images = tf.TensorSpec(model.input_shape, tf.uint8, name="images")

@@ -62,7 +62,7 @@ counts where there is no ending to say otherwise."""
 
 @dataclass
 class PassedOver:
-    """What of a folder was not taken for images.
+    """The files and folders in a folder that were ignored.
 
     Attributes:
         other_files: paths of files that a person could take for a photograph or a video.
@@ -92,7 +92,7 @@ class PassedOver:
         return False
 
     def add(self, listed: Listing) -> None:
-        """Take in what another listing passed over; its folders get their whole paths."""
+        """Add the ignored files of another listing, its folders with their whole paths."""
         other, whole = listed.passed_over, Path(os.path.abspath(listed.folder))  # noqa: PTH100
         self.other_files |= other.other_files
         self.own_pictures |= other.own_pictures
@@ -103,7 +103,7 @@ class PassedOver:
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        """Return it in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
+        """Return the counts in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
         parts = []
         if count := len(self.other_files):
             most = [f"{number} {ending}" for ending, number in self.files.most_common()]
@@ -119,7 +119,7 @@ class PassedOver:
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the counts and names for JSON."""
         return {
             "files": dict(self.files.most_common()),
             "own_pictures": len(self.own_pictures),
@@ -148,7 +148,7 @@ def _first(told: Sequence[str], most: int = 6) -> str:
 def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
     """Return the image files that a path names, sorted: see `list_folder` for those of a folder.
 
-    What exists is that; if nothing does, wildcards and ranges in it count.
+    A path that exists is that file or folder; only otherwise are wildcards and ranges expanded.
 
     Args:
         where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); or any
@@ -203,7 +203,7 @@ def _list_matches(pattern: str, base: Path, found: Sequence[str]) -> Listing:
     own = {each for each in folders - {Path()} if is_own_folder(base / each)}
     outermost = {each.as_posix() for each in own if own.isdisjoint(each.parents)}
     passed_over = PassedOver(own_folders=outermost)
-    # an image that is named by itself is taken whoever made it
+    # a single named image is taken even if dolg-zoo made it
     takes = is_image if len(found) == 1 else passed_over.takes
     images = [
         base / name
@@ -220,7 +220,7 @@ def _list_matches(pattern: str, base: Path, found: Sequence[str]) -> Listing:
 
 def names_several(where: str | Path) -> bool:
     """Return whether a path stands for the images that `list_images` finds, not for one image."""
-    with suppress(OSError, ValueError):  # as of a name that is too long: it is told of the image
+    with suppress(OSError, ValueError):  # the name is too long; reading the image reports it
         path = user_path(where)
         endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
         return path.is_dir() or path.name.lower().endswith(endings) or is_pattern(path)
@@ -228,7 +228,7 @@ def names_several(where: str | Path) -> bool:
 
 
 def each_of(where: str | Path) -> Listing:
-    """Return the images that a path names, or the path itself, for it to be refused by name."""
+    """Return the images that a path names; or the path itself, so that an error names it."""
     if names_several(where):
         with suppress(OSError, ValueError):
             return list_images(where)
@@ -276,7 +276,7 @@ def list_folder(folder: Path) -> Listing:
                         images.append(path)
                 elif not path.exists():
                     raise FileNotFoundError(errno.ENOENT, "the link leads nowhere")
-            except OSError as error:  # a link that cannot be followed; the name has to tell
+            except OSError as error:  # for a broken link only the name can tell
                 if ending in IMAGE_SUFFIXES:
                     images.append(path)
                 else:

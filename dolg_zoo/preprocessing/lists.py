@@ -78,7 +78,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     where = f"{path}, row {number}"
                     yield number, {name: checked(row[name] or "", name, where) for name in columns}
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # not Arrow's word for damage
+        if isinstance(error, OSError) and error.errno:  # Arrow's words are unclear
             raise
         raise DataError(f"{path} is no Parquet file, or is damaged: {error}") from error
 

@@ -45,7 +45,7 @@ def matches(pattern: str) -> tuple[Path, list[str]]:
     """Return the folder where wildcards and ranges begin, and the matching files below it."""
     # files that a range names need not exist
     path = Path(pattern)
-    if path.exists():  # whatever letters are in its name
+    if path.exists():  # endings in upper case count too
         return path.parent, [path.name]
     plain = itertools.takewhile(
         lambda part: not glob.has_magic(part) and not _RANGE.search(part), path.parts[:-1]

@@ -23,7 +23,7 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
         _tell(repr(str(images)), listed.passed_over)
         return listed
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
-        images = images.tolist()  # of paths
+        images = images.tolist()  # a listing of paths
     if isinstance(images, np.ndarray) and images.ndim > 3:
         return cast("Sequence[ImageSource]", images)
     if is_image_source(images):

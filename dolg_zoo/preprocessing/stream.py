@@ -25,7 +25,7 @@ def decode_ahead(
     workers: int | None = None,
     ahead: int = 32,
 ) -> Iterator[tuple[int, Source, Result | BadImageError]]:
-    """Run `work` on each source in threads and yield what comes of it, in the sources' order.
+    """Run `work` on each source in threads and yield the results in the order of the sources.
 
     Sources are drawn one by one, at most `ahead` beyond the last one yielded, so a list of a
     million takes no more memory than one of a hundred. When the consumer stops, or an error or

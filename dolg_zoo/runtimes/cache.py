@@ -1,8 +1,8 @@
-"""The cache of compiled models, valid until anything that they depend on changes.
+"""The cache of compiled models; a model is compiled again when anything it depends on changes.
 
 A folder for each model, runtime and precision holds the runtime's files and record.json, which
-states their sources. Another version or processor, or a changed file, and the folder is made anew.
-The model's name is kept under the sha256 of its preset's files, to be found without Keras.
+states their sources. Another version or processor, or a changed file, makes it invalid. The id
+of the model is stored under the sha256 of its preset's files, so it is found without Keras.
 """
 
 from __future__ import annotations

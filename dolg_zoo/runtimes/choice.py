@@ -1,4 +1,4 @@
-"""Which runtime computes where the user names none."""
+"""The choice of the runtime if the user names none."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
 TURNS, TURN = 7, 0.7  # how often each is timed, and seconds at least each time
-FIRST_TURNS, FIRST_TURN = 3, 0.4  # where nobody asked for it
+FIRST_TURNS, FIRST_TURN = 3, 0.4  # if the user did not ask for a measurement
 PHOTO = (1024, 768)  # width and height of what a converter is asked about
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-# before Gradio is imported, which otherwise tells its makers of each start
+# before the import of Gradio, which else reports each start to its makers
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
@@ -37,7 +37,7 @@ IMAGES = ["image", ".heic", ".heif", ".hif"]  # not every system knows the type 
 Action = Callable[..., Any]
 Values = tuple[Any, ...]  # one for each output of an action
 KEPT = 3600  # seconds that what a visitor sent is kept
-FONTS = ["system-ui", "sans-serif"]  # of the visitor's own: none is fetched
+FONTS = ["system-ui", "sans-serif"]  # fonts of the visitor's system: none is fetched
 STYLE = """
 .gradio-container {max-width: 1200px !important; margin: auto}
 #status textarea {font-weight: 600; field-sizing: content}
@@ -267,7 +267,7 @@ class Page:
         return self._found(query, preset, ranking)
 
     def _search_again(self, query: Query | None, preset: str | None, ranking: str) -> Values:
-        if query is None:  # a preset is chosen before a photograph: it is made ready
+        if query is None:  # the preset was chosen before a photograph: load it
             return None, f"{len(self.desk.index(preset))} images.", *[gr.skip()] * 5
         return self._found(query, preset, ranking)
 
@@ -394,7 +394,7 @@ def _box(text: str | None) -> tuple[int, int, int, int] | None:
 def _thumbnail(path: Path) -> Image.Image:
     try:
         image = load_image(path)
-    except BadImageError:  # gone since it was indexed
+    except BadImageError:  # deleted after it was indexed
         return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "#8c959f")
     image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2)
     return image

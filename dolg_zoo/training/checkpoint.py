@@ -16,7 +16,7 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import TrainingConfigError
 
 WEIGHTS, STATE = "state.weights.h5", "state.json"
-EPOCHS = "[run] epochs"  # the setting that may grow
+EPOCHS = "[run] epochs"  # the only setting that may change, upwards
 KEPT = 2
 """How many checkpoints stay: the last, and the one before in case the last is damaged."""
 

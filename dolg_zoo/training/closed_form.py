@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH = 16
 POSITIONS_PER_IMAGE = 24
 RIDGE = 1e-2
-"""The penalty of the regressions, as a share of the mean variance of what is regressed on."""
+"""The penalty of the regressions, as a share of the mean variance of the inputs."""
 ATTENTION_SPREAD = 2.0
 """Standard deviation of the attention before softplus."""
 

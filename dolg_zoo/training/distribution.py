@@ -121,7 +121,7 @@ class DistributedBatches:
             raise
 
     def _keeping_the_error(self, batches: Iterable[Any]) -> Iterator[Any]:
-        # TensorFlow would make of it an error of its own, with the traceback as a text
+        # TensorFlow would wrap the error and print its traceback as text
         try:
             yield from batches
         except Exception as error:

@@ -45,12 +45,12 @@ class Loop:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = trainable and batch_norm
         self._trainable = (trainable, batch_norm)
-        self._step = self._compiled()  # which weights learn is written into the graph
+        self._step = self._compiled()  # the graph contains the choice of trainable weights
 
     def run(self, batches: Iterator[Any], first: int, last: int) -> Iterator[int]:
         """Take the steps from `first` to before `last`; yield each; raise DivergedError if lost."""
         take = self._step
-        assert take is not None  # what learns has been set
+        assert take is not None  # the trainable variables are known now
         for step in range(first, last):
             take(next(batches))
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == last:
@@ -84,7 +84,7 @@ class Loop:
             images, labels = batch
             self.classifier.train_step((self.augmentation(images, training=True), labels))
 
-        # Keras's code is not for AutoGraph to convert
+        # AutoGraph must not convert Keras's code
         return tf.function(
             lambda batch: self.strategy.run(train_step, args=(batch,)), autograph=False
         )

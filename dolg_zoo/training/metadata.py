@@ -60,12 +60,12 @@ def describe(
 
 
 MOST_CLASSES = 20_000
-"""Of more classes no record is kept: it would be larger than a small network."""
+"""The most classes that are recorded: a longer record would be larger than a small network."""
 
 
 def class_ids(names: Iterable[str]) -> list[str]:
     """Return eight hexadecimal digits for each name of a class; the names may be private."""
-    # a number is no name: every collection has a class 1
+    # numbers are ignored: every collection has a class 1
     names = {name.casefold() for name in names if not name.isdigit()}
     ids = {hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8] for name in names}
     return sorted(ids) if len(ids) <= MOST_CLASSES else []

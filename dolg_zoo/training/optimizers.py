@@ -14,11 +14,11 @@ from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
 
-_Optimizer: Any = object  # to a type checker it has whatever Keras's optimizers have
+_Optimizer: Any = object  # for the type checker: the mixin has the members of a Keras optimizer
 
 
 class _Rated(_Optimizer):
-    """What both have in common: `rate_of` gives the factor of a variable's learning rate."""
+    """Base class of both: `rate_of` returns the factor of a variable's learning rate."""
 
     def __init__(
         self, *args: Any, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs: Any
@@ -100,7 +100,7 @@ def build_optimizer(
         )
     steps = epochs * steps_per_epoch
     warmup = round(plan.warmup_epochs * steps_per_epoch)
-    if warmup >= steps:  # or the run would end where the learning begins
+    if warmup >= steps:  # else a short run would end in its warm-up
         warmup = steps // 2
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else plan.learning_rate,
@@ -122,7 +122,7 @@ def build_optimizer(
         optimizer = RatedSGD(momentum=float(plan.momentum), nesterov=plan.momentum > 0, **common)
     else:
         optimizer = RatedAdamW(**common)
-    if precision == "mixed_float16":  # of whose gradients many would be too small to hold
+    if precision == "mixed_float16":  # many gradients would be too small for float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(classifier.trainable_variables)
     return optimizer
@@ -131,7 +131,7 @@ def build_optimizer(
 def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """Return the learning rate of the step before: behind the last step of a run it is 0."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    steps = int(np.asarray(optimizer._iterations))  # of several workers it is mirrored
+    steps = int(np.asarray(optimizer._iterations))  # with several workers the variable is mirrored
     return float(optimizer._learning_rate(max(0, steps - 1)))
 
 

@@ -70,11 +70,11 @@ def _summary(planned: dict[str, Any]) -> str:
 
 
 def _seconds_per_step(run: Run) -> float:
-    run.thaw(run.epochs - 1)  # when all learns that ever does
+    run.thaw(run.epochs - 1)  # with all variables that are ever trained
     times = []
     batches = run.distributed(run.batches(0, WARM_UP + TIMED))
     for _ in run.loop.run(batches, 0, WARM_UP + TIMED):
-        np.asarray(run.classifier.optimizer.iterations)  # waits until the step is done
+        np.asarray(run.classifier.optimizer.iterations)  # wait until the step is done
         times.append(time.monotonic())
     return (times[-1] - times[WARM_UP - 1]) / TIMED
 
@@ -83,7 +83,7 @@ def _seconds_per_embedded(run: Run) -> float:
     few = [run.validation.sources[i] for i in range(min(EMBEDDED, len(run.validation)))]
     if not few:
         return 0.0
-    for _ in range(2):  # the first time, the graph is made
+    for _ in range(2):  # the first step also builds the graph
         begin = time.monotonic()
         list(run.model.embed_each(few, runtime="keras"))
     return (time.monotonic() - begin) / len(few)

@@ -34,12 +34,12 @@ TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
 LEAST_GAIN, ENOUGH_LESS = 0.005, 0.4
 """How much less mAP an average may have than the best: this, or this share of the best's gain."""
-_OF_A_RUN = Kind("a picture", lambda path: True)  # whatever is in the folder of a run is its own
+_OF_A_RUN = Kind("a picture", lambda path: True)  # all files there belong to the run
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to.
+    """The result of a training run.
 
     Attributes:
         preset: the preset folder of the best model, or of the last one if there is no validation
@@ -78,7 +78,7 @@ def train(
     start: DOLG | None = None,
     say: Callable[[str], None] = print,
 ) -> TrainingResult:
-    """Trains a model, and writes it as a preset folder.
+    """Train a model, and write it as a preset folder.
 
     A killed run resumes from its last checkpoint if it is called again with the same
     configuration and folder. Several processes whose TF_CONFIG names them train together; they
@@ -156,7 +156,7 @@ class _Training:
             has_trained = True
         verdict = self._verdict()
         if verdict:
-            if has_trained and self.best_epoch == 0:  # written before there was a verdict
+            if has_trained and self.best_epoch == 0:  # runs of earlier versions have no verdict
                 with self.run.average.used(1.0):
                     self._write("preset", lambda: self._write_preset(self.history[0]))
             self.say(str(verdict))
@@ -241,7 +241,7 @@ class _Training:
         is_best = True
         if scores is not None:
             self.skipped.update(scores.skipped)
-            # rounding may differ between hosts; what follows from it must not
+            # hosts may round differently, but must take the same decisions
             row["map"] = from_chief(self.run.strategy, scores.map)
             row["recall_at_1"] = scores.recall_at_1
             is_best = row["map"] > max((r["map"] for r in self.history), default=-1.0)

@@ -1,4 +1,4 @@
-"""From a configuration to all that takes part in the run."""
+"""Build the parts of a run from its configuration."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Run:
             self.config = config = config.fitted(len(self.training), size)
             self.epochs, self.image_size = config.run.epochs or 0, config.run.image_size or 0
             self.start_id = self.model.model_id
-            keras.utils.set_random_seed(plan.seed)  # however the model was made
+            keras.utils.set_random_seed(plan.seed)  # whatever policy the model has
             self.classifier = build_classifier(config, self.model, self.training)
             self.augmentation = build_augmentation(config.augmentation, plan.seed)
             self._compile()

@@ -14,13 +14,13 @@ from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.order import batch_indices, steps_per_epoch
 
 MAX_BAD_IN_A_ROW = 50
-"""So many images one after the other that cannot be read are no accident."""
+"""Unreadable images in a row after which a run ends: that many are no accident."""
 
 CROP_TRIES = 10
 
 
 class Batches:
-    """The batches from one step of a run to another, the same whenever and wherever they are made.
+    """The batches of a range of steps; equal settings give equal batches on any machine.
 
     Each image's crop depends on nothing but the seed, the epoch and its position in the epoch, so a
     run can go on from any step, on any number of threads or workers. An image that cannot be read
@@ -103,7 +103,7 @@ class Batches:
             self._positions(), self._decode, workers=self._threads, ahead=2 * local_batch
         )
         for _, _, result in decoded:
-            assert not isinstance(result, BadImageError)  # `_decode` takes another image then
+            assert not isinstance(result, BadImageError)  # `_decode` replaces the image
             image, label, errors = result
             self.skipped.update(errors)
             images.append(image)

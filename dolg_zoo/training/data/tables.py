@@ -92,7 +92,7 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
 
 
 class _Files(Sequence[Any]):
-    # a Path takes five times the memory of its name
+    # a Path takes five times the memory of a string
     def __init__(self, folder: Path, names: list[str]) -> None:
         self._folder = folder
         self._names = names
@@ -118,7 +118,7 @@ class _Tree(Sequence[Any]):
 
 
 def _look_for_some(sources: Sequence[Path], folder: str | Path) -> None:
-    # to look for all takes minutes for millions, and hours over a network
+    # checking millions of files takes minutes, and hours over a network
     sample = np.unique(np.linspace(0, len(sources) - 1, 1000).astype(int))
     if not any(sources[number].exists() for number in sample):
         raise DataError(

@@ -13,7 +13,7 @@ from dolg_zoo.errors import DataError, ExtraMissingError
 from dolg_zoo.training.data.examples import Examples
 
 MAX_BYTES = 2**34
-"""The most that is held in memory of a data set, as encoded images."""
+"""The most bytes of encoded images of a data set that are held in memory."""
 
 
 def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = None) -> Examples:
@@ -39,7 +39,7 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
         builder = _builder(tfds, name, data_dir)
         image, label = _keys(tfds, name, builder.info)
         builder.download_and_prepare()
-    except ImportError as error:  # some of what it needs is imported where it is used first
+    except ImportError as error:  # TensorFlow Datasets imports some packages late
         raise ExtraMissingError(
             f"The data set {name!r} needs tensorflow-datasets: pip install 'dolg-zoo[recipes]'."
         ) from error
