@@ -1,4 +1,4 @@
-"""Any kind and number of images in, descriptors out, with any runtime; needs no Keras."""
+"""Embed images of any kind and number with any runtime; needs no Keras."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from dolg_zoo.preprocessing import ImageConverter
 
 BATCH_PIXELS = 16 * 512 * 512
-"""The most pixels that go through the network at once, unless one image alone has more: in
-activations that is one to a few GiB, depending on the backbone."""
+"""Maximum number of pixels in a batch, unless one image alone has more. The activations take one to
+a few GiB, depending on the backbone."""
 
 MAX_IMAGE_PIXELS = 4096 * 4096
-"""The most pixels that one image may enter the network with, over all its scales, whatever a
-preset's converter says."""
+"""Maximum number of pixels of one resized image, over all its scales, for any preset."""
 
 
 class ImageEmbedder:
@@ -47,11 +46,11 @@ class ImageEmbedder:
 
         @property
         def metadata(self) -> dict[str, Any]:
-            """What is known of the weights: name, license, provenance and the like."""
+            """Facts about the weights: name, license, provenance and so on."""
 
         @property
         def model_id(self) -> str:
-            """32 hexadecimal digits; equal models have the same."""
+            """32 hexadecimal digits; equal for equal models."""
 
     # A plain class: Keras changes the bases of a model's classes, which an ABC does not bear.
 
@@ -65,12 +64,12 @@ class ImageEmbedder:
         precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> ImageEmbedder:
-        """Return the model for one route, for a caller that embeds often.
+        """Return the embedder for a runtime and precision, for a caller that embeds often.
 
         Args:
             runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
-            calibration: images to calibrate "int8" with, if there is no cached int8 model.
+            calibration: images to calibrate "int8" with, if it was not calibrated before.
         """
         raise NotImplementedError
 
@@ -87,14 +86,14 @@ class ImageEmbedder:
         """Return the descriptors of images of any kind and size.
 
         Args:
-            images: a folder, a list or wildcards, as `list_images` takes them (in sorted order); a
-                path; the bytes of a file, or a file opened in binary mode; a PIL image; an RGB
-                array (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
-                `Crop` of one of these; or any iterable of these, without folders; or a
-                `tf.data.Dataset` of such arrays, batched or with labels beside them.
+            images: a folder, a list or wildcards, as in `list_images` (in sorted order); a path;
+                the bytes of a file, or a file opened in binary mode; a PIL image; an RGB array
+                (height, width, 3) or (batch, height, width, 3), uint8 or float in [0, 255]; a
+                `Crop` of one of these; any iterable of these, without folders; or a
+                `tf.data.Dataset` of such arrays, possibly batched or with labels.
             batch_size: images per batch; a batch has images of one size.
-            scales: multiples of the image size; the descriptor is the normalised mean of those at
-                each of them. None: `image_converter.scales`.
+            scales: multiples of the image size; the descriptor is the normalised mean of the
+                descriptors at all scales. None: `image_converter.scales`.
             progress: whether to show a progress bar on a terminal if it takes long.
             runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default, which
                 `dolg info --runtimes` shows.
@@ -105,7 +104,7 @@ class ImageEmbedder:
             (images, dim), float32, L2-normalised.
 
         Raises:
-            TypeError: at once, if something is not an image; names its index.
+            TypeError: at once, if an item is not an image; the message has its index.
             ValueError: if `batch_size` or `scales` is out of range.
             RuntimeMissingError: if the runtime is not installed, or does not support the precision
                 on this machine.
@@ -115,19 +114,19 @@ class ImageEmbedder:
         sources = image_sources(images)
         descriptors = np.zeros((len(sources), self.descriptor_dim), np.float32)
         skipped: dict[int, BadImageError] = {}
-        found = self.embed_each(
+        results = self.embed_each(
             sources, batch_size=batch_size, scales=scales, runtime=runtime, precision=precision
         )
         if progress:
-            found = track(found, len(sources), "Embedding")
-        for index, result in found:
+            results = track(results, len(sources), "Embedding")
+        for index, result in results:
             if isinstance(result, BadImageError):
                 skipped[index] = result
             else:
                 descriptors[index] = result
         if skipped:
-            kept = [index for index in range(len(sources)) if index not in skipped]
-            raise BadImagesError(dict(sorted(skipped.items())), kept, descriptors[kept])
+            embedded = [index for index in range(len(sources)) if index not in skipped]
+            raise BadImagesError(dict(sorted(skipped.items())), embedded, descriptors[embedded])
         return descriptors
 
     def embed_each(
@@ -142,15 +141,15 @@ class ImageEmbedder:
         """Embed a stream of any number of images in constant memory.
 
         Args:
-            images: images as `load_image` takes them; one alone is a stream of one.
-            batch_size: images that go through the network at once.
-            scales: multiples of the image size; None for those of the preset.
+            images: images as in `load_image`, or one image.
+            batch_size: images per batch.
+            scales: multiples of the image size; None for the scales of the preset.
             runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default.
             precision: "float32", "bfloat16" or "int8".
 
         Yields:
-            (index, descriptor) or (index, error), one for each image. The order differs a little
-            from that of the images, since a batch has images of one size.
+            (index, descriptor) or (index, error), one for each image, not always in their order,
+            since a batch has images of one size.
         """
         scales = self.image_converter.scales_or_own(scales)
         batch_size = whole_number("batch_size", batch_size, 1)
@@ -196,7 +195,7 @@ class ImageEmbedder:
         Args:
             images: images, as in `embed`.
             others: images, as in `embed`; None to compare the images with each other.
-            scales: multiples of the image size; None for those of the preset.
+            scales: multiples of the image size; None for the scales of the preset.
 
         Returns:
             (images, others), float32.
@@ -216,8 +215,8 @@ def _resized(
     if pixels > MAX_IMAGE_PIXELS:
         raise BadImageError(
             name_of(source),
-            f"it would enter the network with {pixels} pixels, and {MAX_IMAGE_PIXELS} are"
-            " the most; choose smaller scales, fewer of them or another image converter",
+            f"it would enter the network with {pixels} pixels, but the limit is"
+            f" {MAX_IMAGE_PIXELS}; choose smaller or fewer scales, or another image converter",
         )
     return [converter(image, scale) for scale in scales]
 

@@ -46,16 +46,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-_Kept = tuple[str, str, str, int | None]
+_LoadArguments = tuple[str, str, str, int | None]
 """The arguments of `load_compiled`."""
 
 
 class CompiledDOLG(ImageEmbedder):
     """A `DOLG` that was compiled for a runtime. It embeds images and cannot be trained.
 
-    `DOLG.compile_for_inference` makes one. In "float32" its descriptors differ from those of the
-    model by at most 1e-4 in norm and may be mixed with them. In another precision it is another
-    model, with a `model_id` of its own.
+    `DOLG.compile_for_inference` returns it. In "float32" its descriptors differ from those of the
+    model by at most 1e-4 in norm, and both may be compared. In another precision it has another
+    `model_id`.
 
     Attributes:
         runtime: a name in `dolg_zoo.runtimes.RUNTIMES`.
@@ -63,9 +63,11 @@ class CompiledDOLG(ImageEmbedder):
         record: settings and measurements of the compilation.
     """
 
-    def __init__(self, infer: Infer, record: Mapping[str, Any], kept: _Kept | None = None) -> None:
+    def __init__(
+        self, infer: Infer, record: Mapping[str, Any], kept: _LoadArguments | None = None
+    ) -> None:
         self._compute = infer
-        self._kept = kept
+        self._arguments = kept
         self.record = dict(record)
         self.runtime: str = record["runtime"]
         self.precision: str = record["precision"]
@@ -81,15 +83,15 @@ class CompiledDOLG(ImageEmbedder):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let `pickle` send the folder of the files, from which another process loads them."""
-        if self._kept is None or load_compiled(*self._kept) is None:
+        """Let `pickle` send the arguments with which another process loads the files."""
+        if self._arguments is None or load_compiled(*self._arguments) is None:
             preset = self.metadata.get("preset", "…")
             raise pickle.PicklingError(
-                f"A model that {self.runtime} computes here cannot be sent; in the other process,"
+                f"A model with the runtime {self.runtime} cannot be sent; in the other process,"
                 f" load it with DOLG.from_preset({preset!r}).compile_for_inference("
                 f"{self.runtime!r}, {self.precision!r})."
             )
-        return _load_sent, (*self._kept, self.model_id, self.metadata)
+        return _load_sent, (*self._arguments, self.model_id, self.metadata)
 
     @classmethod
     def cached(
@@ -121,11 +123,11 @@ class CompiledDOLG(ImageEmbedder):
         if model_id is None or untimed(runtime, precision, model_id):
             return None
         names = routes(runtime, precision, model_id)
-        # skip runtimes that failed when the model was compiled
-        able = [name for name in names if not remembered_fault(model_id, name, precision)]
-        name = able[0] if len(names) > 1 and able else names[0]
+        # compilation recorded the runtimes that cannot compute the model
+        capable = [name for name in names if not remembered_fault(model_id, name, precision)]
+        name = capable[0] if len(names) > 1 and capable else names[0]
         loaded = None if name == "keras" else load_compiled(model_id, name, precision, threads)
-        if loaded:  # a copy of a preset has another name
+        if loaded:  # a copy of a preset may have another name
             loaded.metadata["preset"] = resolved.name
         return loaded
 
@@ -141,10 +143,10 @@ class CompiledDOLG(ImageEmbedder):
         precision: str | None = None,
         calibration: Sequence[ImageSource] | None = None,
     ) -> CompiledDOLG:
-        """Return this model, if that is its route.
+        """Return this model.
 
         Raises:
-            ValueError: if it is not.
+            ValueError: if it has another runtime or precision.
         """
         if runtime not in (None, self.runtime) or precision not in (None, self.precision):
             raise ValueError(
@@ -156,7 +158,7 @@ class CompiledDOLG(ImageEmbedder):
 
 
 class _Loaded:
-    """Images to descriptors, by files that are loaded when the first image comes."""
+    """Computes descriptors with files that are loaded for the first image."""
 
     def __init__(self, load_files: Callable[[], Infer]) -> None:
         self._load = load_files
@@ -172,8 +174,8 @@ class _Loaded:
 
 def known_model_id(resolved: ResolvedPreset) -> str | None:
     """Return the `model_id` of a preset without Keras; None if it was not compiled before."""
-    if found := remembered_model(hashes_of(resolved)):
-        return found
+    if model_id := remembered_model(hashes_of(resolved)):
+        return model_id
     template = find_template("litert-float32", resolved.name)
     return template.record["model_id"] if template else None
 
@@ -182,15 +184,15 @@ def load_compiled(
     model_id: str, runtime: str, precision: str, threads: int | None = None
 ) -> CompiledDOLG | None:
     """Return the compiled model from the cache or a template; None if missing or damaged."""
-    kept = model_id, runtime, precision, threads
+    arguments = model_id, runtime, precision, threads
     folder = compiled_folder(model_id, runtime, precision)
     record = None if folder is None else read_compiled(folder, runtime)
     if folder is not None and record is not None:
-        # where all descriptors are cached, `dolg map` and `dolg dedupe` need the record alone
+        # loaded late: `dolg map` and `dolg dedupe` with cached descriptors need only the record
         files = _Loaded(partial(load, folder, runtime, precision, threads))
-        return CompiledDOLG(files, record, kept)
+        return CompiledDOLG(files, record, arguments)
     template = find_template(f"{runtime}-{precision}", model_id=model_id)
-    return None if template is None else _made(template.record, template.write, threads)
+    return None if template is None else _written(template.record, template.write, threads)
 
 
 def _load_sent(
@@ -201,7 +203,7 @@ def _load_sent(
     model_id: str,
     metadata: dict[str, Any],
 ) -> CompiledDOLG:
-    """Return a model that another process has sent."""
+    """Return the model that another process sent."""
     loaded = load_compiled(base_id, runtime, precision, threads)
     if loaded is None or loaded.model_id != model_id:
         raise CompilationError(
@@ -224,8 +226,8 @@ def compile_model(
     names = routes(runtime, precision)
     is_mixed = precision == "float32" and model.dtype_policy.compute_dtype != "float32"
     if len(names) > 1:
-        # a compiled model rounds differently from a mixed one, so its check would fail
-        names = ["keras"] if is_mixed else _able(model, precision)
+        # other runtimes round differently from a mixed model; a comparison would take a minute
+        names = ["keras"] if is_mixed else _usable_runtimes(model, precision)
     for name, following in zip(names, [*names[1:], None], strict=True):
         try:
             return _compiled(model, name, precision, calibration, threads)
@@ -239,13 +241,13 @@ def compile_model(
     raise AssertionError("there is always a route")
 
 
-def _able(model: EmbeddingModel, precision: str) -> list[str]:
+def _usable_runtimes(model: EmbeddingModel, precision: str) -> list[str]:
     """Return the runtimes not known to fail for a model, fastest first; time them if needed."""
     model_id = model.model_id
     if contenders := untimed(precision=precision, model_id=model_id):
         logger.warning(
-            "This model is compiled for each of %s, and they are timed. That happens once; the"
-            " fastest is used from now on.",
+            "This model is compiled once for each of %s, and they are timed; the fastest is used"
+            " from now on.",
             ", ".join(contenders),
         )
         measure_runtimes(model, logger.info, contenders, FIRST_TURNS, FIRST_TURN)
@@ -274,7 +276,7 @@ def _compiled(
     if compiled is None:
         logger.info("Compiling for %s in %s, once", runtime, precision)
         compiled = _compile(model, record, calibration, threads)
-    compiled.metadata = dict(model.metadata)  # several presets may have the same weights
+    compiled.metadata = dict(model.metadata)  # models with the same weights may have several names
     return compiled
 
 
@@ -290,30 +292,30 @@ def _compile(
     def write(folder: Path) -> None:
         record.update(_write(model, folder, runtime, precision, calibration))
 
-    return _made(record, write, threads)
+    return _written(record, write, threads)
 
 
-def _made(
+def _written(
     record: dict[str, Any], write: Callable[[Path], None], threads: int | None
 ) -> CompiledDOLG:
-    """Make the files, cache them if possible, and load them."""
+    """Write the files, to the cache if possible, and load them."""
     runtime, precision = record["runtime"], record["precision"]
-    kept = record["model_id"], runtime, precision, threads
+    arguments = record["model_id"], runtime, precision, threads
     folder = compiled_folder(record["model_id"], runtime, precision)
     try:
         if folder is None:
             raise OSError("there is no home folder")
         write_compiled(folder, runtime, record, write)
-        return CompiledDOLG(load(folder, runtime, precision, threads), record, kept)
+        return CompiledDOLG(load(folder, runtime, precision, threads), record, arguments)
     except OSError as error:
         logger.warning(
-            "The model is compiled again in each process, since the result cannot be kept: %s."
-            " DOLG_ZOO_CACHE names the folder to keep it in.",
+            "The model is compiled again in each process, since the cache cannot be written: %s."
+            " Set DOLG_ZOO_CACHE to another folder.",
             error,
         )
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as scratch:
         write(Path(scratch))
-        return CompiledDOLG(load(Path(scratch), runtime, precision, threads), record, kept)
+        return CompiledDOLG(load(Path(scratch), runtime, precision, threads), record, arguments)
 
 
 def _write(
@@ -324,17 +326,17 @@ def _write(
     calibration: Sequence[ImageSource] | None,
 ) -> dict[str, Any]:
     """Write the files, and return their record."""
-    made = RUNTIMES[runtime].code
+    code = RUNTIMES[runtime].code
     images = None
-    if precision == "int8":  # to fail before the work
+    if precision == "int8":  # a missing calibration fails before the work
         images = calibration_images(model.image_converter, calibration)
     served = servable(model)
     try:
-        made.write(served, folder)
+        code.write(served, folder)
         plain = load(folder, runtime, "float32")
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # of the converter's own types
+    except Exception as error:  # converters raise errors of their own types
         reason = import_fault(error) or str(error).strip()[:300]
         raise CompilationError(f"it cannot be converted: {reason}") from error
     distance = check(plain, model.infer, model)
@@ -348,11 +350,11 @@ def _write(
         quantize(served, folder, runtime, images)
     changed = cosines(before, describe(load(folder, runtime, precision), images))
     digest = hashlib.sha256(f"{model.model_id} {runtime} {precision}".encode())
-    for name in made.FILES:
+    for name in code.FILES:
         digest.update(sha256_of(folder / name).encode())
     return {"model_id": digest.hexdigest()[:32], "cosine_to_float32": changed}
 
 
 def remember_compiled(model: EmbeddingModel, preset: ResolvedPreset) -> None:
-    """Let `CompiledDOLG.cached` find the compiled form of a preset by the preset's files."""
+    """Record the hashes of a preset, by which `CompiledDOLG.cached` finds its compiled form."""
     remember_preset(hashes_of(preset), model.model_id)

@@ -14,13 +14,13 @@ from dolg_zoo.backbones.registry import BACKBONES, Source
 from dolg_zoo.presets import preset_tags
 
 SIZE = 256
-"""Multiply-adds are counted for an image of so many pixels in height and width."""
+"""Height and width in pixels of the image for which multiply-adds are counted."""
 SIZES_FILE = Path(__file__).with_name("constructor_sizes.json")
 
 
 @dataclass(frozen=True)
 class ConstructorEntry:
-    """A constructor, called without arguments."""
+    """The figures of a constructor that is called without arguments."""
 
     name: str  # such as "dolg_resnet50"
     taps: tuple[str, str]

@@ -1,4 +1,4 @@
-"""dolg_<backbone>(…): a DOLG model over each backbone, made from the table of backbones."""
+"""The functions dolg_<backbone>(…), from the table of backbones."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def __getattr__(name: str) -> Callable[..., DOLG]:
     architecture = name.removeprefix("dolg_")
     if architecture == name or architecture not in BACKBONES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = globals()[name] = constructor(architecture)
-    return made
+    function = globals()[name] = constructor(architecture)
+    return function
 
 
 def constructor(architecture: str) -> Callable[..., DOLG]:
@@ -41,13 +41,13 @@ def constructor(architecture: str) -> Callable[..., DOLG]:
         return _new(architecture, backbone_weights, overrides)
 
     construct.__name__ = construct.__qualname__ = f"dolg_{architecture}"
-    construct.__doc__ = f"""A DOLG model over the backbone {architecture}.
+    construct.__doc__ = f"""Return a DOLG model with the backbone {architecture}.
 
     Args:
-        pretrained: the tag of a preset, which names what it was trained on; None for a new head.
-        backbone_weights: "imagenet" for a backbone trained on ImageNet under a new head, to
-            fine-tune from; the address of other weights of timm's for the same architecture, such
-            as hf://timm/resnet50.a1_in1k, with @revision to pin them; None for random weights.
+        pretrained: the tag of a preset, which names its training data; None for a new head.
+        backbone_weights: "imagenet" for a backbone trained on ImageNet, with a new head to train;
+            the address of other timm weights for the same architecture, such as
+            hf://timm/resnet50.a1_in1k, with @revision to pin them; None for random weights.
         **overrides: values of `DOLGConfig`, such as descriptor_dim=256 or taps=("P3", "P4"); and
             image_converter, an `ImageConverter`.
 
@@ -55,8 +55,8 @@ def constructor(architecture: str) -> Callable[..., DOLG]:
         A `DOLG` model.
 
     Raises:
-        ValueError: if there is no such tag or source of weights, listing those that there are; if
-            an override is out of its range; or if weights are of another architecture.
+        ValueError: if there is no such tag or source of weights; the message lists the existing
+            ones. If an override is out of its range; or if weights are of another architecture.
         WeightsError: if a file cannot be downloaded, or its hash differs.
     """
     return construct
@@ -68,15 +68,15 @@ def _pretrained(
     if backbone_weights is not None or overrides:
         given = sorted({*overrides, *(["backbone_weights"] if backbone_weights else [])})
         raise ValueError(
-            f"A preset's architecture and weights are fixed, so pretrained={tag!r} cannot go with"
-            f" {', '.join(given)}; leave them out, or leave pretrained out."
+            f"A preset's architecture and weights are fixed, so pretrained={tag!r} excludes"
+            f" {', '.join(given)}; leave out either."
         )
     name = f"dolg_{architecture}_{tag}"
     if name not in preset_names():
         tags = ", ".join(map(repr, preset_tags(architecture))) or "none so far"
         raise ValueError(
             f"There is no preset {name!r}. Tags of {architecture}: {tags}."
-            f" {_what_there_is(architecture, tag)} To make one, train it with `dolg train"
+            f" {_alternatives(architecture, tag)} To make one, train it with `dolg train"
             f" {'gldv2' if tag == 'gldv2' else 'CONFIG'} --architecture {architecture} -o FOLDER`,"
             " and publish it with `dolg publish FOLDER/preset USER/NAME`; DOLG.from_preset takes"
             " hf://USER/NAME."
@@ -84,7 +84,7 @@ def _pretrained(
     return DOLG.from_preset(of_the_zoo(name))
 
 
-def _what_there_is(architecture: str, tag: str) -> str:
+def _alternatives(architecture: str, tag: str) -> str:
     if tag == "imagenet":
         return (
             'For a new head on a backbone trained on ImageNet, write backbone_weights="imagenet"'

@@ -1,4 +1,4 @@
-"""DOLG, the task: network, preprocessing and presets in one object that a user holds."""
+"""DOLG: network, preprocessing and presets in one object."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from dolg_zoo.weights import load_manifest
 
 
 class _Presets:
-    """The value of `DOLG.presets`, read from the manifest when it is asked for."""
+    """The value of `DOLG.presets`, read from the manifest at each access."""
 
     def __get__(self, instance: object, owner: type) -> dict[str, dict[str, Any]]:
-        told = ("description", "architecture", "descriptor_dim", "dataset", "license", "figures")
+        shown = ("description", "architecture", "descriptor_dim", "dataset", "license", "figures")
         return {
-            name: {key: getattr(entry, key) for key in told}
+            name: {key: getattr(entry, key) for key in shown}
             for name, entry in load_manifest().entries.items()
         }
 
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class DOLG(ImageEmbedder, OneProcess, keras.Model):
-    """A DOLG retrieval model: images in, descriptors to search with out.
+    """A DOLG retrieval model, which turns images into descriptors for search.
 
     An ordinary `keras.Model`: called on a batch of RGB images (batch, height, width, 3), uint8 or
-    float in [0, 255], it gives their L2-normalised descriptors (batch, dim), float32.
+    float in [0, 255], it returns their L2-normalised descriptors (batch, dim), float32.
 
     ```python
     model = dolg_zoo.DOLG.from_preset()
@@ -96,13 +96,13 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         super().__init__(images, normalize(net(images)), name=name, **kwargs)
         self.net = net
         self.image_converter = image_converter
-        # a tuple, since Keras would wrap a dictionary
+        # Keras would wrap the dictionary if it were a plain attribute
         self._metadata_items = tuple((metadata or {}).items())
         self._compiled: dict[tuple[str, str | None, str], CompiledDOLG] = {}
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known of the weights: name, license, provenance and the like."""
+        """Facts about the weights: name, license, provenance and so on."""
         return dict(self._metadata_items)
 
     @property
@@ -111,8 +111,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         return self.net.config.output_dim
 
     presets = _Presets()
-    """Name of each preset to what is known of it: description, architecture, descriptor_dim,
-    dataset, license and figures."""
+    """Facts about each preset, by name: description, architecture, descriptor_dim, dataset, license
+    and figures."""
 
     @classmethod
     def from_preset(
@@ -129,7 +129,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
                 no network.
             load_weights: False for the same network with random weights.
             dtype: the dtype policy of the layers, such as "mixed_bfloat16"; None for Keras's
-                global one, usually "float32".
+                global policy, usually "float32".
 
         Raises:
             PresetError: if there is no such preset, or its files are not valid.
@@ -153,11 +153,11 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         It is a layer of `dolg_zoo.layers` with its class centers. Presets have one if they were
         converted from an upstream checkpoint or saved with it. The layer maps [descriptors,
         labels] to logits for `SparseCategoricalCrossentropy(from_logits=True)`; descriptors need
-        not be normalised. Its classes are those of the preset's training; for your own classes
+        not be normalised. Its classes are the training classes of the preset; for your own classes
         make a new head.
 
         Raises:
-            PresetError: if the model is not of a preset, or the preset has no margin head.
+            PresetError: if the model does not come from a preset, or the preset has no margin head.
             WeightsError: if a file cannot be downloaded, or its sha256 differs from the expected.
         """
         if "preset" not in self.metadata:
@@ -170,7 +170,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         head: str | keras.layers.Layer = "subcenter_arcface",
         **settings: Any,
     ) -> MarginClassifier:
-        """Make a classifier of this model, to `compile` and `fit` on (images, labels).
+        """Return a classifier with this model, to `compile` and `fit` on (images, labels).
 
         ```python
         classifier = model.with_margin_head(num_classes=5)
@@ -223,19 +223,19 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         print(mine.metadata["figures_note"])  # whether training helped
         ```
 
-        Some classes are not trained on: they show whether the model becomes better at finding
-        them. The best of the trained weights, of this model's and of averages of both is kept. An
-        interrupted run continues when it is called again.
+        Some classes are held out of training, to measure whether the model finds them better. The
+        result has the best of three weights: the trained weights, this model's weights, and their
+        averages. The same call continues an interrupted run.
 
         Args:
             photos: a folder with a subfolder for each class, or a CSV list with the columns image
                 and label.
             output: the folder for the preset, the curves and the checkpoints.
-            epochs: number of passes over the photographs; None for 3, and up to 8 of a few.
+            epochs: number of passes over the photographs; None for 3, or up to 8 if they are few.
             validate: share of the classes to validate on, from 0 (none) to below 1; None for 0.2,
-                and more of few classes.
+                or more if the classes are few.
             validate_on: a folder or a list like `photos` to validate on instead.
-            say: is called with each line about the progress of the run.
+            say: called with each line about the progress of the run.
 
         Returns:
             The fine-tuned model, loaded from the preset in `output`.
@@ -244,10 +244,10 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             TrainingConfigError: if an argument is out of range, or `output` holds a run with other
                 settings.
             DataError: if there is nothing to train on, or most images cannot be read.
-            OutputError: if `output` holds files that are of no training run.
+            OutputError: if `output` holds files that belong to no training run.
             OSError: if a file cannot be read or written.
         """
-        # `training` builds on this module, so it is looked up when it is needed
+        # imported here, since `training` imports this module
         training = importlib.import_module("dolg_zoo.training")
         config = training.TrainingConfig.for_photos(
             photos, self.metadata.get("preset", "a model in memory"), epochs, validate, validate_on
@@ -266,13 +266,13 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             folder: the folder; a preset in it is replaced, with its margin head.
             margin_head: the layer of `dolg_zoo.layers.MARGIN_HEADS` that the model was trained
                 with; `load_margin_head` loads it again.
-            metadata: description, dataset, license and the like; they replace or complete the
-                metadata of the preset that the weights come from.
+            metadata: description, dataset, license and so on; they replace or complete the
+                metadata of the weights' preset.
 
         Raises:
             PresetError: if the backbone cannot be described without code, a layer is quantized, a
-                weight is not finite, or `margin_head` is not such a layer; a preset that is there
-                stays as it is.
+                weight is not finite, or `margin_head` is not such a layer; an existing preset does
+                not change.
             OSError: if the folder cannot be written.
         """
         known = self.metadata_when_changed() | dict(metadata or {})
@@ -283,7 +283,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         """Write the model as a `.keras` file: see `keras.Model.save`.
 
         Raises:
-            ValueError: if layers are quantized; nothing is written then.
+            ValueError: if layers are quantized; then nothing is written.
         """
         check_not_quantized(self.net)
         super().save(user_path(filepath), *args, **kwargs)
@@ -293,13 +293,13 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         stale, preset = {"preset", "sha256"}, self.metadata.get("preset", "")
         if preset:
             stale |= {"source", "figures", "figures_note"}
-        named = self.metadata.get("name") if preset else None  # of a copy of a preset's folder
+        named = self.metadata.get("name") if preset else None  # for a copy of a preset's folder
         origin = named if named in preset_names() else preset
-        theirs = origin in preset_names() or origin.startswith("hf://")
-        if theirs:  # not a folder of the user's
+        is_public = origin in preset_names() or origin.startswith("hf://")
+        if is_public:
             stale |= {"name", "description", "dataset", "provenance"}
         known = {key: value for key, value in self.metadata.items() if key not in stale}
-        if theirs:
+        if is_public:
             known["derived_from"] = origin
         return known
 
@@ -318,8 +318,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
     ) -> CompiledDOLG:
         """Compile the model for a runtime: batch normalisation is folded, weights are constants.
 
-        The result is cached under the sha256 of the weights and loaded from there the next time.
-        Later training of this model does not change it.
+        The result is cached under the sha256 of the weights, for later calls. Later training of
+        this model does not change it.
 
         ```python
         fast = model.compile_for_inference("openvino")
@@ -327,12 +327,12 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         ```
 
         Args:
-            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default, or for the next
-                that can compute this model if the default cannot.
-            precision: "float32", "bfloat16" or "int8". The last two have a `model_id` of their
-                own, so that their descriptors are not mixed with others.
-            calibration: images to calibrate "int8" with, some hundred that are similar to those
-                that will be embedded; not needed if it was calibrated before.
+            runtime: a name in `dolg_zoo.runtimes.RUNTIMES`; None for the default or, if that cannot
+                compute this model, the next one that can.
+            precision: "float32", "bfloat16" or "int8". The last two have another `model_id`, so
+                their descriptors are not mixed with others.
+            calibration: about a hundred images to calibrate "int8" with, similar to the images that
+                you will embed; not needed if it was calibrated before.
             threads: number of threads; None for one per core. Keras uses its own setting.
 
         Raises:
@@ -352,9 +352,9 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
     ) -> ImageEmbedder:
         """Return the embedder for a runtime and precision: this model itself, or its compiled form.
 
-        Without `runtime`, a preset in float32 uses the default runtime. Any other model is returned
-        as it is at float32: it may be trained between calls, and compiling it again costs more than
-        it saves.
+        Without `runtime`, a preset in float32 uses the default runtime. Any other model in float32
+        is returned itself: it may be trained between calls, and compiling it again would cost more
+        time than it saves.
         """
         precision = precision or "float32"
         if runtime == "keras" and precision == "float32":
@@ -365,7 +365,9 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
             if not is_plain or default_runtime() == "keras":
                 return self
         model_id = self.model_id  # a hash of all weights
-        if by_default and default_runtime(model_id=model_id) == "keras":  # the fastest here
+        if (
+            by_default and default_runtime(model_id=model_id) == "keras"
+        ):  # Keras is the fastest here
             return self
         key = (model_id, runtime or default_runtime(precision), precision)
         if key not in self._compiled:
@@ -388,15 +390,15 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         accept: Callable[[CompiledDOLG], dict[str, Any]] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
-        """Write the model as a file for model servers: RGB images (uint8) in, descriptors out.
+        """Write the model as a file for model servers, from RGB images (uint8) to descriptors.
 
-        Normalisation is part of the file, resizing is not: a record in the file, or beside it,
-        says how images must be resized (`image_converter`). The file is loaded again by its own
-        runtime and compared with the model on photographs before it gets its final name.
+        The file normalises images but does not resize them: a record in the file, or beside it,
+        says how images must be resized (`image_converter`). Before the file gets its final name,
+        its runtime loads it, and it is compared with the model on photographs.
 
         Args:
             filepath: a folder for "savedmodel"; else a file whose name ends in .onnx, .xml or
-                .tflite. An export that is there is replaced.
+                .tflite. An existing export is replaced.
             format: "savedmodel", also called "tf_saved_model"; or a runtime other than "keras".
             verbose: whether to print the path, as Keras does.
             input_signature: if given, `keras.Model.export` is called instead, and the rest of this
@@ -404,19 +406,20 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
                 same.
             precision: "float32" or "int8"; "int8" changes descriptors.
             size: (height, width) of all images; None for any size, if the network allows it.
-                "litert" needs a size unless the image converter gives all images the same one.
+                "litert" needs a size unless the image converter has a fixed output size.
             calibration: images to calibrate "int8" with.
             accept: called with the export as a `CompiledDOLG` before it gets its final name. It
-                raises an error to refuse the export; what it returns is added to the result.
+                raises an error to refuse the export; the dict that it returns is added to the
+                result.
 
         Returns:
             path, format, precision, size, bytes, distance (the largest L2 distance of a descriptor
-            to that of the model) and cosine_to_model, both at the size of the file; with a `size`,
-            also cosine_to_own_resizing, to descriptors of images as this model resizes them.
+            to the model's) and cosine_to_model, both at the size of the file; with a `size`, also
+            cosine_to_own_resizing, to the model's descriptors with its own resizing.
 
         Raises:
             ExportError: if the model cannot be exported this way, or a "float32" descriptor
-                differs by more than 1e-5 in norm; nothing is written then.
+                differs by more than 1e-5 in norm; then nothing is written.
             RuntimeMissingError: if a package is missing; the message names the extra.
         """
         if input_signature is not None or kwargs or format == "torch":
@@ -445,14 +448,14 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         model.explain("query.jpg", "photos/rocket.jpg").save("why.png")
         ```
 
-        A descriptor is a global part plus one contribution per position of the local feature map.
-        So the cosine similarity of two descriptors is a sum of such parts. It is computed in
-        float64, and the parts sum to the score.
+        A descriptor is a global part plus one contribution per position of the local feature map,
+        so the cosine similarity of two descriptors is a sum of such parts. They are computed in
+        float64.
 
         Args:
             image: a path, a PIL image, an array or a `Crop`.
-            other: another image, to compare it with.
-            scale: multiple of the size that the image converter gives.
+            other: another image to compare with.
+            scale: multiple of the image converter's size.
 
         Raises:
             BadImageError: if an image cannot be read.
@@ -471,8 +474,8 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
     @cached_property
     def traced(self) -> Callable[[np.ndarray], tf.Tensor]:
         """The model as one TensorFlow function of uint8 images of any batch size."""
-        # `predict` traces anew for the first few shapes it meets, and a graph for one shape rounds
-        # otherwise than one for all: descriptors would depend on what was embedded before.
+        # `predict` traces a new graph for each of the first few shapes. A graph for one shape
+        # rounds differently from one for all, so descriptors would depend on earlier images.
         signature = tf.TensorSpec(self.input_shape, tf.uint8)
         return tf.function(lambda images: self(images, training=False), [signature])
 
@@ -485,17 +488,17 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
         )
 
     def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
-        # Keras also calls it to compute; for a clone it would make a model without `embed`
+        # Keras calls this to compute, but also to clone: the clone would lack `embed`
         caller = getattr(kwargs.get("operation_fn"), "__qualname__", "")
         if caller.startswith("_clone_functional_model"):
             raise TypeError(
-                "keras.models.clone_model gives a model that is no DOLG. Use copy.deepcopy(model),"
+                "keras.models.clone_model would not return a DOLG. Use copy.deepcopy(model),"
                 " or DOLG.from_config(model.get_config()) for new weights."
             )
         return super()._run_through_graph(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments, in a form that `from_config` takes."""
+        """Return the arguments for `from_config`."""
         return {
             "name": self.name,
             "trainable": self.trainable,
@@ -506,7 +509,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DOLG:
-        """Return the model that `get_config` described, with new weights."""
+        """Return the model of a `get_config` dict, with new weights."""
         converter = ImageConverter.from_config(config["image_converter"])
         return super().from_config({**config, "image_converter": converter}, custom_objects)
 
@@ -521,8 +524,8 @@ def _check_fit(net: DOLGNet, converter: ImageConverter) -> None:
     height, width, channels = net.input_shape[1:]
     if channels != 3:
         raise ValueError(
-            f"DOLG takes RGB images, and the network takes {channels} channel(s); use the DOLGNet"
-            " by itself."
+            f"DOLG takes RGB images, but the network takes {channels} channel(s); use the DOLGNet"
+            " directly."
         )
     if (height, width) == (None, None):
         return

@@ -21,7 +21,7 @@ def fingerprint(model: EmbeddingModel) -> str:
         model.dtype_policy.name,
     ]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for weight in model.net.weights:  # `variables` has the states of random generators as well
+    for weight in model.net.weights:  # `variables` also has states of random generators
         value = weight.numpy()
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(value.tobytes())

@@ -1,4 +1,4 @@
-"""A preset to embed with, by the fastest way that is ready."""
+"""Load the fastest available embedder of a preset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def embedder(
 ) -> ImageEmbedder:
     """Load a preset to embed images with, without TensorFlow where it is not needed.
 
-    TensorFlow is not needed for the preset that ships with dolg-zoo, nor for one that was compiled
+    The preset that ships with dolg-zoo needs no TensorFlow, nor does a preset that was compiled
     for this runtime before. Any other preset is compiled once, and the result is cached.
     `DOLG.from_preset` loads the model itself, to train, save or explain it.
 
@@ -42,7 +42,7 @@ def embedder(
         calibration: images to calibrate "int8" with; not needed if it was calibrated before.
 
     Returns:
-        `embed(images)` gives descriptors (images, dim), float32, of norm 1.
+        An embedder; `embed(images)` returns descriptors (images, dim), float32, of norm 1.
 
     Raises:
         PresetError: if there is no such preset, or its files are not valid.

@@ -1,4 +1,4 @@
-"""From image files to RGB arrays, the same way at training and at search; needs no Keras."""
+"""From image files to RGB arrays, equally for training and for search; needs no Keras."""
 
 from dolg_zoo.errors import BadImageError
 from dolg_zoo.preprocessing.converter import ImageConverter

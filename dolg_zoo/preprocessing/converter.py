@@ -1,4 +1,4 @@
-"""The size at which an image enters the network, and the resampling that brings it there."""
+"""The size of an image for the network, and the resampling to that size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dolg_zoo._util.arguments import check_fields, one_of, stated, true_or_false
 from dolg_zoo.preprocessing.scales import checked_scales
 
 MAX_SIDE = 2**14
-"""The longest side that a configuration may ask for, so that one from a stranger cannot ask for
-more memory than the largest image that is decoded."""
+"""Maximum side in a configuration, which a stranger may have written: so it cannot need more memory
+than the largest image that is decoded."""
 
 MAX_ASPECT = 4
-"""In mode "short_side" a longer image is squeezed to this ratio of its sides: with a free long
-side 5000 x 1 pixels at size 224 would become 1,120,000 x 224."""
+"""Maximum ratio of the sides in mode "short_side". Without it 5000 x 1 pixels at size 224 would
+become 1,120,000 x 224."""
 
 _MODES = ("squash", "short_side", "long_side", "max_side", "original")
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -27,22 +27,22 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 @dataclass(frozen=True)
 class ImageConverter:
-    """Resizes RGB images for a network; equal settings give equal arrays, wherever it runs.
+    """Resizes RGB images for a network; equal settings give equal arrays on every machine.
 
     Attributes:
         size: in pixels; its meaning depends on `mode`. A pair is (height, width).
         mode: "squash" gives `size` x `size`, or the pair, whatever the aspect ratio;
             "short_side" and "long_side" resize that side to `size` and keep the aspect ratio
-            ("short_side" limits it to 4 : 1); "max_side" keeps the image size, unless the long side
-            exceeds `size`: then it shrinks the image to that long side, with antialiasing;
+            ("short_side" limits it to 4 : 1); "max_side" shrinks an image whose long side exceeds
+            `size` to it, with antialiasing, and keeps the size of others;
             "original" keeps the image size, and `size` must be None.
-        multiple_of: both sides are brought to the nearest multiple of this, at least one.
+        multiple_of: both sides are rounded to the nearest positive multiple of this.
         interpolation: "bilinear" or "bicubic".
-        antialias: whether the filter widens as an image shrinks (Pillow's `resize`), or always
-            takes the nearest 2 x 2 (bilinear) or 4 x 4 (bicubic) pixels, with pixel centres at
-            one half; bilinear is then `cv2.resize` of the official DOLG code, up to rounding.
-        scales: a model describes an image at each of these multiples of the size, unless told
-            otherwise, from above 0 up to 8.
+        antialias: True: the filter widens as an image shrinks (Pillow's `resize`). False: it
+            always takes the nearest 2 x 2 (bilinear) or 4 x 4 (bicubic) pixels, with pixel centres
+            at one half; bilinear then equals `cv2.resize` of the official code, up to rounding.
+        scales: multiples of the size, above 0 and up to 8, at which a model embeds an image by
+            default.
         crop_queries: whether the published results use queries cropped to the object's bounding box
             (see `Crop`). It affects evaluation only; the converter does not crop.
 
@@ -72,15 +72,15 @@ class ImageConverter:
             )
 
     def scales_or_own(self, scales: Sequence[float] | None) -> tuple[float, ...]:
-        """Return the scales, or those of the converter if there are none.
+        """Return the scales, or the scales of the converter if None.
 
         Raises:
-            ValueError: if they are not one to 16 numbers above 0 and up to 8.
+            ValueError: unless there are one to 16 scales, above 0 and up to 8.
         """
         return self.scales if scales is None else checked_scales(scales)
 
     def target_size(self, width: int, height: int, scale: float = 1.0) -> tuple[int, int]:
-        """Return the (width, height) to which an image of `width` x `height` pixels is brought.
+        """Return the (width, height) to which an image of `width` x `height` pixels is resized.
 
         The mode gives the size, `scale` multiplies it, and each side is rounded to the nearest
         pixel and then to the nearest multiple of `multiple_of`.
@@ -109,7 +109,7 @@ class ImageConverter:
         return min(width * self.size / side, longest), min(height * self.size / side, longest)
 
     def _reduces(self, width: int, height: int) -> bool:
-        """Return whether the mode is "max_side" and an image of this size is larger."""
+        """Return whether the mode is "max_side" and the image exceeds it."""
         limit = self.size if isinstance(self.size, int) else 0
         return self.mode == "max_side" and max(width, height) > limit
 
@@ -135,7 +135,7 @@ class ImageConverter:
         if self.antialias:
             return np.array(image.resize(size, resampling))
         if self._reduces(*image.size):
-            # a photo of many megapixels would turn into noise
+            # without antialiasing, a photo of many megapixels would become noise
             image = image.resize(self.target_size(*image.size), resampling)
             if size == image.size:
                 return np.array(image)
@@ -148,7 +148,7 @@ class ImageConverter:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ImageConverter:
-        """Return the converter that `to_config` described; a key left out has its default.
+        """Return the converter for a dict from `to_config`; missing keys have their defaults.
 
         Raises:
             ValueError: a key is unknown, or a setting has a wrong type or value.
@@ -176,7 +176,7 @@ def _is_pair(value: object) -> bool:
 def _resize_without_antialias(
     image: Image.Image, size: tuple[int, int], resampling: Image.Resampling
 ) -> np.ndarray:
-    # In floating point: on 8-bit images `transform` cuts fractions off, half a level too dark.
+    # In floating point: on 8-bit images `transform` rounds down, half a level too dark.
     matrix = (image.width / size[0], 0, 0, 0, image.height / size[1], 0)
     bands = [
         np.asarray(band.convert("F").transform(size, Image.Transform.AFFINE, matrix, resampling))

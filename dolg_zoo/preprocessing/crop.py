@@ -15,18 +15,18 @@ from dolg_zoo._util.text import short_repr
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of an image in a box; stands wherever an image may.
+    """The part of an image in a box; accepted wherever an image is.
 
     ```python
     index.search(Crop("query.jpg", (120, 40, 360, 410)))
     ```
 
-    The protocol of Revisited Oxford and Paris crops queries like this, to the landmark sought.
+    The protocol of Revisited Oxford and Paris crops queries to the landmark like this.
 
     Attributes:
-        source: an image, given in any other way that `load_image` takes.
-        box: (x1, y1, x2, y2) in pixels of the upright image, each cut to a whole number; what
-            lies outside the image is left out.
+        source: an image in any other form that `load_image` takes.
+        box: (x1, y1, x2, y2) in pixels of the upright image, each truncated to a whole number; it
+            is clipped to the image.
 
     Raises:
         ValueError: the box is not four finite numbers with x1 < x2 and y1 < y2, or the source is
@@ -39,7 +39,7 @@ class Crop:
     def __post_init__(self) -> None:
         """Check both."""
         if isinstance(self.source, Crop):
-            raise ValueError("a Crop of a Crop is not taken; give one box of the image itself")
+            raise ValueError("a Crop of a Crop is not supported; give one box of the image itself")
         try:
             x1, y1, x2, y2 = map(float, self.box)
         except (TypeError, ValueError, OverflowError):
@@ -54,7 +54,7 @@ class Crop:
         """Return the part of the loaded image that lies in the box.
 
         Raises:
-            ValueError: the box holds no pixel of it.
+            ValueError: the box contains no pixel of the image.
         """
         x1, y1, x2, y2 = map(int, self.box)
         x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, image.width), min(y2, image.height)

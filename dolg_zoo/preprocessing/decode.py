@@ -1,4 +1,4 @@
-"""Any image file, PIL image or array to an upright 8-bit RGB image, or one clear error."""
+"""Convert any image file, PIL image or array to an upright 8-bit RGB image."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ FORMATS = {
     "JPEG2000": ".jp2",
     "HEIF": ".heic",
 }
-"""The raster formats that are read, by Pillow's names, and the ending of each one's file names.
+"""The supported raster formats, by Pillow's names, with their file endings.
 
-An MPO is a JPEG followed by others. HEIF, the HEIC of iPhones, is read by pillow-heif, which the
-extra `heif` installs.
+An MPO is a JPEG followed by other JPEGs. pillow-heif, in the extra `heif`, reads HEIF (the HEIC of
+iPhones).
 
-The rest of what Pillow opens is left out: EPS calls a program, WMF the operating system, and
-formats without a signature of their own (TGA, for one) take text for a picture.
+Pillow's other formats are left out: EPS calls a program, WMF the operating system, and formats
+without a signature (TGA, for example) mistake text for a picture.
 """
 
 MAX_PIXELS = 2**28
-"""The most pixels that are decoded: more than any camera takes in one shot (151 million), and
-one GiB at the four bytes that Pillow spends on an RGB pixel."""
+"""Maximum number of decoded pixels: more than any camera takes in one shot (151 million), and one
+GiB at Pillow's four bytes per RGB pixel."""
 
 MAX_BYTES = 2**30
-"""The most bytes of a file that is opened: some of Pillow's decoders (WebP, AVIF) read all of it
-into memory before they look at it."""
+"""Maximum size of a file in bytes: some of Pillow's decoders (WebP, AVIF) read the whole file into
+memory first."""
 
 _PREFIX = 64
-"""Bytes at the beginning of a file, which tell its format."""
+"""Number of bytes at the beginning of a file that determine its format."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _ANY_BRANDS = {b"mif1", b"msf1"}
-"""What the pictures of the family begin with that say nothing of their compression."""
+"""Generic brands of the HEIF family, which do not name the compression."""
 
 _CALLERS_IMAGE = threading.Lock()
 
@@ -71,33 +71,30 @@ class _TooLargeError(ValueError):
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return `source` as an upright 8-bit image in mode RGB.
 
-    Of an animation the first frame is taken. Transparent pixels are laid over white, the colour
-    of the page on which cut-out pictures of products stand; an alpha of 0 everywhere, as some
-    programs leave it in 32-bit files, is ignored. Sixteen-bit values are scaled by
-    1/257, so white stays white. 32-bit integers are taken for 16-bit values; floating-point
-    values for the smallest of the ranges [0, 1], [0, 255] and [0, 65535] that holds them. Colour
-    profiles are not applied, and what a PNG holds besides its pixels may be too long or damaged. An
-    EXIF orientation is, in every format that carries one.
+    An animation gives its first frame. Transparent pixels are drawn over white, the usual page
+    behind cut-out pictures of products; an alpha of 0 everywhere, which some programs write in
+    32-bit files, is ignored. 16-bit values are scaled by 1/257, so white stays white. 32-bit
+    integers are read as 16-bit values; floating-point values as the smallest of the ranges [0, 1],
+    [0, 255] and [0, 65535] that contains them. The EXIF orientation is applied, in every format
+    that has one; colour profiles are not. Damaged or too long texts in a PNG are ignored.
 
     Args:
         source: a file of at most `MAX_BYTES` (its content, not its name, decides the format), the
-            bytes of such a file or the file opened in binary mode, a PIL image (left untouched;
-            several threads may give the same one), or an array of shape (H, W), (H, W, 1),
+            bytes of such a file or the file opened in binary mode, a PIL image (not changed;
+            several threads may use the same one), or an array of shape (H, W), (H, W, 1),
             (H, W, 3: RGB) or (H, W, 4: RGBA), either uint8 or floating-point in [0, 255]. A
             floating-point array with fractions and no value above 1 is refused: it was scaled to
-            [0, 1], and would pass for black. Or a `Crop` of one of these, which leaves its box of
-            the upright image.
-        max_pixels: bounds the memory that a file can take: 4 bytes a pixel for most, up to 16
-            for some (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of
-            its sides, the first that fits (20000 x 20000 gives 10000 x 10000), unless it comes
-            in several scans (progressive), which takes the memory of full size all the same, or
-            a box is to be cut from it; any other larger file is refused before its pixels are
-            decoded.
+            [0, 1], and would look black. Or a `Crop` of one of these, which gives its box of the
+            upright image.
+        max_pixels: limits the memory for a file: 4 bytes per pixel for most, up to 16 for some
+            (WebP, floating-point TIFF). A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its sides,
+            the first that fits (20000 x 20000 gives 10000 x 10000). Not so for a `Crop`, nor for a
+            progressive JPEG, which needs the memory of full size anyway. These and all other larger
+            files are refused before their pixels are decoded.
 
     Raises:
-        BadImageError: the source is missing, not an image, damaged, cut short, or too large.
-            Whether a file cut short is an error can be switched off for a whole process by
-            `PIL.ImageFile.LOAD_TRUNCATED_IMAGES`, which is left as it is found.
+        BadImageError: the source is missing, not an image, damaged, truncated, or too large.
+            `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` lets the whole process accept truncated files.
         TypeError: `source` is of none of the types above.
     """
     crop, source = (source, source.source) if isinstance(source, Crop) else (None, source)
@@ -117,8 +114,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         return crop.cut(image) if crop else image
     except Exception as error:  # Pillow's decoders raise nearly every type there is.
         reason = _in_words(error)
-    # Raised out here the error has no context, whose frames would keep half-decoded images
-    # alive for as long as a batch job keeps its list of errors.
+    # Raised outside the `except`, the error has no context. The frames of a context would keep
+    # images in memory as long as a batch job keeps its errors.
     raise BadImageError(name, reason)
 
 
@@ -136,12 +133,12 @@ def in_memory(source: Any) -> Any:
         with _CALLERS_IMAGE:
             start = source.tell() if source.seekable() else None
             data = source.read(MAX_BYTES + 1)
-            if start and not data:  # the position may be at the end, after writing or reading
+            if start and not data:  # the file was just written, or read to its end
                 source.seek(0)
                 data = source.read(MAX_BYTES + 1)
             if start is not None:
                 source.seek(start)
-    except (OSError, ValueError) as error:  # the file is closed
+    except (OSError, ValueError) as error:  # such as from a closed file
         reason = str(error)
     else:
         if len(data) <= MAX_BYTES:
@@ -156,14 +153,14 @@ def is_image_source(value: object) -> bool:
 
 
 def _is_file(source: object) -> bool:
-    # a temporary file is no IOBase, but has one
+    # a `tempfile` object is not an IOBase, but wraps one
     return isinstance(source, IOBase) or (
         hasattr(source, "read") and hasattr(source, "seekable") and hasattr(source, "tell")
     )
 
 
 def ending_of(file: str | Path) -> str:
-    """Return the file ending that fits an image's content; raise ValueError for unknown formats."""
+    """Return the file ending for an image's content; raise ValueError for unknown formats."""
     with Path(file).open("rb") as opened:
         return FORMATS[_format_of(opened.read(_PREFIX))]
 
@@ -219,7 +216,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if np.issubdtype(array.dtype, np.floating):
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 255):  # also true of NaN
-            raise ValueError(f"its values must lie in [0, 255], and go from {low} to {high}")
+            raise ValueError(f"its values must lie in [0, 255], but go from {low} to {high}")
         rounded = np.rint(array)
         if high <= 1 and (rounded != array).any():
             raise ValueError("its values lie in [0, 1]; multiply by 255")
@@ -250,21 +247,21 @@ def _from_stream(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Im
         return _decoded(file, max_pixels, may_shrink)
     except (_TooLargeError, MemoryError):
         raise
-    except Exception:  # perhaps over a text or a colour profile that Pillow finds too long
-        for kept in (_SAY_HOW_TO_SHOW, _TRANSPARENT):
-            if (shorter := _png_without_texts(file, kept)) is not None:
+    except Exception:  # perhaps a text or colour profile is too long for Pillow
+        for needed in (_METADATA, _TRANSPARENT):
+            if (shorter := _png_without_texts(file, needed)) is not None:
                 try:
                     return _decoded(shorter, max_pixels, may_shrink)
                 except _TooLargeError:
                     raise
-                except Exception:  # report Pillow's message about the whole file
+                except Exception:  # the error about the whole file is the better one
                     continue
         raise
 
 
-def _png_without_texts(file: IO[bytes], kept: tuple[bytes, ...]) -> IO[bytes] | None:
-    """Return a PNG with pixels only; None if it is no PNG or has nothing to remove."""
-    # chunks that begin (from their type on) with one of `kept` stay
+def _png_without_texts(file: IO[bytes], needed: tuple[bytes, ...]) -> IO[bytes] | None:
+    """Return a PNG without its texts; None if it is not a PNG or has nothing to remove."""
+    # chunks stay whose type and text begin with one of `needed`
     file.seek(0)
     if (signature := file.read(len(_PNG))) != _PNG:
         return None
@@ -272,9 +269,9 @@ def _png_without_texts(file: IO[bytes], kept: tuple[bytes, ...]) -> IO[bytes] | 
     shorter.write(signature)
     left_out = False
     while len(head := file.read(8)) == 8:
-        rest = int.from_bytes(head[:4], "big") + 4  # with the checksum
+        rest = int.from_bytes(head[:4], "big") + 4  # 4 bytes of checksum
         beginning = head[4:] + file.read(min(rest, 32))
-        if head[4:5].islower() and not beginning.startswith(kept):
+        if head[4:5].islower() and not beginning.startswith(needed):
             left_out = True
             file.seek(rest - len(beginning) + 4, os.SEEK_CUR)
         else:
@@ -290,12 +287,12 @@ def _decoded(file: IO[bytes], max_pixels: int, may_shrink: bool) -> Image.Image:
 
 
 def _open(file: IO[bytes]) -> Image.Image:
-    # Image.open would do, but for its check of the size, which cannot be set or silenced for one
-    # call alone: the limit is a global of Pillow's, and the warning filters are one of Python's.
+    # Not Image.open: its check of the size cannot be changed for one call, since Pillow's limit
+    # and Python's warning filters are global.
     name = _format_of(file.read(_PREFIX))
     file.seek(0)
-    # JPEG's factory would look for further pictures behind the first. The empty name keeps Pillow
-    # from mapping the file into memory, where it could shrink meanwhile.
+    # JPEG's factory would look for more pictures behind the first. The empty name keeps Pillow from
+    # mapping the file into memory, which fails if the file shrinks.
     open_file: Callable[..., Image.Image]
     if name == "JPEG":
         open_file = JpegImageFile
@@ -305,7 +302,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 
 def _is_heif(prefix: bytes) -> bool:
-    """Return whether a file begins as HEIC and not as AVIF, which shares the container."""
+    """Return whether a file begins as HEIC; AVIF has the same container."""
     if prefix[4:8] != b"ftyp":
         return False
     size = min(int.from_bytes(prefix[:4], "big"), len(prefix))
@@ -316,7 +313,7 @@ def _is_heif(prefix: bytes) -> bool:
 
 
 def _heif_opener() -> Callable[..., Image.Image]:
-    try:  # not registered with Pillow, whose state belongs to the whole process
+    try:  # not registered with Pillow: that would change the whole process
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise ValueError(
@@ -327,18 +324,18 @@ def _heif_opener() -> Callable[..., Image.Image]:
 
 
 def _format_of(prefix: bytes) -> str:
-    """Return the format of a file that begins so."""
+    """Return the format of a file with this beginning."""
     if _is_heif(prefix):
-        _heif_opener()  # or the reason why it cannot be read
+        _heif_opener()  # raises an error if HEIF cannot be read here
         return "HEIF"
-    for load_plugins in (Image.preinit, Image.init):  # importing all plugins takes 0.05 s
+    for load_plugins in (Image.preinit, Image.init):  # `init` loads all plugins, in 0.05 s
         load_plugins()
         for name in FORMATS:
             if name not in Image.OPEN:
                 continue
             _, accepts = Image.OPEN[name]
             answer = accepts is not None and accepts(prefix)
-            if isinstance(answer, str):  # the reason why this build of Pillow cannot read it
+            if isinstance(answer, str):  # why this build of Pillow cannot read the file
                 raise ValueError(answer)
             if answer:
                 return name
@@ -356,7 +353,7 @@ def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:
         raise _TooLargeError(too_large)
     if _in_several_scans(image):
         raise _TooLargeError(
-            f"{too_large}, and a JPEG in several scans takes all its memory at once"
+            f"{too_large}, and a progressive JPEG needs the memory of its full size"
         )
     for step in (2, 4, 8):
         if -(-width // step) * -(-height // step) <= max_pixels:
@@ -366,9 +363,9 @@ def _limit(image: Image.Image, max_pixels: int, may_shrink: bool) -> None:
 
 
 def _in_several_scans(image: JpegImageFile) -> bool:
-    # libjpeg then keeps the coefficients of the whole picture, however small it is to come out.
-    # Pillow has read up to the end of the first scan's header, which takes eight bytes and two
-    # for each channel in the scan; with all channels in it, its marker lies just so far back.
+    # For several scans libjpeg keeps the coefficients of the whole picture, even if it shrinks it.
+    # Pillow has read to the end of the first scan's header, which has eight bytes and two for each
+    # channel in the scan. Only if the scan has all channels, its marker is that far back.
     file = image.fp
     assert file is not None  # it is open until the pixels are read
     file.seek(-8 - 2 * image.layers, os.SEEK_CUR)
@@ -376,11 +373,11 @@ def _in_several_scans(image: JpegImageFile) -> bool:
 
 
 def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
-    # Pixels and EXIF are read when first asked for, which two threads cannot do at once. What
-    # comes out of the lock is a copy.
+    # Pillow reads pixels and EXIF at first use, which two threads cannot do at once. The lock ends
+    # with a copy.
     with nullcontext() if owned else _CALLERS_IMAGE:
         image.load()
-        with suppress(Exception):  # a damaged EXIF block is no reason to lose the pixels
+        with suppress(Exception):  # the pixels are good without the EXIF block
             image.getexif()
         tags = getattr(image, "tag_v2", {})
         turned = cast("Image.Image | None", ImageOps.exif_transpose(image, in_place=owned))  # type: ignore[call-overload]
@@ -391,7 +388,7 @@ def _to_rgb(image: Image.Image, *, owned: bool) -> Image.Image:
         image = _eight_bits_of_floats(image)
     if image.has_transparency_data:
         layer = image if image.mode == "RGBA" else image.convert("RGBA")
-        if layer.getchannel("A").getextrema() == (0, 0):  # 0 everywhere: an unused channel
+        if layer.getchannel("A").getextrema() == (0, 0):  # the alpha channel was never set
             return layer.convert("RGB")
         image = Image.new("RGB", image.size, "white")
         image.paste(layer, mask=layer)
@@ -407,9 +404,9 @@ def _eight_bits_of_integers(image: Image.Image, tags: Any) -> Image.Image:
         )
     white = 4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535
     table = np.rint(np.minimum(np.arange(65536) * (255 / white), 255)).astype(int)
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow turns only 8-bit values round
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow inverts only 8-bit values
         table = 255 - table
-    if "transparency" in image.info:  # PNG: one value that stands for transparent, over white
+    if "transparency" in image.info:  # PNG: one value means transparent; white replaces it
         table[image.info.pop("transparency")] = 255
     return image.point(table.tolist(), "L")
 
@@ -427,12 +424,12 @@ def _eight_bits_of_floats(image: Image.Image) -> Image.Image:
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENT = (b"tRNS",)
-_SAY_HOW_TO_SHOW = (
+_METADATA = (
     *_TRANSPARENT,
     b"eXIf",
     *(b"tEXtRaw profile type ", b"zTXtRaw profile type ", b"iTXtXML:com.adobe.xmp\0"),
 )
-"""Chunks of a PNG that say what is transparent, and which side is up."""
+"""PNG chunks with transparency and orientation."""
 
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC = 262

@@ -26,28 +26,28 @@ IMAGE_SUFFIXES = frozenset(
     | {".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpeg2000"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
     | {".heic", ".heics", ".heif", ".heifs", ".hif"}
-    # photographs that cannot be read here: better named among the skipped than passed over
+    # unreadable photographs, so that they are reported as skipped
     | {".jxl"}
 )
-"""Endings, in lower case, of the names that are taken for images."""
+"""Endings, in lower case, of image files."""
 
-_UNTOLD = frozenset(
+_NEVER_IMAGES = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".rtf", ".doc", ".docx", ".odt", ".xlsx", ".ods", ".html"}
     | {".htm"}
     | {".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log"}
     | {".py", ".ipynb", ".sh", ".js", ".css", ".url", ".lnk", ".webloc", ".md5", ".sha1", ".sha256"}
     | {".npy", ".npz", ".parquet", ".pkl", ".h5", ".keras", ".mat", ".db", ".sqlite", ".lock"}
-    # what programs keep beside a photograph: settings, a small copy of it, where it was taken
+    # files of programs beside a photograph: settings, thumbnails, the position
     | {".xmp", ".aae", ".thm", ".lrv", ".dop", ".pp3", ".pp2", ".arp", ".cos", ".cop", ".on1"}
     | {".lrcat", ".lrprev", ".gpx", ".kml", ".srt", ".vrd", ".pto", ".nksc", ".rpp", ".spd"}
     | {".jbf", ".info", ".ffs_db", ".cpi", ".bdm", ".tdt", ".mpl"}
-    # and what a browser or an editor has not finished, or keeps of the time before
+    # unfinished downloads, and backups of editors
     | {".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak", ".swp"}
 )
-"""Endings, in lower case, of files that nobody takes for a photograph or a video."""
+"""Endings, in lower case, of files that are clearly no photographs or videos."""
 
-_UNTOLD_ENDS = ("~", "_original")
-"""How the names of copies end that editors, and exiftool, keep of the time before."""
+_BACKUP_ENDINGS = ("~", "_original")
+"""Endings of the backups of editors and exiftool."""
 
 _PICTURE = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|\0\0\0\x0cjP  \r\n\x87\n"
@@ -56,19 +56,19 @@ _PICTURE = re.compile(
     re.DOTALL,
 )
 _TIFF = re.compile(rb"II\*\0|MM\0\*")
-"""How files of the formats that are read begin. Raw photographs begin as TIFF does, so that one
-counts where there is no ending to say otherwise."""
+"""First bytes of the supported formats. Raw photographs begin like TIFF, so a TIFF counts only in a
+file without an ending."""
 
 
 @dataclass
 class PassedOver:
-    """The files and folders in a folder that were ignored.
+    """The ignored files and folders of a folder.
 
     Attributes:
-        other_files: paths of files that a person could take for a photograph or a video.
-        own_pictures: paths of pictures that dolg-zoo made, such as montages and maps.
-        own_folders: those that dolg-zoo made: indexes, stores, presets and runs of training.
-        folders: what cannot be read, and why: a link that leads nowhere, a closed folder.
+        other_files: paths of other files that could be photographs or videos.
+        own_pictures: paths of pictures made by dolg-zoo, such as montages and maps.
+        own_folders: paths of folders made by dolg-zoo: indexes, stores, presets, training runs.
+        folders: path and error of each broken link or unreadable folder.
     """
 
     other_files: set[str] = field(default_factory=set)
@@ -78,7 +78,7 @@ class PassedOver:
 
     @property
     def files(self) -> Counter[str]:
-        """Ending to the number of such files."""
+        """The number of other files by ending."""
         return Counter(Path(path).suffix.lower() for path in sorted(self.other_files))
 
     def takes(self, path: Path) -> bool:
@@ -87,12 +87,12 @@ class PassedOver:
             if not is_own_picture(path):
                 return True
             self.own_pictures.add(os.path.abspath(path))  # noqa: PTH100
-        elif path.suffix and not _is_untold(path.name, path.suffix.lower()):
+        elif path.suffix and not _is_never_image(path.name, path.suffix.lower()):
             self.other_files.add(os.path.abspath(path))  # noqa: PTH100
         return False
 
     def add(self, listed: Listing) -> None:
-        """Add the ignored files of another listing, its folders with their whole paths."""
+        """Add the ignored files and folders of another listing, with whole paths for folders."""
         other, whole = listed.passed_over, Path(os.path.abspath(listed.folder))  # noqa: PTH100
         self.other_files |= other.other_files
         self.own_pictures |= other.own_pictures
@@ -103,7 +103,7 @@ class PassedOver:
         return any(vars(self).values())
 
     def __str__(self) -> str:
-        """Return the counts in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
+        """Return the summary in one line: `3 other files passed over: 2 .nef, 1 .psd`."""
         parts = []
         if count := len(self.other_files):
             most = [f"{number} {ending}" for ending, number in self.files.most_common()]
@@ -119,7 +119,7 @@ class PassedOver:
         return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts and names for JSON."""
+        """Return the attributes for JSON."""
         return {
             "files": dict(self.files.most_common()),
             "own_pictures": len(self.own_pictures),
@@ -137,32 +137,31 @@ class Listing(list[Path]):
 
     @property
     def names(self) -> list[str]:
-        """The paths below the folder, with `/` between the parts."""
+        """The paths relative to the folder, with `/` between the parts."""
         return [_name(path, self.folder) for path in self]
 
 
-def _first(told: Sequence[str], most: int = 6) -> str:
-    return ", ".join(told[:most]) + (", …" if len(told) > most else "")
+def _first(items: Sequence[str], most: int = 6) -> str:
+    return ", ".join(items[:most]) + (", …" if len(items) > most else "")
 
 
 def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
-    """Return the image files that a path names, sorted: see `list_folder` for those of a folder.
+    """Return the image files that a path names, sorted: see `list_folder` for a folder.
 
-    A path that exists is that file or folder; only otherwise are wildcards and ranges expanded.
+    Wildcards and ranges count only if no file or folder has exactly this name.
 
     Args:
-        where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); or any
-            number of images, by wildcards (`*`, `?`, `[…]`, `**` for folders at any depth), or
-            as the paths of each.
+        where: a folder; an image; a list (`.csv` or `.parquet`, with a column `image`); a pattern
+            of images with wildcards (`*`, `?`, `[…]`, `**` for folders at any depth); or several
+            paths of images.
 
     Returns:
-        A list, whose attribute `folder` is where the names begin, and `passed_over` says which
-        other files there are, and which folders below cannot be read.
+        A list. The names are relative to its attribute `folder`; `passed_over` has the ignored
+        files and unreadable folders.
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        ValueError: there is no image in it; DataError, which is one: it is another file, or a list
-            with a fault.
+        ValueError: there is no image. Its subclass DataError: it is another file, or a faulty list.
         PermissionError: it may not be read.
     """
     if not isinstance(where, str | os.PathLike):
@@ -178,14 +177,14 @@ def list_images(where: str | Path | Iterable[str | Path]) -> Listing:
         raise FileNotFoundError(f"there is no folder or file {str(where)!r} to take images from")
     if found[0].lower().endswith(SHARD_ENDINGS):
         raise DataError(
-            f"The images in a tar file such as {found[0]!r} have no files of their own; `dolg embed"
-            f" {shlex.quote(str(where))} -o STORE` and `dolg index STORE -o INDEX` make an index."
+            f"The images in a tar file such as {found[0]!r} are not separate files; make an index:"
+            f" `dolg embed {shlex.quote(str(where))} -o STORE`, then `dolg index STORE -o INDEX`."
         )
     return _list_matches(str(where), base, found)
 
 
 def _list_each(paths: Iterable[str | Path]) -> Listing:
-    """Return the images of several paths; their names begin in the folder above all."""
+    """Return the images of several paths, named relative to their common folder."""
     passed_over, images = PassedOver(), set[Path]()
     for path in paths:
         listed = each_of(path)
@@ -198,12 +197,12 @@ def _list_each(paths: Iterable[str | Path]) -> Listing:
 
 
 def _list_matches(pattern: str, base: Path, found: Sequence[str]) -> Listing:
-    """Return the images among the names that match a pattern, but those in folders of our own."""
+    """Return the images among the matches of a pattern, except in folders made by dolg-zoo."""
     folders = {each for name in {*map(os.path.dirname, found)} for each in Path(name, "a").parents}
     own = {each for each in folders - {Path()} if is_own_folder(base / each)}
     outermost = {each.as_posix() for each in own if own.isdisjoint(each.parents)}
     passed_over = PassedOver(own_folders=outermost)
-    # a single named image is taken even if dolg-zoo made it
+    # a single image counts even if dolg-zoo made it
     takes = is_image if len(found) == 1 else passed_over.takes
     images = [
         base / name
@@ -219,8 +218,8 @@ def _list_matches(pattern: str, base: Path, found: Sequence[str]) -> Listing:
 
 
 def names_several(where: str | Path) -> bool:
-    """Return whether a path stands for the images that `list_images` finds, not for one image."""
-    with suppress(OSError, ValueError):  # the name is too long; reading the image reports it
+    """Return whether a path names images for `list_images`, not a single image."""
+    with suppress(OSError, ValueError):  # such as a name that is too long: `load_image` reports it
         path = user_path(where)
         endings = (*LIST_SUFFIXES, *SHARD_ENDINGS)
         return path.is_dir() or path.name.lower().endswith(endings) or is_pattern(path)
@@ -228,7 +227,7 @@ def names_several(where: str | Path) -> bool:
 
 
 def each_of(where: str | Path) -> Listing:
-    """Return the images that a path names; or the path itself, so that an error names it."""
+    """Return the images that a path names, or the path itself if it names none."""
     if names_several(where):
         with suppress(OSError, ValueError):
             return list_images(where)
@@ -238,16 +237,16 @@ def each_of(where: str | Path) -> Listing:
 
 def list_folder(folder: Path) -> Listing:
     """Return the image files of a folder and its subfolders, sorted by path; ValueError if none."""
-    # An image has one of `IMAGE_SUFFIXES` (even a broken link, which `load_image` refuses in words)
-    # or an image's first bytes. Ignored: hidden files and folders, those in `SET_ASIDE`
-    # (thumbnails, metadata, rubbish bins), and outputs of dolg-zoo. Links are followed, but each
-    # folder is listed once, under its own name if that is here, so circles do no harm.
+    # An image has one of `IMAGE_SUFFIXES` (even a broken link, which `load_image` reports) or an
+    # image's first bytes. Ignored: hidden files and folders, those in `SET_ASIDE` (thumbnails,
+    # metadata, rubbish bins), and outputs of dolg-zoo. Links are followed, but each folder is
+    # listed once, if possible under its own name, so circles of links end.
     images: list[Path] = []
     passed_over = PassedOver()
     folders, links = [folder], list[Path]()
     seen: set[tuple[int, int]] = set()
     while folders or links:
-        here = (folders or links).pop()  # links last: a folder goes by its own name if it can
+        here = (folders or links).pop()  # links last: a folder's own name is better
         try:
             status = here.stat()
             if (status.st_dev, status.st_ino) in seen:
@@ -276,7 +275,7 @@ def list_folder(folder: Path) -> Listing:
                         images.append(path)
                 elif not path.exists():
                     raise FileNotFoundError(errno.ENOENT, "the link leads nowhere")
-            except OSError as error:  # for a broken link only the name can tell
+            except OSError as error:  # the link is broken, so only its name can tell the kind
                 if ending in IMAGE_SUFFIXES:
                     images.append(path)
                 else:
@@ -294,8 +293,8 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _is_untold(name: str, ending: str) -> bool:
-    return ending in _UNTOLD or name.lower().endswith(_UNTOLD_ENDS)
+def _is_never_image(name: str, ending: str) -> bool:
+    return ending in _NEVER_IMAGES or name.lower().endswith(_BACKUP_ENDINGS)
 
 
 def is_image(path: Path) -> bool:
@@ -303,7 +302,7 @@ def is_image(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending in IMAGE_SUFFIXES:
         return True
-    if _is_untold(path.name, ending):
+    if _is_never_image(path.name, ending):
         return False
     try:
         if not path.is_file():  # a pipe would hang
@@ -322,34 +321,34 @@ def class_of(name: str) -> str:
 
 def check_classes(folder: Path, names: Sequence[str], command: str) -> None:
     """Raise ValueError if subfolders are no classes; show `command` on the folder that is meant."""
-    # They are none if all are parts of a data set (train, val), or all hold only folders and one of
-    # them several.
+    # They are not classes if all are parts of a data set (train, val), or if all hold only folders
+    # and one of them several.
     if not (folders := unclear_classes(names)):
         return
     parts = {name: below for name, below in folders.items() if _PART.fullmatch(name)}
     are_parts = len(parts) > 1 or len(parts) == len(folders)
     folders = parts if are_parts else folders
-    # of a data set, the part that the command is for; of groups, one with several folders
+    # the folder to suggest: the part for this command, or a subfolder with several folders
     fitting = [first for first in folders if ("train" in first.lower()) == ("train" in command)]
     first = max(fitting or folders, key=lambda first: len(folders[first]))
     meant = f"`{command} {shlex.quote(str(folder / first))}`"
     inside = sorted(folders[first] - {""})
     if are_parts:
         raise ValueError(
-            f"{str(folder)!r} holds parts of a data set ({', '.join(map(repr, parts))}), which are"
-            f" no classes. {meant} takes the subfolders of one part as classes."
+            f"{str(folder)!r} holds parts of a data set ({', '.join(map(repr, parts))}), not"
+            f" classes. {meant} takes the subfolders of one part as classes."
         )
     raise ValueError(
         f"The subfolders of {str(folder)!r} hold only folders, such as {f'{first}/{inside[0]}'!r}:"
         f" is {first!r} a class, or {inside[0]!r}? If {inside[0]!r} is: {meant}. If {first!r} is:"
-        " put images right into it."
+        " put images directly into it."
     )
 
 
 def folder_labels(names: Sequence[str]) -> list[str] | None:
     """Return each image's class; None unless all images have one and there are at least two."""
-    # in parts of a data set, the class is the folder inside the part; None too if `check_classes`
-    # fails
+    # In parts of a data set, the class is the folder inside the part. Also None if `check_classes`
+    # fails.
     if (folders := unclear_classes(names)) and all(map(_PART.fullmatch, folders)):
         names = [name.partition("/")[2] for name in names]
     if not all("/" in name for name in names) or unclear_classes(names):
@@ -363,11 +362,11 @@ _PART = re.compile(
     r"|query|queries|gallery|fold|split)([ _-]?(set|data|images?|[0-9]+))?",
     re.IGNORECASE,
 )
-"""How ImageFolder, Keras and others name the folders of the parts of a data set."""
+"""Usual names of the folders for the parts of a data set (ImageFolder, Keras and others)."""
 
 
 def unclear_classes(names: Sequence[str]) -> dict[str, set[str]]:
-    """Return the subfolders, each with those in it, if they are no classes or may be none."""
+    """Return each subfolder and its subfolders if they are not, or may not be, classes."""
     folders: dict[str, set[str]] = {}
     for first, _, rest in (name.partition("/") for name in sorted(names)):
         if rest:

@@ -1,4 +1,4 @@
-"""The preprocessing of a preset of keras-hub in the words of this package; imports no keras-hub."""
+"""Translate the preprocessing of a keras-hub preset to this package, without keras-hub."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ _SETTINGS = (
 def keras_hub_preprocessing(
     converter: Any, mode: str | None = None
 ) -> tuple[ImageConverter, _RGB, _RGB]:
-    """Return how a backbone of keras-hub takes its images, for `DOLG` and for `DOLGConfig`.
+    """Return the preprocessing of a keras-hub backbone, for `DOLG` and for `DOLGConfig`.
 
-    With the same pixels, the backbone then gets what keras-hub's converter gives it:
-    x * scale + offset = (x / 255 - mean) / std. A resized image is rounded to whole levels of
-    0 to 255 here and not there.
+    The backbone then gets the values of keras-hub's converter for the same pixels:
+    x * scale + offset = (x / 255 - mean) / std. Unlike keras-hub, this package rounds a resized
+    image to whole levels from 0 to 255.
 
     Args:
         converter: a `keras_hub.layers.ImageConverter`, as its `from_preset` returns it.
         mode: the mode of the `ImageConverter`. None: "squash" to the converter's `image_size`, or
-            "original" if it has none. An image that is not square is cropped by most presets of
-            keras-hub, and an `ImageConverter` crops none: give "short_side", which keeps its aspect
-            ratio and takes all of it, or "squash", which a backbone of fixed size needs.
+            "original" if it has none. Most presets of keras-hub crop an image that is not square;
+            an `ImageConverter` does not crop: give "short_side", which keeps the aspect ratio and
+            the whole image, or "squash", which a backbone of fixed size needs.
 
     Returns:
         The image converter, and mean and standard deviation of red, green and blue.
 
     Raises:
-        ValueError: if it is no such converter, or computes what this package does not: a crop or
-            borders, unless `mode` says what to do in their place; an interpolation other than
-            bilinear, or bicubic with antialiasing; a scale that is not above 0.
+        ValueError: if it is no such converter, or this package lacks its computation: a crop or
+            borders, unless `mode` replaces them; an interpolation other than bilinear, or bicubic
+            with antialiasing; a scale that is not above 0.
     """
     missing = [name for name in _SETTINGS if not hasattr(converter, name)]
     if missing or _computes_otherwise(converter):
@@ -62,7 +62,7 @@ def keras_hub_preprocessing(
 
 
 def _computes_otherwise(converter: Any) -> bool:
-    """Return whether the object is of a subclass with its own computation, such as Gemma's."""
+    """Return whether the converter's class computes something of its own, such as Gemma's."""
     for cls in type(converter).__mro__:
         if cls.__name__ == "ImageConverter" and cls.__module__.startswith("keras_hub."):
             return False
@@ -113,11 +113,10 @@ def _image_converter(converter: Any, mode: str | None) -> ImageConverter:
         ("bilinear", True),
         ("bicubic", True),
     ):
-        # without antialiasing Pillow's bicubic filter has another coefficient than TensorFlow's
+        # without antialiasing, the bicubic filters of Pillow and TensorFlow differ
         raise ValueError(
-            f"converter.interpolation={interpolation!r} with antialias={antialias} cannot be had"
-            ' here; there are "bilinear", and "bicubic" with antialias=True. Give its from_preset'
-            " one of these."
+            f"converter.interpolation={interpolation!r} with antialias={antialias} is not"
+            ' supported here. Give its from_preset "bilinear", or "bicubic" with antialias=True.'
         )
     mode = mode or "squash"
     if mode != "squash" and height != width:

@@ -1,4 +1,4 @@
-"""Lists of images: CSV and Parquet. No line of them is trusted."""
+"""Lists of images in CSV and Parquet, each line checked as foreign input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE, ID = "image", "id"
 def read_list(
     path: Path, images: Path | None = None, anywhere: bool = False
 ) -> tuple[Path, list[str], list[str]]:
-    """Return the folder, the ids and the paths below the folder of the images in a list."""
+    """Return the folder of a list's images, their ids, and their paths relative to the folder."""
     folder = path.parent if images is None else images
     is_inside = stays_inside(folder)
     first: dict[str, int] = {}
@@ -78,7 +78,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     where = f"{path}, row {number}"
                     yield number, {name: checked(row[name] or "", name, where) for name in columns}
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # Arrow's words are unclear
+        if isinstance(error, OSError) and error.errno:  # Arrow's OSError for damage has none
             raise
         raise DataError(f"{path} is no Parquet file, or is damaged: {error}") from error
 

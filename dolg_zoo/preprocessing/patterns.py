@@ -16,7 +16,7 @@ SET_ASIDE = frozenset(
     | {"lost+found", "ipod photo cache", "captureone"}  # Linux, iTunes, Capture One
     | {"[originals]", ".picasaoriginals"}  # Picasa
 )
-"""Folders, in lower case, where systems keep thumbnails, metadata and what was thrown away."""
+"""Folders, in lower case, where systems keep thumbnails, metadata and deleted files."""
 
 LIBRARIES = frozenset({".photoslibrary", ".migratedphotolibrary", ".aplibrary"})
 """Endings of the folders of Apple's Photos and Aperture."""
@@ -28,10 +28,10 @@ _RANGE = re.compile(r"\{([0-9]{1,9})\.\.([0-9]{1,9})\}")
 
 
 def is_set_aside(name: str, inside: str = "") -> bool:
-    """Return whether a system, and no user, put a file or folder there; `inside` is an ending."""
-    if inside.lower() in LIBRARIES:  # beside the photographs it has small copies of them
+    """Return whether a system made a file or folder; `inside` is the ending of its folder."""
+    if inside.lower() in LIBRARIES:  # a library also has thumbnails
         return name.lower() not in ("originals", "masters")
-    # Lightroom keeps small copies in folders that end so
+    # Lightroom keeps thumbnails in folders with this ending
     return name.startswith(".") or name.lower() in SET_ASIDE or name.lower().endswith(".lrdata")
 
 
@@ -42,38 +42,37 @@ def is_pattern(path: Path) -> bool:
 
 
 def matches(pattern: str) -> tuple[Path, list[str]]:
-    """Return the folder where wildcards and ranges begin, and the matching files below it."""
+    """Return the folder above the first wildcard or range, and the matching files below it."""
     # files that a range names need not exist
     path = Path(pattern)
-    if path.exists():  # endings in upper case count too
+    if path.exists():  # its name may contain wildcard characters
         return path.parent, [path.name]
     plain = itertools.takewhile(
         lambda part: not glob.has_magic(part) and not _RANGE.search(part), path.parts[:-1]
     )
     base = Path(*plain)
     below = str(Path(*path.parts[len(base.parts) :]))
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for text in _expanded(below):
         if glob.has_magic(text):
-            # Path.glob would find hidden files as well
+            # unlike Path.glob, glob leaves out hidden files
             names = glob.glob(text, root_dir=base, recursive=True)  # noqa: PTH207
-            asked = Path(text).parts
-            found.update(
+            given = Path(text).parts
+            files.update(
                 (name, None)
                 for name in sorted(names)
                 if not (base / name).is_dir()
-                # glob leaves out hidden ones itself
-                and not any(is_set_aside(p) and p not in asked for p in Path(name).parts)
+                and not any(is_set_aside(p) and p not in given for p in Path(name).parts)
             )
         elif (base / text).exists() or text != below:
-            found[text] = None
-    if not any((base / name).exists() for name in found):
+            files[text] = None
+    if not any((base / name).exists() for name in files):
         return base, []
-    return base, [Path(name).as_posix() for name in found]
+    return base, [Path(name).as_posix() for name in files]
 
 
 def _expanded(pattern: str) -> list[str]:
-    """Return the texts that the ranges in a pattern stand for: {08..10} for 08, 09, 10."""
+    """Return the pattern for each number in its ranges: {08..10} gives 08, 09, 10."""
     texts, numbers = _RANGE.split(pattern)[::3], _RANGE.findall(pattern)
     choices = []
     for first, last in numbers:

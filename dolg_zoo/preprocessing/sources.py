@@ -1,4 +1,4 @@
-"""Turn the caller's images, in any form, into a sequence; all entry points use it."""
+"""Turn the caller's images, in any form, into a sequence, for all entry points."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
     """Return the images one by one, in any form that `ImageEmbedder.embed` takes."""
     if isinstance(images, str | Path) and names_several(images):
         listed = list_images(images)
-        _tell(repr(str(images)), listed.passed_over)
+        _warn(repr(str(images)), listed.passed_over)
         return listed
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":
-        images = images.tolist()  # a listing of paths
+        images = images.tolist()  # an array of paths
     if isinstance(images, np.ndarray) and images.ndim > 3:
         return cast("Sequence[ImageSource]", images)
     if is_image_source(images):
-        name_of(images)  # raises TypeError for a file that is opened as text
+        name_of(images)  # raise TypeError for a file that is opened as text
         return [cast("ImageSource", images)]
-    wanted = (
+    accepted = (
         "a path, a PIL image, an array, the bytes of a file, a file opened in binary mode, a Crop,"
         " or any number of these"
     )
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise TypeError(f"images must be {wanted}, not {type(images).__name__}.")
+        raise TypeError(f"images must be {accepted}, not {type(images).__name__}.")
     if hasattr(images, "element_spec"):  # a tf.data.Dataset
         return _of_dataset(images)
     sources: list[ImageSource] = []
@@ -45,10 +45,10 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
             passed_over.add(listed)
         else:
             sources.append(cast("ImageSource", each))
-    _tell(f"{len(sources)} images", passed_over)
+    _warn(f"{len(sources)} images", passed_over)
     for index, source in enumerate(sources):
         if not is_image_source(source):
-            raise TypeError(f"images must be {wanted}; number {index} is {short_repr(source)}.")
+            raise TypeError(f"images must be {accepted}; number {index} is {short_repr(source)}.")
         try:
             name_of(source)
         except TypeError as error:
@@ -56,13 +56,13 @@ def image_sources(images: ImageSource | Iterable[ImageSource]) -> Sequence[Image
     return sources
 
 
-def _tell(what: str, passed_over: PassedOver) -> None:
+def _warn(what: str, passed_over: PassedOver) -> None:
     if passed_over:
         _log.warning("%s: %s", what, passed_over)
 
 
 def _of_dataset(dataset: Any) -> list[ImageSource]:
-    """Return the images of a data set, batched or not, without the labels beside them."""
+    """Return the images of a data set, batched or not, without labels."""
     sources: list[ImageSource] = []
     for element in dataset:
         image = np.asarray(element[0] if isinstance(element, tuple) else element)

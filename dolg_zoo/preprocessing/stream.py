@@ -25,22 +25,22 @@ def decode_ahead(
     workers: int | None = None,
     ahead: int = 32,
 ) -> Iterator[tuple[int, Source, Result | BadImageError]]:
-    """Run `work` on each source in threads and yield the results in the order of the sources.
+    """Run `work` on each source in threads, and yield the results in the order of the sources.
 
-    Sources are drawn one by one, at most `ahead` beyond the last one yielded, so a list of a
-    million takes no more memory than one of a hundred. When the consumer stops, or an error or
-    Ctrl-C comes through, what is not yet begun is dropped and the threads are waited for.
+    At most `ahead` sources are read before their results are used, so a million sources need no
+    more memory than a hundred. When the consumer stops, or an error or Ctrl-C occurs, waiting
+    sources are dropped, and the call waits for the threads.
 
     Args:
         sources: the items to work on; may be a generator.
-        work: called with one source, in a thread; say, to load and resize an image.
-        workers: threads; the processor's count up to 8 by default, since each may hold a whole
-            decoded image.
-        ahead: the maximum number of sources that are drawn and not yet yielded, at least 1.
+        work: called with one source, in a thread; for example, to load and resize an image.
+        workers: number of threads. None: one per core, up to 8, since each may hold a whole decoded
+            image.
+        ahead: maximum number of sources that are read but not yet yielded, at least 1.
 
     Yields:
-        (index, source, result), where the result is the error itself if `work` raised
-        BadImageError. Any other error is raised here, at its source's turn.
+        (index, source, result); if `work` raised BadImageError, the result is that error. Any
+        other error is raised here, in the order of the sources.
     """
     if ahead < 1:
         raise ValueError(f"ahead must be at least 1, not {ahead}")
@@ -49,7 +49,7 @@ def decode_ahead(
         try:
             return work(source)
         except BadImageError as error:
-            # The frames in the traceback would keep the image of every error in the list alive.
+            # The frames in the traceback would keep the image in memory.
             return error.with_traceback(None)
 
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), "decode")
@@ -78,16 +78,17 @@ def batch_by_shape(
 ) -> Iterator[tuple[list[Key], np.ndarray]]:
     """Gather arrays of equal shape into batches.
 
-    A batch is yielded when `batch_size` arrays of one shape have come together, or fewer if more
-    would exceed `max_pixels`. When more than `max_pending` wait for company, or four times
-    `max_pixels`, the largest group goes as it is, and at the end all do, so every array is in
-    exactly one batch, though batches do not keep the order.
+    A batch is yielded when there are `batch_size` arrays of one shape, or fewer if more would
+    exceed `max_pixels`. When more than `max_pending` arrays wait, or four times `max_pixels`, the
+    largest group is yielded incomplete; at the end all groups are. So every array is in exactly
+    one batch, but batches do not keep the order.
 
     Args:
         arrays: keys and arrays of shape (height, width, channels).
-        batch_size: the most arrays in a batch.
-        max_pending: the most arrays that wait.
-        max_pixels: the most pixels in a batch, unless one array alone has more; None for any.
+        batch_size: maximum number of arrays in a batch.
+        max_pending: maximum number of waiting arrays.
+        max_pixels: maximum number of pixels in a batch, unless one array alone has more; None for
+            no limit.
 
     Yields:
         (keys, stacked): the keys of a batch and its arrays, of shape (len(keys), ...).

@@ -9,7 +9,7 @@ from dolg_zoo.training.config import AugmentationPlan
 
 def build_augmentation(plan: AugmentationPlan, seed: int) -> keras.Sequential:
     """Return layers that alter images (batch, height, width, 3) in [0, 255], each differently."""
-    # the random crop is cut earlier, from the decoded image, so that no detail is lost
+    # no random crop here: it is taken from the decoded image at full resolution
     layers = [keras.layers.Identity(dtype="float32")]
     if plan.flip:
         layers.append(keras.layers.RandomFlip("horizontal", seed=seed, dtype="float32"))
@@ -19,7 +19,7 @@ def build_augmentation(plan: AugmentationPlan, seed: int) -> keras.Sequential:
                 value_range=(0, 255),
                 brightness_factor=plan.brightness or None,
                 contrast_factor=plan.contrast or None,
-                # to Keras 0.5 is the image as it is
+                # in Keras a factor of 0.5 leaves the image unchanged
                 saturation_factor=(0.5 - plan.saturation / 2, 0.5 + plan.saturation / 2),
                 hue_factor=plan.hue or None,
                 seed=seed + 1,

@@ -1,4 +1,4 @@
-"""The saved state of a run: a run that is killed at any moment continues from it."""
+"""The saved state of a run, from which a killed run continues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo.errors import TrainingConfigError
 
 WEIGHTS, STATE = "state.weights.h5", "state.json"
-EPOCHS = "[run] epochs"  # the only setting that may change, upwards
+EPOCHS = "[run] epochs"  # a continued run may have more
 KEPT = 2
-"""How many checkpoints stay: the last, and the one before in case the last is damaged."""
+"""Number of saved checkpoints: the last, and the one before in case the last is damaged."""
 
 
 class CheckpointFolder:
-    """The checkpoints of a run, each a folder `step_<number>` that appears whole or not at all."""
+    """The checkpoints of a run, each a folder `step_<number>` that is written atomically."""
 
-    # `variables` are saved besides the classifier and its optimizer, such as states of random
+    # `variables` are saved with the classifier and its optimizer, such as states of random
     # generators; a checkpoint with other `settings` is refused
 
     def __init__(
@@ -40,27 +40,27 @@ class CheckpointFolder:
         self.settings = json.loads(json.dumps(settings))
 
     def save(self, step: int, progress: dict[str, Any]) -> None:
-        """Save the state after `step` steps, and `progress` as JSON; an OSError keeps the old."""
+        """Save the state after `step` steps and `progress`; after an OSError the old remains."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.folder)
-        with replacing_folder(self.folder / f"step_{step:09d}") as made:
-            self.classifier.save_weights(made / WEIGHTS)
+        with replacing_folder(self.folder / f"step_{step:09d}") as temporary:
+            self.classifier.save_weights(temporary / WEIGHTS)
             state = {
                 "step": step,
-                "sha256": sha256_of(made / WEIGHTS),
+                "sha256": sha256_of(temporary / WEIGHTS),
                 "settings": self.settings,
                 "variables": [np.asarray(variable).tolist() for variable in self.variables],
                 "progress": progress,
             }
-            (made / STATE).write_text(json.dumps(state, allow_nan=False))
+            (temporary / STATE).write_text(json.dumps(state, allow_nan=False))
         for old in self._all()[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """Restore the last whole state; return its step and progress, or None without one."""
-        # TrainingConfigError: the run had other settings, or no checkpoint is whole
-        found = self._all()
-        for checkpoint in reversed(found):
+        """Restore the last intact state; return its step and progress, or None without one."""
+        # TrainingConfigError: the run had other settings, or no checkpoint is intact
+        checkpoints = self._all()
+        for checkpoint in reversed(checkpoints):
             state = _read(checkpoint)
             if state is None:
                 continue
@@ -69,10 +69,10 @@ class CheckpointFolder:
             for variable, value in zip(self.variables, state["variables"], strict=True):
                 variable.assign(np.asarray(value, keras.backend.standardize_dtype(variable.dtype)))
             return state["step"], state["progress"]
-        if found:
+        if checkpoints:
             raise TrainingConfigError(
-                f"None of the {len(found)} checkpoints in {self.folder} is intact. To start again,"
-                " delete that folder."
+                f"None of the {len(checkpoints)} checkpoints in {self.folder} is intact. To start"
+                " again, delete that folder."
             )
         return None
 
@@ -81,8 +81,8 @@ class CheckpointFolder:
         every = self._all()
         return every[-1] if every else None
 
-    def _check_settings(self, checkpoint: Path, theirs: dict[str, Any]) -> None:
-        before, now = dict(_flat(theirs)), dict(_flat(self.settings))
+    def _check_settings(self, checkpoint: Path, saved: dict[str, Any]) -> None:
+        before, now = dict(_flat(saved)), dict(_flat(self.settings))
         changes = [
             f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
             for key in sorted({*before, *now})
@@ -91,7 +91,7 @@ class CheckpointFolder:
         ]
         if changes:
             raise TrainingConfigError(
-                f"{checkpoint} is of a run with other settings: {'; '.join(changes)}. Choose"
+                f"{checkpoint} belongs to a run with other settings: {'; '.join(changes)}. Choose"
                 f" another output folder, or delete {self.folder} to start again."
             )
 
@@ -100,7 +100,7 @@ class CheckpointFolder:
 
 
 def _flat(settings: dict[str, Any], table: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting with the name of its table."""
+    """Yield the name of each setting, after that of its table, and its value."""
     for key, value in settings.items():
         if isinstance(value, dict) and not table:
             yield from _flat(value, f"[{key}] ")

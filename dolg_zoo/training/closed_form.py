@@ -4,7 +4,7 @@
    (half whitening);
 2. local branch: ridge regression from each local position to its image's normalised global vector;
 3. attention: ridge regression to the log norm of the prediction of 2, a measure of information;
-4. descriptor: PCA of the global vector beside the orthogonal local one, the latter scaled down.
+4. descriptor: PCA of the concatenated global and orthogonal local vectors, the latter scaled down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BATCH = 16
 POSITIONS_PER_IMAGE = 24
 RIDGE = 1e-2
-"""The penalty of the regressions, as a share of the mean variance of the inputs."""
+"""The penalty of the regressions, as a share of the mean variance of their inputs."""
 ATTENTION_SPREAD = 2.0
 """Standard deviation of the attention before softplus."""
 
@@ -45,8 +45,8 @@ def fit_head(
 ) -> dict[str, str]:
     """Set the weights of a model's head from images without labels, in closed form.
 
-    The backbone does not change. With a backbone that was trained on ImageNet, the result finds
-    things without any training, and is a good start for it.
+    The backbone does not change. With a backbone that was trained on ImageNet, the model can search
+    without further training, and is a good start for training.
 
     ```python
     model = dolg_zoo.dolg_efficientnet_b0(
@@ -58,17 +58,17 @@ def fit_head(
 
     Args:
         model: the model. Its weights change.
-        images: as `DOLG.embed` takes them: a folder, or images. Varied ones, at least twice as
-            many as the descriptor has dimensions.
-        local_share: standard deviation of the orthogonal local vector beside that of the global
-            vector, from 0 (the descriptor is global) to 1.
-        max_images: of more images, that many are drawn at random. Their local maps are in memory
-            all at once: 2,000 images of 256×256 pixels with 112 channels take 0.3 GB.
+        images: a folder or images, as for `DOLG.embed`. They should be varied, and at least twice
+            as many as the descriptor has dimensions.
+        local_share: ratio of the standard deviation of the orthogonal local vector to that of the
+            global vector, from 0 (the descriptor is global) to 1.
+        max_images: maximum number of images; of more, a random sample is used. All their local maps
+            are in memory: 2,000 images of 256×256 pixels with 112 channels take 0.3 GB.
         seed: the seed of all random choices.
         progress: whether to show a progress bar on a terminal if it takes long.
 
     Returns:
-        The name of each image that could not be read, and what is wrong with it.
+        Name and error of each image that could not be read.
 
     Raises:
         ValueError: if the architecture has no closed form (see `check_can_fit`), or an argument is
@@ -93,10 +93,8 @@ def fit_head(
 
 def check_can_fit(model: DOLG) -> None:
     """Raise ValueError unless the head of a model has a closed form."""
-    # it needs no MultiAtrous, one attention for all channels, no whitening, and enough features for
-    # the dimensions
     config, channels = model.net.config, model.net.get_layer("gem").output.shape[-1]
-    wanted = (
+    requirements = (
         ("dilation_rates", config.dilation_rates == (), "()"),
         ("attention_channels", config.attention_channels == 1, "1"),
         ("whitened_dim", config.whitened_dim is None, "None"),
@@ -111,7 +109,7 @@ def check_can_fit(model: DOLG) -> None:
             f"at most twice hidden_dim, {2 * config.hidden_dim}",
         ),
     )
-    for name, holds, value in wanted:
+    for name, holds, value in requirements:
         if not holds:
             raise ValueError(
                 f"A head in closed form needs {name} = {value}; this model has"
@@ -120,7 +118,7 @@ def check_can_fit(model: DOLG) -> None:
 
 
 def check_count(images: int, dim: int) -> None:
-    """Raise DataError if there are too few images for a head of that hidden_dim."""
+    """Raise DataError if there are too few images for a head with hidden_dim `dim`."""
     if images <= dim:
         raise DataError(
             f"{images} images are too few for a head with hidden_dim = {dim}; give at least"
@@ -197,7 +195,7 @@ def _set_weights(
     attention *= ATTENTION_SPREAD / np.std(positive @ attention)
     branch.attention_conv.set_weights([attention[None, None], -(positive.mean(axis=0) @ attention)])
 
-    # one image after another: the branch pools, and the maps differ in size
+    # one image at a time: the local maps differ in size, so they form no batch
     local = [np.asarray(branch(positions[None, :, None].astype(np.float32))) for positions in maps]
     fused = net.get_layer("orthogonal_fusion")([np.concatenate(local), global_vectors])
     fused = np.asarray(fused).astype(np.float64)
@@ -212,7 +210,7 @@ def _set_weights(
 
 
 def half_whitening(x: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias of a PCA of (images, features) that keeps each variance's root."""
+    """Return kernel and bias of a PCA of (images, features), half-whitened."""
     # DataError: the features vary in fewer than `dim` directions
     mean = x.mean(axis=0)
     variances, axes = principal_axes(x - mean)
@@ -228,7 +226,7 @@ def half_whitening(x: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def principal_axes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return variances, largest first, and axes as columns, their largest entries positive."""
+    """Return variances, descending, and axes as columns, each with its largest entry positive."""
     variances, axes = np.linalg.eigh(x.T @ x / len(x))
     variances, axes = variances[::-1], axes[:, ::-1]
     return variances, axes * np.sign(axes[np.abs(axes).argmax(axis=0), range(len(axes))])

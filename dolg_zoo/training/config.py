@@ -27,7 +27,7 @@ HEADS = ("arcface", "cosine", "curricularface", "subcenter_arcface")
 
 
 USUAL_SIZE = 224
-"""Side of training images; search is at 256, since objects look larger in crops."""
+"""Side of training images; search uses 256, since random crops make objects larger."""
 
 
 def _share_below_1(name: str, value: object) -> float:
@@ -60,7 +60,7 @@ def _weights_of_backbone(name: str, value: str) -> str:
 
 
 class _Plan:
-    """A table of the file, called as its class is."""
+    """A table of the file, with the name of its class."""
 
     def __post_init__(self) -> None:
         table = type(self).__name__.removesuffix("Plan").lower()
@@ -71,7 +71,7 @@ class _Plan:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Raise TrainingConfigError for fields that do not go together."""
+        """Raise TrainingConfigError for fields that exclude each other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +79,10 @@ class ModelPlan(_Plan):
     """The model to train: a preset, or an architecture with a new head.
 
     Attributes:
-        preset: a name, hf://user/repo, or a folder; the default preset if there is no architecture
-            either.
+        preset: a name, hf://user/repo, or a folder. None: the default preset, unless there is an
+            architecture.
         architecture: a name of `dolg_zoo.BACKBONES`; None with a preset.
-        backbone_weights: "imagenet", "random", or the address of weights of timm's, such as
+        backbone_weights: "imagenet", "random", or the address of timm weights, such as
             hf://timm/resnet50.a1_in1k; only with an architecture.
         settings: only with an architecture: fields of `DOLGConfig`, such as descriptor_dim, and
             image_converter, a table with the attributes of `ImageConverter`.
@@ -108,14 +108,14 @@ class SplitPlan(_Plan):
     """The images for validation.
 
     Attributes:
-        by: "class" takes whole classes, since a search meets objects that were not trained on;
+        by: "class" takes whole classes, since users search for objects that were not trained on;
             "image" takes a share of the images of each class; "none" takes nothing. None: "class"
             if there are at least four classes, else "image".
-        share: the share of classes or images for validation, above 0 and below 1. None: a fifth,
-            and of fewer than 30 classes up to a third, for six to validate on.
+        share: the share of classes or images for validation, above 0 and below 1. None: a fifth;
+            of fewer than 30 classes up to a third, to get six.
         classes: names of the classes for validation, instead of a share.
-        on: a folder or a CSV list like that of [data] with other images for validation. All images
-            of [data] are trained on then.
+        on: a folder or a CSV list, as in [data], with other images for validation. Then all images
+            of [data] are for training.
     """
 
     by: str | None = stated(one_of, known=("class", "image", "none"), default=None)
@@ -167,12 +167,12 @@ class OptimizerPlan(_Plan):
         momentum: momentum of SGD, at least 0 and below 1.
         weight_decay: SGD adds weight_decay × weight to the gradient, as PyTorch does; AdamW decays
             the weight independently of the gradient.
-        warmup_epochs: number of epochs in which the learning rate rises from 0; half of the run, if
-            the run has no more epochs.
-        backbone_rate: factor of the learning rate in the backbone. At a larger factor a network
+        warmup_epochs: number of epochs in which the learning rate rises from 0. In a run with no
+            more epochs than that, it is half of the run.
+        backbone_rate: factor of the learning rate in the backbone. With a larger factor a network
             learns faster, and forgets more.
-        layer_decay: further factor in the first layer of the backbone; it rises geometrically to 1
-            in the last layer.
+        layer_decay: another factor of the learning rate, in the first layer of the backbone; it
+            rises geometrically to 1 in the last layer.
         head_rate: factor of the learning rate in the margin head, whose centers begin at random.
         local_rate: factor of the learning rate in the local branch. Above 1, the branch keeps up
             with a global vector that grows while the backbone is trained.
@@ -180,10 +180,10 @@ class OptimizerPlan(_Plan):
         accumulate: number of batches whose gradients are averaged for one step.
         ema: momentum of the exponential moving average of the weights, such as 0.999. The average
             is validated and saved. 0 for none.
-        average_with_start: share of the weights that the run began with, from 0 to below 1, in the
-            mean that is validated and saved. A network forgets less so. Of several shares, each is
-            validated after every epoch; that nearest to one half is saved, unless another is
-            clearly better. Without images for validation it is the one nearest to one half.
+        average_with_start: share of the starting weights, from 0 to below 1, in the weighted mean
+            that is validated and saved. With it a network forgets less. Of several shares, each is
+            validated after every epoch; the share nearest to one half is saved, unless another is
+            clearly better. Without images for validation, the share nearest to one half is saved.
             Source: WiSE-FT, arXiv 2109.01903.
     """
 
@@ -205,7 +205,7 @@ class OptimizerPlan(_Plan):
 
     @property
     def shares_of_start(self) -> tuple[float, ...]:
-        """The values of `average_with_start`, those nearest to one half first."""
+        """The values of `average_with_start`, sorted by distance from one half."""
         shares = self.average_with_start
         shares = shares if isinstance(shares, tuple) else (shares,)
         return tuple(sorted(shares, key=lambda share: (abs(share - 0.5), -share)))
@@ -241,15 +241,15 @@ class RunPlan(_Plan):
     """Length of the run, batches and precision.
 
     Attributes:
-        epochs: number of passes over the training images. None: 3, and up to 8 of fewer than a
-            hundred images.
-        batch_size: images per step, of all workers together.
-        image_size: height and width of training images in pixels. None: 224, or the size of a
-            network that takes no other.
+        epochs: number of passes over the training images. None: 3; with fewer than a hundred
+            images, up to 8.
+        batch_size: number of images per step, for all workers together.
+        image_size: height and width of training images in pixels. None: 224, or the fixed input
+            size of the network.
         seed: the seed of all random numbers.
         balanced: whether to draw all classes equally often, instead of all images.
-        images_per_class: number of images of a class that come together in a batch; more than 1
-            needs balanced = true, and must divide batch_size.
+        images_per_class: number of images of each class in a batch; more than 1 needs
+            balanced = true, and must divide batch_size.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         freeze_backbone_epochs: number of epochs at the beginning in which the backbone is frozen.
         backbone_batch_norm: "frozen" uses the moving averages of the backbone; "trained" uses the
@@ -326,7 +326,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, tables: Mapping[str, Any]) -> TrainingConfig:
-        """Return the configuration that a TOML file's tables give."""
+        """Return the configuration from the tables of a TOML file."""
         _known("the file", tables, cls, "table")
         if not isinstance(tables.get("data"), Mapping):
             raise TrainingConfigError("A table [data] is missing.")
@@ -437,6 +437,6 @@ def _typed(table: str, key: str, value: object, hint: Any) -> Any:
         value = tuple(value)
     # a bool is an int to isinstance
     if type(value) not in kinds:
-        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
-        raise TrainingConfigError(f"[{table}] {key} must be of type {wanted}, got {value!r}.")
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
+        raise TrainingConfigError(f"[{table}] {key} must be of type {names}, got {value!r}.")
     return value

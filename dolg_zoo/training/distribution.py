@@ -40,7 +40,7 @@ def _tf_config() -> dict[str, Any]:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise TrainingConfigError(f"TF_CONFIG is no JSON: {text!r}") from error
+        raise TrainingConfigError(f"TF_CONFIG must be JSON, got {text!r}.") from error
     if not isinstance(config, dict):
         raise TrainingConfigError(f"TF_CONFIG must be a JSON object, got {text!r}.")
     return config
@@ -54,11 +54,11 @@ def share_batch_statistics(model: keras.Model) -> None:
 
 
 def from_chief(strategy: tf.distribute.Strategy, value: float) -> float:
-    """Return the value that worker 0 gives; all workers must call it at the same point."""
+    """Return worker 0's value; all workers must call this at the same point."""
     if worker_count() == 1:
         return value
-    mine = strategy.run(lambda: tf.constant([value], tf.float64))
-    return float(strategy.gather(mine, axis=0)[0])
+    own = strategy.run(lambda: tf.constant([value], tf.float64))
+    return float(strategy.gather(own, axis=0)[0])
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def naming_lost_workers() -> Iterator[None]:
             raise
         raise WorkerLostError(
             "Another worker has stopped, or cannot be reached any more. Start all workers again"
-            f" with the same command: they go on from the last checkpoint. ({error.message})"
+            f" with the same command: they continue from the last checkpoint. ({error.message})"
         ) from error
 
 
@@ -121,7 +121,7 @@ class DistributedBatches:
             raise
 
     def _keeping_the_error(self, batches: Iterable[Any]) -> Iterator[Any]:
-        # TensorFlow would wrap the error and print its traceback as text
+        # TensorFlow would replace the error by its own, with the traceback as text
         try:
             yield from batches
         except Exception as error:

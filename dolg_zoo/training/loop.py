@@ -15,13 +15,13 @@ from dolg_zoo.errors import DivergedError as DivergedError
 from dolg_zoo.models import MarginClassifier
 
 CHECK_EVERY = 20
-"""Steps after which the loss is looked at; more often would make a GPU wait."""
+"""Number of steps between checks of the loss; a check makes a GPU wait."""
 
 
 class Loop:
     """Take steps with Keras's `train_step` under any strategy."""
 
-    # `fit` begins only at the start of an epoch, and fails with several hosts
+    # Keras's `fit` can begin only at the start of an epoch, and fails with several hosts
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Loop:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = trainable and batch_norm
         self._trainable = (trainable, batch_norm)
-        self._step = self._compiled()  # the graph contains the choice of trainable weights
+        self._step = self._compiled()  # the graph contains the set of trainable weights
 
     def run(self, batches: Iterator[Any], first: int, last: int) -> Iterator[int]:
-        """Take the steps from `first` to before `last`; yield each; raise DivergedError if lost."""
+        """Take and yield the steps from `first` to before `last`; may raise DivergedError."""
         take = self._step
-        assert take is not None  # the trainable variables are known now
+        assert take is not None, "set_backbone_trainable comes first"
         for step in range(first, last):
             take(next(batches))
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == last:
@@ -59,7 +59,7 @@ class Loop:
 
     def check_weights(self, step: int) -> None:
         """Raise DivergedError if a weight is not finite."""
-        # unlike the mean loss, a worker knows the weights without asking the others
+        # each worker has the weights, but reading the mean loss waits for the other workers
         for variable in self.classifier.trainable_variables:
             if not np.isfinite(np.asarray(variable)).all():
                 raise DivergedError(
@@ -74,9 +74,9 @@ class Loop:
     def _diverged(self, what: str, step: int) -> str:
         rate = float(self.classifier.optimizer.learning_rate)
         return (
-            f"{what} by step {step}, at a learning rate of {rate:.3g}. The last checkpoint is from"
-            " before. Lower [optimizer] learning_rate, set clip_norm, or with precision ="
-            ' "mixed_float16" take "mixed_bfloat16" or "float32".'
+            f"{what} by step {step}, at a learning rate of {rate:.3g}. The last checkpoint is"
+            " older. Lower [optimizer] learning_rate, set clip_norm, or, with precision ="
+            ' "mixed_float16", use "mixed_bfloat16" or "float32".'
         )
 
     def _compiled(self) -> Callable[[Any], None]:
@@ -84,7 +84,7 @@ class Loop:
             images, labels = batch
             self.classifier.train_step((self.augmentation(images, training=True), labels))
 
-        # AutoGraph must not convert Keras's code
+        # Keras's code needs no conversion by AutoGraph
         return tf.function(
             lambda batch: self.strategy.run(train_step, args=(batch,)), autograph=False
         )

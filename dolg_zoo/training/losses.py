@@ -11,9 +11,9 @@ from dolg_zoo._util.types import Tensor
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits with integer labels, a share in [0, 1) spread over all classes."""
+    """Cross-entropy of logits and integer labels, with label smoothing in [0, 1)."""
 
-    # Keras needs one-hot labels for it, too large for 81,313 classes. arXiv 1512.00567, section 7.
+    # Keras smooths one-hot labels only, too large for 81,313 classes. arXiv 1512.00567, section 7.
 
     def __init__(self, label_smoothing: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

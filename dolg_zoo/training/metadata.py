@@ -18,7 +18,7 @@ from dolg_zoo.training.validation import Verdict
 def describe(
     config: TrainingConfig, training: Examples, row: Mapping[str, float], verdict: Verdict | None
 ) -> dict[str, Any]:
-    """Return the metadata of one epoch's preset; values in [metadata] come first."""
+    """Return the metadata of one epoch's preset; values in [metadata] replace them."""
     dataset = (
         f"{dataset_name(config.data)} ({len(training)} images of {len(training.counts)} classes)"
     )
@@ -60,25 +60,25 @@ def describe(
 
 
 MOST_CLASSES = 20_000
-"""The most classes that are recorded: a longer record would be larger than a small network."""
+"""A record of more classes would be larger than a small network, so there is none."""
 
 
 def class_ids(names: Iterable[str]) -> list[str]:
-    """Return eight hexadecimal digits for each name of a class; the names may be private."""
-    # numbers are ignored: every collection has a class 1
+    """Return the first eight digits of each class name's sha256, since names may be private."""
+    # numbers identify no class: every collection has a class 1
     names = {name.casefold() for name in names if not name.isdigit()}
     ids = {hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8] for name in names}
     return sorted(ids) if len(ids) <= MOST_CLASSES else []
 
 
 def seen_before(model: DOLG, names: Sequence[str]) -> list[str]:
-    """Return the classes whose names are among those that the model was trained on."""
+    """Return the names that the model's training classes also have."""
     known = set(model.metadata.get("trained_classes", ()))
     return [name for name in names if known.intersection(class_ids([name]))]
 
 
 def dataset_name(data: Mapping[str, Any]) -> str:
-    """Return a name for the images: of a path only the last part, since the rest is private."""
+    """Return a name for the images; only the last part of a path, since the rest is private."""
     if "tfds" in data:
         return f"{data['tfds']} of TensorFlow Datasets"
     if "gldv2" in data:

@@ -14,11 +14,11 @@ from dolg_zoo.errors import TrainingConfigError
 from dolg_zoo.models import MarginClassifier
 from dolg_zoo.training.config import OptimizerPlan
 
-_Optimizer: Any = object  # for the type checker: the mixin has the members of a Keras optimizer
+_Optimizer: Any = object  # for the type checker: stands for any Keras optimizer
 
 
 class _Rated(_Optimizer):
-    """Base class of both: `rate_of` returns the factor of a variable's learning rate."""
+    """Base of both optimizers: `rate_of` gives the factor of a variable's learning rate."""
 
     def __init__(
         self, *args: Any, decay: float, rate_of: Callable[[keras.Variable], float], **kwargs: Any
@@ -35,9 +35,9 @@ class _Rated(_Optimizer):
     def factor(self, variable: keras.Variable) -> float:
         return self.factors[self._get_variable_index(variable)]
 
-    # Keras clips the gradient of each replica and sums them up then, so that the steps of two
-    # would not be those of one with the joint batch. Here the sum is clipped. These two methods
-    # are private to Keras, so each step checks that Keras called them.
+    # Keras clips the gradient of each replica before it sums them, so two replicas would train
+    # differently from one with the joint batch. Here the sum is clipped. These two methods are
+    # private to Keras, so each step checks that Keras called them.
 
     def apply(self, grads: Sequence[Tensor], trainable_variables: Any = None) -> None:
         self._hooks_called.clear()
@@ -59,13 +59,13 @@ class _Rated(_Optimizer):
                 raise RuntimeError(
                     f"Keras {keras.__version__} no longer calls Optimizer.{hook}, so gradients"
                     " would be clipped wrongly. Install dolg-zoo again with pip, which installs a"
-                    " version of Keras that it works with."
+                    " compatible version of Keras."
                 )
         super().update_step(gradient, variable, learning_rate)
 
 
 class RatedSGD(_Rated, keras.optimizers.SGD):
-    """SGD whose weight decay is part of the gradient, as PyTorch and the official code have it."""
+    """SGD whose weight decay is part of the gradient, as in PyTorch and the official code."""
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Update one variable."""
@@ -74,7 +74,7 @@ class RatedSGD(_Rated, keras.optimizers.SGD):
 
 
 class RatedAdamW(_Rated, keras.optimizers.Adam):
-    """Adam whose weight decay is apart from the gradient. Source: arXiv 1711.05101."""
+    """Adam whose weight decay is not part of the gradient. Source: arXiv 1711.05101."""
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Any) -> None:
         """Update one variable."""
@@ -100,7 +100,7 @@ def build_optimizer(
         )
     steps = epochs * steps_per_epoch
     warmup = round(plan.warmup_epochs * steps_per_epoch)
-    if warmup >= steps:  # else a short run would end in its warm-up
+    if warmup >= steps:  # a run must not end within its warm-up
         warmup = steps // 2
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else plan.learning_rate,
@@ -122,14 +122,14 @@ def build_optimizer(
         optimizer = RatedSGD(momentum=float(plan.momentum), nesterov=plan.momentum > 0, **common)
     else:
         optimizer = RatedAdamW(**common)
-    if precision == "mixed_float16":  # many gradients would be too small for float16
+    if precision == "mixed_float16":  # without scaling, small gradients would become 0
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(classifier.trainable_variables)
     return optimizer
 
 
 def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Return the learning rate of the step before: behind the last step of a run it is 0."""
+    """Return the learning rate of the last step taken; after a run, the next would be 0."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     steps = int(np.asarray(optimizer._iterations))  # with several workers the variable is mirrored
     return float(optimizer._learning_rate(max(0, steps - 1)))
@@ -138,7 +138,7 @@ def last_rate(optimizer: keras.optimizers.Optimizer) -> float:
 def layer_rates(
     plan: OptimizerPlan, classifier: MarginClassifier
 ) -> Callable[[keras.Variable], float]:
-    """Return the factor of each variable's rate: that of its part of the network, else 1."""
+    """Return the factor of each variable's learning rate by part of the network, else 1."""
     net = classifier.model.net
     layers = [layer for layer in net.backbone.layers if layer.trainable_variables]
     factors = {
@@ -155,10 +155,10 @@ def layer_rates(
 
 
 class WeightAverage:
-    """The mean of weights that is validated and saved instead of the last step's."""
+    """The mean of weights that is validated and saved instead of the last weights."""
 
-    # It is the optimizer's moving average if there is one, averaged with the weights before
-    # training, but for the margin head. WiSE-FT, arXiv 2109.01903.
+    # The optimizer's moving average, if there is one, averaged with the weights before training,
+    # except in the margin head. WiSE-FT, arXiv 2109.01903.
 
     def __init__(self, classifier: MarginClassifier) -> None:
         self._classifier = classifier
@@ -166,7 +166,7 @@ class WeightAverage:
 
     @contextmanager
     def used(self, share_of_start: float) -> Iterator[None]:
-        """Give the classifier the mean as its weights inside the block; the share is 0 to 1."""
+        """Give the classifier the mean as its weights inside the `with` block."""
         with self._moving_average():
             weights = self._classifier.model.weights
             trained = _values(weights)

@@ -14,25 +14,25 @@ from dolg_zoo.training.config import TrainingConfig
 from dolg_zoo.training.setup import Run
 
 WARM_UP, TIMED, EMBEDDED = 2, 4, 16
-"""Steps before the clock starts, steps that it takes, images that validation is judged by."""
+"""Numbers of untimed steps, of timed steps, and of images to time validation with."""
 
 
 def plan(config: TrainingConfig, *, relative_to: str | Path = ".") -> dict[str, Any]:
-    """Build a run and take a few steps of it, without writing anything.
+    """Build a run and take a few of its steps, without writing anything.
 
     Args:
-        config: all that the run is told.
+        config: the training configuration.
         relative_to: the folder that relative paths of [data] are relative to.
 
     Returns:
-        What it is made of (images, classes, classes_of_one_image, validation_images, parameters,
-        devices, epochs, steps_per_epoch, steps), and of this machine: seconds_per_step, minutes of
-        the whole run with validation, memory_gib at its peak: of the GPU, where there is one, else
-        of the process; None on Windows, without a GPU. The summary says the most important of it
-        in one sentence.
+        The sizes of the run (images, classes, classes_of_one_image, validation_images, parameters,
+        devices, epochs, steps_per_epoch, steps) and estimates for this machine: seconds_per_step,
+        minutes of the whole run with validation, and peak memory_gib, of the GPU if there is one,
+        else of the process; None on Windows without a GPU. The summary has the most important
+        values in one sentence.
 
     Raises:
-        TrainingConfigError, DataError: as `train` does.
+        TrainingConfigError, DataError: as in `train`.
     """
     run = Run(config, relative_to)
     steps = run.epochs * run.steps_per_epoch
@@ -70,7 +70,7 @@ def _summary(planned: dict[str, Any]) -> str:
 
 
 def _seconds_per_step(run: Run) -> float:
-    run.thaw(run.epochs - 1)  # with all variables that are ever trained
+    run.thaw(run.epochs - 1)  # the last epoch trains the most variables
     times = []
     batches = run.distributed(run.batches(0, WARM_UP + TIMED))
     for _ in run.loop.run(batches, 0, WARM_UP + TIMED):
@@ -83,7 +83,7 @@ def _seconds_per_embedded(run: Run) -> float:
     few = [run.validation.sources[i] for i in range(min(EMBEDDED, len(run.validation)))]
     if not few:
         return 0.0
-    for _ in range(2):  # the first step also builds the graph
+    for _ in range(2):  # the first call also builds the graph
         begin = time.monotonic()
         list(run.model.embed_each(few, runtime="keras"))
     return (time.monotonic() - begin) / len(few)

@@ -33,23 +33,22 @@ from dolg_zoo.training.validation import Scores, Verdict, validate
 TENSORBOARD = "tensorboard"
 CURVES = "curves.png"
 LEAST_GAIN, ENOUGH_LESS = 0.005, 0.4
-"""How much less mAP an average may have than the best: this, or this share of the best's gain."""
-_OF_A_RUN = Kind("a picture", lambda path: True)  # all files there belong to the run
+"""How far an average's mAP may be below the best: this much, or this share of the best's gain."""
+_CURVES = Kind("a picture", lambda path: True)  # every file in a run's folder counts as its own
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """The result of a training run.
+    """The result of a run.
 
     Attributes:
-        preset: the preset folder of the best model, or of the last one if there is no validation
-            split.
+        preset: the preset folder of the best model, or of the last one without validation images.
         history: one row per epoch: epoch, loss, accuracy, learning_rate, minutes and, with
             validation images, map, recall_at_1 and share_of_start, the share of the weights before
-            training in the average that was best. Row 0 is the model before training.
+            training in the best average. Row 0 is the model before training.
         best_epoch: the epoch of the saved preset, counted from 1; 0 if no epoch was better than
-            the model before training, which is saved then.
-        skipped: image to reason, of those that could not be read.
+            the model before training, which is then saved.
+        skipped: name of each image that could not be read, and the reason.
         verdict: whether training helped, as a sentence if it is printed; None without validation
             images.
     """
@@ -61,7 +60,7 @@ class TrainingResult:
     verdict: Verdict | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON has them, but for `skipped`."""
+        """Return the fields except `skipped`, for JSON."""
         return {
             "preset": str(self.preset),
             "best_epoch": self.best_epoch,
@@ -96,15 +95,15 @@ def train(
         config: the training configuration.
         output: the folder for the preset, the history and the checkpoints.
         relative_to: the folder that relative paths of [data] are relative to.
-        start: a model to begin with, in place of that of [model]; it stays as it is.
-        say: is called with each line about the progress of the run.
+        start: a model to begin with, instead of the one in [model]; it does not change.
+        say: called with each line about the progress of the run.
 
     Raises:
         TrainingConfigError: if the configuration does not fit the data, the model or the machine.
         DataError: if there is nothing to train on, or most images cannot be read.
         DivergedError: if the loss is not finite; the previous checkpoint is kept.
         WorkerLostError: if another worker stops.
-        OutputError: if the folder holds files that are of no training run.
+        OutputError: if the folder holds files that belong to no training run.
         OSError: at the end, if the last preset or checkpoint could not be written.
     """
     output = check_output(output, RUN)
@@ -128,7 +127,7 @@ class _Training:
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.start: Scores | None = None
-        self.trained: Scores | None = None  # of the best epoch and average
+        self.trained: Scores | None = None  # scores of the best epoch and average
         self.default: Scores | None = None
         self.skipped: dict[str, str] = {}
         self.unwritten: dict[str, OSError] = {}
@@ -156,16 +155,15 @@ class _Training:
             has_trained = True
         verdict = self._verdict()
         if verdict:
-            if has_trained and self.best_epoch == 0:  # runs of earlier versions have no verdict
+            if has_trained and self.best_epoch == 0:  # it was written before the verdict
                 with self.run.average.used(1.0):
                     self._write("preset", lambda: self._write_preset(self.history[0]))
             self.say(str(verdict))
         if self.unwritten:
             (what, error), *_ = self.unwritten.items()
             raise OSError(
-                f"The {what} could not be written: {error}. The last checkpoint that is whole is"
-                f" {self.checkpoints.last() or 'none'}; with room on the disk, the same call goes"
-                " on from it."
+                f"The {what} could not be written: {error}. Free some disk space; the same call"
+                f" then continues from the last checkpoint, {self.checkpoints.last() or 'none'}."
             ) from error
         preset = self.output / TRAINED
         return TrainingResult(preset, self.history, self.best_epoch, self.skipped, verdict)
@@ -173,7 +171,7 @@ class _Training:
     def how_to_continue(self) -> str:
         """Return what to do after an interruption."""
         if (last := self.checkpoints.last()) is None:
-            return "There is no checkpoint yet: the same call begins anew."
+            return "There is no checkpoint yet: the same call starts again."
         return f"The same call continues from the checkpoint {last}."
 
     def _restore(self) -> None:
@@ -186,18 +184,18 @@ class _Training:
                 setattr(self, name, progress[name] and Scores(**progress[name]))
             epochs = self.step / self.run.steps_per_epoch
             self.say(
-                f"The run in {str(self.output)!r} is finished, after {epochs:g} epochs. More"
-                " epochs (--epochs) lengthen it; another folder begins anew."
+                f"The run in {str(self.output)!r} is finished, after {epochs:g} epochs. Give more"
+                " epochs (--epochs) to lengthen it, or another folder to start again."
                 if epochs >= self.run.epochs
-                else f"Going on from step {self.step}, after {epochs:.3g} of {self.run.epochs}"
+                else f"Continuing from step {self.step}, after {epochs:.3g} of {self.run.epochs}"
                 " epochs."
             )
         chiefs = from_chief(self.run.strategy, self.step)
         if chiefs != self.step:
             raise TrainingConfigError(
                 f"Worker {self.run.rank} found the checkpoint of step {self.step} in {self.output},"
-                f" and worker 0 that of step {chiefs:.0f}: the output folder must be one that all"
-                " workers share."
+                f" and worker 0 that of step {chiefs:.0f}: all workers must share the output"
+                " folder."
             )
 
     def _take_steps(self, epoch: int, last: int) -> None:
@@ -220,9 +218,9 @@ class _Training:
         self.start = validate(self.run.model, self.run.validation)
         if seen := seen_before(self.run.model, self.run.validation.class_names):
             self.say(
-                f"Warning: the start has learned {len(seen)} classes of the same names as those to"
-                f" validate on ({', '.join(seen[:3])}{' …' if len(seen) > 3 else ''}), so it may"
-                " know these images. Validate on others: --validate-on."
+                f"Warning: the model before training has learned {len(seen)} classes with names of"
+                f" classes to validate on ({', '.join(seen[:3])}{' …' if len(seen) > 3 else ''}),"
+                " so it may know these images. Validate on others: --validate-on."
             )
         if self.is_chief and (default := embedder()).model_id != self.run.start_id:
             self.default = validate(default, self.run.validation, runtime=None)
@@ -241,7 +239,7 @@ class _Training:
         is_best = True
         if scores is not None:
             self.skipped.update(scores.skipped)
-            # hosts may round differently, but must take the same decisions
+            # rounding may differ between hosts, but all must take the same decision
             row["map"] = from_chief(self.run.strategy, scores.map)
             row["recall_at_1"] = scores.recall_at_1
             is_best = row["map"] > max((r["map"] for r in self.history), default=-1.0)
@@ -259,16 +257,16 @@ class _Training:
 
     def _best_average(self, shares: Sequence[float]) -> tuple[Scores, float]:
         """Return the first average that validates about as well as the best of them."""
-        # a class for validation can gain where what is not validated is forgotten, and small
-        # differences are chance; images of classes that were trained on gain by any training
-        found = []
+        # Validation classes can gain while the model forgets others, and small differences are
+        # chance. Images of trained classes gain by any training.
+        scored = []
         for share in shares if self._has_new_classes() else shares[:1]:
             with self.run.average.used(share):
-                found.append((validate(self.run.model, self.run.validation), share))
+                scored.append((validate(self.run.model, self.run.validation), share))
         start = self.start.map if self.start else 0.0
-        best = max(scores.map for scores, _ in found)
+        best = max(scores.map for scores, _ in scored)
         enough = max(start, best - max(LEAST_GAIN, ENOUGH_LESS * (best - start)))
-        return next(pair for pair in found if pair[0].map >= min(best, enough))
+        return next(pair for pair in scored if pair[0].map >= min(best, enough))
 
     def _verdict(self) -> Verdict | None:
         if self.start is None or self.trained is None:
@@ -291,11 +289,11 @@ class _Training:
             return False
         over = self.history[-1]["epoch"] - self.best_epoch >= patience
         if over:
-            self.say(f"No better mAP for {patience} epochs: this is the end.")
+            self.say(f"No better mAP for {patience} epochs: the run ends.")
         return over
 
     def _write(self, what: str, write: Callable[[], None]) -> None:
-        """Write, and go on if the disk is full: there may be room again by the next time."""
+        """Write, and continue if the disk is full: the next write may find space again."""
         if not self.is_chief:
             return
         try:
@@ -315,9 +313,9 @@ class _Training:
     def _write_history(self, row: dict[str, float]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         with replacing(self.output / HISTORY) as file:
-            told = {"config": self.config.to_dict(), "history": self.history}
-            file.write(json.dumps(told, indent=1).encode())
-        save_figure(draw_curves(self.history), self.output / CURVES, kind=_OF_A_RUN)
+            record = {"config": self.config.to_dict(), "history": self.history}
+            file.write(json.dumps(record, indent=1).encode())
+        save_figure(draw_curves(self.history), self.output / CURVES, kind=_CURVES)
         if self.config.run.tensorboard:
             with tf.summary.create_file_writer(str(self.output / TENSORBOARD)).as_default():
                 for name, value in row.items():

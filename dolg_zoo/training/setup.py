@@ -1,4 +1,4 @@
-"""Build the parts of a run from its configuration."""
+"""From a configuration to the objects of its run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
     ) -> None:
         if config.run.tensorboard and not is_installed("tensorboard"):
             raise TrainingConfigError(
-                "[run] tensorboard needs the package of that name: pip install tensorboard."
+                "[run] tensorboard needs the package tensorboard: pip install tensorboard."
             )
         self.training, self.validation = load_split(config, relative_to)
         self.workers, self.rank = worker_count(), worker_rank()
@@ -59,7 +59,7 @@ class Run:
             self.config = config = config.fitted(len(self.training), size)
             self.epochs, self.image_size = config.run.epochs or 0, config.run.image_size or 0
             self.start_id = self.model.model_id
-            keras.utils.set_random_seed(plan.seed)  # whatever policy the model has
+            keras.utils.set_random_seed(plan.seed)  # again: building may draw random numbers
             self.classifier = build_classifier(config, self.model, self.training)
             self.augmentation = build_augmentation(config.augmentation, plan.seed)
             self._compile()
@@ -84,7 +84,7 @@ class Run:
             metrics=["accuracy"],
             auto_scale_loss=False,
         )
-        # metrics make their variables when first used; a checkpoint needs them before
+        # metrics create their variables at first use, but restoring a checkpoint needs them
         self.augmentation.build((None, self.image_size, self.image_size, 3))
         labels = np.zeros(1, "int32")
         logits = np.zeros((1, self.training.num_classes), "float32")
@@ -111,14 +111,14 @@ class Run:
         )
 
     def distributed(self, batches: Batches) -> DistributedBatches:
-        """Return the batches as the loop takes them."""
+        """Return the batches in the form that the loop takes."""
         plan = self.config.run
         return DistributedBatches(
             self.strategy, batches, self.image_size, plan.batch_size // self.workers
         )
 
     def thaw(self, epoch: int) -> None:
-        """Make the variables trainable that an epoch, counted from 0, trains."""
+        """Set which variables train in an epoch, counted from 0."""
         plan = self.config.run
         self.loop.set_backbone_trainable(
             epoch >= plan.freeze_backbone_epochs, plan.backbone_batch_norm == "trained"
@@ -126,33 +126,33 @@ class Run:
 
     def other_variables(self) -> list[keras.Variable]:
         """Return the variables that a step changes besides the weights and the optimizer."""
-        found = [
+        variables = [
             variable
             for model in (self.augmentation, self.classifier)
             for variable in model.variables
             if variable.name == "seed_generator_state"
         ]
         if self.strategy.num_replicas_in_sync == 1:
-            # to read them on one worker would wait for the others; only the mean loss of an epoch
-            # that was broken off is the worse for it
-            found += self.classifier.metrics_variables
-        return found
+            # with several replicas, reading them would wait for other workers; without them only
+            # the mean loss of an interrupted epoch is inexact
+            variables += self.classifier.metrics_variables
+        return variables
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings that must be equal to continue a run, without the paths of images."""
+        """Return the settings that a continued run must share, without the paths of images."""
         tables = self.config.to_dict()
         for name in ("data", "metadata"):
             del tables[name]
         for name in ("checkpoint_minutes", "tensorboard"):
             del tables["run"][name]
         parts = {"training": self.training, "validation": self.validation}
-        del tables["model"]["preset"]  # in its place:
+        del tables["model"]["preset"]  # the model's id replaces its name
         tables["start"] = self.start_id
         return tables | {"images": {name: _fingerprint(part) for name, part in parts.items()}}
 
 
 def build_model(config: TrainingConfig, start: DOLG | None = None) -> DOLG:
-    """Return the model that the run begins with: a copy of `start`, or that of the plan."""
+    """Return the model before training: a copy of `start`, or the model of [model]."""
     plan, size = config.model, config.run.image_size or USUAL_SIZE
     if start is not None:
         model = DOLG.from_config(start.get_config())
@@ -182,7 +182,7 @@ def build_model(config: TrainingConfig, start: DOLG | None = None) -> DOLG:
 
 
 def build_classifier(config: TrainingConfig, model: DOLG, training: Examples) -> MarginClassifier:
-    """Return the model with its margin head, one class for each in the data."""
+    """Return the model with a margin head for the classes of the data."""
     try:
         classifier = model.with_margin_head(
             training.num_classes, config.head.name, **config.head.settings

@@ -1,4 +1,4 @@
-"""How well a model finds images that it was not trained on, and whether training helped."""
+"""Score a model on images that it was not trained on, and judge whether training helped."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dolg_zoo.training.data import Examples
 from dolg_zoo.training.data.split import ENOUGH_CLASSES
 
 MANY_CLASSES = 30
-"""Classes to train on above which more images help more than more classes."""
+"""With this many classes to train on, more images help more than more classes."""
 DRAWS = 2000
-"""Times that classes are drawn for an interval."""
+"""Number of bootstrap draws for a confidence interval."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Scores:
 
     Attributes:
         map: mean of the images' average precision, from 0 to 1.
-        recall_at_1: share of the images whose first result is of their class.
-        by_class: for each class that has two images, the number of its images and the sum of their
-            average precisions.
-        skipped: image to reason, of those that could not be read.
+        recall_at_1: share of the images whose first result is of the same class.
+        by_class: for each class with at least two images, the number of its images and the sum of
+            their average precisions.
+        skipped: name of each image that could not be read, and the reason.
     """
 
     map: float
@@ -42,8 +42,8 @@ class Scores:
 def validate(model: ImageEmbedder, examples: Examples, runtime: str | None = "keras") -> Scores:
     """Search for each image among the others; DataError if too few can be read."""
     descriptors, labels, skipped = [], [], {}
-    # in their own order, not that in which they were done: scores with ties would vary
-    # Keras, since the weights of a model in training are new each time
+    # `embed_each` yields in any order; sorted, so that ties in scores give the same result.
+    # Keras, since a runtime would have to compile the new weights each time.
     results = model.embed_each(examples.sources, runtime=runtime)
     for index, result in sorted(results, key=lambda pair: pair[0]):
         if isinstance(result, BadImageError):
@@ -54,7 +54,7 @@ def validate(model: ImageEmbedder, examples: Examples, runtime: str | None = "ke
     if not np.any(np.bincount(labels) > 1 if labels else []):
         raise DataError(
             f"{len(skipped)} of the {len(examples)} images to validate on cannot be read; no class"
-            " has two left to find one by the other."
+            " has two readable images, as validation needs."
         )
     precisions, hits, _ = leave_one_out_each(np.stack(descriptors), labels)
     is_query = ~np.isnan(precisions)
@@ -70,15 +70,15 @@ class Verdict:
     """Whether training helped: the mAP of the start and of the result, on the same images.
 
     Attributes:
-        before: mAP of the start, from 0 to 1.
-        after: mAP with training, of the best epoch and the best average with the start.
-        default: mAP of the default preset, if the start is another.
-        interval: lowest and highest change of the mAP, in 95 of 100 draws of the classes. None if
-            there are fewer than `ENOUGH_CLASSES`.
+        before: mAP before training, from 0 to 1.
+        after: mAP after training, of the best epoch and the best average with the start.
+        default: mAP of the default preset, if the run began with another model.
+        interval: 95 % confidence interval of the change of the mAP. None if there are fewer classes
+            than `ENOUGH_CLASSES`.
         images: number of images.
         classes: number of their classes.
-        trained_classes: number of the classes that were trained on.
-        is_new: whether the classes are others than those that were trained on.
+        trained_classes: number of training classes.
+        is_new: whether no validation class is a training class.
     """
 
     before: float
@@ -122,7 +122,7 @@ class Verdict:
 
     @property
     def digits(self) -> int:
-        """Digits after the point of an mAP from 0 to 1 that the interval allows."""
+        """Number of decimals of an mAP from 0 to 1 that the interval justifies."""
         if self.interval is None:
             return 2
         half = (self.interval[1] - self.interval[0]) / 2
@@ -161,8 +161,8 @@ class Verdict:
         more = "more images" if self.trained_classes >= MANY_CLASSES else "more classes"
         if not self.helped:
             return (
-                f"Training did not help, so the preset is the one that it began with: {values}."
-                f" Give {more}, or leave it."
+                f"Training did not help, so the preset is the model before training: {values}."
+                f" Give {more}, or use the model as it is."
             )
         if self.interval is None or self.interval[0] <= 0:
             return (

@@ -321,7 +321,7 @@ def test_at_first_use_the_runtimes_are_timed_and_the_fastest_is_used_from_then_o
     assert model.compile_for_inference().runtime == "onnx"
     assert timed == ["litert", "onnx", "onnx"]
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "compiled for each of litert, onnx, and they are timed" in warning
+    assert "compiled once for each of litert, onnx, and they are timed" in warning
     assert model.compile_for_inference().runtime == "onnx"
     assert timed == ["litert", "onnx", "onnx", "onnx"] and len(caplog.records) == 1
     model.net.get_layer("descriptor").bias.assign_add(np.ones(6))  # another model by its weights

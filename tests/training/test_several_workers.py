@@ -55,7 +55,7 @@ def test_if_one_dies_the_other_says_so_and_both_go_on_to_the_weights_of_one_with
         output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors[-3000:]
         if process is processes[0]:
-            assert output.startswith(f"Going on from step {STEPS}, after 1 of 3 epochs.")
+            assert output.startswith(f"Continuing from step {STEPS}, after 1 of 3 epochs.")
     one = train(config(folder, **PLAIN), tmp_path / "one", relative_to=folder, say=print)
     # of which the variances of pixels, 265 and more, ask for a relative tolerance
     for a, b in zip(weights_of(one.preset), weights_of(together / "preset"), strict=True):

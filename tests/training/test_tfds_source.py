@@ -74,8 +74,8 @@ def test_a_table_with_a_data_set(mock_data):
         ("mnist:9.9.9", "There is no data set 'mnist:9.9.9': .*3.0.1"),
         ("malaria/small", "There is no data set 'malaria/small'"),
         ("mnist:module", "There is no data set 'mnist:module'"),
-        ("voc/2007", "not one of 8-bit images with a class each: .*None"),
-        ("ag_news_subset", "not one of 8-bit images with a class each: .*description"),
+        ("voc/2007", "must have 8-bit images with a class each; .*None"),
+        ("ag_news_subset", "must have 8-bit images with a class each; .*description"),
     ],
 )
 def test_a_name_that_does_not_do_is_refused(mock_data, name, message):

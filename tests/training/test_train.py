@@ -160,7 +160,7 @@ def test_killed_twice_it_ends_with_the_weights_of_an_unbroken_run(folder, tmp_pa
     broken = train(
         config(folder, **changes), tmp_path / "broken", relative_to=folder, say=said.append
     )
-    assert said[0] == "Going on from step 6, after 1.5 of 2 epochs."
+    assert said[0] == "Continuing from step 6, after 1.5 of 2 epochs."
     np.testing.assert_allclose(largest_difference(whole.preset, broken.preset), 0, atol=1e-6)
     for one, other in zip(whole.history, broken.history, strict=True):
         assert one["map"] == pytest.approx(other["map"], abs=1e-6)
@@ -180,7 +180,7 @@ def test_a_finished_run_is_lengthened_by_more_epochs(folder, done_before):
     said = []
     more = ALL | {"run": {"tensorboard": True, "epochs": 3}}
     result = train(config(folder, **more), done_before, relative_to=folder, say=said.append)
-    assert said[0] == "Going on from step 8, after 2 of 3 epochs."
+    assert said[0] == "Continuing from step 8, after 2 of 3 epochs."
     assert [row["epoch"] for row in result.history] == [0, 1, 2, 3]
 
 
@@ -198,7 +198,7 @@ def test_an_interrupted_run_says_how_it_continues(folder, tmp_path):
             raise KeyboardInterrupt
 
     stop.at = "epoch 0"
-    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet: the same call begins anew"):
+    with pytest.raises(KeyboardInterrupt, match="no checkpoint yet: the same call starts again"):
         train(config(folder), tmp_path, relative_to=folder, say=stop)
     stop.at = "epoch 2"
     with pytest.raises(KeyboardInterrupt, match=r"The same call continues from .*step_000000004"):
@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_is_passed_over(unbroken, folder, done_before):
     newest.write_bytes(newest.read_bytes()[:-1])
     said = []
     again = train(config(folder, **ALL), done_before, relative_to=folder, say=said.append)
-    assert said[0] == "Going on from step 4, after 1 of 2 epochs."
+    assert said[0] == "Continuing from step 4, after 1 of 2 epochs."
     np.testing.assert_allclose(largest_difference(unbroken[0].preset, again.preset), 0, atol=1e-6)
     assert again.history[2]["loss"] == pytest.approx(unbroken[0].history[2]["loss"], rel=1e-5)
 
@@ -326,7 +326,7 @@ def test_it_stops_early_if_validation_gets_no_better(folder, tmp_path, monkeypat
     )
     assert result.best_epoch == 1
     assert result.history[-1]["epoch"] == 3
-    assert "No better mAP for 2 epochs: this is the end." in said
+    assert "No better mAP for 2 epochs: the run ends." in said
 
 
 def test_a_start_that_no_epoch_makes_better_is_what_is_saved(folder, tmp_path, monkeypatch):
@@ -335,7 +335,7 @@ def test_a_start_that_no_epoch_makes_better_is_what_is_saved(folder, tmp_path, m
     result = train(config(folder, run={"epochs": 1}), tmp_path, relative_to=folder, say=said.append)
     assert result.best_epoch == 0
     assert largest_difference(folder / "tiny", result.preset) == 0
-    assert said[-1].startswith("Training did not help, so the preset is the one that it began with")
+    assert said[-1].startswith("Training did not help, so the preset is the model before training")
     assert "mAP 90 % before and 50 % after (default preset 80 %), on 12 images of 2" in said[-1]
     metadata = DOLG.from_preset(result.preset).metadata
     assert (metadata["figures"][0]["value"], metadata["figures_note"]) == (0.9, said[-1])
@@ -354,7 +354,7 @@ def test_a_start_that_knows_the_classes_for_validation_is_warned_of(unbroken, fo
         relative_to=folder,
         say=said.append,
     )
-    assert said[0].startswith("Warning: the start has learned 3 classes of the same names")
+    assert said[0].startswith("Warning: the model before training has learned 3 classes")
 
 
 def test_a_model_fine_tunes_a_copy_of_itself(folder, tmp_path):

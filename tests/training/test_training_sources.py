@@ -117,8 +117,8 @@ def test_one_source_is_needed(table):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"folder": "a", "split": "train"}, "unknown key 'split'; beside folder there may be none"),
-        ({"tfds": "mnist", "images": "a"}, "'images'; beside tfds there may be split, data_dir"),
+        ({"folder": "a", "split": "train"}, "unknown key 'split'; the keys beside folder are none"),
+        ({"tfds": "mnist", "images": "a"}, "'images'; the keys beside tfds are split, data_dir"),
         ({"folder": 3}, "folder must be a text, and not empty, got 3"),
         ({"folder": ""}, "folder must be a text"),
         ({"csv": "a\0b"}, "csv must be a text"),

@@ -41,7 +41,7 @@ def test_gains_and_losses_of_classes_may_be_chance():
 @pytest.mark.parametrize("classes", [2, 20])
 def test_a_loss_means_that_the_start_is_kept(classes):
     said = str(verdict([0.8] * classes, [0.75] * classes))
-    assert said.startswith("Training did not help, so the preset is the one that it began with")
+    assert said.startswith("Training did not help, so the preset is the model before training")
     assert ("could tell a change from chance" in said) == (classes == 2)
 
 

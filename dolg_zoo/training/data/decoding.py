@@ -1,4 +1,4 @@
-"""From labelled images to batches of arrays, decoded in threads ahead of their use."""
+"""From labelled images to batches of arrays, decoded in advance in threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dolg_zoo.training.data.examples import Examples
 from dolg_zoo.training.data.order import batch_indices, steps_per_epoch
 
 MAX_BAD_IN_A_ROW = 50
-"""Unreadable images in a row after which a run ends: that many are no accident."""
+"""After this many unreadable images in a row, the data are taken to be wrong."""
 
 CROP_TRIES = 10
 
 
 class Batches:
-    """The batches of a range of steps; equal settings give equal batches on any machine.
+    """The batches from one step of a run to another; equal arguments give equal batches.
 
-    Each image's crop depends on nothing but the seed, the epoch and its position in the epoch, so a
-    run can go on from any step, on any number of threads or workers. An image that cannot be read
-    is left out, and the next in the epoch's order that can be read replaces it.
+    Each image's crop depends only on the seed, the epoch and its position in the epoch, so a run
+    can continue from any step, with any number of threads or workers. An image that cannot be read
+    is replaced by the next readable image in the order of the epoch.
 
     ```python
     for images, labels in Batches(examples, 224, batch_size=32, seed=0, last_step=1000):
@@ -33,23 +33,23 @@ class Batches:
 
     Args:
         examples: the images.
-        size: pixels of each side.
-        batch_size: images a step, over all workers together.
+        size: side of the batch's images in pixels.
+        batch_size: number of images per step, for all workers together.
         seed: the seed of the run, at least 0.
-        first_step: the first step to make the batch of, from 0, counted over all epochs.
+        first_step: the first step, from 0, counted over all epochs.
         last_step: the step to stop before.
-        area: the smallest and largest share of an image that `random_resized_crop` cuts out; None
-            to take all of it, squashed.
+        area: the smallest and largest share of an image that `random_resized_crop` takes; None
+            for the whole image, squashed.
         interpolation: "bilinear" or "bicubic".
-        balanced: draw all classes equally often.
-        images_per_class: number of images of a class that come together, if balanced.
-        rank: of this worker, from 0; the batches of all, one behind the other, are those that one
-            worker would make.
+        balanced: whether to draw all classes equally often.
+        images_per_class: number of images of each class in a batch, if balanced.
+        rank: rank of this worker, from 0. The batches of all workers, concatenated, equal the
+            batch of a single worker.
         workers: the number of workers.
         threads: the number of threads that decode; None for one per core, up to 8.
 
     Attributes:
-        skipped: name of the image to what is wrong with it, for those left out so far.
+        skipped: name of each image that was left out so far, and the reason.
 
     Yields:
         (images, labels): uint8 (batch_size / workers, size, size, 3) and int32
@@ -96,14 +96,14 @@ class Batches:
         self._threads = threads
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Make the batches, from the first step on."""
+        """Yield the batches, from the first step on."""
         local_batch = self._local.stop - self._local.start
         images, labels = [], []
         decoded = decode_ahead(
             self._positions(), self._decode, workers=self._threads, ahead=2 * local_batch
         )
         for _, _, result in decoded:
-            assert not isinstance(result, BadImageError)  # `_decode` replaces the image
+            assert not isinstance(result, BadImageError)  # `_decode` has replaced the image
             image, label, errors = result
             self.skipped.update(errors)
             images.append(image)
@@ -142,12 +142,12 @@ class Batches:
                 name = self._examples.name(index)
                 errors[name] = error.reason
                 continue
-            # the order is drawn with [seed, epoch], which for NumPy is [seed, epoch, 0]
+            # NumPy treats the seed [seed, epoch] of the order as [seed, epoch, 0]
             rng = np.random.default_rng([self._seed, epoch, position + 1])
             return self._alter(image, rng), self._examples.labels[index], errors
         raise DataError(
             f"{MAX_BAD_IN_A_ROW} images in a row cannot be read, such as {name!r}: {errors[name]}."
-            " See whether all images are where the data say."
+            " Check that the images are where [data] names them."
         )
 
     def _alter(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
@@ -171,12 +171,12 @@ def random_resized_crop(
     Source: Szegedy et al., "Going Deeper with Convolutions" (2014, arXiv 1409.4842).
 
     Args:
-        image: in mode RGB.
-        size: pixels of each side of what comes out.
-        rng: draws the part.
+        image: an image in mode RGB.
+        size: side of the result in pixels.
+        rng: the random generator.
         area: the smallest and the largest share of the image's pixels.
-        aspect: the smallest and the largest ratio of the part's width to its height. Where no such
-            part fits in, it is the largest in the middle that does.
+        aspect: the smallest and the largest ratio of the part's width to its height. If no such
+            part fits, the largest possible part in the middle is taken.
         interpolation: "bilinear" or "bicubic".
 
     Returns:
@@ -200,7 +200,7 @@ def _random_box(
         wide, high = math.sqrt(pixels * ratio), math.sqrt(pixels / ratio)
         if wide <= width and high <= height:
             left, top = rng.uniform(0, width - wide), rng.uniform(0, height - high)
-            # a sum may be rounded to beyond the edge, which Pillow refuses
+            # rounding may put a sum beyond the edge, which Pillow refuses
             return left, top, min(left + wide, width), min(top + high, height)
     wide, high = min(width, height * aspect[1]), min(height, width / aspect[0])
     left, top = (width - wide) / 2, (height - high) / 2

@@ -19,8 +19,8 @@ class Examples:
 
     Attributes:
         sources: image files, or encoded images held in memory; any sequence.
-        labels: (images,) int32, the class of each, from 0 to num_classes - 1. A class may have no
-            image.
+        labels: (images,) int32, the class of each image, from 0 to num_classes - 1. A class may
+            have no image.
         class_names: names of the classes.
 
     Raises:
@@ -44,7 +44,7 @@ class Examples:
             raise DataError(
                 f"Label {labels[wrong[0]]} of {self.name(wrong[0])} is not from 0 to"
                 f" {self.num_classes - 1}, as {self.num_classes} classes need; {len(wrong)} of"
-                f" {len(labels)} labels are not. (A label of -1 often means that none is known.)"
+                f" {len(labels)} labels are not. (A label of -1 often means an unknown class.)"
             )
         object.__setattr__(self, "labels", labels.astype(np.int32))
 
@@ -64,7 +64,7 @@ class Examples:
 
     @property
     def lone_classes(self) -> int:
-        """Return the number of classes with a single image, which have nothing to compare."""
+        """Return the number of classes with a single image."""
         return int(np.count_nonzero(self.counts == 1))
 
     def name(self, index: int) -> str:
@@ -77,8 +77,8 @@ class Examples:
 
         Args:
             indices: indices of the images, in the wanted order.
-            relabel: whether classes without an image are left out and the others numbered anew, in
-                the same order.
+            relabel: whether to remove classes without an image and renumber the others in the same
+                order.
         """
         indices = np.asarray(indices, np.int64)
         labels, names = self.labels[indices], self.class_names
@@ -89,7 +89,7 @@ class Examples:
 
 
 class _Chosen(Sequence[Any]):
-    # a list would make the paths of millions of images that were not needed yet
+    # a list would build millions of paths before they are needed
     def __init__(self, sources: Sequence[Path | bytes], indices: np.ndarray) -> None:
         self._sources = sources
         self._indices = indices

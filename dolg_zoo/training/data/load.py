@@ -1,4 +1,4 @@
-"""The images of a run: read from their source, and split."""
+"""Read the images of a run from their source, and split them."""
 
 from __future__ import annotations
 

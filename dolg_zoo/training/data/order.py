@@ -1,4 +1,4 @@
-"""Which images make up a batch."""
+"""The images of each batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """How many batches an epoch has: a remainder is left out, but there is one at least."""
+    """Return the number of whole batches in an epoch, at least one."""
     return max(1, images // batch_size)
 
 
@@ -20,19 +20,19 @@ def batch_indices(
 ) -> np.ndarray:
     """Return the images of each batch of an epoch, in random order.
 
-    It depends on the arguments alone, so a run that goes on needs nothing kept.
+    The order depends only on the arguments, so a run needs no saved state to continue it.
 
     Args:
-        labels: (images,), the class of each, whole numbers from 0.
-        batch_size: images a batch.
+        labels: (images,), the class of each image, whole numbers from 0.
+        batch_size: number of images in a batch.
         seed: the seed of the run.
         epoch: the number of the epoch, from 0.
-        balanced: False: no image comes twice, and a remainder smaller than a batch is left out;
-            fewer images than a batch are repeated to fill one. True: all classes come equally
-            often, but for one, in as many batches; of a class, no image comes again before all
-            have.
-        images_per_class: how many images of a class come one after the other, if balanced; a
-            divisor of the batch size. A class of fewer repeats them.
+        balanced: False: no image is used twice, and a last batch that is not full is left out;
+            if all images are fewer than a batch, they are repeated to fill it. True: there are as
+            many batches; the classes' counts differ by at most one group of `images_per_class`, and
+            no image is used again before all others of its class.
+        images_per_class: number of consecutive images of a class, if balanced; a divisor of the
+            batch size. A class with fewer images repeats them.
 
     Returns:
         (steps, batch_size), indices of images.
@@ -58,7 +58,7 @@ def _balance(
     present = np.flatnonzero(counts)
     groups = -(-draws // images_per_class)
     rounds = -(-groups // len(present))
-    # in each round every class comes once, so the round also counts the groups of a class
+    # each round has one group of every class, so a round's number is that of the class's group
     classes = rng.permuted(np.tile(present, (rounds, 1)), axis=1).ravel()[:groups]
     first = np.repeat(np.arange(rounds), len(present))[:groups] * images_per_class
     classes = np.repeat(classes, images_per_class)

@@ -1,4 +1,4 @@
-"""Labelled images from wherever a training plan says that they are."""
+"""Labelled images from the source that a training configuration names."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 def from_folder(folder: str | Path) -> Examples:
     """Return the images in the subfolders of a folder, each subfolder a class.
 
-    An image in a folder further below belongs to the subfolder of the first level. Images beside
-    the subfolders belong to no class; they are left out, with a warning in the log of this module.
-    Which files are images, `dolg_zoo.preprocessing.list_images` says.
+    An image in a deeper folder belongs to the subfolder of the first level. Images outside the
+    subfolders have no class; they are left out, with a warning in the log of this module.
+    `dolg_zoo.preprocessing.list_images` defines which files are images.
 
     Raises:
-        DataError: if there is no image in a subfolder, or the subfolders are no classes but the
-            parts of a data set, or hold only folders; the message shows the command that was meant.
-        OSError: if there is no such folder, or it cannot be read.
+        DataError: if no subfolder has an image, or the subfolders are not classes but parts of a
+            data set, or hold only folders; the message shows the right command.
+        OSError: if the folder does not exist or cannot be read.
     """
     try:
         paths = list_images(folder)
@@ -57,7 +57,7 @@ def from_folder(folder: str | Path) -> Examples:
 
 
 _SOURCES: dict[str, tuple[Callable[..., Examples], tuple[str, ...], tuple[str, ...]]] = {
-    # how to read it; further keys that it may have; which of all are paths
+    # the reading function, its optional keys, and the keys that are paths
     "folder": (from_folder, (), ("folder",)),
     "csv": (from_csv, ("images", "columns", "anywhere"), ("csv", "images")),
     "gldv2": (from_gldv2, ("images",), ("gldv2", "images")),
@@ -66,11 +66,11 @@ _SOURCES: dict[str, tuple[Callable[..., Examples], tuple[str, ...], tuple[str, .
 
 
 def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Examples:
-    """Return the images that the table [data] of a training plan describes.
+    """Return the images that the table [data] of a training configuration describes.
 
     Args:
-        data: one of these, further keys in brackets:
-            {"folder": a folder with a subfolder a class},
+        data: one of these, with optional keys in brackets:
+            {"folder": a folder with one subfolder per class},
             {"csv": a file, ["images": the folder of its paths, "columns": of path and label,
             "anywhere": whether images may be outside of that folder]},
             {"gldv2": train.csv or train_clean.csv, "images": the folder of the tree},
@@ -79,7 +79,7 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
         relative_to: the folder that relative paths in the table are relative to.
 
     Raises:
-        DataError: if the table or what it describes cannot be used, or has fewer than two classes.
+        DataError: if the table or its source is faulty, or there are fewer than two classes.
         OSError: if a file or folder cannot be read.
     """
     relative_to = user_path(relative_to)
@@ -95,7 +95,7 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
     for key, value in data.items():
         if key not in (source, *further):
             raise DataError(
-                f"[data] has an unknown key {key!r}; beside {source} there may be"
+                f"[data] has an unknown key {key!r}; the keys beside {source} are"
                 f" {', '.join(further) or 'none'}."
             )
         if key == "anywhere":
@@ -120,7 +120,6 @@ def load_examples(data: Mapping[str, Any], relative_to: str | Path = ".") -> Exa
     examples = read(settings.pop(source), **settings)
     if np.count_nonzero(examples.counts) < 2:
         raise DataError(
-            f"All {len(examples)} images are of one class; training needs two classes or more, to"
-            " tell them apart."
+            f"All {len(examples)} images are of one class; training needs two classes or more."
         )
     return examples

@@ -1,4 +1,4 @@
-"""Splits labelled images into training and validation."""
+"""Split labelled images into training and validation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dolg_zoo.training.data.examples import Examples
 
 USUAL_SHARE = 0.2
 FEWEST_TO_SPLIT = 4
-"""With fewer classes there would be fewer than two to train on or to validate on."""
+"""With fewer classes, training or validation would get fewer than two."""
 ENOUGH_CLASSES = 6
-"""Classes for validation, of which an interval of the mAP begins to mean something."""
+"""Minimum number of classes for a meaningful confidence interval of the mAP."""
 
 
 def split(
@@ -25,7 +25,7 @@ def split(
     seed: int = 0,
     classes: Sequence[str] = (),
 ) -> tuple[Examples, Examples]:
-    """Divides labelled images into those to train on and those to validate on.
+    """Divide labelled images into images for training and images for validation.
 
     Args:
         examples: all images.
@@ -35,16 +35,16 @@ def split(
             "image" holds out images of each class with at least three images: at least one is held
             out and at least two remain. Labels are unchanged.
             None is "class" if at least four classes have two images, else "image".
-        share: the fraction to hold out, of the classes or of each class's images, from above 0 to
-            below 1. None is a fifth; of fewer than 30 classes it is up to a third, for six classes.
+        share: the share to hold out, of the classes or of each class's images, above 0 and below 1.
+            None is a fifth; of fewer than 30 classes it is up to a third, to get six.
         seed: the seed of the random choice.
-        classes: names of the classes to hold out, in place of a share of them.
+        classes: names of the classes to hold out, instead of a share of them.
 
     Returns:
         (training, validation), each in the order of `examples`.
 
     Raises:
-        DataError: if there is too little to divide, or no such class.
+        DataError: if there are too few images or classes, or a class does not exist.
         ValueError: if `by` or `share` is out of its range.
     """
     if by not in ("class", "image", None):
@@ -67,7 +67,7 @@ def split(
     if left < 2:
         raise DataError(
             f"Without the {len(kept_back)} classes to validate on, {left} would be left to train"
-            " on, and two are the least; keep fewer back, or some of each class's images (by ="
+            " on, but two are needed; keep fewer back, or some of each class's images (by ="
             ' "image").'
         )
     return (
@@ -81,59 +81,59 @@ def _drawn(examples: Examples, share: float | None, rng: np.random.Generator) ->
     eligible = np.flatnonzero(counts >= 2)
     if len(eligible) < 2:
         raise DataError(
-            f"{len(eligible)} of {examples.num_classes} classes have two images or more, and to"
-            " validate a search takes two such classes. Add images, or train without validation."
+            f"{len(eligible)} of {examples.num_classes} classes have two images or more, but"
+            " validation needs two such classes. Add images, or train without validation."
         )
-    # among images of one class, whatever is found is right
     present = int(np.count_nonzero(counts))
-    wanted = max(2, round((share or USUAL_SHARE) * present))
+    # at least two: among images of one class every result is right
+    number = max(2, round((share or USUAL_SHARE) * present))
     if share is None:
-        wanted = max(wanted, min(ENOUGH_CLASSES, present // 3))
-    return rng.permutation(eligible)[:wanted]
+        number = max(number, min(ENOUGH_CLASSES, present // 3))
+    return rng.permutation(eligible)[:number]
 
 
 def _named(examples: Examples, classes: Sequence[str]) -> np.ndarray:
     numbers = {name: number for number, name in enumerate(examples.class_names)}
-    # as the classes' own names are read
+    # names of classes are read with `plain_label` too
     classes = [name if name in numbers else plain_label(str(name)) for name in classes]
     for name in classes:
         if name not in numbers:
             names = examples.class_names[:10000]
             similar = difflib.get_close_matches(str(name), names) or names[:5]
             raise DataError(
-                f"There is no class {name!r} to keep back; among the {examples.num_classes} classes"
-                f" are {', '.join(similar)}."
+                f"There is no class {name!r} to keep back; the {examples.num_classes} classes"
+                f" include {', '.join(similar)}."
             )
         if examples.counts[numbers[name]] < 2:
             raise DataError(
-                f"The class {name!r} has {examples.counts[numbers[name]]} images; to validate a"
-                " search takes two of a class."
+                f"The class {name!r} has {examples.counts[numbers[name]]} images; validation needs"
+                " two of each class."
             )
-    found = np.unique([numbers[name] for name in classes])
-    if len(found) < 2:
+    chosen = np.unique([numbers[name] for name in classes])
+    if len(chosen) < 2:
         raise DataError(
-            f"The class {classes[0]!r} alone cannot be validated on: whatever is found among its"
-            " images is right. Name two classes or more."
+            f"The class {classes[0]!r} alone cannot be validated on: every result among its images"
+            " would be right. Name two classes or more."
         )
-    return found
+    return chosen
 
 
 def _by_image(
     examples: Examples, share: float, rng: np.random.Generator
 ) -> tuple[Examples, Examples]:
     counts, labels = examples.counts, examples.labels
-    wanted = np.clip(np.rint(share * counts).astype(int), 1, np.maximum(counts - 2, 0))
-    if not wanted.any():
+    sizes = np.clip(np.rint(share * counts).astype(int), 1, np.maximum(counts - 2, 0))
+    if not sizes.any():
         raise DataError(
-            "No class has three images or more, so none can be kept back and leave two to train"
-            ' on. Add images, keep classes back (by = "class"), or train without validation.'
+            "No class has three images or more, one to validate on and two to train on."
+            ' Add images, keep classes back (by = "class"), or train without validation.'
         )
     order = rng.permutation(len(examples))
     order = order[np.argsort(labels[order], kind="stable")]
     starts = np.cumsum(counts) - counts
-    place_in_class = np.arange(len(order)) - starts[labels[order]]
+    number_in_class = np.arange(len(order)) - starts[labels[order]]
     is_validation = np.zeros(len(examples), bool)
-    is_validation[order[place_in_class < wanted[labels[order]]]] = True
+    is_validation[order[number_in_class < sizes[labels[order]]]] = True
     return (
         examples.subset(np.flatnonzero(~is_validation)),
         examples.subset(np.flatnonzero(is_validation)),

@@ -26,17 +26,17 @@ def from_csv(
 
     Args:
         path: the CSV file.
-        images: the folder that its paths are relative to; None for the file's own. A few images
-            are looked for, the others when they are needed.
+        images: the folder that its paths are relative to; None for the file's own. Only a sample
+            of up to 1000 images is checked to exist.
         columns: names of the two columns with the path and the label of an image. A label is any
-            text, compared as `plain_label` has it; the classes are in the order of their names.
+            text, compared after `plain_label`; the classes are in the order of their names.
             Other columns are ignored.
         anywhere: whether images may be outside of that folder, by absolute paths, `..` or links,
-            as those of DVC and git-annex.
+            as in DVC and git-annex.
 
     Raises:
-        DataError: if something is wrong with the file; the message names the line. Or if none of
-            the images looked for exists.
+        DataError: if the file has a fault, and the message names the line; or if no image of the
+            sample exists.
         OSError: if the file cannot be read.
     """
     folder = user_path(path).parent if images is None else user_path(images)
@@ -72,16 +72,16 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
 
     Args:
         path: its train.csv (id, url, landmark_id) or train_clean.csv (landmark_id, images).
-        images: the folder with the tree of images; the one with id 0123456789abcdef is
-            0/1/2/0123456789abcdef.jpg in it. A few are looked for, the others when they are needed.
+        images: the folder with the tree of images; the image with id 0123456789abcdef is
+            0/1/2/0123456789abcdef.jpg in it. Only a sample of up to 1000 is checked to exist.
 
     Returns:
         All images that the file lists; the landmarks are the classes, in the order of their
         numbers.
 
     Raises:
-        DataError: if something is wrong with the file; the message names the line. Or if none of
-            the images looked for exists.
+        DataError: if the file has a fault, and the message names the line; or if no image of the
+            sample exists.
         OSError: if the file cannot be read.
     """
     numbers, landmarks = read_landmarks(path, "For a CSV file of your own use csv = …")
@@ -92,7 +92,7 @@ def from_gldv2(path: str | Path, images: str | Path) -> Examples:
 
 
 class _Files(Sequence[Any]):
-    # a Path takes five times the memory of a string
+    # names, since a Path takes five times the memory
     def __init__(self, folder: Path, names: list[str]) -> None:
         self._folder = folder
         self._names = names

@@ -13,24 +13,23 @@ from dolg_zoo.errors import DataError, ExtraMissingError
 from dolg_zoo.training.data.examples import Examples
 
 MAX_BYTES = 2**34
-"""The most bytes of encoded images of a data set that are held in memory."""
+"""Maximum size of a data set in memory, as encoded images."""
 
 
 def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = None) -> Examples:
     """Return the images of a data set for classification from TensorFlow Datasets.
 
-    It is downloaded and prepared first if it is not there yet. The images are held in memory,
-    encoded as they are stored.
+    A missing data set is downloaded and prepared first. The images stay in memory, still encoded.
 
     Args:
-        name: name, name/config or name:version of a data set that the library comes with. Those of
-            a community (namespace:name) are refused: they bring code of their own.
+        name: name, name/config or name:version of a data set of the library. Community data sets
+            (namespace:name) are refused: they contain code.
         split: a split of `tfds.load`, such as "train", "train+validation" or "train[:80%]".
         data_dir: the folder of data sets; None for the library's default.
 
     Raises:
-        DataError: if there is no such data set or split, if it is not one of labelled 8-bit images,
-            or if it takes more than `MAX_BYTES`.
+        DataError: if there is no such data set or split, if it has no labelled 8-bit images, or if
+            it takes more than `MAX_BYTES`.
         ExtraMissingError: if tensorflow-datasets is not installed.
     """
     try:
@@ -39,7 +38,7 @@ def from_tfds(name: str, split: str = "train", data_dir: str | Path | None = Non
         builder = _builder(tfds, name, data_dir)
         image, label = _keys(tfds, name, builder.info)
         builder.download_and_prepare()
-    except ImportError as error:  # TensorFlow Datasets imports some packages late
+    except ImportError as error:  # the library imports some of its dependencies at first use
         raise ExtraMissingError(
             f"The data set {name!r} needs tensorflow-datasets: pip install 'dolg-zoo[recipes]'."
         ) from error
@@ -86,6 +85,6 @@ def _keys(tfds: ModuleType, name: str, info: Any) -> tuple[str, str]:
         if is_image and isinstance(label, tfds.features.ClassLabel):
             return keys
     raise DataError(
-        f"The data set {name!r} is not one of 8-bit images with a class each: what it is to teach"
-        f" is {keys}, of {info.features}."
+        f"The data set {name!r} must have 8-bit images with a class each; its supervised keys"
+        f" are {keys}, of {info.features}."
     )

@@ -1,4 +1,4 @@
-"""Complete training runs in dolg-zoo, each a TOML file with a name."""
+"""Complete training configurations in dolg-zoo, each a TOML file with a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FOLDER = Path(__file__).parent
 
 
 def recipe_names() -> list[str]:
-    """Return the names, sorted."""
+    """Return the names of the recipes, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
