@@ -219,7 +219,7 @@ def test_half_precision_is_compared_in_full(checkpoint, small_image_only, tmp_pa
 def test_a_checkpoint_of_another_upstream_is_recognised(model, checkpoint, tmp_path):
     needs(MODELS[model].framework)
     ended = run_here(model, checkpoint("r50"), "--out", tmp_path / "out")
-    assert "tools/convert_official_pytorch.py ports those" in ended.code
+    assert "port it with tools/convert_official_pytorch.py" in ended.code
 
 
 def test_a_reference_that_fails_is_named(checkpoint, monkeypatch, tmp_path):
