@@ -190,7 +190,7 @@ def test_a_repository_that_nothing_pins_is_held_to_what_the_hub_stated(
 def test_a_preset_that_is_not_cached_is_no_good_preset(dolg):
     done = dolg("verify", NAME, "hf://no/body", "no-such-folder")
     assert done.returncode == 1
-    assert f"`dolg download {NAME}` fetches it" in done.stderr
+    assert f"`dolg download {NAME}` downloads it" in done.stderr
     assert done.stdout.count("absent ") == 2 and "3 of 3 not good" in done.stderr
 
 
