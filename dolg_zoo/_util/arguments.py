@@ -20,9 +20,9 @@ from dolg_zoo._util.text import short_repr
 def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return a Python or NumPy integer (no bool) from `least` to `most`."""
     if isinstance(value, Integral) and not isinstance(value, bool):
-        number = int(value)
-        if least <= number and (most is None or number <= most):
-            return number
+        integer = int(value)
+        if least <= integer and (most is None or integer <= most):
+            return integer
     limits = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise ValueError(f"{name} must be a whole number {limits}, got {short_repr(value)}.")
 

@@ -257,7 +257,7 @@ def test_a_pipe_in_place_of_a_file_does_not_hang(dolg, converted, name):
     (converted / name).unlink()
     os.mkfifo(converted / name)
     done = dolg("verify", str(converted))
-    assert done.returncode == 1 and "it is no file" in done.stdout
+    assert done.returncode == 1 and "it is not a file" in done.stdout
 
 
 @pytest.mark.parametrize("harm", ["blob", "ref", "file"])
