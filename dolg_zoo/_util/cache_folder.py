@@ -1,4 +1,4 @@
-"""The cache folder of this project, for files that it can make again."""
+"""The cache folder of this project."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Cosines of descriptors in float32, which rounding takes past 1 and below a threshold."""
+"""Cosines of float32 descriptors, which rounding may put above 1 or below a threshold."""
 
 import numpy as np
 
 ROUNDING = 16 * float(np.finfo(np.float32).eps)
-"""2e-6: three times what sums over up to 2048 dimensions are off by; a photograph that is another
-is farther away."""
+"""Three times the rounding error of sums over up to 2048 dimensions; different photographs differ
+by more."""
 
 
 def reaches(cosines: np.ndarray, threshold: float) -> np.ndarray:
@@ -13,5 +13,5 @@ def reaches(cosines: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def cosine(score: float) -> float:
-    """Return a cosine clipped to [-1, 1], against rounding."""
+    """Return a cosine, clipped to [-1, 1]."""
     return min(max(float(score), -1.0), 1.0)

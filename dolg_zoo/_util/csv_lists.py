@@ -1,4 +1,4 @@
-"""CSV files that list images; no line of them is trusted."""
+"""CSV files that list images, each line checked as foreign input."""
 
 from __future__ import annotations
 
@@ -14,57 +14,55 @@ from dolg_zoo._util.text import plain_label
 from dolg_zoo.errors import DataError
 
 MAX_LINE = 2**21
-"""The most characters of a line, so that a file without line ends does not fill the memory. The
-clean list of GLDv2 has all images of a landmark in one line; this is a hundred thousand of them."""
+"""Maximum length of a line, so that a file without line ends does not fill the memory. The clean
+list of GLDv2 has all images of a landmark in one line; this allows a hundred thousand."""
 
 
 def rows(
     path: str | Path, columns: Sequence[str], optional: Sequence[str] = (), hint: str = ""
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, non-empty values by column) for each row of a CSV file with a header."""
-    # columns that are in neither list are ignored; `hint` is advice for the error of a missing
-    # column
-    found = csv.reader(lines(path), strict=True, skipinitialspace=True)
+    # other columns are ignored; `hint` is advice for the error about a missing column
+    reader = csv.reader(lines(path), strict=True, skipinitialspace=True)
     try:
-        header = [*map(plain_label, next(found, []))]
+        header = [*map(plain_label, next(reader, []))]
         columns = [*columns, *(column for column in optional if column in header)]
         index_of = {column: _column_index(column, header, path, hint) for column in columns}
-        for row in filter(None, found):
-            where = f"{path}, line {found.line_num}"
+        for row in filter(None, reader):
+            where = f"{path}, line {reader.line_num}"
             if len(row) != len(header):
                 raise DataError(
-                    f"{where} has {len(row)} values where the header has {len(header)}; put a value"
-                    " that has a comma in it in double quotes."
+                    f"{where} has {len(row)} values, but the header has {len(header)}; put a value"
+                    " that contains a comma in double quotes."
                 )
             yield (
-                found.line_num,
+                reader.line_num,
                 {column: checked(row[index], column, where) for column, index in index_of.items()},
             )
     except csv.Error as error:
         remedy = (
             "save the file as UTF-8 with commas"
-            if "NUL" in str(error)  # which Python 3.10 refuses anywhere
-            else "look for a double quote that is not closed, or that stands inside a value and is"
-            " not doubled"
+            if "NUL" in str(error)  # Python 3.10 refuses NUL anywhere
+            else "look for a double quote that is not closed, or not doubled inside a value"
         )
-        raise DataError(f"{path}, line {found.line_num}: {error}; {remedy}.") from error
+        raise DataError(f"{path}, line {reader.line_num}: {error}; {remedy}.") from error
 
 
 def lines(path: str | Path) -> Iterator[str]:
     """Yield the lines of a text file; bytes that are not UTF-8 become surrogates."""
-    # other bytes are refused later, with their line, if the column is used
+    # `checked` refuses bytes that are not UTF-8, in the columns that matter
     with user_path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), ""), 1):
             if len(line) > MAX_LINE:
                 raise DataError(
                     f"{path}, line {number} has more than {MAX_LINE} characters, beginning with"
-                    f" {line[:40]!r}; this is no list of images."
+                    f" {line[:40]!r}; this is not a list of images."
                 )
             yield line
 
 
 def _column_index(column: str, header: list[str], path: str | Path, hint: str) -> int:
-    name = plain_label(column)  # the names of the header are stripped alike
+    name = plain_label(column)  # like the names in the header
     if header.count(name) != 1:
         raise DataError(
             f"The header of {path} must name the column {column!r} once; it has"
@@ -88,9 +86,9 @@ def checked(value: str, column: str, where: str) -> str:
 
 def image_path(text: str, folder: Path, where: str) -> str:
     """Return an image's normalised path; raise DataError for a Windows drive elsewhere."""
-    # Blanks at the ends stay only if such a file exists. Backslashes separate folders, as Windows
-    # writes them (`a\1.jpg`), unless an existing file has them in its name. Accented letters may
-    # have either Unicode form (composed, or macOS's decomposed) if exactly one file fits.
+    # Blanks at the ends are removed unless a file has them. Backslashes separate folders, as on
+    # Windows (`a\1.jpg`), unless a file has them in its name. Accented letters may have either
+    # Unicode form (composed, or macOS's decomposed) if exactly one file matches.
     if not os.path.lexists(folder / text):
         text = text.strip()
     if os.sep == "/" and not os.path.lexists(folder / text):
@@ -108,24 +106,24 @@ def image_path(text: str, folder: Path, where: str) -> str:
 
 
 def _in_the_form_of_the_file(text: str, folder: Path) -> str:
-    """Return a path with its accents as those of the one file that fits; if none does, as it is."""
-    found = Path()
+    """Return a path with the Unicode form of the only matching file, else unchanged."""
+    matched = Path()
     for part in Path(text).parts:
-        if not os.path.lexists(folder / found / part):
+        if not os.path.lexists(folder / matched / part):
             try:
-                names = _names(folder / found, (folder / found).stat().st_mtime_ns)
+                names = _names(folder / matched, (folder / matched).stat().st_mtime_ns)
             except OSError:
                 return text
             if len(fitting := names.get(unicodedata.normalize("NFC", part), [])) != 1:
                 return text
             [part] = fitting
-        found /= part
-    return str(found)
+        matched /= part
+    return str(matched)
 
 
 @functools.lru_cache(2**8)
 def _names(folder: Path, changed: int) -> dict[str, list[str]]:
-    """Return the names in a folder, as it was when it last changed, by their composed form."""
+    """Return the names in a folder by their composed form; `changed` keys the cache."""
     names: dict[str, list[str]] = {}
     for path in folder.iterdir():
         names.setdefault(unicodedata.normalize("NFC", path.name), []).append(path.name)
@@ -133,13 +131,13 @@ def _names(folder: Path, changed: int) -> dict[str, list[str]]:
 
 
 def stays_inside(folder: Path) -> Callable[[Path], bool]:
-    """Return whether a normalised path below the folder stays in it when links are followed."""
+    """Return a function: whether a normalised path stays in the folder, with links followed."""
     root = Path(folder).resolve()
 
     def leads_inside(path: Path) -> bool:
         return path.resolve().is_relative_to(root)
 
-    # check each folder once: the check reads every part of its path
+    # check each folder once, since a check reads every part of its path
     folder_leads_inside = functools.lru_cache(2**12)(leads_inside)
 
     def is_inside(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all; leftovers of killed processes go a day later."""
+"""Write files and folders atomically; remove leftovers of killed processes after a day."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE_ENDINGS = frozenset(
     | {".keras", ".h5", ".hdf5", ".pt", ".pth", ".ckpt", ".safetensors", ".pdparams", ".pb"}
     | {".onnx", ".tflite", ".xml", ".tar", ".tgz", ".gz", ".zip", ".png", ".jpg", ".jpeg", ".svg"}
 )
-"""Endings, in lower case, of names that nobody gives to a folder."""
+"""Endings, in lower case, of file names, which no folder should have."""
 
 _UNFINISHED = re.compile(r"\.dolg-[0-9a-f]+-[0-9a-f]{8}\.tmp")
 _cleaned: set[Path] = set()
@@ -41,7 +41,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def expanded(path: str | Path) -> Path:
-    """Return a path with `~` and `~name` at its beginning as a shell reads them."""
+    """Return a path with `~` or `~name` at its beginning expanded as in a shell."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser fails without a home
 
 
@@ -54,7 +54,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         with _naming(path), path.open("wb") as file:
             yield file
         return
-    given, path = path, Path(os.path.realpath(path))  # replace the target of a link, not the link
+    given, path = path, Path(os.path.realpath(path))  # a link's target, not the link
     unfinished = _unfinished(path.parent)
     with _naming(given, unfinished):
         try:
@@ -75,12 +75,12 @@ def replacing_folder(
 ) -> Iterator[Path]:
     """Make a temporary folder that replaces `path` after the block, but not after an error."""
     # If the process dies between two renames, `path` is missing. If `keep_if` accepts a file or
-    # folder that is at `path` by then, the new folder is dropped.
+    # folder that then exists at `path`, the new folder is removed instead.
     with scratch_folder(path) as scratch, _naming(path):
-        made = scratch / "new"
-        made.mkdir()
-        yield made
-        put(made, path, keep_if)
+        temporary = scratch / "new"
+        temporary.mkdir()
+        yield temporary
+        put(temporary, path, keep_if)
 
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -88,13 +88,13 @@ _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 @contextmanager
 def _naming(path: str | Path, unfinished: Path | None = None) -> Iterator[None]:
-    """Put the path into errors that name the unfinished file or, as of a full disk, no file."""
+    """Name the path in errors that name the unfinished file or (on a full disk) no file."""
     try:
         yield
     except OSError as error:
         number = error.errno
         if number is None and (said := re.search(r"\berrno = (\d+)", str(error))):
-            number = int(said[1])  # HDF5 has a line of its own
+            number = int(said[1])  # HDF5 has the number in its text
         names_nothing = error.filename is None and number in _CANNOT_WRITE
         names_unfinished = unfinished is not None and str(error.filename) == str(unfinished)
         if number is None or not (names_nothing or names_unfinished):
@@ -115,25 +115,25 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def put(made: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = None) -> None:
-    """Write a file or folder through to its disk, then move it to `path` on the same disk."""
-    # A file replaces a file; a folder replaces anything. A link at `path` is replaced, its target
-    # stays. For `keep_if` see `replacing_folder`. After an OSError `path` is unchanged.
+def put(new: Path, path: str | Path, keep_if: Callable[[Path], bool] | None = None) -> None:
+    """Flush a file or folder to its disk, then move it to `path` on the same disk."""
+    # A file replaces a file; a folder replaces anything. A link at `path` is replaced, not its
+    # target. For `keep_if` see `replacing_folder`. After an OSError `path` is unchanged.
     path = Path(path)
-    for file in [made, *made.rglob("*")]:
+    for file in [new, *new.rglob("*")]:
         if file.is_file():
             with file.open("rb+" if os.name == "nt" else "rb") as opened:
                 os.fsync(opened.fileno())
-    if not made.is_dir():
-        made.replace(path)
+    if not new.is_dir():
+        new.replace(path)
         return
     try:
-        made.rename(path)
+        new.rename(path)
     except OSError:
         if not os.path.lexists(path):
             raise
         if not (keep_if and keep_if(path)):
-            _exchange(made, path)
+            _exchange(new, path)
 
 
 def remove_unfinished(folder: Path, older_than_s: float = 0) -> None:
@@ -157,23 +157,23 @@ def check_folder_name(path: str | Path, advice: str) -> None:
     path = Path(path)
     if path.suffix.lower() in FILE_ENDINGS and not path.is_dir():
         raise ValueError(
-            f"A folder is written, and {str(path)!r} ends in {path.suffix} as a file does. {advice}"
+            f"The output is a folder, but {str(path)!r} ends in {path.suffix} like a file. {advice}"
         )
 
 
 def is_special(path: str | Path) -> bool:
     """Return whether the path exists and is no regular file, such as a pipe or `/dev/stdout`."""
-    # asked of the path as it is: what /dev/stdout leads to has no path if it is a pipe
+    # the path is not resolved: /dev/stdout may lead to a pipe, which has no path
     path = Path(path)
     return path.exists() and not path.is_file()
 
 
-def _exchange(made: Path, path: Path) -> None:
-    old = made.with_name("replaced")
-    with suppress(FileNotFoundError):  # another process may have moved it
+def _exchange(new: Path, path: Path) -> None:
+    old = new.with_name("replaced")
+    with suppress(FileNotFoundError):  # another process may just have moved it
         path.rename(old)
     try:
-        made.rename(path)
+        new.rename(path)
     except OSError:
         if os.path.lexists(path):  # another process was faster
             return
@@ -183,7 +183,7 @@ def _exchange(made: Path, path: Path) -> None:
 
 
 def _unfinished(folder: Path) -> Path:
-    """Return a name that no other process uses; the first call for a folder also cleans it up."""
+    """Return a name for this process; the first call for a folder also removes leftovers."""
     if folder not in _cleaned:
         _cleaned.add(folder)
         remove_unfinished(folder, DAY_S)

@@ -1,4 +1,4 @@
-"""TensorFlow computes only in the process that started it; a forked process would wait for ever."""
+"""Refuse to use TensorFlow in a process that was forked after TensorFlow started: it would hang."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check_not_forked() -> None:
     """Raise ForkedProcessError if the parent process uses TensorFlow: a fork would hang."""
     if _started_in not in (None, os.getpid()):
         raise ForkedProcessError(
-            f"TensorFlow cannot compute in process {os.getpid()}, which was forked of process"
+            f"TensorFlow cannot compute in process {os.getpid()}, which was forked from process"
             f" {_started_in} after a model was built there. Start processes with"
             ' multiprocessing.get_context("spawn"), or DataLoader(multiprocessing_context="spawn"),'
-            " and load the model in each of them. dolg_zoo.embedder() has no such limit where it"
-            " needs no TensorFlow."
+            " and load the model in each of them. dolg_zoo.embedder() has no such limit if it needs"
+            " no TensorFlow."
         )

@@ -1,4 +1,4 @@
-"""Hashes of files, read piece by piece: weights are larger than memory should have to hold."""
+"""Hashes of files, read in blocks, since weights may not fit in memory."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def blake2b_of(path: Path) -> str:
 
 
 def git_blob_sha1_of(path: Path) -> str:
-    """Return git's hash of a file (40 hex digits), which the Hub states for small files."""
+    """Return git's hash of a file (40 hex digits), which the Hub gives for small files."""
     header = b"blob %d\0" % path.stat().st_size
     return _digest(path, hashlib.sha1(header, usedforsecurity=False))
 
 
 def fault_in(file: Path | bytes, expected: str, size: int | None = None) -> str | None:
-    """Compare a file, or its bytes, with its sha256 or git blob sha1; return what differs, or None.
+    """Return how a file, or bytes, differs from a sha256 or git blob sha1; None if it does not.
 
-    A wrong `size` in bytes is found without hashing.
+    A wrong `size` in bytes is detected without hashing.
     """
     name = "git sha1" if len(expected) == 40 else "sha256"
     try:
@@ -39,15 +39,15 @@ def fault_in(file: Path | bytes, expected: str, size: int | None = None) -> str 
             return fault
         else:
             actual = (git_blob_sha1_of if name == "git sha1" else sha256_of)(file)
-    except FileNotFoundError:  # another process may be repairing it
+    except FileNotFoundError:  # another process may just be replacing it
         return "it is missing"
     return None if actual == expected else f"its {name} is {actual}, expected {expected}"
 
 
 def absence_of(path: Path, size: int | None = None) -> str | None:
-    """Say in words that there is no file, of that size in bytes, at a path; or return None."""
+    """Return why there is no file of that size in bytes at a path; None if there is."""
     if not path.is_file():
-        return "it is no file" if path.exists() else "it is missing"
+        return "it is not a file" if path.exists() else "it is missing"
     actual = path.stat().st_size
     return None if size in (None, actual) else f"it has {actual} bytes, expected {size}"
 

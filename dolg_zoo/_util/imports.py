@@ -1,7 +1,7 @@
-"""Import packages and report a failed import as such.
+"""Import packages, and report a failed import as `DependencyError`.
 
 An import may raise any error: TensorFlow a TypeError under `python -OO`, protobuf an
-AttributeError. A caller that is reading a file would otherwise blame the file.
+AttributeError. A caller that reads a file would otherwise blame the file.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dolg_zoo.errors import DependencyError
 
 
 def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Any, list[str]]:
-    """Return `__getattr__`, `__dir__` and `__all__` of a package that imports names when used."""
+    """Return `__getattr__`, `__dir__` and `__all__` for a package that imports names lazily."""
     get, names, public = lazy_loader.attach_stub(package, file)
 
-    def told(name: str) -> Any:
+    def attribute(name: str) -> Any:
         with imports_told():
             return get(name)
 
-    return told, names, public
+    return attribute, names, public
 
 
 @contextmanager
 def imports_told() -> Iterator[None]:
-    """Raise a `DependencyError` for any error from within the import of another package."""
+    """Replace any error in the import of another package by a `DependencyError`."""
     try:
         yield
     except Exception as error:
@@ -45,7 +45,7 @@ def imports_told() -> Iterator[None]:
 
 
 def import_fault(error: Exception) -> DependencyError | None:
-    """Return the error as a `DependencyError` if it is from within the import of a package."""
+    """Return a `DependencyError` if the error was raised in the import of a package."""
     if isinstance(error, DependencyError):
         return error
     package = _imported(error)
@@ -53,32 +53,32 @@ def import_fault(error: Exception) -> DependencyError | None:
         return None
     said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     running = (frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__))
-    if found := _shadowing([package, *map(str, running), *sys.modules]):
-        name, file = found
+    if shadow := _shadowing([package, *map(str, running), *sys.modules]):
+        name, file = shadow
         return DependencyError(
-            f"{package} cannot be imported ({said}): {file} is taken for {name}. Rename that file."
+            f"{package} cannot be imported ({said}): Python imports {file} as {name}. Rename it."
         )
     return DependencyError(
-        f"{package} cannot be imported ({said}). The fault is in this Python environment, not in a"
-        f" file of yours: {_remedy(package)}"
+        f"{package} cannot be imported ({said}). The fault is in this Python environment, not in"
+        f" your files: {_remedy(package)}"
     )
 
 
 def _shadowing(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first of these modules that a file in the user's folder hides, and the file."""
-    theirs = {os.path.abspath(sys.path[0]), os.getcwd()}  # noqa: PTH100, PTH109
-    others = [place for place in sys.path if os.path.abspath(place) not in theirs]  # noqa: PTH100
+    """Return the first module that a file in the user's folder hides, and that file."""
+    own_folders = {os.path.abspath(sys.path[0]), os.getcwd()}  # noqa: PTH100, PTH109
+    others = [place for place in sys.path if os.path.abspath(place) not in own_folders]  # noqa: PTH100
     for name in dict.fromkeys(name.partition(".")[0] for name in names):
         spec = getattr(sys.modules.get(name), "__spec__", None) or PathFinder.find_spec(name)
         file = Path(spec.origin or "") if spec else Path()
         folder = file.parents[file.stem == "__init__"] if file.name else file
-        if str(folder) in theirs and name != "dolg_zoo" and PathFinder.find_spec(name, others):
+        if str(folder) in own_folders and name != "dolg_zoo" and PathFinder.find_spec(name, others):
             return name, str(file)
     return None
 
 
 def _imported(error: Exception) -> str | None:
-    """Return the package in whose import the error was raised, the one we asked for."""
+    """Return the package that we imported when the error was raised."""
     for frame, _ in walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
         package = module.partition(".")[0]
@@ -92,7 +92,7 @@ def _imported(error: Exception) -> str | None:
 
 
 def _remedy(package: str) -> str:
-    config = sys.modules.get("keras.src.backend.config")  # imported even if Keras fails
+    config = sys.modules.get("keras.src.backend.config")  # loaded even if Keras failed
     backend = os.environ.get("KERAS_BACKEND") or (config.backend() if config else "tensorflow")
     if package in ("keras", "keras_cv") and backend != "tensorflow":
         return (
@@ -107,7 +107,7 @@ def _remedy(package: str) -> str:
 
 class _WithDocstrings(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the module as without -OO; there is no cache of that."""
+        """Compile the module with docstrings; the result is not cached."""
         path = self.get_filename(fullname)
         return compile(self.get_data(path), path, "exec", dont_inherit=True, optimize=0)
 
@@ -115,11 +115,11 @@ class _WithDocstrings(SourceFileLoader):
 class DocstringFinder:
     """Import finder for frameworks that edit their own docstrings, which `python -OO` removes."""
 
-    # without it, TensorFlow 2.20, TensorFlow Text and keras-cv 0.9 cannot be imported there
+    # without it, TensorFlow 2.20, TensorFlow Text and keras-cv 0.9 fail under -OO
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Find a module of them, to be compiled with its docstrings."""
+        """Find a module of these frameworks, and have it compiled with docstrings."""
         if name.partition(".")[0] not in ("tensorflow", "tensorflow_text", "keras", "keras_cv"):
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -1,4 +1,4 @@
-"""Read JSON files of unknown authors: bounded size, clear errors."""
+"""Read JSON from strangers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-# larger than any list or architecture, and still harmless to read
+# far more than any list or architecture needs, far less than the memory
 _MAX_BYTES = 16 * 2**20
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise a ValueError that names the file if there is none."""
+    """Return the object in a JSON file, or raise a ValueError that names the file."""
     try:
         return json_object(path)
     except (OSError, ValueError, RecursionError) as error:
@@ -19,7 +19,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; the caller adds the file's name to errors."""
+    """Return the object in a JSON file; its errors do not name the file."""
     values = json.loads(json_text(path), parse_constant=_no_number)
     if not isinstance(values, dict):
         raise ValueError(f"it must hold a JSON object, not {type(values).__name__}")

@@ -1,4 +1,4 @@
-"""Escape texts of strangers in Markdown, so that they cannot change the page around them."""
+"""Escape texts of strangers for Markdown."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-# marks with a meaning anywhere in a line; an underscore within a word has none
+# special anywhere in a line; an underscore is not special within a word
 _INLINE = re.compile(r"[\\`*\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-# marks with a meaning at the start of a line: headings, rules, lists
+# special at the beginning of a line: headings, rules, lists
 _START_OF_LINE = re.compile(r"^(\d*)(?=[#+\-=:.)])")
 
 
 def inline(text: object) -> str:
     """Return a text on one line, for a sentence or the cell of a table."""
     line = html.escape(" ".join(str(text).split()), quote=False)
-    # an entity: some readers split a table row before they handle backslashes
+    # an entity, since some readers split a table's row before they handle backslashes
     return _INLINE.sub(r"\\\g<0>", line).replace("|", "&#124;")
 
 

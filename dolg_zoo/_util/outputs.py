@@ -1,6 +1,6 @@
 """Check, before and after the work, whether a call may write its output.
 
-Only empty places and outputs of dolg-zoo itself are written over.
+Only empty files and folders, and outputs of dolg-zoo itself, are replaced.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dolg_zoo._util.json_files import read_json_object
 from dolg_zoo.errors import OutputError
 
 MARK = "Picture made by dolg-zoo"
-"""Stands in the metadata of each picture that dolg-zoo writes."""
+"""The mark in the metadata of each picture that dolg-zoo writes."""
 
 BLOCK = 4096
-"""The size of such a picture is a multiple of so many bytes. So of a folder of photographs only
-one in so many has to be opened to see that it bears no mark."""
+"""The size of a marked picture is a multiple of this many bytes, so only few photographs of a
+folder must be opened to see that they have no mark."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Kind:
     is_folder: bool = False
     advice: str = "Leave the ending out."  # for a folder whose name ends like a file's
     keeps_hidden: bool = True  # whether hidden files stay when the folder is written
-    signs: tuple[str, ...] = ()  # a folder of this kind has one of these files in it
+    signs: tuple[str, ...] = ()  # a folder of this kind contains one of these files
 
     def owns(self, path: Path) -> bool:
-        """Return whether dolg-zoo wrote what is at a path; raise only faults of this Python."""
+        """Return whether dolg-zoo wrote the file or folder; raise only errors of imports."""
         try:
             return self.is_own(path)
         except Exception as error:  # parsers of foreign files raise nearly every type there is
@@ -51,7 +51,7 @@ def check_output(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) ->
     # paths in `inputs` are never written over; other values there are ignored
     path = user_path(path)
     if not kind.is_folder and is_special(path) and not path.is_dir():
-        return path  # it is written to where it is, and needs no folder
+        return path  # a pipe is written to directly
     if os.path.lexists(path) and path.exists() and path.is_dir() != kind.is_folder:
         if kind.is_folder:
             raise FileExistsError(f"{str(path)!r} is a file; name a folder for {kind.name}.")
@@ -70,8 +70,8 @@ def check_output(path: str | Path, kind: Kind, inputs: Iterable[object] = ()) ->
     if path.exists():
         if any(_is_same(path, each) for each in inputs):
             raise OutputError(
-                f"{str(path)!r} is an input of this call, and is not written over; give another"
-                " name for what is written."
+                f"{str(path)!r} is an input of this call, and is not written over; give the"
+                " output another name."
             )
         if not (_is_empty(path, kind.keeps_hidden) or kind.owns(path)):
             raise OutputError(
@@ -97,9 +97,9 @@ def is_own_picture(source: str | Path | bytes) -> bool:
         size = os.stat(source).st_size  # noqa: PTH116 - asked of each image of a folder
         if size % BLOCK == 0 and size and not is_special(source):
             with Path(source).open("rb") as file:
-                found = file.read(BLOCK)
+                block = file.read(BLOCK)
                 file.seek(max(0, size - 3 * BLOCK))
-                return mark in found + file.read()
+                return mark in block + file.read()
     return False
 
 
@@ -121,12 +121,12 @@ def _is_empty(path: Path, may_hide: bool) -> bool:
 
 def _is_same(path: Path, source: object) -> bool:
     """Return whether an input of a call is the file or folder at a path."""
-    source = getattr(source, "source", source)  # a part of an image
-    if not isinstance(source, str | Path):  # an open file and a Pillow image have a name
+    source = getattr(source, "source", source)  # of a `Crop`
+    if not isinstance(source, str | Path):  # an open file, or a PIL image
         source = getattr(source, "name", None) or getattr(source, "filename", None)
     if not isinstance(source, str | Path):
         return False
     try:
         return user_path(source).samefile(path)
-    except (OSError, ValueError):  # such as of a name with a zero byte in it
+    except (OSError, ValueError):  # such as a name with a NUL character
         return False

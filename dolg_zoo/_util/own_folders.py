@@ -1,4 +1,4 @@
-"""The folders that dolg-zoo writes: of each kind, the record by which one is known."""
+"""Recognise the folders that dolg-zoo writes, each kind by its record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dolg_zoo._util.outputs import Kind, has_keys
 
-# in the folder of a training run
+# files in the folder of a training run
 TRAINED, HISTORY, CHECKPOINTS = "preset", "history.json", "checkpoints"
 _CHECKPOINT = re.compile(r"step_[0-9]{9}|\..*")
 
@@ -20,7 +20,7 @@ PART_NAME = re.compile(r"part-([0-9]{6,9})\.parquet")
 def _kind(
     name: str, record: str, keys: set[str], advice: str, others: re.Pattern[str] | None = None
 ) -> Kind:
-    """Return a kind known by keys in its record or, if that is damaged, by the files beside it."""
+    """Return a kind with keys in its record or, if that is damaged, files beside it."""
 
     def is_own(folder: Path) -> bool:
         names = _visible(folder) - {record}
@@ -33,7 +33,7 @@ def _kind(
 def _is_run(folder: Path) -> bool:
     if HISTORY in (names := _visible(folder)):
         return has_keys(folder / HISTORY, "config", "history")
-    # of a run that was killed before its first epoch ended
+    # a run that was killed in its first epoch
     return (
         bool(names)
         and names <= {TRAINED, CHECKPOINTS}
@@ -71,7 +71,7 @@ RUN = Kind(
 
 
 def is_own_folder(folder: Path, names: Iterable[str] | None = None) -> bool:
-    """Return whether dolg-zoo wrote a folder; `names` are those in it, if they are known."""
+    """Return whether dolg-zoo wrote a folder; `names` are its files' names, if known."""
     names = _visible(folder) if names is None else {*names}
     kinds = (INDEX, STORE, PRESET, RUN)
     return any(kind.owns(folder) for kind in kinds if not names.isdisjoint(kind.signs))

@@ -1,4 +1,4 @@
-"""JSON records that dolg-zoo writes beside the files they describe. No line of one is trusted."""
+"""JSON records beside the files that they describe, checked as foreign input."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dolg_zoo._util.json_files import read_json_object
 
 
 def write_record(path: Path, values: Mapping[str, Any]) -> None:
-    """Replace a record; after an OSError the old one stays."""
+    """Replace a record; after an OSError the old one remains."""
     with replacing(path) as file:
         file.write(json.dumps(values, indent=1, allow_nan=False).encode())
 
 
 def read_record(path: Path, *versions: int) -> dict[str, Any]:
-    """Return a record of one of these format versions; a ValueError names the file."""
+    """Return a record of one of these format versions, or raise ValueError with the file's name."""
     return checked_version(read_json_object(path), path, *versions)
 
 
@@ -29,14 +29,14 @@ def checked_version(values: dict[str, Any], name: object, *versions: int) -> dic
     version = values.pop("format_version", None)
     if version not in versions:
         raise ValueError(
-            f"{name} has the format_version {version!r}, and this dolg-zoo reads"
+            f"{name} has the format_version {version!r}, but this dolg-zoo reads"
             f" {' and '.join(map(str, versions))}; a newer dolg-zoo may read it."
         )
     return values
 
 
 def keep_record(path: Path | None, values: Mapping[str, Any]) -> None:
-    """Write a record into the cache, if the cache is writable, to make the next process faster."""
+    """Write a record into the cache if possible, to make the next process faster."""
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def keep_record(path: Path | None, values: Mapping[str, Any]) -> None:
 
 
 def kept_record(path: Path | None) -> dict[str, Any]:
-    """Return a record from the cache; empty if there is none that can be read."""
+    """Return a record from the cache; empty if none is readable."""
     with suppress(OSError, ValueError):
         return {} if path is None else read_json_object(path)
     return {}
@@ -59,5 +59,5 @@ def stated_hashes(record: Mapping[str, Any]) -> dict[str, str]:
     """Return the sha256 of files by name from a record, or raise ValueError."""
     stated = record.get("sha256", {})
     if not isinstance(stated, dict) or not all(map(is_sha256, stated.values())):
-        raise ValueError(f"sha256 must give 64 hexadecimal digits a file, got {stated!r}")
+        raise ValueError(f"sha256 must have 64 hexadecimal digits per file, got {stated!r}")
     return stated

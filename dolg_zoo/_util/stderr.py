@@ -11,23 +11,23 @@ from contextlib import contextmanager
 @contextmanager
 def held_back_stderr() -> Iterator[None]:
     """Hold back the output to file descriptor 2; show it only if an error is raised."""
-    # C++ libraries log there before a level can be set for them
+    # C++ libraries log there before a log level can be set
     try:
-        held, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
-    except OSError:  # no folder for it, or nothing to hold back
+        log, stderr = tempfile.TemporaryFile(), os.dup(2)  # noqa: SIM115
+    except OSError:  # no temporary folder, or stderr is closed
         yield
         return
-    with held:
-        os.dup2(held.fileno(), 2)
+    with log:
+        os.dup2(log.fileno(), 2)
         failed = False
         try:
             yield
-        except Exception:  # not Ctrl-C, which needs no explanation
+        except Exception:  # not for Ctrl-C
             failed = True
             raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
             if failed:
-                held.seek(0)
-                os.write(2, held.read())
+                log.seek(0)
+                os.write(2, log.read())

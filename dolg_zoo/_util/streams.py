@@ -1,4 +1,4 @@
-"""Output streams that survive a closed reader and letters that the terminal cannot show."""
+"""Output streams that survive a closed reader and letters of any script."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Replace standard output and error: one that is closed, or whose reader goes, is no error."""
+    """Replace standard output and error, so that a closed stream or reader is no error."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # the caller has closed it; what is printed then goes nowhere
+        if stream is None:  # the caller has closed it, so output is dropped
             stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
         elif type(stream) is io.TextIOWrapper and not stream.isatty():
             stream = _outliving_its_reader(stream)
-        # a letter that the terminal cannot show is no reason to fail
+        # escape letters that the terminal cannot show
         stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, stream)
 
@@ -31,7 +31,7 @@ class _Pipe(io.FileIO):
 
     def write(self, data: Buffer) -> int:
         try:
-            # click writes nothing to test the stream, and swallows the error
+            # click writes no bytes to test a stream, and swallows the error
             if not self.is_lost and memoryview(data).nbytes:
                 return super().write(data)
         except OSError as error:
@@ -42,7 +42,7 @@ class _Pipe(io.FileIO):
 
 
 def _outliving_its_reader(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """Return the stream so that its reader may close it, as `head` does; the command goes on."""
+    """Return a stream whose reader may close it, as `head` does, while the command continues."""
     raw = _Pipe(stream.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),

@@ -1,4 +1,4 @@
-"""Text for messages: printable names, plain labels, short values, percentages."""
+"""Printable file names, comparable labels, and figures for people."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 def printable(text: str) -> str:
     """Return the text on one line; escape line breaks, control sequences and undecodable bytes."""
-    # marks that change the direction of writing too
+    # also escape marks that change the direction of writing
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def plain_label(text: str) -> str:
-    """Return a label so that labels that look the same are equal."""
-    # Outer blanks go, inner blanks become one space, letters get Unicode's composed form (NFC),
-    # which macOS does not use in file names.
+    """Normalise a label, so that labels that look the same are equal."""
+    # Outer blanks are removed, inner blanks become one space, and letters get Unicode's composed
+    # form (NFC), which macOS does not use in file names.
     return unicodedata.normalize("NFC", " ".join(text.split()).strip(_INVISIBLE))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the most similar of the known names, or an empty text."""
-    import difflib  # only where something is wrong
+    import difflib  # late, since only errors need it
 
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def short_repr(value: object) -> str:
-    """Return `repr` of a value for a message, in at most some 80 characters."""
+    """Return `repr` of a value for a message, shortened to about 80 characters."""
     try:
         return _SHORT.repr(value)
-    except ValueError:  # Python refuses to print a number with thousands of digits
+    except ValueError:  # Python refuses numbers with thousands of digits
         return f"a very long {type(value).__name__}"
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Return a score from 0 to 1 as people read it everywhere here: `93.99 %`."""
+    """Return a score from 0 to 1 in per cent: `93.99 %`."""
     return f"{100 * share:.{digits}f} %"
 
 
 def figure_in_percent(value: float, metric: str) -> tuple[str, str]:
-    """Return a published figure and its metric, a score in per cent however it is stated."""
+    """Return a published figure, a score in per cent, and its metric."""
     if metric.endswith("%"):
         return f"{value:.2f} %", metric.rstrip(" %")
     if 0 <= value <= 1 and any(name in metric for name in ("AP", "recall", "accuracy")):

@@ -2,5 +2,5 @@
 
 from typing import Any
 
-Tensor = Any  # Keras has no type for both the symbolic tensors and the arrays that a layer takes
+Tensor = Any  # Keras has no common type for symbolic tensors and arrays
 Shape = tuple[int | None, ...]  # None where a size is unknown

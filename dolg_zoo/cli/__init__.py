@@ -1,6 +1,6 @@
 """The `dolg` command.
 
-Nothing heavy is imported before a command needs it: `dolg --help` has to answer at once.
+Slow imports happen only when a command needs them, so that `dolg --help` answers at once.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ Exit status:
   0    done
   1    an error
   2    wrong usage
-  3    with --strict: some images could not be read; all the rest is done
-  130  interrupted, be it by Ctrl-C, SIGTERM or SIGHUP
+  3    with --strict: some images could not be read; the rest is done
+  130  interrupted by Ctrl-C, SIGTERM or SIGHUP
 
 \b
 Environment:
-  DOLG_ZOO_CACHE  folder for what is kept between calls: descriptors, converted
-                  and compiled presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
-  DOLG_ZOO_RUNTIME  what computes: see `dolg info --runtimes`
-  HF_HOME         folder for what is downloaded (else ~/.cache/huggingface)
+  DOLG_ZOO_CACHE  folder for cached descriptors and converted and compiled
+                  presets (else $XDG_CACHE_HOME/dolg-zoo or ~/.cache/dolg-zoo)
+  DOLG_ZOO_RUNTIME  the runtime: see `dolg info --runtimes`
+  HF_HOME         folder for downloads (else ~/.cache/huggingface)
   HF_TOKEN        token for private repositories (or: hf auth login)
   HF_ENDPOINT     a mirror of the Hub
-  HF_HUB_OFFLINE=1  use only what is cached
+  HF_HUB_OFFLINE=1  use only cached files
   DOLG_DEBUG=1    the same as --debug
 """
 
-COMMANDS = {  # in the order of the help, with the function that each is
+COMMANDS = {  # in the order of the help, with the function of each
     "presets": "presets",
     "info": "info",
     "download": "download",
@@ -71,7 +71,7 @@ COMMANDS = {  # in the order of the help, with the function that each is
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the command in the arguments, or with all commands."""
-    # reading the options of all commands takes a quarter of a second
+    # one command only, since reading the options of all takes 0.25 s
     app = typer.Typer(
         help="Find the same place, product or scene in a folder of photographs.",
         epilog=EPILOG,
@@ -95,8 +95,8 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         from dolg_zoo import __version__
 
         print(f"dolg-zoo {__version__}")
@@ -120,8 +120,8 @@ def main() -> None:
     """Run the `dolg` command."""
     prepare_streams()
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # not every system has both
-        # one that is ignored stays so: nohup lets a job outlive its terminal
+        number = getattr(signal, name, None)  # some systems lack one of them
+        # an ignored signal stays ignored: nohup lets a job outlive its terminal
         if number and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
@@ -134,5 +134,5 @@ def main() -> None:
 def _run() -> None:
     try:
         build_app(sys.argv[1:])(prog_name="dolg")
-    finally:  # what is printed last fails here, if there is no room for it
+    finally:  # flush here, so that a full disk is reported
         sys.stdout.flush()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a group is, and what is done with its images."""
+    """How images are grouped, and what happens to them."""
 
     threshold: Annotated[
         float, typer.Option(min=-1, max=1, help="Minimum cosine similarity; 1 for identical.")
@@ -54,9 +54,9 @@ def dedupe(
 ) -> None:
     """List groups of near-duplicate images, the one to keep first. Nothing is deleted.
 
-    Each image of a group has at least the threshold's cosine similarity with the first, the one to
-    keep. The number beside an image is that similarity. --move-to keeps the folders of the images,
-    and overwrites nothing.
+    The cosine similarity of each image to the first one, the image to keep, is at least the
+    threshold; it is printed beside the image. --move-to keeps the folders of the images, and
+    overwrites nothing.
 
     \b
     Example:
@@ -70,8 +70,8 @@ def dedupe(
     aside = options.move_to or options.link_to
     if aside and aside.resolve().is_relative_to(index.folder.resolve()):
         raise ValueError(
-            f"{str(aside)!r} lies in the folder of the images, {str(index.folder)!r}, whose images"
-            " the next search would find there again. Give a folder outside of it."
+            f"{str(aside)!r} lies in the folder of the images, {str(index.folder)!r}: the next"
+            " search would find the images again. Give a folder outside of it."
         )
     groups = index.duplicates(options.threshold, options.keep)
     others = [match for group in groups for match in group[1:]]
@@ -117,12 +117,12 @@ def _check(where: Path, options: Options, embedding: Embedding) -> None:
 
 
 def _put_aside(matches: Sequence[Match], folder: Path, options: Options) -> dict[str, str]:
-    """Move images, or link to them, and say so; return the names and faults of the others."""
+    """Move or link images, and report it; return the names and errors of the others."""
     from dolg_zoo.retrieval.duplicate_files import put_aside
 
     failed = put_aside(matches, folder, "move" if options.move_to else "link")
     done = "moved to" if options.move_to else "linked in"
     note(f"{len(matches) - len(failed)} images were {done} {str(folder)!r}.")
     for name, reason in failed.items():
-        note(f"  {name!r} was not: {reason}")
+        note(f"  not {name!r}: {reason}")
     return failed

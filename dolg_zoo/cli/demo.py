@@ -37,7 +37,7 @@ def demo(
     if folder:
         from dolg_zoo.preprocessing import list_images
 
-        passed_over = list_images(folder).passed_over  # to fail before the model is loaded
+        passed_over = list_images(folder).passed_over  # fails before the model is loaded
     check_picture(montage)
     model = load_embedder(preset)
     from dolg_zoo.demo import run_demo

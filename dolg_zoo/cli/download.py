@@ -27,9 +27,9 @@ def download(
 ) -> None:
     """Download and verify presets, to use them without a network connection.
 
-    Files that are cached are verified and not downloaded again. Official weights are also
-    converted. You may copy the folder that is printed to another machine and use its path as the
-    preset there; copy with cp -rL, since the files in the cache of the Hub are links.
+    Cached files are verified, and not downloaded again. Official weights are also converted. You
+    may copy the printed folder to another machine and use its path as the preset there; copy with
+    cp -rL, since the files in the cache of the Hub are links.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def download(
     for preset in preset_names() if everything else presets or ():
         try:
             done.append(_fetch(preset, margin_head))
-        except Exception as error:  # the others are wanted all the same
+        except Exception as error:  # continue with the other presets
             if is_debugging():
                 raise
             failed += 1

@@ -22,7 +22,7 @@ OF_LISTS = ("images", "anywhere")
 
 @dataclass(frozen=True)
 class Store:
-    """How the folder OUT is written."""
+    """How to write the folder OUT."""
 
     dtype: Annotated[
         str, typer.Option(metavar="TYPE", help="float32, or float16 for half the size.")
@@ -82,8 +82,8 @@ def embed(
 ) -> None:
     """Write the descriptors of images to a folder or a file.
 
-    The folder OUT is brought up to date: new and changed images are embedded, deleted ones go, and
-    the others are kept. So an interrupted run continues when you start it again. Two folders whose
+    The folder OUT is updated: new and changed images are embedded, deleted images are removed, and
+    the others stay. So an interrupted run continues when you start it again. Two folders whose
     images have the same names need an OUT each. The number of images is not limited.
 
     If OUT ends in .npz, or is a pipe such as /dev/stdout, one file is written at the end, and
@@ -126,7 +126,7 @@ def _to_file(
 ) -> None:
     from dolg_zoo.preprocessing import list_images
 
-    paths = list_images(source)  # to fail before the model is loaded
+    paths = list_images(source)  # fails before the model is loaded
     from dolg_zoo._util.outputs import check_output
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.file import INDEX_FILE
@@ -163,12 +163,12 @@ def _to_store(
     from dolg_zoo.retrieval.extraction.sources import first_images, open_source
     from dolg_zoo.retrieval.extraction.store import DescriptorStore
 
-    # to fail before the model is loaded
+    # these checks fail before the model is loaded
     check_engine(into.engine, into.workers)
     check_output(output, STORE, [source])
-    found = open_source(source, images=into.images, anywhere=into.anywhere)
+    contents = open_source(source, images=into.images, anywhere=into.anywhere)
     if (output / "store.json").is_file() and not (into.moved or into.repair):
-        check_folder_of_images(DescriptorStore.open(output), found)
+        check_folder_of_images(DescriptorStore.open(output), contents)
     if into.engine == "ray":
         from dolg_zoo.retrieval.extraction.ray_engine import leave_gpus_to_workers
 
@@ -177,9 +177,9 @@ def _to_store(
             raise typer.BadParameter("--runtime and --precision are for the local engine")
         model: ImageEmbedder = load_model(embedding.preset)
     else:
-        model = embedding.load(partial(first_images, found, CALIBRATION))
+        model = embedding.load(partial(first_images, contents, CALIBRATION))
     options = {name: value for name, value in vars(into).items() if name not in OF_LISTS}
-    report = extract(model, found, output, scales=embedding.scales, **options)
+    report = extract(model, contents, output, scales=embedding.scales, **options)
     store, skipped = report.store, {**report.skipped, **report.faults}
     if not printing.as_json:
         for name, count in report.forgotten.items():

@@ -1,4 +1,4 @@
-"""`dolg evaluate`: one command a benchmark."""
+"""`dolg evaluate`: one command per benchmark."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ Examples:
   dolg evaluate roxford5k --images roxford5k/ --preset dolg_resnet50_gldv2
   dolg evaluate rparis6k --images rparis6k/ --distractors revisitop1m/ --markdown
 
-Descriptors are kept: an evaluation that was interrupted goes on where it was.
+Descriptors are cached, so an interrupted evaluation continues.
 """,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -79,7 +79,7 @@ Descriptors are kept: an evaluation that was interrupted goes on where it was.
 
 
 def revisited(benchmark: str, title: str) -> Callable[..., None]:
-    """Return the command for one of the two."""
+    """Return the command for Revisited Oxford or Paris."""
 
     def command(
         images: BenchmarkImages,
@@ -220,7 +220,7 @@ def _check_either(predictions: Path | None, others: dict[str, Path | None]) -> N
 
 
 def _model(task: Retrieval | Recognition, embedding: Embedding) -> ImageEmbedder | None:
-    # descriptors are checked against a preset that is named, even if nothing is to be embedded
+    # a named preset is loaded even if no image is embedded, to check the descriptors against it
     return embedding.load() if task.needs_model or embedding.preset is not None else None
 
 
@@ -236,7 +236,7 @@ def folder(
     markdown: Markdown = False,
     printing: Printing,
 ) -> None:
-    """Your own photographs: each is searched for among the others.
+    """Your own photographs: each is a query, the others are the gallery.
 
     \b
     Example:

@@ -42,7 +42,7 @@ def explain(
     from dolg_zoo.preprocessing import Crop, load_image
 
     query: ImageSource = Crop(image, box) if box else image
-    check_picture(output, [image, other])  # to fail before the model is loaded
+    check_picture(output, [image, other])  # fails before the model is loaded
     load_image(query)
     if other:
         load_image(other)
@@ -59,7 +59,7 @@ def explain(
     elif explanation.score is not None:
         print(f"cosine {explanation.score:.4f}")
         for side in explanation.sides:
-            assert side.places is not None  # of two photographs
+            assert side.places is not None  # set, since there are two photographs
             local = side.places.sum()
             print(f"  {shown(side.name)}: local {local:+.4f}, global {side.global_part:+.4f}")
     explanation.save(output)

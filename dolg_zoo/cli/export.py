@@ -35,7 +35,7 @@ def _size(text: str) -> Sides:
 
 @dataclass(frozen=True)
 class Options:
-    """What is written, and what it has to pass."""
+    """The file to write, and the checks that it must pass."""
 
     format: Annotated[
         str,
@@ -50,15 +50,15 @@ class Options:
         typer.Option(
             metavar="H,W",
             parser=_size,
-            help="A fixed image size. The descriptors are those of the preset at that size, and"
-            " others than at its own. (default: any size, if the model allows it)",
+            help="A fixed image size. Descriptors at another size than the preset's differ from"
+            " the preset's. (default: any size, if the model allows it)",
         ),
     ] = None
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Images to calibrate int8 with, similar to those that it will embed.",
+            help="Images to calibrate int8 with, similar to the images that you will embed.",
         ),
     ] = None
     check: Check = None
@@ -84,8 +84,8 @@ def export(
 ) -> None:
     """Write a preset as a file for model servers: RGB images (uint8) in, descriptors out.
 
-    The file is loaded again and compared with the preset before it gets its final name. Resizing
-    is not part of the file; a record in it says how images must be resized.
+    The file is loaded and compared with the preset before it gets its final name. The file does not
+    resize images; a record in it says how they must be resized.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def export(
     from dolg_zoo.exporting import plan_export
     from dolg_zoo.preprocessing import ImageConverter, list_images
 
-    # what can be seen to be wrong before the model is loaded, whatever its size is
+    # errors that need neither the model nor its size are raised before it is loaded
     plan_export(output, options.format, options.precision, options.size, ImageConverter())
     sample = list_images(options.calibration) if options.calibration else None
     finish({}, False, sample.passed_over if sample else None)
@@ -114,7 +114,7 @@ def export(
         calibration=sample,
         accept=lambda made: {"checks": _compared(model, made, options)},
     )
-    assert facts is not None  # as it is where none of Keras's own arguments are given
+    assert facts is not None  # None only with Keras's own arguments
     if as_json:
         print_json(facts)
     else:
@@ -144,7 +144,7 @@ def _compared(model: DOLG, exported: CompiledDOLG, options: Options) -> list[dic
     from dolg_zoo.errors import ExportError
     from dolg_zoo.evaluation.comparison import MIN_AGREEMENT, compare
 
-    # of the same images, so that what is lost is the file's doing
+    # both embed the same images, so only the file can cause a loss
     before = model
     if exported.image_converter != model.image_converter:
         before = DOLG(model.net, exported.image_converter, model.metadata)
@@ -154,7 +154,7 @@ def _compared(model: DOLG, exported: CompiledDOLG, options: Options) -> list[dic
     if worse and not options.force:
         raise ExportError(
             f"It loses more than {options.max_loss:g} mAP, or less than {MIN_AGREEMENT:g} of the"
-            f" ten nearest stay: {said}. Nothing was written; --force writes it all the same."
+            f" ten nearest stay: {said}. Nothing was written; --force writes it anyway."
         )
     if worse:
         note(f"Written although it loses more than the limit: {said}.")

@@ -39,7 +39,7 @@ def fit(
     ] = "imagenet",
     dim: Annotated[int, typer.Option(min=1, help="Dimension of the descriptors.")] = 512,
     max_images: Annotated[
-        int, typer.Option(min=2, help="Of more images, that many are drawn at random.")
+        int, typer.Option(min=2, help="Maximum number of images; of more, a random sample.")
     ] = 2000,
     printing: Printing,
 ) -> None:
@@ -109,7 +109,7 @@ def _fitted(
         "name": f"dolg_{backbone}",
         "provenance": (
             f"{source} Head: fitted in closed form to {used:,} images without labels by dolg-zoo"
-            f" {__version__}; it has seen no label and no gradient."
+            f" {__version__}, without gradient steps."
         ),
     }
     return DOLG(model.net, model.image_converter, metadata), used, skipped

@@ -1,4 +1,4 @@
-"""Groups of options: a command's parameter whose type is a dataclass stands for its fields."""
+"""Groups of options: a parameter whose type is a dataclass becomes one option per field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that has the options of a group in place of each parameter for one."""
+    """Return the command with each parameter for a group replaced by the group's options."""
     groups: dict[str, Any] = {}
     parameters = []
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():

@@ -30,7 +30,7 @@ def _kind(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Options:
-    """What is done to an index."""
+    """How to make or change an index."""
 
     kind: Annotated[
         str,
@@ -45,7 +45,7 @@ class Options:
         typer.Option(min=0, max=1, help="Recall at 10 that an approximate index should reach."),
     ] = 0.95
     update: Annotated[
-        bool, typer.Option("--update", help="Add, replace and remove what has changed in SOURCE.")
+        bool, typer.Option("--update", help="Update INDEX: add, replace and remove images.")
     ] = False
     remove: Annotated[
         list[str] | None,
@@ -85,28 +85,28 @@ def index(
       dolg index photos/ -o photos.index --update
     """
     _check(source, output, options, embedding)
-    made, changes = _changed(source, output, options, embedding)
-    made.save(output)
-    recalled = "" if made.kind == "exact" else f", finds {made.recall:.1%} of the ten nearest"
+    result, changes = _changed(source, output, options, embedding)
+    result.save(output)
+    recalled = "" if result.kind == "exact" else f", finds {result.recall:.1%} of the ten nearest"
     changed = f" ({changes})" if options.update or options.remove else ""
     printing.show(
-        f"{len(made)} images{changed}, {made.kind}{recalled}: {shown(output)}",
-        made.skipped,
-        made.passed_over,
+        f"{len(result)} images{changed}, {result.kind}{recalled}: {shown(output)}",
+        result.skipped,
+        result.passed_over,
         index=str(output),
-        folder=str(made.folder),
-        preset=made.model.metadata["preset"],
-        model_id=made.model_id,
-        images=len(made),
+        folder=str(result.folder),
+        preset=result.model.metadata["preset"],
+        model_id=result.model_id,
+        images=len(result),
         **asdict(changes),
-        from_cache=made.reused,
-        kind=made.kind,
-        recall=made.recall,
-        scales=made.scales,
+        from_cache=result.reused,
+        kind=result.kind,
+        recall=result.recall,
+        scales=result.scales,
     )
-    if made.kind != "exact" and made.recall < made.asked_recall:
-        note(f"{made.asked_recall:.1%} were asked for; --kind exact finds all.")
-    printing.finish(made.skipped, made.passed_over)
+    if result.kind != "exact" and result.recall < result.asked_recall:
+        note(f"--recall {result.asked_recall:.1%} was not reached; --kind exact finds all.")
+    printing.finish(result.skipped, result.passed_over)
 
 
 def _check(source: Path | None, output: Path, options: Options, embedding: Embedding) -> None:
@@ -122,7 +122,7 @@ def _check(source: Path | None, output: Path, options: Options, embedding: Embed
     if options.remove_missing and not options.update:
         raise typer.BadParameter("--remove-missing is for --update")
     if (is_change or _is_store(source)) and embedding.scales is not None:
-        raise typer.BadParameter("what is there has its own scales; leave out --scales")
+        raise typer.BadParameter("an index or a store has its own scales; leave out --scales")
     if options.images and not _is_store(source):
         raise typer.BadParameter("--images is for a store; a folder's images are in the folder")
     if is_change and not is_index_folder(output):
@@ -140,26 +140,26 @@ def _is_store(source: Path | None) -> bool:
 def _changed(
     source: Path | None, output: Path, options: Options, embedding: Embedding
 ) -> tuple[Index, Changes]:
-    """Return the index to save, and what differs from the one before."""
+    """Return the index to save, and its changes."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.extraction.identity import Changes
 
     if options.remove:
-        made = open_index(output, embedding)
-        made.remove(options.remove)
-        return made, Changes(removed=len(set(options.remove)), kept=len(made))
-    assert source is not None  # as `_check` demands
+        result = open_index(output, embedding)
+        result.remove(options.remove)
+        return result, Changes(removed=len(set(options.remove)), kept=len(result))
+    assert source is not None  # `_check` has required it
     if options.update:
-        made = open_index(output, embedding)
-        folder = options.images or made.folder
-        fresh = _index_of(source, made.model, folder, made.scales, options, "exact")
-        changes = made.update(fresh, remove_missing=options.remove_missing)
-        made.folder = fresh.folder
-        return made, changes
+        result = open_index(output, embedding)
+        folder = options.images or result.folder
+        fresh = _index_of(source, result.model, folder, result.scales, options, "exact")
+        changes = result.update(fresh, remove_missing=options.remove_missing)
+        result.folder = fresh.folder
+        return result, changes
     model = embedding.load(None if _is_store(source) else partial(list_images, source))
     folder = options.images or Path()
-    made = _index_of(source, model, folder, embedding.scales, options, options.kind)
-    return made, Changes(added=len(made))
+    result = _index_of(source, model, folder, embedding.scales, options, options.kind)
+    return result, Changes(added=len(result))
 
 
 def _index_of(

@@ -67,7 +67,7 @@ def info(
     print_table((*_rows(facts), *_origin_rows(facts)))
     _print_figures(facts)
     for name, sha256 in sorted(facts["sha256"].items()):
-        print(f"{shown(sha256)}  {shown(name)}")  # as sha256sum prints and checks them
+        print(f"{shown(sha256)}  {shown(name)}")  # the format of sha256sum
 
 
 def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
@@ -96,7 +96,7 @@ def _print_runtimes(preset: str | None, measure: bool, as_json: bool) -> None:
                 runtime["name"],
                 runtime["version"] or "-",
                 f"{speeds[runtime['name']]:.3g}" if runtime["name"] in speeds else "-",
-                # what is not installed keeps it from each precision: said once
+                # a missing package prevents every precision: print it once
                 [*dict.fromkeys(fault or name for name, fault in runtime["precisions"].items())],
             )
             for runtime in described
@@ -155,9 +155,9 @@ def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
     )
     yield "scales", ", ".join(f"{scale:g}" for scale in converter["scales"])
     if converter["crop_queries"]:
-        yield "queries", "cropped to the box of what is sought where benchmarks give one"
+        yield "queries", "cropped to the object's box if the benchmark gives one"
     if facts["margin_head"]:
-        yield "margin head", "kept, with its class centers: load_margin_head() in Python"
+        yield "margin head", "saved with its class centers: load_margin_head() in Python"
 
 
 def _origin_rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:

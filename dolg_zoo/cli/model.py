@@ -1,4 +1,4 @@
-"""Loading a model without TensorFlow's chatter."""
+"""Load a model without TensorFlow's log messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def resolve(preset: str | None) -> ResolvedPreset:
-    """Return a preset whose files are here; import TensorFlow only to convert a checkpoint."""
+    """Return a preset with local files; import TensorFlow only to convert a checkpoint."""
     from dolg_zoo.presets.files import read_json
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.weights import CheckpointEntry, fetch
@@ -70,7 +70,7 @@ def load_embedder(
     precision: str = "float32",
     sample: Callable[[], Sequence[ImageSource]] | None = None,
 ) -> ImageEmbedder:
-    """Return a preset's model by the default or the named route, without TensorFlow if compiled."""
+    """Return a preset's embedder for a runtime and precision, without TensorFlow if compiled."""
     # `sample` gives images to calibrate "int8" with
     from dolg_zoo.embedders.compiled import CompiledDOLG
     from dolg_zoo.embedders.load import embedder
@@ -83,7 +83,7 @@ def load_embedder(
     if compiled := CompiledDOLG.cached(resolved, runtime, precision):
         return compiled
     if not untimed(runtime, precision):
-        note(f"Compiling the model for {first} in {precision}; the result is kept …")
+        note(f"Compiling the model for {first} in {precision}; the result is cached …")
     import_tensorflow()
     calibration = sample() if sample and precision == "int8" else None
     return embedder(resolved, runtime, precision, calibration=calibration)
@@ -95,14 +95,14 @@ def import_tensorflow(notice: str = "") -> None:
         note(notice)
     if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
         raise ValueError(
-            f"dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"
+            f"dolg-zoo needs Keras on TensorFlow, but KERAS_BACKEND is {backend!r}; unset it, or"
             " set it to tensorflow."
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back_stderr():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # says what it thinks of the drivers
+        tf.config.list_physical_devices()  # logs messages about drivers
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from dolg_zoo.retrieval import Ranking
 
 OUTPUT = ("--output", "--out", "-o")
-"""The spellings of the option that names what is written."""
+"""The names of the option for the output."""
 
 MAX_LOSS = 0.01
-"""How much mAP may be lost on the images of --check, unless another bound is given."""
+"""Default maximum loss of mAP on the images of --check."""
 
 Preset = Annotated[
     str | None,
@@ -59,8 +59,8 @@ Runtime = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="One that `dolg info --runtimes` lists, such as openvino or keras. (default: the one"
-        " that it shows as such)",
+        help="A runtime of `dolg info --runtimes`, such as openvino or keras. (default: the one"
+        " marked there)",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -68,8 +68,8 @@ RemoveMissing = Annotated[
     bool,
     typer.Option(
         "--remove-missing",
-        help="Remove images even if a link or a folder of theirs cannot be read, or they are more"
-        " than half of all.",
+        help="Remove missing images even if a link or folder cannot be read, or more than half of"
+        " all images are missing.",
     ),
 ]
 Montage = Annotated[
@@ -210,7 +210,7 @@ class RankingOptions:
 
 @dataclass(frozen=True)
 class Printing:
-    """How a result is printed, and whether unreadable images change the exit status."""
+    """How to print a result, and whether unreadable images change the exit status."""
 
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with status 3 if an image could not be read.")
@@ -225,12 +225,12 @@ class Printing:
         /,
         **document: object,
     ) -> None:
-        """Print a text; with --json the document, with unreadable images and ignored files."""
+        """Print a text, or with --json a document with unreadable images and ignored files."""
         if self.as_json:
             reporting.print_json({**document, **reporting.left_out(skipped, passed_over)})
         elif text:
             print(text)
 
     def finish(self, skipped: Mapping[str, str], passed_over: PassedOver | None) -> None:
-        """Report unreadable images and ignored files; with --strict they end with status 3."""
+        """Report unreadable images and ignored files; with --strict exit with status 3."""
         reporting.finish(skipped, self.strict, passed_over)

@@ -22,16 +22,16 @@ def presets(
         bool,
         typer.Option(
             "--constructors",
-            help="List instead the functions of dolg_zoo that make a model over a backbone: their"
-            " size, and where ImageNet weights for them come from.",
+            help="Instead, list the functions dolg_zoo.dolg_<backbone>(), their sizes, and the"
+            " sources of their ImageNet weights.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the presets that can be asked for by name.
+    """List the named presets.
 
-    Those of GLDv2 are the official weights: their file is downloaded, verified, read without
-    PyTorch and converted when one is first used. `dolg info` shows all that is known of one.
+    The GLDv2 presets have the official weights: at first use, the file is downloaded, verified,
+    read without PyTorch and converted. `dolg info` shows all facts about a preset.
 
     \b
     Examples:
@@ -90,8 +90,8 @@ def _print_constructors(as_json: bool) -> None:
         apart=True,
     )
     print(
-        f"Multiply-adds are for an image of {SIZE}×{SIZE} pixels. Channels are those of the two"
-        " taps, P4 and P5."
+        f"Multiply-adds are for an image of {SIZE}×{SIZE} pixels. Channels are for the two taps, P4"
+        " and P5."
     )
 
 

@@ -24,7 +24,7 @@ LOADING = "Loading the preset …"
 
 @dataclass(frozen=True)
 class Stated:
-    """The texts about the preset."""
+    """Texts about the preset."""
 
     description: Annotated[
         str | None, typer.Option(metavar="TEXT", help="One line about the preset.")
@@ -67,7 +67,7 @@ def publish(
 ) -> None:
     """Publish a preset on the Hugging Face Hub, with a model card.
 
-    Everything is sent in one commit, which is then downloaded and compared. You must be logged in:
+    All files are sent in one commit, then downloaded and compared. You must be logged in:
     `hf auth login`, or HF_TOKEN.
 
     \b
@@ -114,7 +114,7 @@ def _print(published: Published, as_json: bool) -> None:
     print(f'dolg_zoo.DOLG.from_preset("{url}")\n')
     print(json.dumps(published.entry, indent=2))
     note(
-        "To give it a name in dolg-zoo's own list, keep the lines in braces as entry.json, and in"
+        "To add it to dolg-zoo's named presets, save the lines in braces as entry.json, and run in"
         " a clone: python tools/pin_manifest.py NAME --entry entry.json"
     )
 
@@ -129,10 +129,10 @@ def _show(folder: Path, repo: str, said: dict[str, Any], as_json: bool) -> None:
         import_tensorflow(LOADING)
     with tempfile.TemporaryDirectory(prefix="dolg-zoo-") as temporary:
         staged = stage(folder, repo, Path(temporary), metadata=said, facts=facts)
-        kept = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
+        preview = Path(tempfile.mkdtemp(prefix="dolg-publish-"))
         for name in (CARD, FIGURE):
-            shutil.copyfile(staged.folder / name, kept / name)
-    card = kept / CARD
+            shutil.copyfile(staged.folder / name, preview / name)
+    card = preview / CARD
     files = [
         {"name": name, "bytes": file.size, "sha256": file.sha256}
         for name, file in staged.files.items()

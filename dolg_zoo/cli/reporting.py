@@ -1,4 +1,4 @@
-"""What all commands print, on either stream, and their exit statuses."""
+"""Messages and exit statuses of all commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ERROR, SKIPPED, INTERRUPTED = 1, 3, 130
 
 
 def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Run the command, with its groups of options; an error is one message, not a traceback."""
+    """Expand a command's groups of options, and print an error as one message, not a traceback."""
     command = with_groups(command)
 
     @functools.wraps(command)
@@ -46,11 +46,11 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _expanded(value: Any) -> Any:
-    # shells do not expand the ~ of --out=~/photos
+    # a shell does not expand the ~ of --out=~/photos
     if isinstance(value, list):
         return [_expanded(each) for each in value]
     if isinstance(value, Path):
-        # Typer turns an empty path into the current folder
+        # Typer would turn an empty text into the current folder
         is_empty = str(value) == "." and "" in sys.argv[1:] and "." not in sys.argv[1:]
         return user_path("" if is_empty else value)
     return value
@@ -62,7 +62,7 @@ def is_debugging() -> bool:
 
 
 def note(message: str) -> None:
-    """Print to standard error, each line made harmless to a terminal."""
+    """Print to standard error, with control characters escaped."""
     from dolg_zoo._util.text import printable
 
     for line in message.split("\n"):
@@ -71,7 +71,7 @@ def note(message: str) -> None:
 
 def print_json(document: object, file: TextIO | None = None) -> None:
     """Print one JSON document in ASCII; raise ValueError if it contains NaN or infinity."""
-    # ASCII, because names may hold bytes that are no text
+    # ASCII, because names may contain undecodable bytes
     print(json.dumps(document, indent=2, allow_nan=False), file=file)
 
 
@@ -89,7 +89,7 @@ def finish(skipped: Mapping[str, str], strict: bool, passed_over: PassedOver | N
 
 
 def fail_if(failed: int, total: int, what: str) -> None:
-    """End with status 1 and one line if some of the work failed; the rest is done."""
+    """Exit with status 1 and one line if any item failed."""
     if failed:
         note(f"dolg: {failed} of {total} {what}.")
         raise typer.Exit(ERROR)
@@ -119,7 +119,7 @@ def _is_ours(error: Exception) -> bool:
 
 
 def leave_stdout_to(path: Path) -> None:
-    """Print to standard error from now on if the output is a pipe, which is most likely stdout."""
+    """Print to standard error from now on if the output is a pipe, usually standard output."""
     from dolg_zoo._util.files import is_special
 
     if is_special(path):
@@ -127,7 +127,7 @@ def leave_stdout_to(path: Path) -> None:
 
 
 def check_picture(path: Path | None, inputs: Iterable[object] = ()) -> None:
-    """Check the picture to write, if one is wanted, and leave standard output to it if a pipe."""
+    """Check the path of a picture, if any; see `leave_stdout_to`."""
     if path is not None:
         from dolg_zoo.drawing import style
 
@@ -136,7 +136,7 @@ def check_picture(path: Path | None, inputs: Iterable[object] = ()) -> None:
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as it can be printed."""
+    """Return a printable form of a path."""
     from dolg_zoo._util.text import printable
 
     return printable(str(path))

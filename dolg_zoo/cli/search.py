@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What is searched for, and what is shown of the results."""
+    """How to search, and how to show the results."""
 
     box: Box = None
     k: Annotated[
@@ -79,7 +79,7 @@ def search(
 ) -> None:
     """Search a folder or an index for images of the object or place in a query image.
 
-    The descriptors of a folder are cached: the next search embeds only new and changed images.
+    The descriptors of a folder are cached, so the next search embeds only new and changed images.
     `dolg index` makes an index.
 
     \b
@@ -91,11 +91,11 @@ def search(
     from dolg_zoo.preprocessing.sources import image_sources
 
     queries = [
-        cast("Path", path) for query in queries for path in image_sources(_meant(query, where))
+        cast("Path", path) for query in queries for path in image_sources(_query_path(query, where))
     ]
     _check(where, queries, options, ranking, embedding)
     sources = {query: Crop(query, options.box) if options.box else query for query in queries}
-    unread = _unread(sources)
+    unread = _faults_of(sources)
     index = open_where(where, embedding, options.images)
     if ranking.dba and options.threshold is not None:
         index = index.augmented(ranking.dba, ranking.alpha)
@@ -153,7 +153,7 @@ def _draw(
     from dolg_zoo.retrieval.relevance import relevant
 
     marks = relevant(index, query, matches, options.label)
-    # what has gone since it was embedded, the query too, has an empty frame
+    # an image that was deleted after embedding, even the query, has an empty frame
     montage(Picture(source, query.name), matches, options.montage, relevant=marks)
 
 
@@ -169,33 +169,33 @@ def _matches(
     from dolg_zoo.retrieval.relevance import name_in
 
     images = [sources[query] for query in queries]
-    found: list[Sequence[Match]]
+    results: list[Sequence[Match]]
     k, exclude_self = options.k, options.exclude_self
     if options.threshold is None:
         k = k or 10
-        # one more, since the query may be left out
+        # one more result, since the query may be removed
         results_of = index.search_each(images, k + exclude_self, ranking.checked())
-        found = [each for each in results_of if not isinstance(each, BadImageError)]
+        results = [each for each in results_of if not isinstance(each, BadImageError)]
     else:
-        found = [index.within(image, options.threshold) for image in images]
+        results = [index.within(image, options.threshold) for image in images]
     own = [name_in(index, query) if exclude_self else None for query in queries]
     return [
         [match for match in matches if match.name != name][:k]
-        for name, matches in zip(own, found, strict=True)
+        for name, matches in zip(own, results, strict=True)
     ]
 
 
 def _lines(
-    queries: Sequence[Path], found: Sequence[Sequence[Match]], with_queries: bool
+    queries: Sequence[Path], results: Sequence[Sequence[Match]], with_queries: bool
 ) -> Iterator[str]:
-    for query, matches in zip(queries, found, strict=True):
+    for query, matches in zip(queries, results, strict=True):
         if with_queries:
             yield shown(query)
         yield from (f"{rank:3}  {line_of(match)}" for rank, match in enumerate(matches, 1))
 
 
-def _meant(query: Path, where: Path) -> Path:
-    """Return the path of a query: below the folder that is searched if it is nowhere else."""
+def _query_path(query: Path, where: Path) -> Path:
+    """Return the path of a query, or the path in the searched folder if only that exists."""
     inside = where / query
     if query.is_absolute() or not inside.exists() or (query.exists() and query.samefile(inside)):
         return query
@@ -205,8 +205,8 @@ def _meant(query: Path, where: Path) -> Path:
     return taken
 
 
-def _unread(sources: Mapping[Path, ImageSource]) -> dict[str, str]:
-    """Return the faults of unreadable queries; raise BadImageError if none is readable."""
+def _faults_of(sources: Mapping[Path, ImageSource]) -> dict[str, str]:
+    """Return the errors of unreadable queries; raise BadImageError if all are unreadable."""
     from dolg_zoo.errors import BadImageError
     from dolg_zoo.preprocessing import load_image
 

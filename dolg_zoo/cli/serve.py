@@ -41,8 +41,7 @@ def serve(
 ) -> None:
     """Search a folder from a page in the browser.
 
-    The page is reachable from this machine only, unless --host is given. It has no password.
-    Ctrl-C ends it.
+    Without --host, only this machine can reach the page. It has no password. Ctrl-C ends it.
 
     \b
     Example:
@@ -69,7 +68,7 @@ def serve(
 
 
 def _presets(where: Path, preset: str | None) -> list[str | None]:
-    """Return the presets to choose from: an index's own, else all on this machine."""
+    """Return the presets to choose from: that of an index, else all on this machine."""
     from dolg_zoo.presets.registry import DEFAULT_PRESET
     from dolg_zoo.retrieval.index.folder import is_index_folder
     from dolg_zoo.weights import load_manifest

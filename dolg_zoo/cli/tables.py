@@ -9,7 +9,7 @@ from typing import Any
 def print_table(
     rows: Iterable[Sequence[object]], header: Sequence[str] | None = None, *, apart: bool = False
 ) -> None:
-    """Print rows of literal cells in columns; a list in a cell has a line for each item."""
+    """Print rows in columns, without markup; a list in a cell has one line per item."""
     # `apart` leaves a blank line between rows
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -40,10 +40,10 @@ def print_table(
 
 
 def print_comparisons(comparisons: Iterable[Mapping[str, Any]]) -> None:
-    """Print the figures before and after on the folders of --check, if there are any."""
+    """Print the figures before and after for each folder of --check."""
     rows = [
         (row["measure"], f"{row['before']:.4f}", f"{row['after']:.4f}", row["folder"])
         for row in comparisons
     ]
-    if rows:  # the folder last, for a long one to be what is folded
+    if rows:  # the folder is last, so that only a long folder is wrapped
         print_table(rows, header=("Measure", "before", "after", "checked on"))

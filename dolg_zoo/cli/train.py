@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of, where it is written, and what is printed of it."""
+    """Settings, output and messages of a run."""
 
     data: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
             help="A folder of images with one subfolder per class, or a CSV list with the columns"
-            " image and label. In place of [data] in CONFIG.",
+            " image and label. Replaces [data] of CONFIG.",
             show_default=False,
         ),
     ] = None
@@ -41,7 +41,7 @@ class Options:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="With CONFIG: another backbone, such as efficientnet_b0, under a new head.",
+            help="With CONFIG: another backbone, such as efficientnet_b0, with a new head.",
             show_default=False,
         ),
     ] = None
@@ -57,8 +57,8 @@ class Options:
         int | None,
         typer.Option(
             min=1,
-            help="Number of epochs; more than before lengthen a finished run. (default: 3, and"
-            " up to 8 of fewer than a hundred photographs)",
+            help="Number of epochs; a larger number lengthens a finished run. (default: 3, or up to"
+            " 8 for fewer than a hundred photographs)",
             show_default=False,
         ),
     ] = None
@@ -68,8 +68,8 @@ class Options:
             metavar="SHARE",
             min=0,
             max=1,
-            help="Share of the classes to validate on, not to train on; 0 for none. (default: 0.2,"
-            " and more of few classes)",
+            help="Share of the classes to validate on instead of training; 0 for none. (default:"
+            " 0.2, or more if the classes are few)",
             show_default=False,
         ),
     ] = None
@@ -77,7 +77,7 @@ class Options:
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder or a list like --data, to validate on; all of --data is trained on.",
+            help="A folder or a list like --data, to validate on; --data is for training only.",
             show_default=False,
         ),
     ] = None
@@ -102,9 +102,9 @@ def train(
 ) -> None:
     """Fine-tune a preset on your own photographs.
 
-    Classes that are not trained on show whether the preset becomes better at finding them. The
-    best of the trained weights, the weights before training and averages of both is kept. An
-    interrupted run continues when you call it again.
+    Some classes are held out, to measure whether training helps to find them. The new preset has
+    the best of three weights: the trained weights, the weights before training, and averages of
+    both. An interrupted run continues when you start it again.
 
     \b
     Examples:
@@ -168,7 +168,7 @@ def _check(settings: TrainingConfig, relative_to: Path, options: Options) -> Pas
         check_output(options.out, RUN, [options.data])
     if preset is not None:
         resolve(preset)
-    if settings.data.keys() & {"folder", "csv"}:  # others take long to read twice
+    if settings.data.keys() & {"folder", "csv"}:  # reading other sources twice takes long
         load_split(settings, relative_to)
     images = None if folder is None else list_images(relative_to / user_path(folder))
     if not options.dry_run and preset is not None:
@@ -184,7 +184,7 @@ def _config(path: Path | None, options: Options) -> tuple[TrainingConfig, Path]:
     if path is None and data is None:
         raise typer.BadParameter("Give CONFIG, --data DIR, or both.")
     if path is None and architecture is not None:
-        raise typer.BadParameter("--architecture goes with CONFIG; --data trains a --preset on.")
+        raise typer.BadParameter("--architecture needs CONFIG; --data alone fine-tunes a --preset.")
     if preset is not None and architecture is not None:
         raise typer.BadParameter("Give --preset or --architecture, not both.")
     relative_to = Path()
@@ -216,7 +216,7 @@ def _config_file(path: Path) -> tuple[Path, bool]:
     names = recipe_names()
     if not path.is_file() and str(path) in names:
         if path.exists():
-            note(f"{path} is also a folder here; the recipe of this name is taken.")
+            note(f"{path} is also a folder here; the recipe of this name is used.")
         return recipe_path(str(path)), True
     if path.is_dir():
         raise typer.BadParameter(f"{str(path)!r} is a folder: dolg train --data {path} -o OUT")

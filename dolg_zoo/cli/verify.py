@@ -26,7 +26,7 @@ def verify(
 ) -> None:
     """Verify the sha256 of cached presets, and repair them.
 
-    Lists each file whose sha256 differs, with the expected sha256.
+    List each file whose sha256 differs, with the expected sha256.
 
     The exit status is 1 if a file is bad and was not repaired.
 
@@ -47,7 +47,7 @@ def verify(
     if as_json:
         print_json(results)
     bad = sum(result["state"] in ("bad", "absent") for result in results)
-    advice = "" if repair else "; --repair fetches or converts again what is bad"
+    advice = "" if repair else "; --repair downloads or converts bad files again"
     fail_if(bad, len(results), f"not good{advice}")
 
 
@@ -59,7 +59,7 @@ def _verify(name: str, repair: bool) -> dict[str, Any]:
         files = verify_preset(name)
         result["files"] = [file.to_dict() for file in files]
         if not files:
-            problem = f"`dolg download {name}` fetches it"
+            problem = f"`dolg download {name}` downloads it"
             return result | {"state": "absent", "problem": problem}
         bad = [file for file in files if file.fault]
         if bad and repair:
@@ -68,7 +68,7 @@ def _verify(name: str, repair: bool) -> dict[str, Any]:
             result |= {"state": "repaired", "files": [file.to_dict() for file in files]}
         if any(file.fault for file in files):
             result["state"] = "bad"
-    except Exception as error:  # the others are to be verified all the same
+    except Exception as error:  # continue with the other presets
         if is_debugging():
             raise
         result |= {"state": "bad", "problem": in_words(error)}

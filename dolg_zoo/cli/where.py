@@ -1,4 +1,4 @@
-"""The place to search: a folder of images, or an index of one."""
+"""The argument WHERE: a folder of images, or an index."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ if TYPE_CHECKING:
 
 
 def check_where(where: Path, scales: object, images: Path | None) -> PassedOver | None:
-    """Raise OSError, ValueError or BadParameter before a model is loaded."""
-    # returned is what a folder of images has beside them
+    """Check WHERE before a model is loaded; return the ignored files of a folder."""
     from dolg_zoo._util.own_folders import STORE
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval.index.folder import has_images, is_index_folder
 
     if is_index_folder(where):
         if has_images(where):
-            note(f"{str(where)!r} is an index and holds images too: the index is taken.")
+            note(f"{str(where)!r} is an index and also holds images: the index is used.")
         if scales is not None:
             raise typer.BadParameter("an index has its own scales; leave out --scales")
     elif images is not None:
-        raise typer.BadParameter(f"{str(where)!r} is no index, so --images means nothing")
+        raise typer.BadParameter(f"{str(where)!r} is no index; leave out --images")
     elif where.is_dir() and STORE.owns(where):
         raise ValueError(
             f"{str(where)!r} is a store of descriptors; make an index of it to search in:"
@@ -51,7 +50,7 @@ def open_where(
     embedding: Embedding,
     images: Path | None,
 ) -> Index:
-    """Return the index in a folder, or an index of the images in it, with cached descriptors."""
+    """Return the index in a folder, or a new index of the folder's images."""
     from dolg_zoo.preprocessing import list_images
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import is_index_folder
@@ -63,13 +62,13 @@ def open_where(
 
 
 def open_index(folder: Path, embedding: Embedding, images: Path | None = None) -> Index:
-    """Return an index, with the model of the preset or, without one, the model that made it."""
+    """Return an index, with the given preset's model or, without one, the model that made it."""
     from dolg_zoo.presets.registry import of_the_zoo, preset_names
     from dolg_zoo.retrieval import Index
     from dolg_zoo.retrieval.index.folder import read_folder
 
     if embedding.preset is None:
-        # only presets of the zoo: a stranger's index must not start a download
+        # only named presets: an index from a stranger must not cause other downloads
         made_with = read_folder(folder)[0].get("model_name")
         if made_with in preset_names():
             embedding = replace(embedding, preset=of_the_zoo(made_with))
@@ -77,7 +76,7 @@ def open_index(folder: Path, embedding: Embedding, images: Path | None = None) -
 
 
 def contents_of(index: Index, where: Path) -> str:
-    """Return in words how many images there are, and how many were embedded now."""
+    """Return a sentence with the numbers of images and of images embedded now."""
     from dolg_zoo.retrieval.index.folder import is_index_folder
 
     if is_index_folder(where):
@@ -86,12 +85,12 @@ def contents_of(index: Index, where: Path) -> str:
 
 
 def tell_missing(matches: Sequence[Match], where: Path) -> None:
-    """Report how many results are missing, and the remedy."""
+    """Report the number of missing results, and a remedy."""
     if missing := [match for match in matches if not match.path.exists()]:
         note(
             f"{len(missing)} of the images found are missing, such as {str(missing[0].path)!r}."
-            f" `dolg index DIR -o {where} --update` takes them out. If the images have moved,"
-            " --images DIR says where they are."
+            f" `dolg index DIR -o {where} --update` removes them. If the images have moved, give"
+            " their folder with --images DIR."
         )
 
 

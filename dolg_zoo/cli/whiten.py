@@ -37,8 +37,8 @@ def whiten(
 ) -> None:
     """Write a preset with PCA-whitened descriptors, learned from images without labels.
 
-    Give many images of many different things: at least twelve per dimension. Fewer
-    dimensions always cost some accuracy; --check shows how much.
+    Give many varied images: at least twelve per dimension. Fewer dimensions always cost some
+    accuracy; --check shows how much.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def whiten(
     if not printing.as_json:
         print_comparisons(map(asdict, comparisons))
     if worse := [str(one) for one in comparisons if one.is_worse(MAX_LOSS)]:
-        note(f"The new descriptors find less: {'; '.join(worse)}.")
+        note(f"The new descriptors score lower: {'; '.join(worse)}.")
     printing.finish(index.skipped, index.passed_over)
 
 

@@ -1,1 +1,1 @@
-"""Pictures: montages of results, maps of a gallery, curves of a training run."""
+"""Draw montages of results, maps of a gallery, and curves of a training run."""

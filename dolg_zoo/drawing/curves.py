@@ -14,12 +14,12 @@ MARKERS = "os^"
 PANELS = (
     ("of the batches trained on", ("loss",)),
     ("of the batches trained on", ("accuracy",)),
-    ("of the images kept back", ("map", "recall_at_1")),
+    ("of the validation images", ("map", "recall_at_1")),
     ("learning rate", ("learning_rate",)),
 )
 SHARES = {"accuracy", "map", "recall_at_1"}
 LEAST_SPAN = 0.1
-"""Of the axis of a share from 0 to 1: smaller changes look as small as they are."""
+"""Minimum height of the axis of a share from 0 to 1, so that small changes look small."""
 NAMES = {
     "share_of_start": "share of the start",
     "map": "mAP",
@@ -29,11 +29,11 @@ NAMES = {
 
 
 def draw_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """How loss, accuracy, mAP, recall@1 and learning rate went from epoch to epoch.
+    """Draw loss, accuracy, mAP, recall@1 and learning rate for each epoch.
 
     Args:
-        history: a row an epoch, as `TrainingResult.history` and `history.json` have them; epoch 0
-            is before training. What no row has is left out.
+        history: a row per epoch, as in `TrainingResult.history` and `history.json`; epoch 0 is
+            before training. Figures that no row has are left out.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,4 +1,4 @@
-"""A map of an index: images that are alike lie near each other."""
+"""A map of an index: similar images are near each other."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 SIDE = 12.0  # inches
 THUMBNAIL = 0.5  # inches
-PIXELS = 96  # of a thumbnail's longer side
-PERPLEXITY = 30  # of t-SNE: its usual one, which asks for more than three times as many images
+PIXELS = 96  # longer side of a thumbnail
+PERPLEXITY = 30  # the usual value for t-SNE, which needs more than three times as many images
 MANY = 1000  # images
-MARKERS = "osD^vP*X"  # with the colours, so many times seven classes are told apart
+MARKERS = "osD^vP*X"  # each with seven colours, for different classes
 MOST_LABELS = len(MARKERS) * len(CATEGORIES)
 
 
@@ -33,7 +33,7 @@ class Described(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Paths of the images below the folder."""
+        """Paths of the images, relative to the folder."""
 
     @property
     def folder(self) -> Path:
@@ -49,9 +49,9 @@ class Described(Protocol):
 
 def positions(descriptors: np.ndarray) -> np.ndarray:
     """Return positions in [0, 1]² of unit descriptors (images, dim); similar ones lie close."""
-    # Up to 90 different ones: the first two principal components. More: t-SNE (van der Maaten and
-    # Hinton, "Visualizing Data using t-SNE", 2008), starting from those. Descriptors that differ by
-    # rounding share a position: t-SNE could move a photograph and its copy to opposite corners.
+    # The first two principal components; for more than 90 different descriptors, t-SNE (van der
+    # Maaten and Hinton, "Visualizing Data using t-SNE", 2008) starts from them. Descriptors that
+    # differ by rounding share a position: t-SNE could separate a photograph and its copy.
     # Both axes have one scale; the shorter one is centred.
     first, group = _different(descriptors)
     layout = descriptors[first].astype(np.float64)
@@ -67,9 +67,9 @@ def _tsne(rows: np.ndarray) -> np.ndarray:
 
     tsne = TSNE(perplexity=PERPLEXITY, init="pca", random_state=0)
     threads = None
-    if len(rows) > MANY:  # half the time, and as many neighbours stay neighbours
+    if len(rows) > MANY:  # half the time, with as many correct neighbours
         tsne.set_params(max_iter=500, angle=0.7)
-    else:  # its threads would wait for each other longer than they compute
+    else:  # threads would wait for each other longer than they compute
         threads = 1
     with threadpool_limits(threads):
         return tsne.fit_transform(rows).astype(np.float64)
@@ -82,7 +82,7 @@ def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         equal = reaches(descriptors[start : start + 256] @ descriptors[: start + 256].T, 1)
         for row, others in enumerate(equal, start):
             earlier = np.flatnonzero(others[:row])
-            # near a leader, not near any member: a chain of close rows is not one group
+            # compared with the first row only: a chain of close rows is not one group
             earlier = earlier[leaders[earlier] == earlier]
             if len(earlier):
                 leaders[row] = earlier[0]
@@ -91,22 +91,22 @@ def _different(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _principal_components(rows: np.ndarray) -> np.ndarray:
     left, scales, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    found = np.zeros((len(rows), 2))
-    found[:, : len(scales)] = left[:, :2] * scales[:2]
-    # an axis may point either way: the first row that is far from the middle lies on its left
-    far = np.abs(found) > np.abs(found).max(axis=0) / 2
-    return found * np.where(found[far.argmax(axis=0), [0, 1]] > 0, -1, 1)
+    components = np.zeros((len(rows), 2))
+    components[:, : len(scales)] = left[:, :2] * scales[:2]
+    # the sign of an axis is arbitrary: put the first row that is far from the middle on the left
+    far = np.abs(components) > np.abs(components).max(axis=0) / 2
+    return components * np.where(components[far.argmax(axis=0), [0, 1]] > 0, -1, 1)
 
 
 def draw_map(
     gallery: Described, labels: Sequence[str] | None = None, layout: np.ndarray | None = None
 ) -> Figure:
-    """Return a map of the images of a gallery, with as many thumbnails as have room.
+    """Return a map of the images of a gallery, with as many thumbnails as fit.
 
     Args:
-        gallery: an `Index`, say.
-        labels: label of each image, shown by colours and marks. None for the subfolders,
-            if all images are in one and they are not too many.
+        gallery: an `Index`, for example.
+        labels: label of each image, shown by colours and markers. None for the subfolders,
+            if all images are in subfolders and these are not too many.
         layout: positions of the images, (images, 2) from 0 to 1; None for their `positions`.
 
     Raises:
@@ -115,7 +115,7 @@ def draw_map(
     from matplotlib.figure import Figure
 
     if not len(gallery):
-        raise ValueError("There is no image to be drawn on a map.")
+        raise ValueError("The gallery has no image to draw on a map.")
     if labels is None:
         labels = folder_labels(gallery.names)
         if labels and len(set(labels)) > MOST_LABELS:
@@ -138,7 +138,9 @@ def draw_map(
         _thumbnail(panel, gallery.folder / gallery.names[row], layout[row], colour)
     if labels is not None:
         _legend(figure, styles)
-    figure.suptitle(f"{len(gallery)} images, the alike near each other", fontsize=11, color=FAINT)
+    figure.suptitle(
+        f"{len(gallery)} images, similar ones near each other", fontsize=11, color=FAINT
+    )
     return figure
 
 
@@ -151,19 +153,19 @@ def _styles(labels: Sequence[str] | None) -> dict[str, tuple[str, str]]:
 
 
 def _spread(layout: np.ndarray, distance: float) -> list[int]:
-    """Return as many rows as fit: no two positions are closer than `distance` in both axes."""
-    kept: dict[tuple[int, int], list[int]] = {}
+    """Return as many rows as possible, no two of them closer than `distance` in both axes."""
+    cells: dict[tuple[int, int], list[int]] = {}
     for number, position in enumerate(layout):
         column, row = (int(part // distance) for part in position)
         near = [
             other
             for x in (column - 1, column, column + 1)
             for y in (row - 1, row, row + 1)
-            for other in kept.get((x, y), ())
+            for other in cells.get((x, y), ())
         ]
         if all(np.abs(layout[other] - position).max() >= distance for other in near):
-            kept.setdefault((column, row), []).append(number)
-    return sorted(number for cell in kept.values() for number in cell)
+            cells.setdefault((column, row), []).append(number)
+    return sorted(number for cell in cells.values() for number in cell)
 
 
 def _thumbnail(panel: Axes, path: Path, position: np.ndarray, colour: str) -> None:
@@ -171,10 +173,10 @@ def _thumbnail(panel: Axes, path: Path, position: np.ndarray, colour: str) -> No
 
     try:
         image = load_image(path)
-    except BadImageError:  # it has gone since it was embedded: its mark stays
+    except BadImageError:  # the file was deleted after embedding: only its marker remains
         return
     image.thumbnail((PIXELS, PIXELS), reducing_gap=2)
-    # 72 points to an inch, whatever the resolution
+    # 72 points per inch, at any resolution
     shown = OffsetImage(np.asarray(image), zoom=THUMBNAIL * 72 / PIXELS, dpi_cor=True)
     frame = {"edgecolor": colour, "linewidth": 1.6, "boxstyle": "square,pad=0"}
     panel.add_artist(AnnotationBbox(shown, (position[0], position[1]), pad=0, bboxprops=frame))

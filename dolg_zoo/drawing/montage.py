@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PANEL = "#eceff3"
-# blue, orange and green that are told apart by those who see fewer colours
+# blue, orange and green that colour-blind readers can tell apart
 QUERY, WRONG, RIGHT = CATEGORIES[:3]
 
 MARGIN, GAP, LINE_GAP, FRAME = 20, 16, 26, 4
 CAPTION, TEXT_SIZE = 46, 15
-# sides of a thumbnail, width to height; beyond them it stands on a panel
+# limits of a thumbnail's ratio of width to height; beyond them it is drawn on a panel
 NARROWEST, WIDEST = 0.7, 1.8
 
 
@@ -70,7 +70,7 @@ class Picture:
         image: a path, a PIL image or an array.
         name: the text under it; a long one is cut in the middle.
         score: its similarity to the query.
-        relevant: whether it was right to find it; None where that is not known.
+        relevant: whether it is a correct result; None if unknown.
     """
 
     image: ImageSource
@@ -93,17 +93,16 @@ def montage(
         query: the query image, or a `Picture` of it.
         matches: the results, best first.
         path: a file to write as well; its suffix decides the format: .png, .svg, .jpg, .jpeg,
-            .webp, or none for PNG. A picture of ours that is there is replaced. The last results
-            are left out, with a warning in the log, if the format has no room for all.
-        relevant: for each match whether it is right, to frame and mark it so; None where that is
-            not known.
+            .webp, or none for PNG. An existing picture made by dolg-zoo is replaced. The last
+            results are left out, with a warning in the log, if the format has no room for all.
+        relevant: for each match whether it is correct, for its frame and mark; None if unknown.
         height: the height of each image, in pixels.
 
     Raises:
         OutputError: if the path is one of the images, or a file that dolg-zoo did not write.
         OSError: if it cannot be written.
         ValueError: if the path has another ending, or the height has no room in the format.
-        BadImageError: if the query cannot be read; a result that cannot be is shown as such.
+        BadImageError: if the query cannot be read. An unreadable result has a grey panel instead.
     """
     if not isinstance(query, Picture):
         load_image(query)
@@ -126,7 +125,7 @@ def montage_rows(
     """Return a picture of several queries, each with its results beside it; see `montage`."""
     inputs = [picture.image for query, results in rows for picture in (query, *results)]
     if path is not None:
-        check_picture(path, inputs)  # to fail before the work
+        check_picture(path, inputs)  # fails before the work
     columns, most = _room(columns, height, None if path is None else picture_format(path))
     # a line is the query or None, and at most `columns` results
     places: list[list[tuple[Picture, int | None] | None]] = []
@@ -136,7 +135,7 @@ def montage_rows(
             places.append([(query, None) if start == 0 else None, *ranked[start : start + columns]])
     if len(places) > most:
         total, fit = (sum(len(line) - 1 for line in part) for part in (places, places[:most]))
-        _log.warning("%d of %d results are in the picture: it has no room for more.", fit, total)
+        _log.warning("The picture shows %d of %d results: it has no room for more.", fit, total)
     lines = [
         [place and _Cell(place[0], height, place[1]) for place in line] for line in places[:most]
     ]
@@ -197,7 +196,7 @@ class _Cell:
         self.rank = rank
         try:
             self.thumbnail = _thumbnail(picture.image, height)
-        except BadImageError:  # nobody sees whether it is right
+        except BadImageError:  # an unreadable image gets no mark
             picture, self.thumbnail = replace(picture, relevant=None), _unreadable(height)
         self.picture = picture
 
@@ -228,7 +227,7 @@ class _Cell:
         draw.text((x, y + height + 8), heading, colour, _font())
         name = printable(picture.name)
         shown, font = _lettered(name)
-        if isinstance(draw, SvgPage):  # whose letters the reader's fonts draw
+        if isinstance(draw, SvgPage):  # the viewer's fonts draw the letters of an SVG
             shown = name
         draw.text((x, y + height + 27), _elided(shown, room, font), FAINT, font)
 
@@ -263,7 +262,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _lettered(text: str) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
-    """Return a text as it can be drawn, and the font to draw it with."""
+    """Return a drawable form of a text, and its font."""
     if text.isascii():
         return text, _font()
     shown, file = lettering(text)
@@ -285,11 +284,11 @@ def _mark(right: bool) -> Image.Image:
 
 
 def _elided(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Return the text, cut in the middle to fit: a path's first folder and its end say most."""
+    """Return the text, cut in the middle to fit, since both ends of a path say most."""
     if font.getlength(text) <= width:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        short = f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
+    for length in range(len(text) - 1, 1, -1):
+        short = f"{text[: length // 3]}…{text[len(text) - (length - length // 3) :]}"
         if font.getlength(short) <= width:
             return short
     return "…"

@@ -40,12 +40,12 @@ FORMATS = {
     ".webp": "WEBP",
 }
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-"""The most pixels that a side can have, of the formats that have such a limit."""
+"""Maximum side in pixels of the formats with such a limit."""
 DOTS_PER_INCH = 150
 
 _log = logging.getLogger(__name__)
 _NAMED: set[str] = set()
-"""Letters that no font has, of which the log has told."""
+"""Letters without a font, which the log has reported."""
 
 
 def picture_format(path: str | Path) -> str:
@@ -71,17 +71,17 @@ def write_picture(
     inputs: Iterable[object] = (),
     kind: Kind = PICTURE,
 ) -> None:
-    """Write a picture whole or not at all; `write` is given an open file and the format."""
-    held = io.BytesIO()
-    write(held, picture_format(path))
-    # line breaks after its end: no format minds them
-    held.write(b"\n" * (-held.tell() % BLOCK))
+    """Write a picture atomically; `write` takes an open file and the format."""
+    buffer = io.BytesIO()
+    write(buffer, picture_format(path))
+    # every format allows line breaks after its end
+    buffer.write(b"\n" * (-buffer.tell() % BLOCK))
     with writing(path, kind, inputs) as file:
-        file.write(held.getvalue())
+        file.write(buffer.getvalue())
 
 
 def marked(kind: str) -> dict[str, Any]:
-    """Return the options with which Pillow writes the mark into a picture of a raster format."""
+    """Return Pillow's options to write the mark into a picture of a raster format."""
     if kind == "PNG":
         info = PngInfo()
         info.add_text("Software", MARK)
@@ -94,22 +94,22 @@ def marked(kind: str) -> dict[str, Any]:
 def save_figure(
     figure: Figure, path: str | Path, inputs: Iterable[object] = (), kind: Kind = PICTURE
 ) -> None:
-    """Write a figure whole or not at all, in the format that the name's ending says."""
+    """Write a figure atomically, in the format of the name's ending."""
     write_picture(path, lambda file, name: _write(figure, file, name), inputs, kind)
 
 
 def figure_html(figure: Figure, description: str) -> str:
     """Return a figure as an image in HTML."""
-    held = io.BytesIO()
-    _write(figure, held, "PNG")
-    return image_html(held.getvalue(), "png", description)
+    buffer = io.BytesIO()
+    _write(figure, buffer, "PNG")
+    return image_html(buffer.getvalue(), "png", description)
 
 
 def figure_image(figure: Figure) -> Image.Image:
     """Return a figure as a picture."""
-    held = io.BytesIO()
-    _write(figure, held, "PNG")
-    return Image.open(held).convert("RGB")
+    buffer = io.BytesIO()
+    _write(figure, buffer, "PNG")
+    return Image.open(buffer).convert("RGB")
 
 
 def image_html(data: bytes, kind: str, description: str) -> str:
@@ -121,16 +121,15 @@ def image_html(data: bytes, kind: str, description: str) -> str:
 
 
 def lettering(text: str) -> tuple[str, str]:
-    """Return a text as one font can draw it, missing letters escaped, and that font's file."""
-    # the font: Matplotlib's, else the first of the system with all letters, else the one with the
-    # most
-    file, lacking = _font_of(frozenset(text) | {"…"})  # with which a text is made shorter
+    """Return a text with letters that the font lacks escaped, and the font's file."""
+    # Matplotlib's font, else the first system font with all letters, else the font with most
+    file, lacking = _font_of(frozenset(text) | {"…"})  # the mark of a shortened text
     new = "".join(letter for letter in dict.fromkeys(text) if letter in lacking - _NAMED)
     if new:
         _NAMED.update(new)
         _log.warning(
-            "no font here has the letters %s: pictures show them as %s. Install a font that has"
-            " them (for Chinese, Japanese and Korean, say, Noto Sans CJK).",
+            "no font here has the letters %s: pictures show them as %s. Install a font with them"
+            " (for Chinese, Japanese and Korean, for example, Noto Sans CJK).",
             new,
             _escaped(new),
         )
@@ -155,7 +154,7 @@ def _font_of(letters: frozenset[str]) -> tuple[str, frozenset[str]]:
                 continue
             try:
                 missing = _lacking(FT2Font(file), letters)
-            except (OSError, RuntimeError):  # what FreeType cannot read
+            except (OSError, RuntimeError):  # FreeType cannot read the font
                 continue
             if len(missing) < len(lacking):
                 best, lacking = file, missing
@@ -194,7 +193,7 @@ def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
         for text, letters, _ in changed:
             shown, file = lettering(letters)
             text.get_fontproperties().set_file(file)
-            if kind != "SVG":  # whose letters the reader's fonts draw
+            if kind != "SVG":  # the viewer's fonts draw the letters of an SVG
                 text.set_text(shown)
         with warnings.catch_warnings():
             if kind == "SVG":
@@ -211,10 +210,10 @@ def _write(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
 
     options: dict[str, dict[str, Any]] = {
         "SVG": {"metadata": {"Date": None, "Creator": MARK}},
-        # photographs get hardly smaller by Pillow's usual level, which takes a second
+        # Pillow's usual level takes a second, and makes photographs hardly smaller
         "PNG": {"metadata": {"Software": MARK}, "pil_kwargs": {"compress_level": 3}},
     }
-    # letters stay letters: they can be searched, read aloud and copied
+    # letters stay text, which people can search, copy and hear
     with (
         rc_context({"svg.fonttype": "none", "svg.hashsalt": "dolg-zoo"}),
         _letters_drawn(figure, kind),

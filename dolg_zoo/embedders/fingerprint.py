@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def fingerprint(model: EmbeddingModel) -> str:
     """Return 32 hexadecimal digits that are equal for models with equal descriptors."""
-    # hashes the current weights: the hashes in the preset's metadata do not follow further training
+    # hash the current weights: the hashes in the preset's metadata do not change with training
     settings = [
         model.net.config.to_dict(),
         [type(layer).__name__ for layer in model.net.backbone.layers],

@@ -1,4 +1,4 @@
-"""Why two photographs match: the local branch's attention, and what each position adds."""
+"""Explain why two photographs match, by the attention and the contribution of each position."""
 
 from dolg_zoo.explaining.explanation import Explains, Explanation, explain
 

@@ -1,8 +1,8 @@
 """A descriptor as a sum over the positions of the local feature map.
 
-The descriptor is linear in the local map once the global vector and the two norms are known (all
-layers after it are linear). So d = base + Σ contributions of positions, exactly; `base` is the part
-of the global branch.
+For a given global vector and norm, the descriptor is linear in the local map, since all later
+layers are linear. So exactly d = base + Σ contributions of positions; `base` is the part of the
+global branch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Dense:
 class Decomposition:
     """A descriptor's parts, in float64."""
 
-    attention: np.ndarray  # (height, width), at least 0; mean over channels if each has its own
+    attention: np.ndarray  # (height, width), at least 0; the mean over its channels
     base: np.ndarray  # (dim,), the global branch's part, with the biases
     places: np.ndarray  # (height, width, dim), the part of each position of the local map
 

@@ -51,12 +51,12 @@ class Explanation:
 
         Args:
             path: a file name that ends in .png, .svg, .jpg, .jpeg or .webp, or has no ending, for
-                PNG. An existing picture of dolg-zoo is replaced.
+                PNG. An existing picture made by dolg-zoo is replaced.
 
         Raises:
-            OutputError: if it is one of the photographs, or a file that dolg-zoo did not write.
-            ValueError: if it has another ending.
-            OSError: if it cannot be written.
+            OutputError: if the path is one of the photographs, or another file.
+            ValueError: if the path has another ending.
+            OSError: if the path cannot be written.
         """
         from dolg_zoo.drawing.style import check_picture, save_figure
 
@@ -91,13 +91,13 @@ def explain(
     """Explain an image or a pair: see `DOLG.explain`.
 
     Args:
-        decompose: takes apart the descriptor of an image (height, width, 3), uint8, as the
-            converter gives it.
-        converter: prepares images.
+        decompose: decomposes the descriptor of an image (height, width, 3), uint8, from the
+            converter.
+        converter: resizes images.
         image: the image.
-        other: another one; None for the attention alone.
+        other: another image; None for the attention alone.
         model: the name of the model.
-        scale: multiple of the size that the converter gives.
+        scale: multiple of the converter's size.
     """
     sources = [image] if other is None else [image, other]
     photos = [load_image(source) for source in sources]

@@ -16,10 +16,10 @@ from dolg_zoo._util.text import printable
 from dolg_zoo.drawing.style import FAINT, INK
 from dolg_zoo.explaining.side import Side
 
-WIDTH = 3.4  # inches of a photograph
-TITLE, BAR = 0.3, 0.9  # inches above a photograph, and of the colour bars below all
-TALLEST = 2.0  # height to width beyond which a photograph is drawn narrower
-LONGEST = 800  # pixels of a photograph, at most
+WIDTH = 3.4  # width of a photograph, in inches
+TITLE, BAR = 0.3, 0.9  # heights of a photograph's title and of the colour bars, in inches
+TALLEST = 2.0  # a photograph with a larger ratio of height to width is drawn narrower
+LONGEST = 800  # maximum side of a photograph, in pixels
 ATTENTION, SPEAKS = "viridis", "PuOr_r"  # the latter is purple below 0 and orange above
 
 
@@ -51,26 +51,26 @@ def draw(sides: Sequence[Side], score: float | None) -> Figure:
             figure.add_subplot(grid[-1, 2]),
             SPEAKS,
             scale,
-            "against the match … for it, at a position",
+            "contribution of a position: against … for the match",
         )
     return figure
 
 
 def _scale_of_parts(sides: Sequence[Side]) -> Normalize:
     """Return one scale for both parts of the score, the global part spread over all positions."""
-    # so a local part that adds almost nothing has almost no colour
-    found = [
+    # so a small local part has a faint colour
+    parts = [
         max(np.abs(side.places).max(), abs(side.global_part or 0) / side.places.size)
         for side in sides
         if side.places is not None
     ]
-    most = float(max(found)) or 1.0
+    most = float(max(parts)) or 1.0
     return Normalize(-most, most)
 
 
 def _title_of_match(figure: Figure, score: float) -> None:
     figure.suptitle(
-        f"cosine {score:.3f} = what the positions add (local) + what the whole adds (global)",
+        f"cosine {score:.3f} = parts of the positions (local) + part of the whole image (global)",
         fontsize=11,
         color=INK,
     )
@@ -78,12 +78,12 @@ def _title_of_match(figure: Figure, score: float) -> None:
 
 def _dress(panel: Axes, title: str) -> None:
     panel.set_axis_off()
-    # Matplotlib would read a dollar in a name as the start of a formula
+    # a dollar in a name must not begin a formula
     panel.set_title(printable(title)[-48:], fontsize=9, color=FAINT, parse_math=False)
 
 
 def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Normalize) -> None:
-    """Draw the values of positions over their grey photograph, the higher the more opaque."""
+    """Draw the values of positions over the grey photograph, higher values more opaque."""
     photo = _small(side.image)
     panel.imshow(photo.convert("L"), cmap="gray", vmin=0, vmax=255)
     enlarged = _enlarged(values, photo.size)
@@ -92,7 +92,7 @@ def _over(panel: Axes, side: Side, values: np.ndarray, colours: str, scale: Norm
 
 
 def _enlarged(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a map brought to the size of a photograph."""
+    """Return a map resized to a photograph."""
     image = Image.fromarray(values.astype(np.float32))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
@@ -108,7 +108,7 @@ def _bar(panel: Axes, colours: str, scale: Normalize, label: str) -> None:
     ends = [float(scale.vmin or 0), float(scale.vmax or 0)]
     bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
     left, right = bar.ax.get_xticklabels()
-    left.set_horizontalalignment("left")  # the labels must not change the layout
+    left.set_horizontalalignment("left")  # labels beyond the bar would shift the photographs
     right.set_horizontalalignment("right")
     bar.set_label(label, fontsize=9, color=FAINT)
     bar.ax.tick_params(labelsize=8, colors=FAINT)

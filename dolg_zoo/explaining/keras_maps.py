@@ -11,16 +11,16 @@ from dolg_zoo.explaining.decomposition import Decomposition, Dense, Maps, decomp
 from dolg_zoo.models import DOLGNet
 
 LAYERS = ("descriptor", "whitening")
-"""The layers after the maps; the second is not in every network."""
+"""The layers after the maps; some networks lack the second."""
 
 
 def decompose_by_keras(net: DOLGNet, image: np.ndarray) -> Decomposition:
     """Return the parts of the descriptor of a network's input image (height, width, 3)."""
-    found = {
+    maps = {
         name: keras.ops.convert_to_numpy(batch)[0]
         for name, batch in _maps(net, keras.ops.convert_to_tensor(image[None])).items()
     }
-    return decompose(Maps(**found), *last_layers(net).values())
+    return decompose(Maps(**maps), *last_layers(net).values())
 
 
 def last_layers(net: DOLGNet) -> dict[str, Dense]:
@@ -45,5 +45,5 @@ def _maps(net: DOLGNet, images: Any) -> dict[str, Any]:
     local_map, global_map = net.backbone(x, training=False)
     features, weights = net.get_layer("local_branch").attend(local_map, training=False)
     vector = net.get_layer("global_projection")(net.get_layer("gem")(global_map))
-    found = {"features": features, "weights": weights, "vector": vector}
-    return {name: keras.ops.cast(tensor, "float32") for name, tensor in found.items()}
+    maps = {"features": features, "weights": weights, "vector": vector}
+    return {name: keras.ops.cast(tensor, "float32") for name, tensor in maps.items()}

@@ -20,7 +20,7 @@ class Side:
     places: np.ndarray | None = None  # (height, width), each local position's part of the score
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the photograph's name and its figures, as they stand in JSON."""
+        """Return the photograph's name and figures, for JSON."""
         document = {"image": self.name, "attention": self.attention.tolist()}
         if self.places is not None:
             document |= {"global": self.global_part, "places": self.places.tolist()}

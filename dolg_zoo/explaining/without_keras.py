@@ -1,4 +1,4 @@
-"""Explanations by an embedded preset, without TensorFlow."""
+"""Explain scores of an embedded preset without TensorFlow."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class LiteRTExplainer:
         return explain(self.decompose, self._converter, image, other, self._name, scale)
 
     def decompose(self, image: np.ndarray) -> Decomposition:
-        """Take the descriptor of an image (height, width, 3), uint8, apart."""
+        """Decompose the descriptor of an image (height, width, 3), uint8."""
         with self._one_at_a_time:
-            found = self._run(images=image[None])
-        maps = Maps(**{name: batch[0] for name, batch in found.items()})
+            outputs = self._run(images=image[None])
+        maps = Maps(**{name: batch[0] for name, batch in outputs.items()})
         return decompose(maps, *self._layers)

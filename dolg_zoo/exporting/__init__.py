@@ -1,4 +1,4 @@
-"""Models as files that others serve: SavedModel, ONNX, OpenVINO, LiteRT."""
+"""Export models for other servers: SavedModel, ONNX, OpenVINO, LiteRT."""
 
 from dolg_zoo.errors import ExportError
 from dolg_zoo.exporting.export import export_model

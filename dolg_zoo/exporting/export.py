@@ -1,4 +1,4 @@
-"""Write an export beside its final path, load it, compare it, and move it there."""
+"""Export a model: write it to a temporary folder, reload and compare it, then move it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""How far a descriptor in float32 may be from that of the model; both have norm 1."""
+"""Maximum distance of a float32 descriptor from the model's; both have norm 1."""
 
 NEAR = 0.9
-"""The mean cosine below which descriptors at another size are a different space to search in."""
+"""With a lower mean cosine, descriptors at another size must not be compared with the model's."""
 
 Accept = Callable[[Infer, dict[str, Any]], dict[str, Any]]
 
@@ -58,21 +58,21 @@ def export_model(
         precision: "float32" or "int8".
         size: (height, width) of all images; None for any.
         calibration: images to calibrate "int8" with.
-        accept: is called with the reloaded export and its record, as `CompiledDOLG` takes them,
-            before the export is put in its place. It raises an error to refuse the export. What
-            it returns is added to the result.
+        accept: called with the reloaded export and its record, as `CompiledDOLG` takes them,
+            before the export is moved to `path`. It raises an error to refuse the export; the dict
+            that it returns is added to the result.
     """
     own_size = (model.input_shape[1], model.input_shape[2])
     plan = plan_export(path, format, precision, size, model.image_converter, own_size)
     images = None
-    if precision == "int8":  # to fail before the work
+    if precision == "int8":  # a missing calibration fails before the work
         images = calibration_images(plan.image_converter, calibration)
     with scratch_folder(plan.path) as scratch:
-        made = scratch / "made"
-        made.mkdir()
-        _write(model, made, plan, images)
-        infer = saved_model.load(made) if plan.format == SAVED_MODEL else None
-        infer = infer or load(made, plan.format, plan.precision)
+        temporary = scratch / "made"
+        temporary.mkdir()
+        _write(model, temporary, plan, images)
+        infer = saved_model.load(temporary) if plan.format == SAVED_MODEL else None
+        infer = infer or load(temporary, plan.format, plan.precision)
         facts = {
             "path": str(plan.path),
             "format": plan.format,
@@ -81,10 +81,10 @@ def export_model(
             **_compared(model, infer, plan),
         }
         if accept:
-            facts.update(accept(infer, _record_of(model, made, plan)))
+            facts.update(accept(infer, _record_of(model, temporary, plan)))
         del infer
-        facts["bytes"] = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
-        _put(made, plan)
+        facts["bytes"] = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+        _put(temporary, plan)
     return facts
 
 
@@ -97,7 +97,7 @@ def _write(
         write(served, folder)
     except (DOLGZooError, OSError, MemoryError):
         raise
-    except Exception as error:  # converters raise their own types
+    except Exception as error:  # converters raise errors of their own types
         reason = import_fault(error) or str(error).strip()[:300]
         raise ExportError(f"The model cannot be converted to {plan.format}: {reason}") from error
     if plan.format != SAVED_MODEL and images is not None:
@@ -118,26 +118,26 @@ def _write(
 
 
 def _compared(model: EmbeddingModel, infer: Infer, plan: Plan) -> dict[str, Any]:
-    """Return the distance of the file's descriptors of real photographs from the model's."""
+    """Compare the file's descriptors of photographs with the model's."""
     photos = calibration_images(plan.image_converter, shipped_photos())
-    expected, found = describe(model.infer, photos), describe(infer, photos)
-    distance = float(np.linalg.norm(found - expected, axis=1).max())
-    if plan.precision == "float32" and not distance <= TOLERANCE:  # also refuses NaN
+    expected, exported = describe(model.infer, photos), describe(infer, photos)
+    distance = float(np.linalg.norm(exported - expected, axis=1).max())
+    if plan.precision == "float32" and not distance <= TOLERANCE:  # also true of NaN
         raise ExportError(
-            f"The descriptors of what was exported are {distance:.1e} from those of the model, and"
-            f" {TOLERANCE:.0e} is the limit; nothing was written."
+            f"The descriptors of the export are {distance:.1e} from the model's, but the limit is"
+            f" {TOLERANCE:.0e}; nothing was written."
         )
-    facts: dict[str, Any] = {"distance": distance, "cosine_to_model": cosines(expected, found)}
+    facts: dict[str, Any] = {"distance": distance, "cosine_to_model": cosines(expected, exported)}
     if plan.image_converter == replace(model.image_converter, scales=plan.image_converter.scales):
         return facts
     own = describe(model.infer, calibration_images(model.image_converter, shipped_photos()))
-    facts["cosine_to_own_resizing"] = cosines(own, found)
+    facts["cosine_to_own_resizing"] = cosines(own, exported)
     mean = facts["cosine_to_own_resizing"]["mean"]
     if mean < NEAR:
         logger.warning(
-            "At %s x %s pixels the network gives other descriptors than for images as the preset"
-            " resizes them: their cosine is %.3f on average. They must not be mixed. A larger size"
-            " in multiples of 32 comes nearer.",
+            "At %s x %s pixels the descriptors differ from those with the preset's own resizing:"
+            " their cosine is %.3f on average. They must not be mixed. A larger size in multiples"
+            " of 32 comes nearer.",
             *plan.size,
             mean,
         )
@@ -158,14 +158,14 @@ def _record_of(model: EmbeddingModel, folder: Path, plan: Plan) -> dict[str, Any
     }
 
 
-def _put(made: Path, plan: Plan) -> None:
+def _put(temporary: Path, plan: Plan) -> None:
     check_path(plan.path, plan.format)  # again, after the work
     if plan.format == SAVED_MODEL:
-        put(made, plan.path)
+        put(temporary, plan.path)
         return
     suffix = FORMATS[plan.format]
-    beside = [file for file in made.iterdir() if file.suffix != suffix]
-    if beside:  # an old file must not stand beside parts of a new one
+    beside = [file for file in temporary.iterdir() if file.suffix != suffix]
+    if beside:  # so that no old file has new files beside it
         plan.path.unlink(missing_ok=True)
-    for file in (*beside, made / f"model{suffix}"):
+    for file in (*beside, temporary / f"model{suffix}"):
         put(file, plan.path.with_suffix(file.suffix))

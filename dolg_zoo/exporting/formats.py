@@ -18,7 +18,7 @@ SUFFIXES = {
     for name, runtime in RUNTIMES.items()
     if name != "keras"
 }
-"""Name to the suffixes of the files of an export; a SavedModel is a folder."""
+"""The suffixes of each format's files; a SavedModel is a folder."""
 FORMATS = {SAVED_MODEL: "", **{name: suffixes[0] for name, suffixes in SUFFIXES.items()}}
 PRECISIONS = ("float32", "int8")
 
@@ -42,7 +42,7 @@ def plan_export(
     converter: ImageConverter,
     own_size: tuple[int | None, int | None] = (None, None),
 ) -> Plan:
-    """Check the arguments of `DOLG.export`, and return what is to be written.
+    """Check the arguments of `DOLG.export`, and return the plan of the export.
 
     Args:
         path: the file or folder to write.
@@ -53,9 +53,9 @@ def plan_export(
         own_size: (height, width) of the network's input; None for any.
 
     Raises:
-        ExportError: if that cannot be.
-        OutputError: if what is at the path, or beside it under a name that is needed, is no export.
-        RuntimeMissingError: if a package is missing; names the extra.
+        ExportError: if the arguments do not fit together.
+        OutputError: if the path, or a file beside it with a needed name, is no export.
+        RuntimeMissingError: if a package is missing; the message names the extra.
     """
     path = user_path(path)
     format = SAVED_MODEL if format == "tf_saved_model" else format
@@ -92,14 +92,14 @@ def check_path(path: Path, format: str) -> None:
         raise ExportError(f"{format} is written to {what}, not to {str(path)!r}{advice}.")
     check_output(path, kind_of(format))
     for beside in SUFFIXES.get(format, ())[1:]:
-        # a file beside an existing export belongs to it
+        # a non-empty file beside an existing export belongs to the export
         check_output(
             path.with_suffix(beside), Kind("a part of an export", lambda _: path.stat().st_size > 0)
         )
 
 
 def kind_of(format: str) -> Kind:
-    """Return the kind of output that a format is."""
+    """Return a format's kind of output."""
     return Kind(
         f"an export to {format}",
         lambda path: is_ours(path, format),
@@ -126,7 +126,7 @@ def _size_of(
     if None in own and format in RUNTIMES and RUNTIMES[format].exports_one_size:
         if converter.mode != "squash":
             raise ExportError(
-                f"A file for {format} needs one size for all images, and this model takes any: give"
+                f"A file for {format} needs one size for all images, but this model has none: give"
                 " --size HEIGHT,WIDTH, or size=(height, width) in Python."
             )
         width, height = converter.target_size(1, 1)

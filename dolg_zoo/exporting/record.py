@@ -1,4 +1,4 @@
-"""The record of facts in an exported file, at its format's place for metadata."""
+"""The record of facts in the metadata of an exported file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dolg_zoo.runtimes.registry import RUNTIMES
 
 SAVED_MODEL = "savedmodel"
 IN_SAVED_MODEL = Path("assets.extra") / "dolg.json"
-"""TensorFlow's folder for files that belong to a SavedModel but not to its graph."""
+"""TensorFlow's folder for files beside a SavedModel's graph."""
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 
 def has_text(format: str) -> bool:
-    """Return whether the files of a runtime have a place for a text; else a JSON file has it."""
+    """Return whether a format's files can hold a text; else a JSON file holds it."""
     return hasattr(RUNTIMES[format].code, "write_text")
 
 
 def write_record(folder: Path, format: str, record: dict[str, Any]) -> None:
-    """Put a record into, or beside, the files of a format in a folder."""
+    """Write a record into, or beside, the files of a format in a folder."""
     text = json.dumps(record, indent=1)
     if format == SAVED_MODEL:
         (folder / IN_SAVED_MODEL).parent.mkdir(exist_ok=True)
@@ -42,11 +42,11 @@ def read_record(path: Path, format: str) -> dict[str, Any]:
         text = path.with_suffix(".json").read_text(encoding="utf-8")
     record = json.loads(text)
     if not isinstance(record, dict) or "image_converter" not in record:
-        raise ValueError("it is no record of an export")
+        raise ValueError("it is not a record of an export")
     return record
 
 
 def is_ours(path: Path, format: str) -> bool:
-    """Return whether the path is an export of that format, alone in its folder, or raise."""
+    """Return whether the path is an export of a format, alone in its folder; may raise."""
     read_record(path, format)
     return format != SAVED_MODEL or {each.name for each in path.iterdir()} <= SAVED_MODEL_FILES

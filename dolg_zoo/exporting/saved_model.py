@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def write(model: keras.Model, folder: Path) -> None:
     """Write a `servable` model into a folder with TensorFlow."""
-    # TensorFlow Hub cannot call a SavedModel that Keras writes
+    # not with Keras's export, which TensorFlow Hub cannot call
     import tensorflow as tf
 
     images = tf.TensorSpec(model.input_shape, tf.uint8, name="images")
@@ -31,7 +31,7 @@ def write(model: keras.Model, folder: Path) -> None:
 
 
 def load(folder: Path) -> Infer:
-    """Return a function from images to descriptors, by the signature that is served."""
+    """Return a function from images to descriptors, with the serving signature."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))

@@ -1,4 +1,4 @@
-"""The runtimes that compute descriptors: Keras, and those that a network is compiled for."""
+"""The runtimes that compute descriptors: Keras, OpenVINO, ONNX Runtime and LiteRT."""
 
 from dolg_zoo.errors import CompilationError, RuntimeMissingError
 from dolg_zoo.runtimes.choice import check_route, default_runtime, routes, untimed, why_default

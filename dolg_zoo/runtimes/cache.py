@@ -1,8 +1,8 @@
-"""The cache of compiled models; a model is compiled again when anything it depends on changes.
+"""The cache of compiled models.
 
-A folder for each model, runtime and precision holds the runtime's files and record.json, which
-states their sources. Another version or processor, or a changed file, makes it invalid. The id
-of the model is stored under the sha256 of its preset's files, so it is found without Keras.
+A folder for each model, runtime and precision has the runtime's files, and their sources in
+record.json. Another version or processor, or a changed file, makes the folder invalid.
+The model's id is cached under the sha256 of its preset's files, to find it without Keras.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
         hashes = stated_hashes(record)
         for name in RUNTIMES[runtime].code.FILES:
             if fault := fault_in(folder / name, hashes[name]):
-                raise ValueError(f"{name} is not the file that was written: {fault}")
+                raise ValueError(f"{name} has changed: {fault}")
         return record
     except (OSError, ValueError, KeyError) as error:
         if os.path.lexists(folder):
@@ -56,24 +56,24 @@ def read_compiled(folder: Path, runtime: str) -> dict[str, Any] | None:
 def write_compiled(
     folder: Path, runtime: str, record: Mapping[str, Any], write: Callable[[Path], None]
 ) -> None:
-    """Write a compiled model's files whole or not at all; replace the old ones."""
-    with replacing_folder(folder) as made:
-        write(made)
-        hashes = hashes_of(made, RUNTIMES[runtime].code.FILES)
+    """Write a compiled model's files atomically, in place of old ones."""
+    with replacing_folder(folder) as temporary:
+        write(temporary)
+        hashes = hashes_of(temporary, RUNTIMES[runtime].code.FILES)
         whole = {**record, "made_by": _maker(runtime), "sha256": hashes}
-        write_record(made / RECORD, whole)
+        write_record(temporary / RECORD, whole)
 
 
 def remember_fault(model_id: str, runtime: str, precision: str, fault: str) -> None:
-    """Keep why a runtime cannot compute a model, so that it is not tried in each process."""
+    """Cache why a runtime cannot compute a model, so that other processes do not try."""
     path = _fault_file(model_id, runtime, precision)
     keep_record(path, {"made_by": _maker(runtime), "fault": fault})
 
 
 def remembered_fault(model_id: str, runtime: str, precision: str) -> bool:
     """Return whether this version of a runtime is known to fail for a model."""
-    kept = kept_record(_fault_file(model_id, runtime, precision))
-    return kept.get("made_by") == _maker(runtime)
+    record = kept_record(_fault_file(model_id, runtime, precision))
+    return record.get("made_by") == _maker(runtime)
 
 
 def _fault_file(model_id: str, runtime: str, precision: str) -> Path | None:
@@ -81,12 +81,12 @@ def _fault_file(model_id: str, runtime: str, precision: str) -> Path | None:
 
 
 def remember_preset(hashes: Mapping[str, str], model_id: str) -> None:
-    """Keep which model the files of a preset hold, by their sha256."""
+    """Cache the id of a preset's model under the sha256 of the preset's files."""
     keep_record(_link(hashes), {"model_id": model_id})
 
 
 def remembered_model(hashes: Mapping[str, str]) -> str | None:
-    """Return the id of the model in a preset's files if it is cached."""
+    """Return the cached id of a preset's model by the hashes of its files."""
     model_id = kept_record(_link(hashes)).get("model_id")
     if not isinstance(model_id, str) or len(model_id) != 32 or not model_id.isalnum():
         return None

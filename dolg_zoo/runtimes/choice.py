@@ -13,10 +13,11 @@ RUNTIME_VARIABLE = "DOLG_ZOO_RUNTIME"
 
 
 def check_route(runtime: str | None = None, precision: str = "float32") -> str:
-    """Return the runtime that is named, or the default, if it can be used here in a precision.
+    """Return the named runtime, or the default, if this machine has it in a precision.
 
     Raises:
-        RuntimeMissingError: says what to install, or what the processor lacks.
+        RuntimeMissingError: if not; the message names the package to install, or what the
+            processor lacks.
         ValueError: if there is no such runtime or precision.
     """
     runtime = runtime or default_runtime(precision)
@@ -26,18 +27,18 @@ def check_route(runtime: str | None = None, precision: str = "float32") -> str:
 
 
 def default_runtime(precision: str = "float32", model_id: str | None = None) -> str:
-    """Return the runtime that is used if none is named: see `why_default`."""
+    """Return the default runtime: see `why_default`."""
     return why_default(precision, model_id)[0]
 
 
 def routes(
     runtime: str | None = None, precision: str = "float32", model_id: str | None = None
 ) -> list[str]:
-    """Return the runtime that is named; or, if none is, the default and those to fall back to.
+    """Return the named runtime or, if none is named, the default and its alternatives.
 
     Raises:
-        RuntimeMissingError: as `check_route`.
-        ValueError: as `check_route`.
+        RuntimeMissingError: as in `check_route`.
+        ValueError: as in `check_route`.
     """
     first = check_route(runtime or default_runtime(precision, model_id), precision)
     if runtime is not None or os.environ.get(RUNTIME_VARIABLE) or first == "keras":
@@ -52,10 +53,10 @@ def untimed(
 ) -> list[str]:
     """Return the runtimes to time before one of them becomes the default for a model.
 
-    Keras is not one of them: to import it takes longer than to embed some hundred images.
+    They exclude Keras: importing it takes longer than embedding a hundred images.
 
     Returns:
-        Their names; none if there is no choice, or they were timed before.
+        Their names; empty if there is no choice, or they were timed before.
     """
     names = [name for name in routes(runtime, precision, model_id) if name != "keras"]
     if precision != "float32" or len(names) < 2 or remembered_speeds(model_id):
@@ -64,19 +65,19 @@ def untimed(
 
 
 def why_default(precision: str = "float32", model_id: str | None = None) -> tuple[str, str]:
-    """Return the runtime that is used if none is named, and why.
+    """Return the default runtime, and the reason.
 
-    That is $DOLG_ZOO_RUNTIME; without it, Keras beside a GPU, since the others compute on the
-    processor; else the fastest for the model, if they were timed here; else the first of
-    `in_order(precision)` that can be used here.
+    The default is $DOLG_ZOO_RUNTIME; without it, Keras on a machine with a GPU, since the other
+    runtimes use the processor; else the fastest for the model, if they were timed here; else the
+    first usable runtime of `in_order(precision)`.
 
     Args:
         precision: "float32", "bfloat16" or "int8".
-        model_id: the model that is to be computed; None for any.
+        model_id: the model to compute; None for any.
 
     Raises:
         ValueError: if $DOLG_ZOO_RUNTIME is no runtime, or there is no such precision.
-        RuntimeMissingError: if nothing that is installed computes in that precision.
+        RuntimeMissingError: if no installed runtime computes in that precision.
     """
     if own := os.environ.get(RUNTIME_VARIABLE):
         if own not in RUNTIMES:
@@ -85,7 +86,7 @@ def why_default(precision: str = "float32", model_id: str | None = None) -> tupl
             )
         return own, f"{RUNTIME_VARIABLE} says so"
     if precision == "float32" and has_gpu():
-        return "keras", "it uses the GPU that is here"
+        return "keras", "it uses the GPU of this machine"
     faults = {name: fault_of(name, precision) for name in in_order(precision) or RUNTIMES}
     usable = [name for name, fault in faults.items() if fault is None]
     speeds = remembered_speeds(model_id) if precision == "float32" else {}
@@ -98,7 +99,7 @@ def why_default(precision: str = "float32", model_id: str | None = None) -> tupl
             + ("; they are timed at the first use of a preset" if len(usable) > 2 else "")
         )
     raise RuntimeMissingError(
-        f"Nothing here computes in {precision}: "
+        f"No runtime on this machine computes in {precision}: "
         + "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         + "."
     )

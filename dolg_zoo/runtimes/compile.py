@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Infer = Callable[[np.ndarray], np.ndarray]
 
 TOLERANCE = 1e-4
-"""How far a descriptor in float32 may be from that of Keras; both have norm 1."""
+"""Maximum distance of a float32 descriptor from Keras's; both have norm 1."""
 
 
 def load(folder: Path, runtime: str, precision: str, threads: int | None = None) -> Infer:
@@ -31,7 +31,7 @@ def load(folder: Path, runtime: str, precision: str, threads: int | None = None)
 
 
 def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
-    """Return a traced function of one signature with constant weights, so that they fold."""
+    """Return a traced function of one signature with constant weights, for constant folding."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -40,14 +40,14 @@ def freeze(traced: tf.types.experimental.PolymorphicFunction) -> Infer:
 
 
 def check(infer: Infer, expected: Infer, model: EmbeddingModel) -> float:
-    """Return the largest distance of a descriptor from the expected; refuse over `TOLERANCE`."""
+    """Return the largest distance of the descriptors; raise an error above `TOLERANCE`."""
     height, width = model.input_shape[1:3]
     sizes = [(height, width)] if height and width else [(224, 224), (192, 256)]
     try:
         distance = max(_distance(infer, expected, pattern(*size)) for size in sizes)
-    except Exception as error:  # of the runtime's own types
+    except Exception as error:  # runtimes raise errors of their own types
         raise CompilationError(f"it cannot be run: {error}") from error
-    if not distance <= TOLERANCE:  # nor if it is not a number
+    if not distance <= TOLERANCE:  # also true of NaN
         raise CompilationError(
             f"its descriptors are {distance:.1e} from those of Keras, and {TOLERANCE:.0e} is the"
             " limit"

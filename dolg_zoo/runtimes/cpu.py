@@ -1,4 +1,4 @@
-"""Which processor this is, and how much of it may be used."""
+"""The processor of this machine, and the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on every system
+    if hasattr(os, "sched_getaffinity"):  # not on all systems
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -21,12 +21,12 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> list[str]:
-    """Return the flags of the processor as Linux gives them; none on other systems."""
+    """Return the flags of the processor on Linux; empty on other systems."""
     return _fields().get("flags", "").split()
 
 
 def cpu_id() -> str:
-    """Return an id that is the same on processors of one kind with the same instruction sets."""
+    """Return an id of the processor's kind and instruction sets."""
     stated = "\n".join((platform.machine(), cpu_name(), " ".join(cpu_flags())))
     return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
@@ -37,7 +37,7 @@ def has_gpu() -> bool:
 
 
 def _fields() -> dict[str, str]:
-    """Return the fields that Linux gives of the first processor; none on other systems."""
+    """Return the fields of the first processor on Linux; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Embeds(Protocol):
-    """Anything with a batch of images in and normalised descriptors out."""
+    """An object that maps batches of images to normalised descriptors."""
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """Map (batch, height, width, 3) uint8 to (batch, dim) float32, each row of norm 1."""
@@ -30,7 +30,7 @@ class EmbeddingModel(Embeds, Protocol):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known of the weights."""
+        """Facts about the weights."""
 
     @property
     def descriptor_dim(self) -> int:
@@ -41,4 +41,4 @@ class EmbeddingModel(Embeds, Protocol):
         """32 hexadecimal digits, a hash of weights and settings."""
 
     def compile_for_inference(self, runtime: str) -> Embeds:
-        """Return the model as a runtime computes it."""
+        """Return the model compiled for a runtime."""

@@ -1,4 +1,4 @@
-"""LiteRT: make files of a Keras model, and run them."""
+"""LiteRT: convert a Keras model to a file, and run it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
 FILES = ("model.tflite",)
-ANY_SIZE = 224  # pixels, that each network can compute
+ANY_SIZE = 224  # pixels, a size that fits every network
 
 
 def write(model: keras.Model, folder: Path) -> None:
@@ -29,8 +29,8 @@ def quantize(model: keras.Model, folder: Path, images: Sequence[np.ndarray]) -> 
     """Replace the file by one with int8 weights."""
     import tensorflow as tf
 
-    # Weights and the inputs of convolutions in int8, their range taken from each image: with
-    # ranges from calibration, LiteRT puts divisions into int8 too, and they divide by zero.
+    # Weights and inputs of convolutions are int8, with ranges from each image. With ranges from
+    # calibration, LiteRT would also compute divisions in int8, and divide by zero.
     export(model, folder / "model.tflite", "litert", optimizations=[tf.lite.Optimize.DEFAULT])
 
 
@@ -61,6 +61,6 @@ def interpreter_of(threads: int, **source: Any) -> Interpreter:
     _, height, width, _ = images_in["shape_signature"]
     size = (1, ANY_SIZE if height < 0 else height, ANY_SIZE if width < 0 else width, 3)
     interpreter.resize_tensor_input(images_in["index"], size)
-    with held_back_stderr():  # when it first knows a size, it says by what it computes
+    with held_back_stderr():  # with the first size, LiteRT logs its delegate
         interpreter.allocate_tensors()
     return interpreter

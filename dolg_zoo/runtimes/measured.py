@@ -1,4 +1,4 @@
-"""How fast the runtimes were here when they were measured, so that the fastest is taken."""
+"""Time the runtimes on this machine, so that the fastest becomes the default."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from dolg_zoo.runtimes.registry import RUNTIMES, fault_of
 if TYPE_CHECKING:
     from dolg_zoo.runtimes.embedding_model import EmbeddingModel
 
-TURNS, TURN = 7, 0.7  # how often each is timed, and seconds at least each time
-FIRST_TURNS, FIRST_TURN = 3, 0.4  # if the user did not ask for a measurement
-PHOTO = (1024, 768)  # width and height of what a converter is asked about
+TURNS, TURN = 7, 0.7  # number of timings of each runtime, and minimum seconds of each timing
+FIRST_TURNS, FIRST_TURN = 3, 0.4  # the same, if the user did not ask for a measurement
+PHOTO = (1024, 768)  # width and height of a typical photograph
 
 
 def measure_runtimes(
@@ -34,9 +34,9 @@ def measure_runtimes(
     turn: float = TURN,
 ) -> dict[str, float]:
     """Time this machine's runtimes in turns; return median images per second, fastest first."""
-    # In float32. The fastest becomes the default for this model here until a runtime comes, goes or
-    # changes. The model is compiled where needed. `say` gets lines for the user; each of `turns`
-    # takes at least `turn` seconds.
+    # In float32. The fastest becomes the model's default on this machine, until a runtime is
+    # installed, removed or updated. Missing compiled forms are made. `say` gets lines for the user;
+    # each of `turns` takes at least `turn` seconds.
     height, width = model.input_shape[1:3]
     if not (height and width):
         width, height = model.image_converter.target_size(*PHOTO)
@@ -62,11 +62,11 @@ def measure_runtimes(
 
 
 def remembered_speeds(model_id: str | None) -> dict[str, float]:
-    """Return this machine's result of `measure_runtimes` for a model; empty if there is none."""
-    kept = kept_record(_path(model_id) if model_id else None)
+    """Return the cached result of `measure_runtimes` for a model; empty if there is none."""
+    record = kept_record(_path(model_id) if model_id else None)
     with suppress(ValueError, KeyError, TypeError):
-        if kept.get("made_by") == _maker():
-            speeds = {name: float(kept["speeds"][name]) for name in kept["speeds"]}
+        if record.get("made_by") == _maker():
+            speeds = {name: float(record["speeds"][name]) for name in record["speeds"]}
             if speeds.keys() <= RUNTIMES.keys():
                 return dict(sorted(speeds.items(), key=lambda item: -item[1]))
     return {}

@@ -1,4 +1,4 @@
-"""ONNX: make files of a Keras model, and run them with ONNX Runtime."""
+"""ONNX: convert a Keras model to a file, and run it with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(model: keras.Model, folder: Path) -> None:
     from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
     path = folder / FILES[0]
-    with warnings.catch_warnings():  # Keras asks NumPy for names that NumPy is to get back
+    with warnings.catch_warnings():  # the export uses deprecated names of NumPy
         warnings.simplefilter("ignore", FutureWarning)
         export(model, path, "onnx")
     network = onnx.load(path)
@@ -69,7 +69,11 @@ def quantize(model: keras.Model, folder: Path, images: Sequence[np.ndarray]) -> 
         Reader(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        op_types_to_quantize=["Conv", "Clip", "Relu"],  # a clipped convolution has its range
+        op_types_to_quantize=[
+            "Conv",
+            "Clip",
+            "Relu",
+        ],  # a convolution and its clipping share a range
         nodes_to_exclude=[node.name for node in nodes if "/local_branch" in node.name],
     )
     prepared.unlink()
@@ -107,7 +111,7 @@ def read_text(path: Path) -> str:
 
 def _let_zeros_be_zeros(network: onnx.ModelProto) -> None:
     """Allow a 0 in a computed shape: a feature map may be smaller than a dilation."""
-    # TensorFlow means a length of 0 by it, ONNX by default the old length
+    # in TensorFlow it means the size 0, in ONNX by default the old size
     from onnx.helper import make_attribute
 
     given = {constant.name for constant in network.graph.initializer}

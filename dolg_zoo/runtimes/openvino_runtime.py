@@ -1,4 +1,4 @@
-"""OpenVINO: make files of a Keras model, and run them."""
+"""OpenVINO: convert a Keras model to files, and run them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(model: keras.Model, folder: Path) -> None:
     exported = folder / "exported.xml"
     export(model, exported, "openvino")
     network = openvino.Core().read_model(exported)
-    # conversion makes outputs of a few sizes that are worked out inside as well
+    # conversion also makes outputs of a few internal sizes
     network = openvino.Model([network.outputs[0]], network.get_parameters(), "dolg")
     network.inputs[0].tensor.set_names({"images"})
     network.outputs[0].tensor.set_names({"descriptors"})
@@ -69,7 +69,7 @@ def quantize(model: keras.Model, folder: Path, images: Sequence[np.ndarray]) -> 
 
 def _adds_feature_maps(node: openvino.Node) -> bool:
     """Return whether a node is a residual block's final sum, which is computed in int8."""
-    # in float32 it would convert the maps around it to int8 and back: a third of a ResNet's time
+    # a sum in float32 would convert its maps from int8 and back, a third of a ResNet's time
     if node.get_type_name() != "Add" or node.get_output_partial_shape(0).rank.get_length() != 4:
         return False
     given = [node.input_value(index).get_node().get_type_name() for index in (0, 1)]
@@ -80,7 +80,7 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
     """Return a function from images to descriptors; needs no TensorFlow."""
     openvino = import_openvino()
     core = openvino.Core()
-    # the part of an int8 network that is not in int8 is faster in bfloat16, and no less exact
+    # the float part of an int8 network is faster in bfloat16, and as exact
     in_bfloat16 = precision == "bfloat16" or (precision == "int8" and has_bfloat16())
     hint = openvino.Type.bf16 if in_bfloat16 else openvino.Type.f32
     compiled = core.compile_model(
@@ -92,7 +92,7 @@ def load(folder: Path, precision: str, threads: int) -> Callable[[np.ndarray], n
             "PERFORMANCE_HINT": "LATENCY",
         },
     )
-    requests = threading.local()  # one can be asked by one thread at a time
+    requests = threading.local()  # only one thread at a time can use a request
 
     def infer(images: np.ndarray) -> np.ndarray:
         if not hasattr(requests, "own"):

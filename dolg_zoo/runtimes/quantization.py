@@ -1,4 +1,4 @@
-"""int8: a runtime's files calibrated on images by the runtime's own quantiser.
+"""int8: calibrate a runtime's files on images with the runtime's quantiser.
 
 Everything after the convolutions (attention, GeM, fusion, normalisation) stays in float32: int8
 saves little time there, and descriptors would not have norm 1.
@@ -31,19 +31,19 @@ def calibration_images(converter: ImageConverter, sources: Any) -> list[np.ndarr
     sources = [] if sources is None else image_sources(sources)
     how = "--calibration DIR, or calibration=[…] in Python"
     if not len(sources):
-        raise ValueError(f"int8 needs some hundred images to calibrate with: {how}.")
+        raise ValueError(f"int8 needs about a hundred images to calibrate with: {how}.")
     rows = np.linspace(0, len(sources) - 1, min(len(sources), MOST_IMAGES)).round().astype(int)
     sample = [sources[row] for row in rows]
-    found = decode_ahead(sample, lambda source: converter(load_image(source)), ahead=8)
-    results = {row: result for row, _, result in found}
+    decoded = decode_ahead(sample, lambda source: converter(load_image(source)), ahead=8)
+    results = {row: result for row, _, result in decoded}
     images = [results[row] for row in sorted(results)]
-    kept = [image for image in images if isinstance(image, np.ndarray)]
-    if not kept:
+    readable = [image for image in images if isinstance(image, np.ndarray)]
+    if not readable:
         raise ValueError(
             f"None of the {len(images)} images to calibrate with can be read, the first because:"
             f" {images[0]}. Give others: {how}."
         )
-    return kept
+    return readable
 
 
 def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np.ndarray]) -> None:
@@ -54,7 +54,7 @@ def quantize(model: keras.Model, folder: Path, runtime: str, images: Sequence[np
 
 @contextlib.contextmanager
 def _nothing_on_stdout() -> Iterator[None]:
-    """Silence standard output: quantisers draw on it, and a command's JSON must be alone there."""
+    """Silence standard output, so that quantisers do not write into a command's JSON."""
     level = logging.root.level
     try:
         with (

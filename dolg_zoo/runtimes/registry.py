@@ -1,4 +1,4 @@
-"""The runtimes, and which of them can be used on this machine."""
+"""The runtimes, and their availability on this machine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime that computes descriptors; its code is in `<name>_runtime.py`, but of Keras."""
+    """A runtime that computes descriptors; except for Keras, `<name>_runtime.py` has its code."""
 
     name: str  # for users, and of the extra that installs it
     package: str  # the distribution
     module: str
-    # what it computes in, if the processor can; and its place among the runtimes where none was
-    # timed: by speed with DOLG-R50 and the embedded preset in docs/benchmarks/inference_avx2.json
+    # its precisions, if the processor has them, each with its rank among untimed runtimes: by speed
+    # with DOLG-R50 and the embedded preset in docs/benchmarks/inference_avx2.json
     precisions: Mapping[str, int]
-    converters: tuple[str, ...] = ()  # further modules that make its files
-    quantizers: tuple[str, ...] = ()  # further modules for int8 files
+    converters: tuple[str, ...] = ()  # other modules that its conversion needs
+    quantizers: tuple[str, ...] = ()  # other modules that its quantisation needs
     is_extra: bool = True  # whether a default installation lacks it
-    exports_one_size: bool = False  # whether its files, at a server, take images of one size
+    exports_one_size: bool = False  # whether an export takes images of one size only
 
-    @cached_property  # it is asked for some ten times a command
+    @cached_property  # a command uses it about ten times
     def version(self) -> str | None:
-        """The version that is installed; None if none is."""
+        """The installed version, or None."""
         try:
             return version(self.package)
         except PackageNotFoundError:
@@ -45,7 +45,7 @@ class Runtime:
         """The module of the runtime.
 
         It has `FILES`, `write` and `load`; `quantize` if it computes in int8; and `write_text` and
-        `read_text` if its files have a place for a text, else an export has a JSON file beside it.
+        `read_text` if its files can hold a text; else an export also has a JSON file.
         """
         return import_module(f"dolg_zoo.runtimes.{self.name}_runtime")
 
@@ -81,7 +81,7 @@ RUNTIMES = {
 
 
 def fault_of(runtime: str, precision: str = "float32") -> str | None:
-    """Why a runtime cannot be used here, with what to do about it; None if it can.
+    """Return why a runtime cannot be used here, and a remedy; None if it can.
 
     Raises:
         ValueError: if there is no such runtime or precision.
@@ -107,7 +107,7 @@ def fault_of(runtime: str, precision: str = "float32") -> str | None:
 
 
 def in_order(precision: str) -> list[str]:
-    """Return the runtimes that compute in a precision, installed or not, first the one to try."""
+    """Return the runtimes for a precision, installed or not, the best first."""
     names = [name for name, runtime in RUNTIMES.items() if precision in runtime.precisions]
     return sorted(names, key=lambda name: RUNTIMES[name].precisions[precision])
 

@@ -1,4 +1,4 @@
-"""A model as it is served: uint8 images in, descriptors out."""
+"""The form of a model for servers, from uint8 images to descriptors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def servable(model: keras.Model, size: tuple[int | None, int | None] | None = None) -> keras.Model:
-    """Return the model with uint8 images as input; without `size`, that of the model."""
+    """Return the model with uint8 images as input, by default of the model's size."""
     import keras
 
     height, width = size or model.input_shape[1:3]
@@ -19,7 +19,7 @@ def servable(model: keras.Model, size: tuple[int | None, int | None] | None = No
 
 
 def export(model: keras.Model, path: Path, format: str, **options: Any) -> None:
-    """Export a `servable` model with Keras; the options are the converter's."""
+    """Export a `servable` model with Keras; `options` are for the converter."""
     import keras
 
     images = keras.InputSpec(dtype="uint8", shape=model.input_shape, name="images")

@@ -1,7 +1,7 @@
-"""OpenVINO without its reports.
+"""Switch off the telemetry of OpenVINO.
 
-Its import, its converter and NNCF report to Google Analytics, under a number in the home folder,
-unless the user has opted out. Nobody was asked: here they send nothing.
+Its import, its converter and NNCF report to Google Analytics, with an id in the home folder,
+unless the user has opted out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def no_telemetry() -> Iterator[None]:
 
 
 def import_openvino() -> ModuleType:
-    """Return the module `openvino`; raises ImportError where it is not installed."""
+    """Return the module `openvino`, or raise ImportError."""
     with no_telemetry():
         import openvino
     return openvino

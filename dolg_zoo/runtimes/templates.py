@@ -1,8 +1,8 @@
-"""Compiled forms of the embedded presets, made of their weights without TensorFlow.
+"""Make the compiled forms of the embedded presets from their weights, without TensorFlow.
 
-A compiled file is mostly the float32 weights: each kernel times a factor per channel, since batch
-normalisation is folded into it. So the preset has a template: the file with zeros for its kernels,
-the factors, and the place of each kernel. sha256 pin the template and the file that it makes.
+A compiled file consists mainly of float32 weights: each kernel times a factor per channel, since
+batch normalisation is folded. So the preset has a template: the file with zeros for its kernels,
+the factors, and the offset of each kernel. sha256 pin the template and the resulting file.
 
 `tools/make_runtime_template.py` makes a template.
 """
@@ -28,9 +28,9 @@ from dolg_zoo.weights.verification import verify_files
 class Template:
     """The template of a preset's compiled file."""
 
-    # `facts`: `file` (name and sha256 of the compiled file), `kernels` (dataset in the preset's
-    # weights, order of axes and first byte of each), `record` (as `CompiledDOLG.record`), and for
-    # the maps `last_layers` (datasets of kernel and bias of each layer after the maps).
+    # `facts`: `file` (name and sha256 of the compiled file), `kernels` (for each, the dataset in
+    # the preset's weights, the order of axes and the offset), `record` (as `CompiledDOLG.record`),
+    # and for the maps `last_layers` (datasets of kernel and bias of each layer after the maps).
 
     path: Path  # in the preset's folder
     facts: dict[str, Any]
@@ -45,8 +45,8 @@ class Template:
         (folder / self.facts["file"]["name"]).write_bytes(self.content(weights))
 
     def content(self, weights: Path | None = None) -> bytes:
-        """Return the compiled file's bytes, or raise WeightsError if they are not as pinned."""
-        # `weights` are by default the file beside the template
+        """Return the compiled file's bytes; raise WeightsError for a wrong sha256."""
+        # `weights` is by default the file beside the template
         import h5py
 
         with np.load(self.path) as arrays, h5py.File(weights or self.path.parent / WEIGHTS) as file:
@@ -57,7 +57,7 @@ class Template:
                 content[kernel["begin"] : kernel["begin"] + values.nbytes] = values.tobytes()
         name, expected = self.facts["file"]["name"], self.facts["file"]["sha256"]
         if fault := fault_in(bytes(content), expected):
-            raise WeightsError(f"{name}, made of {self.path}, is not what was pinned: {fault}.")
+            raise WeightsError(f"{name}, made from {self.path}, is not the pinned file: {fault}.")
         return bytes(content)
 
 
@@ -65,7 +65,8 @@ def find_template(
     form: str, preset: str | None = None, model_id: str | None = None
 ) -> Template | None:
     """Return the shipped template of a compiled form, such as "litert-float32", or None."""
-    # "maps-" before it: for explanations. WeightsError: none is found, and a template was changed.
+    # The prefix "maps-" is for explanations. WeightsError: a template was changed, and no other
+    # fits.
     file = f"{form}.npz"
     changed: WeightsError | None = None
     for name, entry in load_manifest().presets.items():

@@ -28,20 +28,20 @@ RANKINGS = {
     "re-ranking of the first 50 by their neighbours": Ranking(rerank=50),
 }
 MAX_BYTES = 20 * 2**20
-"""Of a file that is uploaded; a photograph has some 5 MiB."""
+"""Maximum size of an uploaded file; a photograph has about 5 MiB."""
 MAX_ADDED = 50
-"""Files that may be added at once."""
+"""Maximum number of files to add at once."""
 ADDED = "added"
-"""The subfolder that images are added to."""
+"""The subfolder for added images."""
 
 
 @dataclass(frozen=True)
 class Added:
-    """What came of files that were to be added.
+    """The result of adding files.
 
     Attributes:
-        names: in the index, of those that were.
-        refused: the others' file names, and why.
+        names: names of the added images in the index.
+        refused: names of the other files, and the reasons.
     """
 
     names: list[str] = field(default_factory=list)
@@ -49,11 +49,11 @@ class Added:
 
 
 class SearchDesk:
-    """An index, the models of it, and one search at a time.
+    """An index with its models, for one search at a time.
 
     Args:
         open_index: opens the index for a preset.
-        load_explainer: loads what explains the scores of a preset.
+        load_explainer: loads the explainer of a preset's scores.
         presets: the presets to choose from; the first is opened at once.
     """
 
@@ -73,10 +73,10 @@ class SearchDesk:
         self.index(self.presets[0])
 
     def index(self, preset: str | None) -> Index:
-        """Return the index for a preset, opened when it is first asked for.
+        """Return the index for a preset, opened at first use.
 
         Raises:
-            ValueError: if the preset is not among those that can be chosen.
+            ValueError: if the preset is not in `presets`.
         """
         if preset not in self.presets:
             raise ValueError(f"There is no preset {preset!r} here.")
@@ -93,11 +93,11 @@ class SearchDesk:
         k: int = 12,
         ranking: str = "by similarity",
     ) -> Matches:
-        """Return the images most like one, or like the part of it in a box, best first.
+        """Return the images most similar to an image, or to its part in a box, best first.
 
         Raises:
             BadImageError: if the image cannot be read.
-            ValueError: if something is out of its range.
+            ValueError: if an argument is out of its range.
         """
         one_of("ranking", ranking, RANKINGS)
         index = self.index(preset)
@@ -106,10 +106,10 @@ class SearchDesk:
             return index.search(query, k, RANKINGS[ranking])
 
     def photo(self, preset: str | None, name: str) -> Path:
-        """Where an image of the index is.
+        """Return the path of an image of the index.
 
         Raises:
-            ValueError: if there is none of that name: no other file is ever opened for a visitor.
+            ValueError: if the index has no such image: visitors can open no other file.
         """
         index = self.index(preset)
         if name not in index.names:
@@ -123,15 +123,15 @@ class SearchDesk:
         name: str,
         box: tuple[float, float, float, float] | None = None,
     ) -> Explanation:
-        """Explain why an image matches one of the index.
+        """Explain why an image matches an image of the index.
 
         Raises:
-            BadImageError: if one of them cannot be read.
+            BadImageError: if one of the two cannot be read.
             ValueError: if there is no image of that name in the index.
         """
         path, model = self.photo(preset, name), self.index(preset).model
         with self._lock:
-            # a compiled model tells a score only
+            # a compiled model computes only the score
             explain = getattr(model, "explain", None) or self._explainer(model).explain
             return explain(part_of(image, box), path)
 
@@ -142,20 +142,20 @@ class SearchDesk:
         return self._explainers[of]
 
     def add(self, preset: str | None, files: Sequence[Path]) -> Added:
-        """Add images to the indexed folder and to the index; what is no image is refused.
+        """Add images to the indexed folder and to the index; refuse other files.
 
-        An index that was loaded is saved with them, with what others have written to it meanwhile.
+        A loaded index is saved with the images, and with other processes' changes since then.
 
         Args:
             preset: the preset of the index; indexes of other presets are opened again.
-            files: at most `MAX_ADDED`. They are kept under their sha256 in the subfolder `added`,
-                so no name of a visitor's choosing ever names a file here.
+            files: at most `MAX_ADDED`. They are saved under their sha256 in the subfolder `added`,
+                so visitors cannot choose the name of a file.
 
         Raises:
-            ValueError: if they are too many.
+            ValueError: if there are too many files.
         """
         if len(files) > MAX_ADDED:
-            raise ValueError(f"{len(files)} files at once are too many: {MAX_ADDED} are the most.")
+            raise ValueError(f"{len(files)} files at once are too many; add at most {MAX_ADDED}.")
         index = self.index(preset)
         added = Added()
         for file in files:
@@ -169,11 +169,11 @@ class SearchDesk:
                 if index.path is not None:
                     index = type(index).load(index.path, index.model, index.folder)
                 index.add(new)
-                self._indexes = {preset: index}  # others are opened anew, with what is new
+                self._indexes = {preset: index}  # other indexes are opened again, with the images
                 if index.path is not None:
                     try:
                         index.save(index.path)
-                    except OSError as error:  # they are found until then
+                    except OSError as error:  # the index in memory has the images
                         why = f"it cannot be written, and forgets them at the next start: {error}"
                         added.refused[str(index.path)] = why
         return added
@@ -190,11 +190,11 @@ def _keep(file: Path, folder: Path) -> str:
     """Copy an image into the folder of an index, and return its name there."""
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-    load_image(file)  # all of it can be read
+    load_image(file)  # raises an error unless it is an image
     data = file.read_bytes()
     name = f"{ADDED}/{hashlib.sha256(data).hexdigest()[:16]}{ending_of(file)}"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as kept:
-        kept.write(data)
+    with replacing(path) as copy:
+        copy.write(data)
     return name

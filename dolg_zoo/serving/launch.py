@@ -28,7 +28,7 @@ def start(
     may_add: bool = True,
     open_browser: bool = False,
 ) -> gr.Blocks:
-    """Start to serve the page; without `port`, at the first free one from 7860."""
+    """Start to serve the page; without `port`, at the first free port from 7860."""
     # the result has `local_url`, `block_thread` and `close`
     upload_folder()
     with _no_proxies():
@@ -60,7 +60,7 @@ def start(
 
 def upload_folder() -> Path:
     """Return the folder of visitors' files, $GRADIO_TEMP_DIR or a temporary one, for Gradio."""
-    # Gradio's default is shared by all users of the machine, and the first of them owns it
+    # Gradio's default is one folder for all users of the machine, owned by the first user
     if not (given := os.environ.get("GRADIO_TEMP_DIR")):
         given = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="dolg-zoo-page-")
         atexit.register(shutil.rmtree, given, ignore_errors=True)
@@ -70,7 +70,7 @@ def upload_folder() -> Path:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise OSError(
-            f"What visitors send cannot be kept in GRADIO_TEMP_DIR={given}: {error.strerror}. Name"
+            f"Visitors' files cannot be saved in GRADIO_TEMP_DIR={given}: {error.strerror}. Name"
             " a folder that you can write to, or unset the variable."
         ) from error
     return folder
@@ -78,7 +78,7 @@ def upload_folder() -> Path:
 
 @contextmanager
 def _no_proxies() -> Iterator[None]:
-    """Keep proxies out while the page starts: it asks itself by HTTP whether it is there."""
+    """Disable proxies while the page starts, since it checks itself by HTTP."""
     before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
     os.environ.update(dict.fromkeys(before, "*"))
     try:
@@ -86,6 +86,6 @@ def _no_proxies() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                os.environ.pop(name, None)  # both are one on Windows
+                os.environ.pop(name, None)  # on Windows, both spellings are one variable
             else:
                 os.environ[name] = value

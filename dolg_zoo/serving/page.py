@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-# before the import of Gradio, which else reports each start to its makers
+# set before Gradio is imported, which otherwise reports each start
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
@@ -30,14 +30,14 @@ from dolg_zoo.serving.desk import MAX_ADDED, MAX_BYTES, RANKINGS, SearchDesk
 if TYPE_CHECKING:
     from dolg_zoo.explaining import Explanation
 
-RESULTS, MOST = 12, 1000  # images that are found, and the most that a program may ask for
+RESULTS, MOST = 12, 1000  # number of results on the page, and maximum for programs
 SHOWN, THUMBNAIL = 900, 320  # pixels of the longer side
 WAITING = 100  # requests that may wait; 50 at once are answered
-IMAGES = ["image", ".heic", ".heif", ".hif"]  # not every system knows the type of these endings
+IMAGES = ["image", ".heic", ".heif", ".hif"]  # some systems do not know these endings
 Action = Callable[..., Any]
 Values = tuple[Any, ...]  # one for each output of an action
-KEPT = 3600  # seconds that what a visitor sent is kept
-FONTS = ["system-ui", "sans-serif"]  # fonts of the visitor's system: none is fetched
+KEPT = 3600  # seconds until a visitor's files are deleted
+FONTS = ["system-ui", "sans-serif"]  # the visitor's own fonts, so that no font is downloaded
 STYLE = """
 .gradio-container {max-width: 1200px !important; margin: auto}
 #status textarea {font-weight: 600; field-sizing: content}
@@ -78,16 +78,68 @@ class Page:
             gr.Markdown(f"# {_plain(self.title)}")
             status = gr.Textbox(
                 f"{len(self.desk.index(self.desk.presets[0]))} images. Drop a photograph to begin.",
-                label="What is going on",
+                label="Status",
                 lines=2,
                 interactive=False,
                 elem_id="status",
             )
             with gr.Row():
                 with gr.Column(min_width=300):
-                    dropped, shown, box, preset, ranking, search = self._query_parts()
+                    dropped = gr.File(
+                        label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
+                        file_types=IMAGES,
+                        height=120,
+                        elem_id="dropped",
+                    )
+                    gr.Markdown("Click two corners to search for the part between them:")
+                    shown = gr.Image(
+                        show_label=False,
+                        alt_text="the query, with the box that is searched for",
+                        interactive=False,
+                        buttons=[],
+                        elem_id="query",
+                    )
+                    box = gr.Textbox(
+                        label="Box: left, top, right, bottom in pixels; empty for the whole image",
+                        placeholder="40, 40, 300, 240",
+                        elem_id="box",
+                    )
+                    preset = gr.Dropdown(
+                        self._preset_choices(),
+                        value=self.desk.presets[0],
+                        label="Preset",
+                        visible=len(self.desk.presets) > 1,
+                        elem_id="preset",
+                    )
+                    ranking = gr.Dropdown(
+                        list(RANKINGS),
+                        value=next(iter(RANKINGS)),
+                        label="Ranking",
+                        elem_id="ranking",
+                    )
+                    search = gr.Button("Search", variant="primary", elem_id="search")
                 with gr.Column(min_width=300, scale=2):
-                    matches, onward, why = self._result_parts()
+                    gr.Markdown("The most similar images, best first; choose one to see why:")
+                    matches = gr.Gallery(
+                        show_label=False,
+                        columns=4,
+                        height="auto",
+                        object_fit="contain",
+                        allow_preview=False,
+                        buttons=[],
+                        elem_id="matches",
+                    )
+                    onward = gr.Button(
+                        "Search for the chosen image", interactive=False, elem_id="onward"
+                    )
+                    gr.Markdown("Attention of both images, and the positions that match:")
+                    why = gr.Image(
+                        show_label=False,
+                        alt_text="attention of both photographs, and what speaks for their match",
+                        interactive=False,
+                        buttons=["fullscreen"],
+                        elem_id="why",
+                    )
             if may_add:
                 files, add = self._adding_parts()
                 _on(add.click, self._add, [preset, files], [status])
@@ -203,12 +255,12 @@ class Page:
             )
             _on(call, self.add, [files, preset], [result], "add")
 
-    # What programs call. The names and defaults of the arguments are theirs as well.
+    # The endpoints for programs. The arguments' names and defaults are part of the interface.
 
     def search(
         self, image: str, box: str, k: int, ranking: str, preset: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the images most like one, best first: rank, name and score of each."""
+        """Return the rank, name and score of the most similar images, best first."""
         k = whole_number("k", k, 1, MOST)
         matches = self.desk.search(self._preset(preset), _sent(image), _box(box), k, ranking)
         return [
@@ -217,7 +269,7 @@ class Page:
         ]
 
     def explain(self, image: str, name: str, box: str, preset: str | None = None) -> Values:
-        """Return the score of an image and one of the index, its two parts, and a picture."""
+        """Return the score of an image and an image of the index, its two parts, and a picture."""
         explanation = self.desk.explain(self._preset(preset), _sent(image), name, _box(box))
         result = {
             "score": explanation.score,
@@ -236,48 +288,48 @@ class Page:
     def _preset(self, preset: str | None) -> str | None:
         return self.desk.presets[0] if preset is None else preset
 
-    # What happens. Each returns what `_on` was told to put it into.
+    # Actions on the page. Each returns the values of the outputs that `_on` names.
 
     def _drop(self, file: str | None, preset: str | None, ranking: str) -> Values:
         if not file:
             raise gr.Error("There is no file.")
         query = Query(Path(file), Path(file).name)
-        return self._found(query, preset, ranking)
+        return self._results(query, preset, ranking)
 
     def _corner(
         self, query: Query | None, preset: str | None, ranking: str, click: gr.SelectData
     ) -> Values:
-        query = _there(query)
+        query = _query_of(query)
         photo = load_image(query.path)
         scale = max(photo.size) / min(SHOWN, max(photo.size))
         corner = tuple(round(part * scale) for part in click.index)
         if query.corner is None:
             query = replace(query, corner=corner, box=None)
             drawn = _drawn(photo, query)
-            return query, "Now the corner across from it.", drawn, "", *[gr.skip()] * 3
+            return query, "Now click the opposite corner.", drawn, "", *[gr.skip()] * 3
         (x1, x2), (y1, y2) = (sorted(pair) for pair in zip(query.corner, corner, strict=True))
         if x1 == x2 or y1 == y2:
             raise gr.Error("That box is empty: click two corners that are apart.")
-        return self._found(replace(query, corner=None, box=(x1, y1, x2, y2)), preset, ranking)
+        return self._results(replace(query, corner=None, box=(x1, y1, x2, y2)), preset, ranking)
 
     def _search_box(
         self, query: Query | None, text: str, preset: str | None, ranking: str
     ) -> Values:
-        query = replace(_there(query), corner=None, box=_box(text))
-        return self._found(query, preset, ranking)
+        query = replace(_query_of(query), corner=None, box=_box(text))
+        return self._results(query, preset, ranking)
 
     def _search_again(self, query: Query | None, preset: str | None, ranking: str) -> Values:
-        if query is None:  # the preset was chosen before a photograph: load it
+        if query is None:  # load the preset before there is a photograph
             return None, f"{len(self.desk.index(preset))} images.", *[gr.skip()] * 5
-        return self._found(query, preset, ranking)
+        return self._results(query, preset, ranking)
 
     def _onward(self, query: Query | None, preset: str | None, ranking: str) -> Values:
-        name = _there(query).chosen
+        name = _query_of(query).chosen
         if name is None:
             raise gr.Error("Choose one of the results first.")
-        return self._found(Query(self.desk.photo(preset, name), name), preset, ranking)
+        return self._results(Query(self.desk.photo(preset, name), name), preset, ranking)
 
-    def _found(self, query: Query, preset: str | None, ranking: str) -> Values:
+    def _results(self, query: Query, preset: str | None, ranking: str) -> Values:
         photo = load_image(query.path)
         matches = self.desk.search(preset, photo, query.box, RESULTS, ranking)
         query = replace(query, found=tuple(match.name for match in matches), chosen=None)
@@ -287,7 +339,7 @@ class Page:
         ]
         of_what = "the box in " if query.box else ""
         said = (
-            f"{len(cards)} of {len(self.desk.index(preset))} images, the most like"
+            f"{len(cards)} of {len(self.desk.index(preset))} images, the most similar to"
             f" {of_what}{printable(query.name)} first."
         )
         text = ", ".join(map(str, query.box)) if query.box else ""
@@ -306,7 +358,7 @@ class Page:
         return [(name or "the default preset", name) for name in self.desk.presets]
 
     def _choose(self, query: Query | None, preset: str | None, click: gr.SelectData) -> Values:
-        query = _there(query)
+        query = _query_of(query)
         if not 0 <= click.index < len(query.found):
             raise gr.Error("That result is no longer there: search again.")
         name = query.found[click.index]
@@ -353,7 +405,7 @@ def _on(
 
 
 def _reason(error: Exception) -> str:
-    """Return the text of an error for a visitor, without paths of this machine."""
+    """Return the text of an error for a visitor, without local paths."""
     if isinstance(error, BadImageError):
         return f"That cannot be used as an image: {error.reason}."
     if isinstance(error, OSError):
@@ -363,7 +415,7 @@ def _reason(error: Exception) -> str:
 
 def _local_part(explanation: Explanation) -> float:
     parts = explanation.sides[0].places
-    assert parts is not None  # of two images
+    assert parts is not None  # set, since there are two images
     return float(parts.sum())
 
 
@@ -373,7 +425,7 @@ def _sent(image: str | None) -> Path:
     return Path(image)
 
 
-def _there(query: Query | None) -> Query:
+def _query_of(query: Query | None) -> Query:
     if query is None:
         raise gr.Error("Drop a photograph first.", print_exception=False)
     return query
@@ -394,14 +446,14 @@ def _box(text: str | None) -> tuple[int, int, int, int] | None:
 def _thumbnail(path: Path) -> Image.Image:
     try:
         image = load_image(path)
-    except BadImageError:  # deleted after it was indexed
+    except BadImageError:  # the file was deleted after indexing
         return Image.new("RGB", (THUMBNAIL, THUMBNAIL), "#8c959f")
     image.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2)
     return image
 
 
 def _drawn(photo: Image.Image, query: Query) -> Image.Image:
-    """Return the query as it is shown, with the box or its first corner."""
+    """Return the picture of the query, with the box or its first corner."""
     scale = min(SHOWN, max(photo.size)) / max(photo.size)
     small = photo.copy()
     small.thumbnail((SHOWN, SHOWN), reducing_gap=2)
@@ -417,7 +469,7 @@ def _drawn(photo: Image.Image, query: Query) -> Image.Image:
 
 
 def _short(name: str) -> str:
-    """Return the last part of a name: the whole of it is said when it is chosen."""
+    """Return the last part of a name; the page shows the whole name of a chosen result."""
     return printable(name.rpartition("/")[2])
 
 

@@ -140,7 +140,7 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
         "a third party's upload of their file",
         "0.3535, 0.5, 0.7071, 1, 1.4142",
         "up to 1024 pixels, bilinear without antialias",
-        "cropped to the box of what is sought",
+        "cropped to the object's box",
         "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
         "81.20 % mAP ROxford medium feymanpriv/DOLG README, query cropped",

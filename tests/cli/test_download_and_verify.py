@@ -190,7 +190,7 @@ def test_a_repository_that_nothing_pins_is_held_to_what_the_hub_stated(
 def test_a_preset_that_is_not_cached_is_no_good_preset(dolg):
     done = dolg("verify", NAME, "hf://no/body", "no-such-folder")
     assert done.returncode == 1
-    assert f"`dolg download {NAME}` fetches it" in done.stderr
+    assert f"`dolg download {NAME}` downloads it" in done.stderr
     assert done.stdout.count("absent ") == 2 and "3 of 3 not good" in done.stderr
 
 
@@ -257,7 +257,7 @@ def test_a_pipe_in_place_of_a_file_does_not_hang(dolg, converted, name):
     (converted / name).unlink()
     os.mkfifo(converted / name)
     done = dolg("verify", str(converted))
-    assert done.returncode == 1 and "it is no file" in done.stdout
+    assert done.returncode == 1 and "it is not a file" in done.stdout
 
 
 @pytest.mark.parametrize("harm", ["blob", "ref", "file"])

@@ -189,7 +189,7 @@ def test_another_backend_of_keras_is_named_before_anything_is_imported(photos, t
     done, said, modules = forked_dolg("export", "-o", tmp_path / "made", KERAS_BACKEND=backend)
     assert done.returncode == 1 and not modules & WITHOUT_FRAMEWORK
     assert said.strip() == (
-        f"dolg: dolg-zoo needs Keras on TensorFlow, and KERAS_BACKEND is {backend!r}; unset it, or"
+        f"dolg: dolg-zoo needs Keras on TensorFlow, but KERAS_BACKEND is {backend!r}; unset it, or"
         " set it to tensorflow."
     )
     environment = {"DOLG_ZOO_CACHE": str(tmp_path / "cache"), "DOLG_ZOO_RUNTIME": "litert"}

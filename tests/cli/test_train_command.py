@@ -168,7 +168,7 @@ def test_a_configuration_may_be_run_with_another_backbone(run, place):
     ("arguments", "code", "message"),
     [
         (["run.toml", "--architecture", "nosuchnet"], 1, "nosuchnet"),
-        (["--data", "photos", "--architecture", "efficientnet_b0"], 2, "goes with CONFIG"),
+        (["--data", "photos", "--architecture", "efficientnet_b0"], 2, "needs CONFIG"),
     ],
 )
 def test_a_backbone_that_cannot_be_is_refused(run, place, monkeypatch, arguments, code, message):

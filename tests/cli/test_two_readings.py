@@ -63,7 +63,7 @@ def test_an_index_that_holds_images_and_a_foreign_index_json(dolg, photos, here)
     assert dolg("index", photos, "-o", here / "index").code == 0
     shutil.copy(photos / "rocket.png", here / "index" / "rocket.png")
     found = dolg("search", here / "index", "-q", photos / "rocket.png")
-    assert "is an index and holds images too: the index is taken" in found.err
+    assert "is an index and also holds images: the index is used" in found.err
     (photos / "index.json").write_text('{"pages": []}')
     found = dolg("search", photos, "-q", photos / "rocket.png")
     assert found.code == 0 and "in the index" not in found.err

@@ -105,7 +105,7 @@ def test_what_the_whitening_costs_is_measured_on_the_folders_to_check(
         assert found[key] == pytest.approx(np.mean(1 / np.array(ranks)))
     said = dolg(*arguments)
     assert "checked on" in said.out and f"{found['after']:.4f}" in said.out
-    assert ("find less" in said.err) == (found["before"] - found["after"] > 0.01)
+    assert ("score lower" in said.err) == (found["before"] - found["after"] > 0.01)
 
 
 def test_a_folder_to_check_that_is_not_there_is_named_before_the_work(dolg, photos, tmp_path):

@@ -52,7 +52,7 @@ PRESET, CHECKPOINT = "presets/small_imagenet/", "checkpoints/big_gldv2/"
     ("place", "value", "words", "of_readers"),
     [
         # maintainers' check by the schema says all of it, users' reading what it cannot go on with
-        ("format_version", 2, ["2"], "the format_version 2, and this dolg-zoo reads 1"),
+        ("format_version", 2, ["2"], "the format_version 2, but this dolg-zoo reads 1"),
         ("format_version", REMOVED, ["format_version"], "format_version None"),
         ("extra", 1, ["unknown field 'extra'"], None),
         ("presets", [], ["presets", "[]"], r"presets must be an object, got '\[\]'"),

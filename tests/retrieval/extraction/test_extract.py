@@ -133,7 +133,7 @@ def test_a_store_that_does_not_know_the_folder_of_its_images_goes_on(model, two_
 
 
 def test_a_store_is_not_written_under_a_name_of_a_file(model, photos, tmp_path, embedded_images):
-    with pytest.raises(ValueError, match=r"d\.npy' ends in \.npy as a file does.*OUT\.npz"):
+    with pytest.raises(ValueError, match=r"d\.npy' ends in \.npy like a file.*OUT\.npz"):
         extract(model, photos, tmp_path / "d.npy")
     assert not embedded_images and not (tmp_path / "d.npy").exists()
 

@@ -216,7 +216,8 @@ def test_a_damaged_part_is_named_with_both_hashes(filled, folder):
 
 
 @pytest.mark.parametrize(
-    ("length", "fault"), [(-1, r"it has \d+ bytes"), (None, "it is missing"), (0, "it is no file")]
+    ("length", "fault"),
+    [(-1, r"it has \d+ bytes"), (None, "it is missing"), (0, "it is not a file")],
 )
 def test_a_part_that_is_cut_short_or_missing_is_named(filled, folder, length, fault):
     path = folder / "part-000000.parquet"
