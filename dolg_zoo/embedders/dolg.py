@@ -409,8 +409,7 @@ class DOLG(ImageEmbedder, OneProcess, keras.Model):
                 "litert" needs a size unless the image converter has a fixed output size.
             calibration: images to calibrate "int8" with.
             accept: called with the export as a `CompiledDOLG` before it gets its final name. It
-                raises an error to refuse the export; the dict that it returns is added to the
-                result.
+                raises an error to refuse the export; its dict is added to the result.
 
         Returns:
             path, format, precision, size, bytes, distance (the largest L2 distance of a descriptor

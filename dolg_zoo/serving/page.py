@@ -85,61 +85,9 @@ class Page:
             )
             with gr.Row():
                 with gr.Column(min_width=300):
-                    dropped = gr.File(
-                        label=f"Drop a photograph here (up to {MAX_BYTES // 2**20} MiB)",
-                        file_types=IMAGES,
-                        height=120,
-                        elem_id="dropped",
-                    )
-                    gr.Markdown("Click two corners to search for the part between them:")
-                    shown = gr.Image(
-                        show_label=False,
-                        alt_text="the query, with the box that is searched for",
-                        interactive=False,
-                        buttons=[],
-                        elem_id="query",
-                    )
-                    box = gr.Textbox(
-                        label="Box: left, top, right, bottom in pixels; empty for the whole image",
-                        placeholder="40, 40, 300, 240",
-                        elem_id="box",
-                    )
-                    preset = gr.Dropdown(
-                        self._preset_choices(),
-                        value=self.desk.presets[0],
-                        label="Preset",
-                        visible=len(self.desk.presets) > 1,
-                        elem_id="preset",
-                    )
-                    ranking = gr.Dropdown(
-                        list(RANKINGS),
-                        value=next(iter(RANKINGS)),
-                        label="Ranking",
-                        elem_id="ranking",
-                    )
-                    search = gr.Button("Search", variant="primary", elem_id="search")
+                    dropped, shown, box, preset, ranking, search = self._query_parts()
                 with gr.Column(min_width=300, scale=2):
-                    gr.Markdown("The most similar images, best first; choose one to see why:")
-                    matches = gr.Gallery(
-                        show_label=False,
-                        columns=4,
-                        height="auto",
-                        object_fit="contain",
-                        allow_preview=False,
-                        buttons=[],
-                        elem_id="matches",
-                    )
-                    onward = gr.Button(
-                        "Search for the chosen image", interactive=False, elem_id="onward"
-                    )
-                    gr.Markdown("Attention of both images, and the positions that match:")
-                    why = gr.Image(
-                        show_label=False,
-                        alt_text="attention of both photographs, and what speaks for their match",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        elem_id="why",
-                    )
+                    matches, onward, why = self._result_parts()
             if may_add:
                 files, add = self._adding_parts()
                 _on(add.click, self._add, [preset, files], [status])
@@ -165,7 +113,7 @@ class Page:
             height=120,
             elem_id="dropped",
         )
-        gr.Markdown("Click two corners to search for what is between them:")
+        gr.Markdown("Click two corners to search for the part between them:")
         shown = gr.Image(
             show_label=False,
             alt_text="the query, with the box that is searched for",
@@ -174,7 +122,7 @@ class Page:
             elem_id="query",
         )
         box = gr.Textbox(
-            label="Box: left, top, right, bottom in pixels; empty for all of it",
+            label="Box: left, top, right, bottom in pixels; empty for the whole image",
             placeholder="40, 40, 300, 240",
             elem_id="box",
         )
@@ -196,7 +144,7 @@ class Page:
 
     def _result_parts(self) -> Values:
         """Return the results, the button that searches for one, and the explanation."""
-        gr.Markdown("What is most like it, best first; choose one to see why:")
+        gr.Markdown("The most similar images, best first; choose one to see why:")
         matches = gr.Gallery(
             show_label=False,
             columns=4,
@@ -206,8 +154,8 @@ class Page:
             buttons=[],
             elem_id="matches",
         )
-        onward = gr.Button("Search for the chosen one", interactive=False, elem_id="onward")
-        gr.Markdown("What both look at, and which positions speak for the match:")
+        onward = gr.Button("Search for the chosen image", interactive=False, elem_id="onward")
+        gr.Markdown("Attention of both images, and the positions that match:")
         why = gr.Image(
             show_label=False,
             alt_text="attention of both photographs, and what speaks for their match",
