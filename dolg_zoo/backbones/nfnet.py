@@ -96,7 +96,7 @@ def _block(
     x = _act(x, kind, f"{name}_act3")
     x = _conv(x, width, 1, f"{name}_conv3", kind, gain="zeros" if kind.eca else "ones")
     x = (_efficient_attention if kind.eca else _squeeze_excite)(x, f"{name}_attn_last")
-    # the shortcut is first, since Keras follows the first input recursively: a shorter path
+    # the shortcut is first, since Keras follows inputs recursively and it is the shorter path
     return Residual(_ALPHA * _ATTENTION_GAIN, skipinit=not kind.eca, name=name)([shortcut, x])
 
 

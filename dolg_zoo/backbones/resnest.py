@@ -51,7 +51,7 @@ def _bottleneck(x: Tensor, width: int, stride: int, name: str) -> Tensor:
         x = layers.ZeroPadding2D(1, name=f"{name}_avd_last_pad")(x)
         x = layers.AveragePooling2D(3, 2, name=f"{name}_avd_last")(x)
     x = conv_bn(x, 4 * width, 1, 1, f"{name}_conv3", f"{name}_bn3")
-    # the shortcut is first, since Keras follows the first input recursively: a shorter path
+    # the shortcut is first, since Keras follows inputs recursively and it is the shorter path
     return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([shortcut, x]))
 
 

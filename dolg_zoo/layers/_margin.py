@@ -31,9 +31,9 @@ def _inverse_length(rows: Tensor) -> Tensor:
 
 def widened(cosine: Tensor, cos_margin: Tensor, sin_margin: Tensor) -> Tensor:
     """Return cos(θ + margin) for `cosine` = cos θ, from the margin's cosine and sine."""
-    square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
+    square = (1.0 - cosine) * (1.0 + cosine)  # below 0 if a cosine is rounded beyond ±1
     positive = square > 0
-    # the root's slope at 0 is infinite, and a slope reaches also the branch not taken
+    # the root's gradient at 0 is infinite, and gradients flow even into the unused branch
     sine = ops.where(positive, ops.sqrt(ops.where(positive, square, 1.0)), 0.0)
     return cosine * cos_margin - sine * sin_margin
 

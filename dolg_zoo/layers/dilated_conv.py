@@ -48,9 +48,9 @@ def _sum_of_taps(
 
 
 def _pad(part: Tensor, axis: int, amounts: tuple[int, int], like: Tensor) -> Tensor:
-    """Return zeros beside the part, so that it is as long as `like`; the part may be empty."""
+    """Pad the part, which may be empty, with zeros to the size of `like` along the axis."""
     padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
-    if like.shape[axis] is None:  # where the map is shorter than the dilation
+    if like.shape[axis] is None:  # the map may be smaller than the dilation
         padded = padded[_slice(axis, slice(None, ops.shape(like)[axis]))]
     return padded
 

@@ -458,7 +458,7 @@ def test_a_compiled_model_embeds_in_a_forked_process(runtime, saved):
     pytest.importorskip(RUNTIMES[runtime].module)
     model = dolg_zoo.DOLG.from_preset(saved)
     model.compile_for_inference(runtime)
-    remember_compiled(model)
+    remember_compiled(model, resolve_preset(saved))
     assert said_by_forked_processes(runtime, saved) == ["True"]
 
 
