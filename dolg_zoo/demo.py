@@ -1,4 +1,4 @@
-"""A search that anyone can try at once, on photographs that are already on the machine."""
+"""The demo search, on photographs of the package or of the user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_PHOTOS = 50
 MAX_CLASS_PHOTOS = 400
 SHOWN_QUERIES, SHOWN_RESULTS = 6, 6
-# pixels: altering a camera's picture at its full size takes seconds
+# pixels, since altering a camera's picture at full size takes seconds
 LONG_SIDE = 1024
 
 Item = TypeVar("Item")
@@ -37,11 +37,11 @@ Item = TypeVar("Item")
 class DemoResult:
     """The result of a demo."""
 
-    protocol: str  # the queries and the gallery, in a sentence or two
+    protocol: str  # a description of queries and gallery
     recall_at_1: float  # share of the queries whose first result is right
     map: float  # mean average precision
     queries: int
-    gallery: int  # images that were searched; with classes, each query in all but itself
+    gallery: int  # number of searched images; with classes, all images except the query
     rows: Sequence[tuple[Picture, Sequence[Picture]]]  # some queries, first results
     skipped: dict[str, str]  # path to reason, for unreadable images
 
@@ -51,9 +51,9 @@ class DemoResult:
 
 
 def run_demo(model: ImageEmbedder, folder: str | Path | None = None) -> DemoResult:
-    """Search for photographs among others with classes, or among altered copies; score it."""
-    # A folder needs at least two subfolders (not parts of a data set) with two photographs each for
-    # classes. Large folders are sampled evenly. None: the photographs in the package.
+    """Search among photographs of classes, or among altered copies, and score the results."""
+    # Classes need at least two subfolders (not parts of a data set) with two photographs each.
+    # Large folders are sampled evenly. None: the photographs in the package.
     if folder is None:
         return _among_altered(model, shipped_photos(), "that ship with dolg-zoo")
     paths = list_images(folder)
@@ -67,7 +67,7 @@ def run_demo(model: ImageEmbedder, folder: str | Path | None = None) -> DemoResu
 def _among_altered(model: ImageEmbedder, paths: Sequence[Path], origin: str) -> DemoResult:
     skipped: dict[str, str] = {}
     kinds = [None, *ALTERATIONS]
-    made: list[tuple[int, str | None]] = []
+    copies: list[tuple[int, str | None]] = []
 
     def images() -> Iterator[Image.Image]:
         for number, path in enumerate(paths):
@@ -77,21 +77,21 @@ def _among_altered(model: ImageEmbedder, paths: Sequence[Path], origin: str) -> 
                 skipped[str(path)] = error.reason
                 continue
             for kind in kinds:
-                made.append((number, kind))
+                copies.append((number, kind))
                 yield _altered(photo, kind)
 
-    found = _embedded(model, images(), len(paths) * len(kinds))
-    if len(made) < 2 * len(kinds):
+    descriptor_of = _embedded(model, images(), len(paths) * len(kinds))
+    if len(copies) < 2 * len(kinds):
         raise ValueError(
-            f"The demo needs at least two photographs that can be read; of {len(paths)} found,"
-            f" {len(paths) - len(skipped)} can."
+            f"The demo needs at least two readable photographs; of {len(paths)} files,"
+            f" {len(paths) - len(skipped)} can be read."
         )
-    descriptors = np.array([found[row] for row in range(len(made))], np.float32)
-    numbers = np.array([number for number, _ in made])
-    is_query = np.array([kind is None for _, kind in made])
+    descriptors = np.array([descriptor_of[row] for row in range(len(copies))], np.float32)
+    numbers = np.array([number for number, _ in copies])
+    is_query = np.array([kind is None for _, kind in copies])
     queries, gallery = descriptors[is_query], descriptors[~is_query]
     query_numbers, gallery_numbers = numbers[is_query], numbers[~is_query]
-    gallery_kinds = [kind for _, kind in made if kind is not None]
+    gallery_kinds = [kind for _, kind in copies if kind is not None]
 
     def query(row: int) -> Picture:
         path = paths[query_numbers[row]]
@@ -121,17 +121,17 @@ def _among_classes(
     names = _evenly(sorted(classes), MAX_CLASS_PHOTOS // 2)
     share = max(2, MAX_CLASS_PHOTOS // len(names))
     sample = [(path, name) for name in names for path in _evenly(classes[name], share)]
-    found = _embedded(model, [path for path, _ in sample], len(sample))
+    results = _embedded(model, [path for path, _ in sample], len(sample))
     skipped = {
         str(sample[row][0]): result.reason
-        for row, result in sorted(found.items())
+        for row, result in sorted(results.items())
         if isinstance(result, BadImageError)
     }
-    kept = [row for row in range(len(sample)) if str(sample[row][0]) not in skipped]
-    if not kept:
+    readable = [row for row in range(len(sample)) if str(sample[row][0]) not in skipped]
+    if not readable:
         raise ValueError(f"None of the {len(sample)} photographs can be read.")
-    descriptors = np.array([found[row] for row in kept], np.float32)
-    paths, labels = zip(*(sample[row] for row in kept), strict=True)
+    descriptors = np.array([results[row] for row in readable], np.float32)
+    paths, labels = zip(*(sample[row] for row in readable), strict=True)
 
     def similarity(row: int) -> np.ndarray:
         to_others = descriptors @ descriptors[row]
@@ -145,12 +145,12 @@ def _among_classes(
         return shown(other, score, labels[other] == labels[row])
 
     return DemoResult(
-        f"{len(kept)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
+        f"{len(readable)} of {sum(map(len, classes.values()))} photographs in {len(names)} of"
         f" {len(classes)} subfolders, each searched for among all the others; right is what lies"
         " in the same subfolder.",
         **asdict(leave_one_out(descriptors, labels)),
-        gallery=len(kept),
-        rows=_rows(len(kept), similarity, shown, result),
+        gallery=len(readable),
+        rows=_rows(len(readable), similarity, shown, result),
         skipped=skipped,
     )
 
@@ -161,7 +161,7 @@ def _rows(
     query: Callable[[int], Picture],
     result: Callable[[int, int, float], Picture],
 ) -> list[tuple[Picture, list[Picture]]]:
-    """Return pictures of some queries with their first results; a similarity of -inf is none."""
+    """Return pictures of some queries with their first results; -inf excludes a result."""
     rows = []
     for row in _evenly(range(queries), SHOWN_QUERIES):
         scores = similarity(row)
@@ -187,7 +187,7 @@ def _embedded(
 
 
 def _evenly(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most so many items, evenly spaced, with the first and the last."""
+    """Return at most `most` items, evenly spaced, with the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(number)] for number in np.linspace(0, len(items) - 1, most)]
@@ -204,14 +204,14 @@ def _altered(photo: Image.Image, kind: str | None) -> Image.Image:
 
 
 def _part(photo: Image.Image, left: float, top: float, side: float) -> Image.Image:
-    """Return a part of the photograph, given in shares of its sides, at the photograph's size."""
+    """Return a part of the photograph (in shares of its sides), resized to the photograph."""
     width, height = photo.size
     box = (left * width, top * height, (left + side) * width, (top + side) * height)
     return photo.resize(photo.size, Image.Resampling.BICUBIC, box)
 
 
-def _turned(photo: Image.Image) -> Image.Image:
-    # the part is small enough to hold no corner that the turn leaves empty
+def _rotated(photo: Image.Image) -> Image.Image:
+    # the part is small enough to exclude the empty corners of the rotation
     return _part(photo.rotate(20, Image.Resampling.BICUBIC), 0.21, 0.21, 0.58)
 
 
@@ -240,7 +240,7 @@ def _brightened(photo: Image.Image) -> Image.Image:
 
 ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "cropped": lambda photo: _part(photo, 0.05, 0.3, 0.6),
-    "turned": _turned,
+    "turned": _rotated,
     "mirrored": lambda photo: _part(ImageOps.mirror(photo), 0.15, 0.1, 0.75),
     "tilted": _tilted,
     "darkened": lambda photo: ImageEnhance.Brightness(photo).enhance(0.4),
@@ -248,4 +248,4 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "recoloured": _recoloured,
     "blurred": _blurred,
 }
-"""How the demo alters a photograph; each way gives an image of the same size."""
+"""The demo's alterations of a photograph; each keeps the size."""

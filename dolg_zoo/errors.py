@@ -42,7 +42,7 @@ class DOLGZooError(Exception):
     """Base class of the errors of dolg-zoo."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exception's calls the class with the message alone, and some take more
+        # Exception's method passes only the message, but some classes take more arguments
         return _sent, (type(self), self.args, self.__dict__)
 
 
@@ -76,13 +76,13 @@ class BadImageError(DOLGZooError, ValueError):
     def __str__(self) -> str:
         """Return both parts in one line."""
         # repr keeps letters of any script and escapes line breaks, so one error is one line.
-        # no path, but perhaps an image as text, is longer than this
+        # a longer text is no path, but perhaps an encoded image
         source = self.source if len(self.source) <= 4096 else f"{self.source[:60]}…"
         return f"bad image {source!r}: {self.reason}"
 
 
 class BadImagesError(DOLGZooError, ValueError):
-    """Some images could not be embedded; the others were.
+    """Some images could not be embedded.
 
     Attributes:
         skipped: index of each image that was skipped, and its error.
@@ -175,7 +175,7 @@ class ExtraMissingError(DOLGZooError, ImportError):
 
 
 class CompilationError(DOLGZooError, RuntimeError):
-    """A compiled model does not give the descriptors of the original."""
+    """A compiled model does not compute the descriptors of the original."""
 
 
 class ForkedProcessError(DOLGZooError, RuntimeError):

@@ -127,7 +127,7 @@ def test_bad_photographs_are_named(model, photos, classes, name):
 def test_one_photograph_is_too_few(model, tmp_path, photos):
     (tmp_path / "one").mkdir()
     shutil.copy(photos / "rocket.png", tmp_path / "one")
-    with pytest.raises(ValueError, match="at least two photographs"):
+    with pytest.raises(ValueError, match="at least two readable photographs"):
         run_demo(model, tmp_path / "one")
 
 

@@ -1,4 +1,4 @@
-"""Backbones: networks from images to the two feature maps of DOLG; imported at first use."""
+"""Networks from images to the two feature maps of DOLG; imported at first use."""
 
 from dolg_zoo._util.imports import attach_stub
 

@@ -1,4 +1,4 @@
-"""Building a backbone of the registry by its name."""
+"""Build a backbone of the registry by its name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def check_keras() -> None:
     backend, layout = keras.config.backend(), keras.config.image_data_format()
     if backend != "tensorflow":
         raise ValueError(
-            f"dolg-zoo needs Keras on TensorFlow, and Keras is on {backend!r}; set"
+            f"dolg-zoo needs Keras on TensorFlow, but Keras is on {backend!r}; set"
             ' KERAS_BACKEND=tensorflow, or "backend" in ~/.keras/keras.json, before Python starts.'
         )
     if layout != "channels_last":
         raise ValueError(
-            f"dolg-zoo needs images in the layout 'channels_last', and Keras is set to {layout!r};"
+            f"dolg-zoo needs images in the layout 'channels_last', but Keras is set to {layout!r};"
             ' correct "image_data_format" in ~/.keras/keras.json, or call'
             ' keras.config.set_image_data_format("channels_last").'
         )
@@ -37,16 +37,15 @@ def build_backbone(
 ) -> keras.Model:
     """Build a backbone with two outputs, with new weights.
 
-    No rescaling or normalisation is inside: the input is what `imagenet_normalization` describes.
+    The network does not normalise its input: see `imagenet_normalization`.
 
     Args:
         name: A key of `BACKBONES`.
-        taps: Where the local and the global map are taken: each a level "P2" to "P5", of stride 4
-            to 32, or the name of a layer. The default is ("P4", "P5"), as in the paper (arXiv
-            2108.02927).
-        input_shape: (height, width, channels), where height and width may be None, which is the
-            default. The MiT backbones need both, equal and a multiple of 32; their default is
-            (224, 224, 3). CSPDarkNet takes images of even height and width only.
+        taps: The local and the global tap: each a level "P2" to "P5", of stride 4 to 32, or the
+            name of a layer. The default is ("P4", "P5"), as in the paper (arXiv 2108.02927).
+        input_shape: (height, width, channels); height and width may be None, as by default. The
+            MiT backbones need both, equal and a multiple of 32; their default is (224, 224, 3).
+            CSPDarkNet takes images of even height and width only.
 
     Returns:
         A functional model called `name` from images (batch, height, width, channels) to

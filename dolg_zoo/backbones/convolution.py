@@ -1,4 +1,4 @@
-"""Convolutions that compute as PyTorch's do, for our own backbones."""
+"""Convolutions equal to PyTorch's, for our own backbones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _to_be_filled = ContextVar("to_be_filled", default=False)
 
 @contextmanager
 def to_be_filled() -> Iterator[None]:
-    """Networks built within this start at zero, because their weights are read from a file next.
+    """Build networks with zero weights, which a file then replaces.
 
-    Drawing 42 million random numbers that nobody uses takes longer than reading them.
+    Drawing 42 million unused random numbers takes longer than reading the file.
     """
     token = _to_be_filled.set(True)
     try:
@@ -33,14 +33,14 @@ def call_new(conv: keras.layers.Layer, x: Tensor) -> Tensor:
     if _to_be_filled.get():
         conv.kernel_initializer = keras.initializers.Zeros()
     x = conv(x)
-    conv.kernel_initializer = initializer  # of a layer cloned from this one
+    conv.kernel_initializer = initializer  # for clones of this layer
     return x
 
 
 def conv_bn(
     x: Tensor, filters: int, kernel: int, stride: int, name: str, bn_name: str, groups: int = 1
 ) -> Tensor:
-    """Convolve with PyTorch's padding, equal on all sides, and normalise."""
+    """Convolve with PyTorch's padding, equal on all sides, and apply batch normalisation."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     convolution = GroupedConv2D if groups > 1 else layers.Conv2D

@@ -14,7 +14,7 @@ from keras import layers
 from dolg_zoo._util.types import Shape, Tensor
 from dolg_zoo.backbones.convolution import call_new
 
-# One row a stage: repeats, kernel, stride, expansion, filters
+# One row per stage: repeats, kernel, stride, expansion, filters
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -25,14 +25,14 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _BLOCKS = sum(repeats for repeats, *_ in _STAGES)
-_DROPPED = 0.2  # of the last block's output; of earlier ones less, in proportion
+_DROPPED = 0.2  # dropout rate of the last block; it rises linearly from the first block
 
 
 def efficientnet_lite(
     width: float, depth: float, input_shape: Shape = (None, None, 3)
 ) -> tuple[keras.Model, dict[str, str]]:
     """Return the network to (batch, H/32, W/32, 1280) and the layer names of "P2" to "P5"."""
-    # `depth` scales all stages but the first and the last
+    # `depth` scales all stages except the first and the last
     image = keras.Input(input_shape)
     x = layers.ZeroPadding2D(_padding(image, 3), name="stem_conv_pad")(image)
     x = _conv(x, 32, 3, "stem_conv", "stem_bn", strides=2)
@@ -113,6 +113,6 @@ def _padding(x: Tensor, kernel: int) -> tuple[tuple[int, int], ...]:
 
 
 def _rounded(filters: float) -> int:
-    """Return the multiple of 8 next to a number of filters, at most a tenth below it."""
+    """Return the multiple of 8 nearest to a number of filters, at most a tenth below it."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * filters else rounded + 8

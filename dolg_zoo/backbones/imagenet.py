@@ -23,18 +23,18 @@ from dolg_zoo.backbones.taps import tap_layers
 
 
 def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
-    """Download ImageNet weights and put them into a backbone, in place.
+    """Download ImageNet weights, and load them into a backbone.
 
-    The module's docstring says where they come from and what is checked. The backbone then expects
-    images normalised with `imagenet_normalization(name)`.
+    The module's docstring names the sources and their checks. The backbone then expects images
+    normalised with `imagenet_normalization(name)`.
 
     Args:
         name: A key of `BACKBONES`.
-        backbone: What `build_backbone(name)` returned, with any taps and input shape.
+        backbone: The result of `build_backbone(name)`, with any taps and input shape.
 
     Raises:
         ValueError: If there is no source of weights for that backbone, or it is not that backbone.
-        Exception: What Keras or kagglehub raises when a download fails or a hash does not match.
+        Exception: From Keras or kagglehub, if a download fails or a hash does not match.
     """
     check_imagenet_source(name)
     source = SOURCES[name]
@@ -59,14 +59,14 @@ def port_keras_applications(source: keras.Model, backbone: keras.Model) -> list[
     given: list[keras.Variable] = []
     for layer in source.layers:
         (unused if isinstance(layer, keras.layers.Normalization) else given).extend(layer.weights)
-    wanted = backbone.weights
-    for theirs, ours in zip_longest(given[: len(wanted)], wanted):
-        if theirs is None or (theirs.name, theirs.shape) != (ours.name, ours.shape):
-            found = f"{theirs.path} {theirs.shape}" if theirs is not None else "nothing more"
+    targets = backbone.weights
+    for weight, target in zip_longest(given[: len(targets)], targets):
+        if weight is None or (weight.name, weight.shape) != (target.name, target.shape):
+            actual = f"{weight.path} {weight.shape}" if weight is not None else "nothing more"
             raise ValueError(
                 f"The weights of {source.name!r} do not fit backbone {backbone.name!r}: for "
-                f"{ours.path} {ours.shape} it has {found}."
+                f"{target.path} {target.shape} it has {actual}."
             )
-    for theirs, ours in zip(given, wanted, strict=False):
-        ours.assign(theirs)
-    return [weight.path for weight in unused + given[len(wanted) :]]
+    for weight, target in zip(given, targets, strict=False):
+        target.assign(weight)
+    return [weight.path for weight in unused + given[len(targets) :]]

@@ -9,11 +9,11 @@ from dolg_zoo.backbones.registry import BACKBONES, RGB, Source
 SOURCES = {name: spec.imagenet for name, spec in BACKBONES.items() if spec.imagenet}
 
 SHIPPED = frozenset(name for name, source in SOURCES.items() if source.is_shipped)
-"""Backbones whose ImageNet weights are those of a preset in the package, and come from there."""
+"""Backbones whose ImageNet weights are in a preset of the package."""
 
 
 def imagenet_normalization(name: str) -> tuple[RGB, RGB]:
-    """Return the normalisation that a backbone's ImageNet weights were trained with.
+    """Return the normalisation for the ImageNet weights of a backbone.
 
     Args:
         name: A key of `BACKBONES`.
@@ -45,7 +45,7 @@ def list_backbones(pattern: str = "*", weights: str | None = None) -> list[str]:
 
     Args:
         pattern: a pattern with `*` and `?` as in file names, such as "efficientnet*".
-        weights: "imagenet" for those with ImageNet weights; None for all.
+        weights: "imagenet" for backbones with ImageNet weights; None for all.
 
     Raises:
         ValueError: if `weights` is another name.

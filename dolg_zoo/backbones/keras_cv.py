@@ -8,9 +8,9 @@ April 2024, so it must stay replaceable. Two differences from keras-cv:
 - MiT: the maps of stride 4 to 32 are "P2" to "P5", as in all other backbones, not "P1" to "P4".
 
 With unknown height and width, EfficientNet V1 and MobileNetV3 pad as if each map had an even size.
-At sizes that are no multiple of 32 the output then differs a little from the network for that size,
-which weights were trained as; pass `input_shape` if that matters. CSPDarkNet needs even sides, MiT
-square images of a fixed size.
+At sizes that are no multiple of 32, the output then differs a little from the trained network for
+that fixed size; pass `input_shape` if that matters. CSPDarkNet needs even sides, MiT square images
+of a fixed size.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def build_keras_cv(spec: BackboneSpec, input_shape: Shape) -> tuple[keras.Model,
 
 def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
     """Build the registry's network and load only arrays from keras-cv's preset on Kaggle."""
-    # keras-cv's `from_preset` would build whatever the downloaded configuration names
+    # keras-cv's `from_preset` would build any class that the downloaded configuration names
     import kagglehub
 
     handle = _class(spec).presets[preset]["kaggle_handle"].removeprefix("kaggle://")

@@ -2,11 +2,11 @@
 
 Brock et al., arXiv 2102.06171: convolutions standardise their kernels (`ScaledStdConv2D`),
 activations divide by the expected deviation of their input (`beta`) and rescale their output
-(`gamma`), a block adds a part of its branch (`Residual`). ECA-NFNet is timm's: SiLU, ECA-Net's
-attention (arXiv 1910.03151), narrower blocks, PyTorch's padding, no learned gain.
+(`gamma`), a block adds a part of its branch (`Residual`). ECA-NFNet comes from timm: SiLU,
+ECA-Net's attention (arXiv 1910.03151), narrower blocks, PyTorch's padding, no learned gain.
 
 Layer names follow timm's state dict with `_` for `.`: `stages.0.0.conv2b.weight` is the kernel of
-the layer `stages_0_0_conv2b`. The output of a block is that of the layer `stages_0_0`.
+the layer `stages_0_0_conv2b`. The layer `stages_0_0` gives the output of a block.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def gelu(x: Tensor) -> Tensor:
     return 0.5 * x * (1.0 + ops.erf(x * 2**-0.5))
 
 
-_ALPHA = 0.2  # how much of a branch is added
-_ATTENTION_GAIN = 2.0  # a sigmoid of about zero halves
+_ALPHA = 0.2  # factor of a branch
+_ATTENTION_GAIN = 2.0  # an initial sigmoid is about 1/2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def nfnet(
         for block in range(count):
             name, stride = f"stages_{stage}_{block}", 2 if block == 0 and stage > 0 else 1
             x = _block(x, widening * width, widening, stride, variance**-0.5, kind, name)
-            # the first block of a stage has a convolution as its shortcut, which makes it 1 again
+            # the shortcut convolution of a stage's first block resets the variance to 1
             variance = 1 + (block + 1) * _ALPHA**2
         levels[f"P{stage + 2}"] = f"stages_{stage}_{count - 1}"
     x = _act(_conv(x, features, 1, "final_conv", kind), kind, "final_act")
@@ -84,7 +84,7 @@ def _block(
     x = _act(x, kind, f"{name}_act1", beta)
     if stride > 1 or shortcut.shape[-1] != width:
         shortcut = x
-        if stride > 1:  # an average is of those pixels that there are
+        if stride > 1:  # the average excludes padding
             shortcut = layers.AveragePooling2D(2, 2, "same", name=f"{name}_downsample_pool")(x)
         shortcut = _conv(shortcut, width, 1, f"{name}_downsample_conv", kind)
     inner = int(width * kind.bottleneck)
@@ -96,12 +96,12 @@ def _block(
     x = _act(x, kind, f"{name}_act3")
     x = _conv(x, width, 1, f"{name}_conv3", kind, gain="zeros" if kind.eca else "ones")
     x = (_efficient_attention if kind.eca else _squeeze_excite)(x, f"{name}_attn_last")
-    # Keras walks back through the network, one call in another: the shortcut is its shorter way.
+    # the shortcut is first, since Keras follows inputs recursively and it is the shorter path
     return Residual(_ALPHA * _ATTENTION_GAIN, skipinit=not kind.eca, name=name)([shortcut, x])
 
 
 def _act(x: Tensor, kind: _Family, name: str, beta: float = 1.0) -> Tensor:
-    # timm's own networks have gamma in the kernel of the next convolution
+    # in timm's own networks the kernel of the next convolution includes gamma
     return ScaledActivation(kind.activation, beta * (1 if kind.eca else kind.gamma), name=name)(x)
 
 
@@ -115,8 +115,8 @@ def _conv(
     groups: int = 1,
     gain: str = "ones",
 ) -> Tensor:
-    padding = "same"  # where an odd number of pixels is missing: right and below, as in TensorFlow
-    if kind.eca and stride > 1:  # as in PyTorch: on all sides alike
+    padding = "same"  # TensorFlow's: an odd pixel of padding is on the right and below
+    if kind.eca and stride > 1:  # PyTorch's padding: equal on all sides
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
     conv = ScaledStdConv2D(
@@ -159,7 +159,7 @@ def _efficient_attention(x: Tensor, name: str) -> Tensor:
 class ScaledStdConv2D(GroupedConv2D):
     """A convolution with scaled weight standardisation (arXiv 2101.08692)."""
 
-    # in use, each output channel's kernel has mean 0 and variance (gain * gamma)^2 / fan-in
+    # each output channel's standardised kernel has mean 0 and variance (gain * gamma)^2 / fan-in
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class ScaledStdConv2D(GroupedConv2D):
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
-        # of the shape of PyTorch's, laid out as a kernel
+        # like PyTorch's gain, in the layout of a kernel
         shape = (1, 1, 1, self.filters)
         self.gain = self.add_weight(name="gain", shape=shape, initializer=self.gain_initializer)
 
@@ -187,7 +187,7 @@ class ScaledStdConv2D(GroupedConv2D):
         kernel = (kernel - mean) * (scale * ops.rsqrt(variance + self.epsilon))
         return super().convolution_op(inputs, ops.cast(kernel, inputs.dtype))
 
-    # Keras' convolutions save their kernel and bias, and nothing that a subclass adds
+    # Keras' convolutions save only kernel and bias, not the variables of a subclass
     save_own_variables = layers.Layer.save_own_variables
     load_own_variables = layers.Layer.load_own_variables
 

@@ -1,7 +1,7 @@
-"""The table of backbones: how each is built, and where its ImageNet weights are. No framework.
+"""The table of backbones, their arguments and sources of ImageNet weights, without a framework.
 
-keras-cv's named classes and `from_preset` fetch their architecture over the network; its base
-classes, with the arguments below, do not.
+keras-cv's named classes and `from_preset` download their architecture; its base classes, with the
+arguments below, do not.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any
 
 RGB = tuple[float, float, float]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# x / 255: keras-cv trained its own weights with `include_rescaling=True` and nothing besides.
+# x / 255: keras-cv trained its own weights with `include_rescaling=True` only
 _UNIT_RANGE = ((0.0,) * 3, (1.0,) * 3)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where ImageNet weights of a backbone are, and what input they were trained with.
+    """The source of a backbone's ImageNet weights, and the normalisation of their input.
 
     Attributes:
         application: a class of keras.applications.
         kaggle_preset: a preset of keras-cv on Kaggle.
-        timm: a repository of timm's on the Hugging Face Hub.
+        timm: a timm repository on the Hugging Face Hub.
         normalization: mean and standard deviation.
-        is_shipped: whether the weights are those of a preset in the package, and come from there.
+        is_shipped: whether the weights are in a preset of the package.
     """
 
     application: str | None = None
@@ -55,11 +55,11 @@ class BackboneSpec:
 
     Attributes:
         arguments: Keyword arguments of the builder.
-        keras_cv_class: Name of the class in `keras_cv.models`; None for a network of our own.
-        keras_cv_preset: keras-cv's name for the same architecture, which its metadata goes by.
-        input_shape: The default (height, width, channels); None where any size will do.
-        builder: Name of the module of ours whose function of the same name builds it, such as
-            "resnet"; None for a network of keras-cv.
+        keras_cv_class: Name of the class in `keras_cv.models`; None for our own networks.
+        keras_cv_preset: keras-cv's name for the same architecture, for its metadata.
+        input_shape: The default (height, width, channels); None for any size.
+        builder: Name of our module, and of its function, that builds the network, such as "resnet";
+            None for a network of keras-cv.
         imagenet: The source of ImageNet weights; None if there is none.
     """
 
@@ -77,7 +77,7 @@ class BackboneSpec:
 
     @property
     def even(self) -> bool:
-        """Whether height and width must be even: it begins by taking every other pixel apart."""
+        """Whether height and width must be even: the first layer separates every other pixel."""
         return self.keras_cv_class == "CSPDarkNetBackbone"
 
 

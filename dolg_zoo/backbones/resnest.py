@@ -1,10 +1,10 @@
 """ResNeSt: ResNet-D whose 3x3 convolutions are split in two, with attention between the halves.
 
-Zhang et al., arXiv 2004.08955, radix 2, cardinality 1. The stem is three convolutions. Averages
-halve the map: after the 3x3 convolution of a block, and before the shortcut's convolution.
+Zhang et al., arXiv 2004.08955, radix 2, cardinality 1. The stem has three convolutions. Average
+pooling halves the map: after the 3x3 convolution of a block, and before the shortcut's convolution.
 
 Layer names follow timm's state dict with `_` for `.`: `layer1.0.conv2.fc1.weight` is the kernel of
-the layer `layer1_0_conv2_fc1`. The output of a block is that of the layer `layer1_0`.
+the layer `layer1_0_conv2_fc1`. The layer `layer1_0` gives the output of a block.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def resnest(
 def _bottleneck(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     shortcut = x
     if stride != 1 or x.shape[-1] != 4 * width:
-        if stride > 1:  # an average is of those pixels that there are
+        if stride > 1:  # the average excludes padding
             shortcut = layers.AveragePooling2D(2, 2, "same", name=f"{name}_downsample_0")(x)
         convolution, norm = f"{name}_downsample_1", f"{name}_downsample_2"
         shortcut = conv_bn(shortcut, 4 * width, 1, 1, convolution, norm)
     x = _conv_bn_relu(x, width, 1, 1, f"{name}_conv1", f"{name}_bn1")
     x = _split_attention(x, width, f"{name}_conv2")
-    if stride > 1:  # here zeros beyond the edge count as pixels
+    if stride > 1:  # this average includes padding
         x = layers.ZeroPadding2D(1, name=f"{name}_avd_last_pad")(x)
         x = layers.AveragePooling2D(3, 2, name=f"{name}_avd_last")(x)
     x = conv_bn(x, 4 * width, 1, 1, f"{name}_conv3", f"{name}_bn3")
-    # Keras walks back through the network, one call in another: the shortcut is its shorter way.
+    # the shortcut is first, since Keras follows inputs recursively and it is the shorter path
     return layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([shortcut, x]))
 
 
 def _split_attention(x: Tensor, width: int, name: str) -> Tensor:
-    """Add two maps; for each channel a softmax over the two says how much of either."""
+    """Return the weighted sum of two maps, with a softmax over the two for each channel."""
     x = _conv_bn_relu(x, 2 * width, 3, 1, f"{name}_conv", f"{name}_bn0", groups=2)
     first, second = ops.split(x, 2, axis=-1)
     a = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(first + second)

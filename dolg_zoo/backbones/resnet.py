@@ -1,8 +1,8 @@
 """ResNet v1.5 with PyTorch's padding: the backbone of the official DOLG weights.
 
 He et al., arXiv 1512.03385, with the stride on the 3x3 convolution ("v1.5", as in torchvision and
-pycls). Uneven padding: Keras' "same" pads right and bottom, PyTorch all sides alike, so the padding
-of its weights is written out here.
+pycls). Padding is explicit: Keras' "same" puts an odd pixel right and below, PyTorch pads all sides
+equally, and the weights need PyTorch's.
 
 Layer names follow the official state dict: `globalmodel.s1.b1.f.a.weight` is the kernel of the
 layer `s1_b1_a`, `globalmodel.s1.b1.f.a_bn.*` are the variables of `s1_b1_a_bn`, and likewise

@@ -12,29 +12,29 @@ from types import MappingProxyType
 
 import keras
 
-# Shapes of a model for images of any size are worked out for this size, a multiple of any stride.
+# If a model takes any size, its maps are measured at this size, a multiple of every stride.
 _PROBE_SIZE = 256
 
-# Most networks round a map's size up; some poolings round down. The first goes first, as in a small
-# image a map of twice the stride, rounded up, can have the size of this one rounded down.
+# Most networks round a map's size up; some poolings round down. Rounding up is tried first: in a
+# small image, a map of twice the stride, rounded up, can have the size of this map rounded down.
 _ROUNDINGS = (math.ceil, math.floor)
 
 
 def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32) -> keras.Model:
-    """Make a model with two outputs, the local and the global map, from one that has other outputs.
+    """Return a model with two outputs, the local and the global map, from the layers of a model.
 
     A tap is the name of a layer, or an integer: the stride of its map, which is the size of the
-    input over that of the map. A model may offer maps of its own: the `pyramid_outputs` of
-    keras-hub's backbones, or outputs with names. Of these the last of that stride is taken; "P4"
-    then stands for stride 16, "P5" for 32 and so on, whatever the model calls them, unless a layer
-    has that name. In a model that offers none, the last layer of that stride is taken that all
-    later layers are computed from: the end of a block, and not a place on one of its branches.
+    input divided by the size of the map. A model may offer maps: the `pyramid_outputs` of
+    keras-hub's backbones, or named outputs. Then the tap is the last offered map of that stride;
+    "P4" means stride 16, "P5" means 32 and so on, unless a layer has that name. In other models,
+    the tap is the last layer of that stride on which all later layers depend: the end of a block,
+    not a layer on one of its branches.
 
     Args:
         model: A functional model with one image input (batch, H, W, channels), channels last; H and
             W may be None. The layers are shared with the result, not copied.
-        local: The tap of the local map, of stride 16 in the paper (arXiv 2108.02927).
-        global_: The tap of the global map, of stride 32 in the paper.
+        local: The tap of the local map, with stride 16 in the paper (arXiv 2108.02927).
+        global_: The tap of the global map, with stride 32 in the paper.
 
     Returns:
         A model from the same input to `[local map, global map]`, both of shape
@@ -42,7 +42,7 @@ def two_taps(model: keras.Model, local: str | int = 16, global_: str | int = 32)
 
     Raises:
         ValueError: If the model is not such a model, or a tap is neither a name nor a stride, or
-            there is no such layer; the message then lists layers that could be tapped.
+            there is no such layer; then the message lists possible layers.
     """
     offered = _offered(model)
     if not hasattr(model, "operations") or len(getattr(model.input, "shape", ())) != 4:
@@ -72,14 +72,14 @@ def _tapped(model: keras.Model, tap: str | int, levels: list[_Map]) -> keras.Ker
     is_layer = any(operation.name == tap for operation in model.operations)
     if is_layer or isinstance(stride, str):
         return _output_of(model, str(tap), str(tap), levels=[*map(str, levels)])
-    found = _of_stride(levels, stride)
-    if found is None and not isinstance(tap, str):
+    tapped = _of_stride(levels, stride)
+    if tapped is None and not isinstance(tap, str):
         ends = _stage_ends(model)
-        found = _of_stride(ends, stride)
+        tapped = _of_stride(ends, stride)
         levels = [*levels, *ends]
-    if found is None:
+    if tapped is None:
         raise ValueError(_no_stride(model, tap, stride, levels))
-    return found.tensor
+    return tapped.tensor
 
 
 def check_taps(taps: Sequence[str]) -> None:
@@ -106,7 +106,7 @@ def tap_layers(
 def _output_of(
     model: keras.Model, tap: str, layer: str, *, levels: Iterable[str], name: str | None = None
 ) -> keras.KerasTensor:
-    """Return the map that a layer gives, which the user knows as `tap`."""
+    """Return the output of a layer, which the user named `tap`."""
     operations = {operation.name: operation for operation in model.operations}
     if layer not in operations:
         near = difflib.get_close_matches(tap, operations, n=5)
@@ -178,7 +178,7 @@ def _of_stride(maps: list[_Map], stride: int) -> _Map | None:
 
 
 def _no_stride(model: keras.Model, tap: str | int, stride: int, maps: list[_Map]) -> str:
-    # One line a stride is enough to choose from, and a deep network has hundreds of layers.
+    # one layer per stride, since a deep network has hundreds of layers
     last = {m.sizes: m for m in maps if m.stride}
     return (
         f"Model {model.name!r} has no layer of stride {stride} to tap"
@@ -190,12 +190,12 @@ def _no_stride(model: keras.Model, tap: str | int, stride: int, maps: list[_Map]
 
 
 def _stage_ends(model: keras.Model) -> list[_Map]:
-    """Return the 4-D maps that everything after them is computed from, in order."""
+    """Return the 4-D maps on which all later layers depend, in order."""
     return _measured(model, {operation.name: operation.output for operation in _cuts(model)})
 
 
 def _measured(model: keras.Model, maps: Mapping[str, keras.KerasTensor]) -> list[_Map]:
-    """Return the maps with their sizes; those of unknown size are left out."""
+    """Return the maps with their sizes, without maps of unknown size."""
     if not maps:
         return []
     outputs = list(maps.values())
@@ -214,7 +214,7 @@ def _measured(model: keras.Model, maps: Mapping[str, keras.KerasTensor]) -> list
 
 
 def _cuts(model: keras.Model) -> list[keras.Operation]:
-    """Return the operations with a 4-D output that no path from input to output goes round."""
+    """Return the operations with a 4-D output that are on every path from input to output."""
     operations = model.operations  # in topological order
     last_use = {}
     for position, operation in enumerate(operations):

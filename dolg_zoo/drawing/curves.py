@@ -38,8 +38,8 @@ def draw_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    there = {name for row in history for name in row}
-    panels = [(title, [n for n in names if n in there]) for title, names in PANELS]
+    present = {name for row in history for name in row}
+    panels = [(title, [n for n in names if n in present]) for title, names in PANELS]
     panels = [(title, names) for title, names in panels if names]
     figure = Figure(figsize=(4.2 * max(len(panels), 1), 3.2), layout="constrained")
     drawn = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]

@@ -185,7 +185,7 @@ def _letters_drawn(figure: Figure, kind: str) -> Iterator[None]:
     """Give each text of a figure a font that has its letters, for as long as it is written."""
     from matplotlib.text import Text
 
-    # what `findobj` finds is an Artist, by its type
+    # the annotated type of `findobj` is Artist
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     changed = [(text, text.get_text(), text.get_fontproperties().copy()) for text in texts]
     changed = [each for each in changed if not each[1].isascii()]

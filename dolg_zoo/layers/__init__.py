@@ -1,4 +1,4 @@
-"""The Keras layers of DOLG, one idea a file, and the heads for its training."""
+"""The Keras layers of DOLG, and the margin heads for its training."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -34,4 +34,4 @@ MARGIN_HEADS: Mapping[str, type[Any]] = MappingProxyType(
         "cosine": CosineSoftmax,
     }
 )
-"""The heads that descriptors are trained under, by the names that configurations give them."""
+"""The heads for training, by their names in configurations."""

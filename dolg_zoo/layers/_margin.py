@@ -31,23 +31,23 @@ def _inverse_length(rows: Tensor) -> Tensor:
 
 def widened(cosine: Tensor, cos_margin: Tensor, sin_margin: Tensor) -> Tensor:
     """Return cos(θ + margin) for `cosine` = cos θ, from the margin's cosine and sine."""
-    square = (1.0 - cosine) * (1.0 + cosine)  # below 0 where a cosine is rounded beyond ±1
+    square = (1.0 - cosine) * (1.0 + cosine)  # below 0 if a cosine is rounded beyond ±1
     positive = square > 0
-    # the root's slope at 0 is infinite, and a slope reaches also the branch not taken
+    # the root's gradient at 0 is infinite, and gradients flow even into the unused branch
     sine = ops.where(positive, ops.sqrt(ops.where(positive, square, 1.0)), 0.0)
     return cosine * cos_margin - sine * sin_margin
 
 
 class MarginHead(keras.layers.Layer):
-    """A classifier by the cosine to each class's center that makes the right class harder.
+    """A classifier by the cosine to each class's center, with a margin for the right class.
 
-    A subclass says in `with_margin` how much harder.
+    A subclass defines the margin in `with_margin`.
     """
 
     def __init__(
         self, num_classes: int, scale: float = 64.0, margin: float = 0.5, **kwargs: Any
     ) -> None:
-        # not cast to half precision, for near 1 it holds hardly any cosine
+        # no half precision, which has few values near a cosine of 1
         super().__init__(autocast=False, **kwargs)
         is_number = isinstance(margin, Real)
         if not is_number or not 0 <= margin < math.pi / 2:
@@ -61,14 +61,14 @@ class MarginHead(keras.layers.Layer):
 
     def add_centers(self, rows: tuple[int, ...], dim: int) -> None:
         """Add the weight `centers` of shape (*rows, dim)."""
-        # The longer a center, the less a step turns it: the length, about 0.6, must not fall with
-        # the number of classes, as Keras's default would have it.
+        # A step turns a center with a larger norm less. So the norm, about 0.6, must not fall with
+        # the number of classes, as in Keras's default.
         bound = 1 / math.sqrt(dim)
         uniform = keras.initializers.RandomUniform(-bound, bound)
         self.centers = self.add_float32("centers", (*rows, dim), uniform)
 
     def add_float32(self, name: str, shape: Shape, initializer: Any, **options: Any) -> Any:
-        """Add a weight that stays float32 whatever the layer's dtype."""
+        """Add a weight that is float32 for any dtype of the layer."""
         options |= {"dtype": "float32", "autocast": False}
         return self.add_weight(name=name, shape=shape, initializer=initializer, **options)
 
@@ -83,15 +83,15 @@ class MarginHead(keras.layers.Layer):
         descriptors = ops.cast(descriptors, "float32")
         centers = ops.reshape(self.centers, (-1, self.centers.shape[-1]))
         products = ops.einsum("bd,cd->bc", descriptors * _inverse_length(descriptors), centers)
-        # the products are made shorter, for they are fewer numbers than the centers
+        # normalise the products, which are fewer than the centers' values
         return products * ops.reshape(_inverse_length(centers), (1, -1))
 
     def add_margin(self, logits: Tensor, labels: Tensor, training: bool | None = None) -> Tensor:
         """Return the logits with the margin, float32 (batch, num_classes).
 
         `add_margin(head(descriptors), labels)` equals `head([descriptors, labels])`. It is for a
-        model that learns the labels only where its loss is computed. The logits may be of any
-        precision; ValueError if they are not of num_classes classes.
+        model that gets the labels only for its loss. The logits may have any precision; ValueError
+        if they are not of num_classes classes.
         """
         logits = ops.cast(logits, "float32")
         if len(logits.shape) != 2 or logits.shape[1] != self.num_classes:
@@ -108,14 +108,14 @@ class MarginHead(keras.layers.Layer):
     ) -> Tensor:
         """Return the logits with the margin, (batch, num_classes).
 
-        `logits` are scale times the cosines; `target`, (batch, 1), is the cosine to the right
-        class; `labels`, (batch,), are the right classes, where `is_target` (batch, num_classes)
-        is true. Running means are updated if `training`.
+        `logits` are scale times the cosines; `labels`, (batch,), are the right classes; `target`,
+        (batch, 1), is the cosine to the right class; `is_target`, (batch, num_classes), is true at
+        the right class. Running means are updated if `training`.
         """
         raise NotImplementedError
 
     def widened(self, cosine: Tensor) -> Tensor:
-        """cos(θ + margin) where `cosine` is cos θ."""
+        """Return cos(θ + margin) for `cosine` = cos θ."""
         return widened(cosine, math.cos(self.margin), math.sin(self.margin))
 
     def get_config(self) -> dict[str, Any]:

@@ -12,20 +12,20 @@ from dolg_zoo.layers._margin import MarginHead
 class CosineSoftmax(MarginHead):
     """Logits of classes for training descriptors: scale times the cosine to each class's center.
 
-    Take the softmax cross-entropy of the logits. It treats the right class as any other, and is
-    what the margin heads are measured against, or where labels are too noisy for a margin.
+    Take the softmax cross-entropy of the logits. The right class has no margin: use this head as a
+    baseline for the margin heads, or with labels that are too noisy for a margin.
     Source: Wang et al., "NormFace: L2 Hypersphere Embedding for Face Verification" (ACM Multimedia
     2017, arXiv 1704.06369), with the scale fixed.
 
-    The centers are the weight `centers` of shape (num_classes, dim), a row a class. Whatever the
-    layer's dtype, weights, computation and output are float32.
+    The centers are the weight `centers` of shape (num_classes, dim), one row per class.
+    Whatever the layer's dtype, weights, computation and output are float32.
 
     Args:
         num_classes: number of classes, at least 1.
         scale: factor of the logits, greater than 0.
 
-    Input: descriptors (batch, dim) of any norm; one of zeros has the cosine 0 to every class. Or
-        [descriptors, labels], as the other heads take them; the labels change nothing.
+    Input: descriptors (batch, dim) of any norm; a zero descriptor has the cosine 0 to every class.
+        Or [descriptors, labels], as for the other heads; the labels are ignored.
     Output: float32, (batch, num_classes), from −scale to scale.
 
     Raises:

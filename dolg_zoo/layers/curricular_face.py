@@ -13,7 +13,7 @@ from dolg_zoo.layers._margin import MarginHead
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class CurricularFace(MarginHead):
-    """Logits of classes for training descriptors; the head that the official DOLG is trained with.
+    """Logits of classes for training descriptors; the head of the official DOLG.
 
     With θ the angle between a descriptor and a class's center, the logit is scale times
 

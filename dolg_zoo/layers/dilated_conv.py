@@ -13,9 +13,9 @@ from dolg_zoo._util.types import Tensor
 class DilatedConv2D(keras.layers.Conv2D):
     """A dilated 3×3 "same" convolution of (batch, height, width, channels) by matrix products.
 
-    Equal to `keras.layers.Conv2D` but for rounding. A tap is applied only where it stays on the
-    map: on 14×14 positions a dilation of 12 needs 1.7 of the nine products, one of 18 only one.
-    TensorFlow computes all nine on CPUs, and slowly.
+    Equal to `keras.layers.Conv2D` except for rounding. A tap is applied only where it is on the
+    map: on 14×14 positions, a dilation of 12 needs 1.7 of the nine products, a dilation of 18 only
+    one. On CPUs TensorFlow computes all nine, slowly.
     """
 
     def __init__(self, filters: int, dilation_rate: int, **kwargs: Any) -> None:
@@ -48,12 +48,12 @@ def _sum_of_taps(
 
 
 def _pad(part: Tensor, axis: int, amounts: tuple[int, int], like: Tensor) -> Tensor:
-    """Return zeros beside the part, so that it is as long as `like`; the part may be empty."""
+    """Pad the part, which may be empty, with zeros to the size of `like` along the axis."""
     padded = ops.pad(part, [amounts if i == axis else (0, 0) for i in range(4)])
-    if like.shape[axis] is None:  # where the map is shorter than the dilation
+    if like.shape[axis] is None:  # the map may be smaller than the dilation
         padded = padded[_slice(axis, slice(None, ops.shape(like)[axis]))]
     return padded
 
 
-def _slice(axis: int, wanted: slice) -> tuple[slice, ...]:
-    return tuple(wanted if i == axis else slice(None) for i in range(axis + 1))
+def _slice(axis: int, part: slice) -> tuple[slice, ...]:
+    return tuple(part if i == axis else slice(None) for i in range(axis + 1))

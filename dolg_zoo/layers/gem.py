@@ -49,15 +49,15 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
                 name="p",
                 shape=() if self.power == "shared" else (input_shape[-1],),
                 initializer=keras.initializers.Constant(self.p),
-                autocast=False,  # 2.95 and 2.93 are one number in bfloat16
+                autocast=False,  # in bfloat16, 2.95 and 2.93 are equal
             )
 
     def call(self, inputs: Tensor) -> Tensor:
         dtype = wide_dtype(self.compute_dtype)
         x = ops.maximum(ops.cast(inputs, dtype), self.epsilon)
         p = self.p if self.power == "fixed" else ops.cast(self.learned_p, dtype)
-        # GeM is homogeneous, so any scale may be taken out first; taking out the maximum keeps
-        # every power within [0, 1], and as the result does not depend on it, nor does a gradient.
+        # GeM is homogeneous, so dividing by the maximum first changes neither result nor gradient,
+        # and keeps every power within [0, 1].
         scale = ops.stop_gradient(ops.max(x, axis=(1, 2), keepdims=True))
         mean = ops.mean(ops.power(x / scale, p), axis=(1, 2))
         pooled = ops.power(mean, 1.0 / p) * ops.squeeze(scale, axis=(1, 2))

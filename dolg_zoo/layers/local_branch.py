@@ -96,10 +96,10 @@ class DOLGLocalBranch(keras.layers.Layer):
         self.attention_conv.build(shape)
 
     def attend(self, inputs: Tensor, training: bool | None = None) -> tuple[Tensor, Tensor]:
-        """Return the two factors of the local map, from a map (batch, height, width, channels).
+        """Return the two factors of the local map for a map (batch, height, width, channels).
 
         They are the features (batch, height, width, filters), not normalised, and the attention /
-        ‖features‖ (batch, height, width, attention_channels), in float32 or wider.
+        ‖features‖ (batch, height, width, attention_channels), in float32 or float64.
         """
         x = inputs
         if self.multi_atrous is not None and self.reduce_conv is not None:
@@ -114,7 +114,7 @@ class DOLGLocalBranch(keras.layers.Layer):
         features, weights = self.attend(inputs, training=training)
         local = ops.cast(features, weights.dtype) * weights
         if self.pool:
-            # not a product of matrices: for its reshapes OpenVINO transposes the map, and back
+            # not a matrix product: for its reshapes OpenVINO would transpose the map twice
             local = ops.mean(local, axis=(1, 2))
         return ops.cast(local, self.compute_dtype)
 

@@ -1,4 +1,4 @@
-"""Dilated convolutions side by side: one map seen at several scales."""
+"""Parallel dilated convolutions over one map, for several scales."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def checked_dilations(rates: Any) -> tuple[int, ...]:
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class MultiAtrous(keras.layers.Layer):
-    """Branches over one map, joined along the channels.
+    """Branches over one map, concatenated along the channels.
 
     In this order: global average pooling (then 1×1 convolution, ReLU, broadcast over the map);
     a 1×1 convolution if `pointwise`; a 3×3 convolution for each dilation. All have a bias.
@@ -73,7 +73,7 @@ class MultiAtrous(keras.layers.Layer):
             conv.build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        # thousands of positions do not add up in float16
+        # a sum of thousands of positions is inexact in float16
         average = ops.mean(
             ops.cast(inputs, wide_dtype(self.compute_dtype)), axis=(1, 2), keepdims=True
         )

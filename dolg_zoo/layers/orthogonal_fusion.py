@@ -49,8 +49,8 @@ class OrthogonalFusion(keras.layers.Layer):
         local, global_ = (ops.cast(x, wide_dtype(self.compute_dtype)) for x in inputs)
         if len(local.shape) == 4:
             global_ = ops.expand_dims(global_, axis=(1, 2))
-        # Only the direction counts. Scaled so, its square neither over- nor underflows, and a
-        # zero vector becomes 0 / 1.
+        # Only the direction counts. With this scale, the square neither overflows nor underflows,
+        # and a zero vector becomes 0 / 1.
         largest = ops.stop_gradient(ops.max(ops.abs(global_), axis=-1, keepdims=True))
         direction = global_ / ops.where(largest > 0, largest, 1.0)
         square = ops.sum(ops.square(direction), axis=-1, keepdims=True)

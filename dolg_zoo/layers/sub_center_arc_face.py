@@ -1,4 +1,4 @@
-"""Sub-center ArcFace: several centers a class, and a margin for each class."""
+"""Sub-center ArcFace: several centers per class, and a margin for each class."""
 
 import math
 from typing import Any
@@ -16,17 +16,17 @@ from dolg_zoo.layers._margin import MarginHead, widened
 def dynamic_margins(
     counts: ArrayLike, smallest: float = 0.05, largest: float = 0.5, power: float = -0.25
 ) -> np.ndarray:
-    """Return a margin for each class: the fewer images a class has, the larger.
+    """Return a margin for each class: the fewer images a class has, the larger its margin.
 
-    count ** power, spread evenly from `smallest` to `largest`. The defaults are those of the winner
-    of Google Landmark Recognition 2021. Source: Ha et al., "Google Landmark Recognition 2020
+    It is count ** power, mapped linearly to `smallest` … `largest`. The defaults come from the
+    winner of Google Landmark Recognition 2021. Source: Ha et al., "Google Landmark Recognition 2020
     Competition Third Place Solution" (arXiv 2010.05350).
 
     Args:
-        counts: (num_classes,), how many images each class has, at least 1.
-        smallest: the margin of the class with the most images, in radians, from 0 on.
-        largest: the margin of the class with the fewest, in radians, less than π/2. It is the
-            margin of all classes if they have equally many.
+        counts: (num_classes,), number of images of each class, at least 1.
+        smallest: the margin of the class with the most images, in radians, at least 0.
+        largest: the margin of the class with the fewest images, in radians, less than π/2. All
+            classes have it if their counts are equal.
         power: the exponent of the counts, less than 0.
 
     Returns:
@@ -56,13 +56,13 @@ def dynamic_margins(
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class SubCenterArcFace(MarginHead):
-    """Logits of classes for training descriptors; a class may look several ways.
+    """Logits of classes for training descriptors, with several centers per class.
 
-    The cosine to a class is the largest of those to its centers, so that views, and wrong labels,
-    that have little in common need not meet in one. With θ its angle, the logit is scale · cos θ,
-    and for the right class scale · cos(θ + its margin). Take the softmax cross-entropy of the
-    logits. Source: Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-scale
-    Noisy Web Faces" (ECCV 2020). Beyond θ = π − margin the logit rises again, as in the paper.
+    The cosine to a class is the largest cosine to its centers, so different views, and wrong
+    labels, need not share a center. With θ its angle, the logit is scale · cos θ, and for the right
+    class scale · cos(θ + its margin). Take the softmax cross-entropy of the logits.
+    Source: Deng et al., "Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web
+    Faces" (ECCV 2020). Beyond θ = π − margin the logit rises again, as in the paper.
 
     The centers are the weight `centers` of shape (num_classes, centers_per_class, dim), the margins
     the weight `margins` of shape (num_classes,), which is not trained. Whatever the layer's dtype,
@@ -72,8 +72,8 @@ class SubCenterArcFace(MarginHead):
         num_classes: number of classes, at least 1.
         centers_per_class: number of centers of a class, at least 1. With 1 it is `ArcFace`.
         scale: factor of the logits, greater than 0.
-        margin: the angle that is added, in radians, from 0 to less than π/2: of all classes,
-            until `set_margins` gives each its own.
+        margin: the angle that is added, in radians, from 0 to less than π/2, for all classes until
+            `set_margins` gives each its own.
 
     Input: [descriptors, labels]: descriptors (batch, dim) of any norm; a zero descriptor has the
         cosine 0 to every class; labels (batch,) or (batch, 1), whole numbers from 0 to
@@ -102,7 +102,7 @@ class SubCenterArcFace(MarginHead):
         self.margins = self.add_float32("margins", rows, constant, trainable=False)
 
     def set_margins(self, margins: ArrayLike) -> None:
-        """Give each class its own margin, such as `dynamic_margins` finds.
+        """Give each class its own margin, for example from `dynamic_margins`.
 
         Args:
             margins: (num_classes,), in radians, from 0 to less than π/2.

@@ -1,4 +1,4 @@
-"""The configuration of a DOLG network, stated in this one place."""
+"""The configuration of a DOLG network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dolg_zoo._util.arguments import (
 from dolg_zoo._util.text import short_repr
 
 MAX_SIZE = 2**14
-"""The largest width, number of channels and image side: a configuration from a stranger must not
-ask for more memory than there is."""
+"""Maximum width, number of channels and image side, so that a configuration from a stranger cannot
+need too much memory."""
 
 MAX_DILATIONS = 16
 
 MAX_HEAD = 2**28
-"""The most weights that the head may have; upstream's have 3 to 33 million."""
+"""Maximum number of weights of the head; upstream heads have 3 to 33 million."""
 
 
 def _require(name: str, value: Any, holds: Callable[[Any], bool], wanted: str) -> Any:
@@ -52,17 +52,17 @@ def _are_numbers(values: object, count: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class DOLGConfig:
-    """Everything about the architecture; two networks of equal configuration are alike.
+    """The whole architecture of a network.
 
-    The defaults are the paper's. `official()`, `paper()` and `dongkyuk()` are the variants that
-    exist upstream.
+    The defaults are the paper's. `official()`, `paper()` and `dongkyuk()` return the upstream
+    variants.
 
     Attributes:
-        backbone: name of the backbone in `dolg_zoo.backbones.BACKBONES`, or None for one that
-            the user brings.
+        backbone: name of the backbone in `dolg_zoo.backbones.BACKBONES`, or None for the user's
+            own backbone.
         taps: the backbone outputs for the local and the global branch, given as levels ("P4" has
             stride 16, "P5" stride 32) or layer names.
-        input_shape: (height, width, channels); None where any size will do.
+        input_shape: (height, width, channels); height and width None for any size.
         dilation_rates: MultiAtrous' dilations; empty for no MultiAtrous.
         atrous_filters: channels of each branch of MultiAtrous.
         atrous_pointwise: whether MultiAtrous has a 1×1 branch.
@@ -71,7 +71,7 @@ class DOLGConfig:
         bn_epsilon: epsilon of the local branch's batch norm.
         hidden_dim: channels of the local map and of the projected global vector.
         descriptor_dim: dimension of the descriptor, before any whitening.
-        gem_p: GeM's power, or its first value where it is learned.
+        gem_p: GeM's exponent, or its initial value if it is learned.
         gem_power: "shared", "channel" or "fixed": see `GeneralizedMeanPooling2D`.
         gem_epsilon: GeM's lower bound.
         mean: with `std`, one number per channel: the network starts with (x / 255 − mean) / std,
@@ -146,7 +146,7 @@ class DOLGConfig:
         )
         if self.mean is not None or self.std is not None:
             channels = self.input_shape[2]
-            wanted = f"{channels} numbers, one a channel, when mean or std is given"
+            wanted = f"{channels} numbers, one per channel, when mean or std is given"
             are_numbers = partial(_are_numbers, count=channels)
             _require("DOLGConfig: mean", self.mean, are_numbers, wanted)
             _require(
@@ -157,13 +157,13 @@ class DOLGConfig:
             )
         if self._weights_in_head() > MAX_HEAD:
             raise ValueError(
-                f"DOLGConfig: the head would have some {self._weights_in_head() // 10**6} million"
-                f" weights, and {MAX_HEAD // 10**6} million are the most; choose a smaller"
+                f"DOLGConfig: the head would have about {self._weights_in_head() // 10**6} million"
+                f" weights, but the limit is {MAX_HEAD // 10**6} million; choose a smaller"
                 " hidden_dim, descriptor_dim or atrous_filters."
             )
 
     def _weights_in_head(self) -> int:
-        """Return roughly the number of weights, over maps of 1024 channels."""
+        """Return the approximate number of weights, for maps of 1024 channels."""
         dilated = len(self.dilation_rates)
         channels, atrous = 1024, 0
         if dilated:
@@ -175,17 +175,17 @@ class DOLGConfig:
 
     @property
     def output_dim(self) -> int:
-        """The length of the network's output vector."""
+        """The dimension of the network's output vector."""
         return self.whitened_dim or self.descriptor_dim
 
     @classmethod
     def official(cls, **changes: Any) -> DOLGConfig:
-        """Return the released weights' architecture (feymanpriv/DOLG): no MultiAtrous."""
+        """Return the architecture of the released weights (feymanpriv/DOLG): no MultiAtrous."""
         return cls.paper(**{"dilation_rates": (), **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> DOLGConfig:
-        """Return the paper's architecture: that of the official code with MultiAtrous."""
+        """Return the paper's architecture: the official code's with MultiAtrous."""
         return cls(**changes)
 
     @classmethod
@@ -207,13 +207,13 @@ class DOLGConfig:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
-        if self.whitened_dim is None:  # files and fingerprints from before there was whitening
+        if self.whitened_dim is None:  # older files and fingerprints have no whitening
             del values["whitened_dim"]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DOLGConfig:
-        """Return the configuration that `to_dict` wrote.
+        """Return the configuration for a dict from `to_dict`.
 
         Raises:
             ValueError: if a key is unknown, or a value is out of its range.

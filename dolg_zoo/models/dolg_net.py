@@ -19,7 +19,7 @@ from dolg_zoo.models.one_process import OneProcess
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class DOLGNet(OneProcess, keras.Model):
-    """The DOLG network over any backbone.
+    """The DOLG network with any backbone.
 
     Source: Yang et al., "DOLG: Single-Stage Image Retrieval with Deep Orthogonal Fusion of Local
     and Global Features" (ICCV 2021, arXiv 2108.02927).
@@ -27,14 +27,14 @@ class DOLGNet(OneProcess, keras.Model):
     Args:
         backbone: a functional `keras.Model` with one input and two outputs, the local map
             (batch, height, width, channels) and the global map, in this order;
-            `dolg_zoo.backbones.two_taps` makes one. None where `config` names the backbone.
+            `dolg_zoo.backbones.two_taps` makes one. None if `config` names the backbone.
         num_classes: None for a descriptor; a number for a classifier over the fused vector.
         activation: the classifier's activation, for instance "softmax".
-        config: the architecture of the head; None for that of the paper.
+        config: the architecture of the head; None for the paper's.
 
     Input: images (batch, height, width, channels), uint8 or float. If `config` has `mean` and
-        `std` they are RGB in [0, 255] and are normalised in the graph, otherwise they are what the
-        backbone takes.
+        `std`, they are RGB in [0, 255], and the graph normalises them; otherwise they are the
+        backbone's input.
     Output: float32, (batch, descriptor_dim), not normalised; or (batch, whitened_dim), if `config`
         has that; or (batch, num_classes).
 
@@ -92,12 +92,12 @@ class DOLGNet(OneProcess, keras.Model):
     def build_graph(self) -> keras.Model:
         """Return the same network as a plain functional model.
 
-        The method has its name in innat/DOLG-TensorFlow too.
+        innat/DOLG-TensorFlow has a method of this name too.
         """
         return keras.Model(self.inputs, self.outputs, name=self.name)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments, in a form that `from_config` takes."""
+        """Return the arguments for `from_config`."""
         check_not_quantized(self)
         brought = self.backbone if self.config.backbone is None else None
         return {
@@ -116,7 +116,7 @@ def _normalized(config: DOLGConfig, images: Tensor) -> Tensor:
     return keras.layers.Rescaling(
         scale=[1 / (255 * std) for std in config.std],
         offset=[-mean / std for mean, std in zip(config.mean, config.std, strict=True)],
-        dtype="float32",  # [0, 255] to a unit range is more than bfloat16 can tell apart
+        dtype="float32",  # bfloat16 has too few values for [0, 255]
         name="normalization",
     )(images)
 

@@ -1,4 +1,4 @@
-"""Keras's dtype policies: the global one, changed for a while, and those of quantized layers."""
+"""Set Keras's global dtype policy temporarily, and detect quantized layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 
 @contextmanager
 def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
-    """Make a dtype policy the global one meanwhile; None changes nothing."""
+    """Set the global dtype policy in the `with` block; None changes nothing."""
     before = keras.config.dtype_policy()
     if dtype is not None:
         keras.config.set_dtype_policy(dtype)
@@ -21,7 +21,7 @@ def dtype_policy(dtype: str | keras.DTypePolicy | None) -> Iterator[None]:
 
 
 def check_not_quantized(net: keras.Model) -> None:
-    """Raise ValueError for a network quantized in place: its saved form could not be loaded."""
+    """Raise ValueError for a network quantized in place, since Keras could not load its file."""
     modes = {
         layer.name: layer.quantization_mode
         for layer in net._flatten_layers()

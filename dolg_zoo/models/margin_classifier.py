@@ -1,4 +1,4 @@
-"""A descriptor model with a margin head on it, as `fit` takes it."""
+"""A descriptor model with a margin head, for `fit`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HEADS: tuple[type[Any], ...] = tuple(MARGIN_HEADS.values())
 
 @keras.saving.register_keras_serializable(package="dolg_zoo")
 class MarginClassifier(OneProcess, keras.Model):
-    """Images in, logits of classes out; the margin is put on where the loss is computed.
+    """A classifier from images to logits; only its loss applies the margin.
 
-    An ordinary `keras.Model` for `compile` and `fit` on (images, labels): what it gives are logits
-    without a margin, by which metrics and `predict` judge; the loss sees them with the margin on.
+    An ordinary `keras.Model` for `compile` and `fit` on (images, labels). Metrics and `predict` use
+    logits without the margin; the loss uses logits with it.
     Compile it with a `SparseCategoricalCrossentropy(from_logits=True)`.
 
     Args:
@@ -34,7 +34,7 @@ class MarginClassifier(OneProcess, keras.Model):
         head: the margin head, a layer of `dolg_zoo.layers.MARGIN_HEADS`.
 
     Raises:
-        TypeError: if the head is none of these.
+        TypeError: if the head is no such layer.
     """
 
     keras_parts = ("model", "head")
@@ -108,13 +108,13 @@ class MarginClassifier(OneProcess, keras.Model):
                 message = f"{self._wanted()}; there is a {value[1]}."
             else:
                 raise
-        raise ValueError(message)  # out here, without pages of TensorFlow's graph
+        raise ValueError(message)  # outside the `except`, without pages of TensorFlow's graph
 
     def _wanted(self) -> str:
         return f"labels must be whole numbers from 0 to {self.head.num_classes - 1}"
 
     def _labels(self, y: Any) -> Any:
-        """Return labels as an array, checked before any step; a generator or None as it is."""
+        """Return labels as an array, checked before any step; a generator or None unchanged."""
         if not (isinstance(y, list | tuple) or hasattr(y, "__array__")):
             return y
         labels = label_array(y)
@@ -125,7 +125,7 @@ class MarginClassifier(OneProcess, keras.Model):
         return labels
 
     def _check(self, shape: Sequence[int | None], dtype: str, labels: Any = None) -> None:
-        """Raise a ValueError if no label can be right: it is a name, a bool, a one-hot vector."""
+        """Raise a ValueError if labels have a wrong type: names, bools, one-hot vectors."""
         if dtype.startswith(("str", "bytes", "object")):
             example = "" if labels is None else f" such as {short_repr(labels.item(0))}"
             raise ValueError(
@@ -134,11 +134,11 @@ class MarginClassifier(OneProcess, keras.Model):
                 " keras.layers.StringLookup(num_oov_indices=0) do."
             )
         if dtype == "bool":
-            raise ValueError(f"{self._wanted()}, not bool; cast them to int32 if that is meant.")
+            raise ValueError(f"{self._wanted()}, not bool; cast them to int32 if they are classes.")
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise ValueError(
-                f"{self._wanted()}, not one-hot vectors or others of shape {tuple(shape)}; of"
-                " one-hot vectors take labels.argmax(-1)."
+                f"{self._wanted()}, not one-hot vectors or others of shape {tuple(shape)}; convert"
+                " one-hot vectors with labels.argmax(-1)."
             )
 
     def _checked(self, y: Any) -> Tensor:
@@ -158,7 +158,7 @@ class MarginClassifier(OneProcess, keras.Model):
         self.model.save_to_preset(folder, margin_head=self.head, metadata=metadata)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments, in a form that `from_config` takes."""
+        """Return the arguments for `from_config`."""
         return {
             "name": self.name,
             "trainable": self.trainable,

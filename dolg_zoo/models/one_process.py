@@ -1,4 +1,4 @@
-"""The common base of the models: they compute in one process, and are built from configurations."""
+"""The common base of the models: no computation in forked processes; `from_config`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dolg_zoo._util.forked import check_not_forked
 class OneProcess:
     """Base class of models that refuse to compute in a forked process.
 
-    All ways to compute lead through one of these methods of `keras.Model`.
+    Every computation calls one of these methods of `keras.Model`.
     """
 
     keras_parts: ClassVar[tuple[str, ...]] = ()  # the arguments that Keras serializes
@@ -23,7 +23,7 @@ class OneProcess:
         return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
     def make_train_function(self, force: bool = False) -> Any:
-        """See `keras.Model`; called before each training, as the two others before theirs."""
+        """See `keras.Model`; called before training, like the next two before their work."""
         check_not_forked()
         return super().make_train_function(force)  # type: ignore[misc]
 
@@ -39,7 +39,7 @@ class OneProcess:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Return the model that `get_config` described, with new weights."""
+        """Return the model of a `get_config` dict, with new weights."""
         config = dict(config)
         trainable = config.pop("trainable", True)
         for part in cls.keras_parts:

@@ -1,4 +1,4 @@
-"""Copies of a network and the variables that are set in them from outside."""
+"""Copy a network with a whitening layer, and refresh normalisation constants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def whitened_net(net: DOLGNet, kernel: np.ndarray, bias: np.ndarray) -> DOLGNet:
     """Return a copy of a network whose L2-normalised descriptor d becomes d @ kernel + bias.
 
     Args:
-        net: gives descriptors without a whitening; it is left as it is.
+        net: a network without whitening; it does not change.
         kernel: (descriptor_dim, whitened_dim).
         bias: (whitened_dim,).
     """

@@ -65,10 +65,10 @@ class SearchDesk:
     ) -> None:
         self.presets = list(presets)
         self._open_index, self._load_explainer = open_index, load_explainer
-        # for each preset; they are few and stay
+        # by preset; all stay in memory, since presets are few
         self._indexes: dict[str | None, Index] = {}
         self._explainers: dict[str, Explains] = {}
-        # the cores are few as well: requests wait for one another
+        # requests wait for each other, since cores are few
         self._lock = threading.Lock()
         self.index(self.presets[0])
 

@@ -36,5 +36,5 @@ def test_the_file_that_hides_a_module_is_named(tmp_path, case):
     command = [sys.executable, tmp_path / "program.py"]
     said = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True).stdout
     assert said.startswith("victim cannot be imported")
-    assert ("Rename that file" in said) is (named is not None)
+    assert ("Rename it" in said) is (named is not None)
     assert "reinstall" in said if named is None else str(tmp_path / named) in said

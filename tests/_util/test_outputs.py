@@ -222,7 +222,7 @@ def test_as_many_results_are_drawn_as_the_format_has_room_for(
     )
     assert longest - 200 < page.height <= longest
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.endswith("of 7000 results are in the picture: it has no room for more.")
+    assert said.endswith("of 7000 results: it has no room for more.")
     with pytest.raises(ValueError, match="height"):
         montage(tiny, [], tmp_path / f"found{ending}", height=longest)
     assert montage(tiny, []).height

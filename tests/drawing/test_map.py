@@ -125,7 +125,7 @@ def test_the_map_names_its_labels_and_shows_thumbnails(clusters, tmp_path):
     save_figure(figure, tmp_path / "map.svg")
     text = (tmp_path / "map.svg").read_text()
     said = re.findall(r"<text[^>]*>([^<]*)</text>", text)
-    assert {"a$x", "b$x", "c$x"} <= set(said) and "36 images, the alike near each other" in said
+    assert {"a$x", "b$x", "c$x"} <= set(said) and "36 images, similar ones near each other" in said
     assert 3 <= text.count("<image") <= 18
 
 

@@ -214,7 +214,7 @@ def test_a_file_that_is_too_large_is_refused(desk, photos, monkeypatch):
 
 
 def test_too_many_files_are_refused_before_one_is_read(desk, tmp_path):
-    with pytest.raises(ValueError, match="51 files at once are too many: 50"):
+    with pytest.raises(ValueError, match="51 files at once are too many; add at most 50"):
         desk.add(PRESET, [tmp_path / f"{n}.png" for n in range(51)])
 
 

@@ -92,7 +92,7 @@ def test_a_photograph_is_dropped_a_box_drawn_a_result_explained_and_searched_onw
     assert captions(tab)[0] == "1 · 1.000 · rocket.png"
 
     click_at(tab, 0.2, 0.1)
-    wait(tab, "the corner across")
+    wait(tab, "the opposite corner")
     click_at(tab, 0.8, 0.9)
     wait(tab, "the box in rocket.png")
     box = [int(part) for part in tab.input_value("#box textarea, #box input").split(",")]
@@ -122,7 +122,7 @@ def test_the_keyboard_is_enough(visit, photos):
     wait(tab, "cosine")
     tab.focus("#onward")
     tab.keyboard.press("Enter")
-    wait(tab, "the most like")
+    wait(tab, "the most similar")
 
 
 def test_another_preset_and_ranking_are_chosen(visit, photos):
