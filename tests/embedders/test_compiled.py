@@ -141,7 +141,7 @@ def test_a_damaged_file_is_compiled_anew(folder, model, compilations, caplog, fi
     (folder / file).write_bytes(data)
     with caplog.at_level(logging.WARNING):
         model.compile_for_inference("openvino")
-    assert compilations == ["openvino"] and f"{file} is not the file" in caplog.text
+    assert compilations == ["openvino"] and file in caplog.text and "is damaged" in caplog.text
     assert (folder / file).read_bytes() != bytes(data)
 
 
@@ -192,7 +192,7 @@ def test_without_a_folder_to_keep_it_in_it_is_compiled_all_the_same(
     image = rng.integers(0, 256, (64, 64, 3), np.uint8)
     found = model.compile_for_inference("openvino").embed(image)
     assert np.allclose(found, model.embed(image, runtime="keras"), atol=1e-4)
-    assert "DOLG_ZOO_CACHE names the folder" in caplog.text
+    assert "Set DOLG_ZOO_CACHE to another folder" in caplog.text
 
 
 def test_by_default_a_model_of_no_preset_is_not_compiled(model, monkeypatch):
