@@ -141,7 +141,7 @@ def test_a_damaged_file_is_compiled_anew(folder, model, compilations, caplog, fi
     (folder / file).write_bytes(data)
     with caplog.at_level(logging.WARNING):
         model.compile_for_inference("openvino")
-    assert compilations == ["openvino"] and file in caplog.text and "is damaged" in caplog.text
+    assert compilations == ["openvino"] and f"{file} has changed" in caplog.text
     assert (folder / file).read_bytes() != bytes(data)
 
 
