@@ -125,53 +125,34 @@ def _print_figures(facts: dict[str, Any]) -> None:
 
 
 def _rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    dolg, converter = facts["architecture"], facts["input"]
-    dilations = ", ".join(map(str, dolg["dilation_rates"])) or "none"
-    size = {
-        "original": "the image's own size",
-        "max_side": f"the image's own size up to {converter['size']} pixels",
-    }.get(converter["mode"], f"{converter['mode'].replace('_', ' ')} to {converter['size']} pixels")
-    yield "preset", facts["preset"]
-    yield "backbone", dolg["backbone"] or f"its own, of {facts['backbone_layers']} layers"
-    yield "taps", ", ".join(dolg["taps"])
-    yield (
-        "head",
-        f"dilations {dilations}; {dolg['hidden_dim']} channels, {dolg['attention_channels']} of"
-        f" attention; GeM from p = {dolg['gem_p']:g} ({dolg['gem_power']})",
-    )
-    whitened = dolg.get("whitened_dim")
-    yield (
-        "descriptor",
-        f"{whitened or dolg['descriptor_dim']} dimensions"
-        + (f", whitened from {dolg['descriptor_dim']}" if whitened else ""),
-    )
-    yield "parameters", f"{facts['parameters']:,}"
-    yield "on disk", f"{facts['bytes'] / 2**20:.1f} MiB"
-    multiples = f", sides in multiples of {step}" if (step := converter["multiple_of"]) > 1 else ""
-    yield (
-        "input",
-        f"RGB, {size}{multiples},"
-        f" {converter['interpolation']}{'' if converter['antialias'] else ' without antialias'}",
-    )
-    yield "scales", ", ".join(f"{scale:g}" for scale in converter["scales"])
-    if converter["crop_queries"]:
-        yield "queries", "cropped to the object's box if the benchmark gives one"
+    from dolg_zoo.models import DOLGConfig
+    from dolg_zoo.preprocessing import ImageConverter
+    from dolg_zoo.presets.description import head_in_words, preprocessing_in_words
+
+    config = DOLGConfig.from_dict(facts["architecture"])
+    yield "Preset", facts["preset"]
+    yield "Backbone", config.backbone or f"its own, of {facts['backbone_layers']} layers"
+    yield "Taps", ", ".join(config.taps)
+    yield from head_in_words(config)
+    yield "Parameters", f"{facts['parameters']:,}"
+    yield "On disk", f"{facts['bytes'] / 2**20:.1f} MiB"
+    yield from preprocessing_in_words(ImageConverter.from_config(facts["input"]))
     if facts["margin_head"]:
-        yield "margin head", "saved with its class centers: load_margin_head() in Python"
+        yield "Margin head", "saved with its class centers: load_margin_head() in Python"
 
 
 def _origin_rows(facts: dict[str, Any]) -> Iterator[tuple[str, object]]:
     if facts["description"]:
-        yield "what it is", facts["description"]
+        yield "What it is", facts["description"]
     if facts["source"]:
         source = facts["source"]
         yield (
-            "made from",
+            "Made from",
             f"{source['path']} of {source['repo']} at {source['revision']},"
             f" sha256 {source['sha256']}",
         )
-    yield "trained on", facts["dataset"] or "not stated"
-    yield "license", [facts["license"] or "not stated", *filter(None, [facts["license_note"]])]
-    yield "provenance", facts["provenance"] or "not stated"
+    yield "Trained on", facts["dataset"] or "not stated"
+    yield "License", [facts["license"] or "not stated", *filter(None, [facts["license_note"]])]
+    yield "Provenance", facts["provenance"] or "not stated"
     if facts.get("limits"):
-        yield "limits", facts["limits"]
+        yield "Limits", facts["limits"]

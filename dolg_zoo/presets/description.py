@@ -1,13 +1,16 @@
-"""The facts that a preset's files state, read without Keras."""
+"""The facts that a preset's files state, as data and in words; read without Keras."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dolg_zoo.errors import PresetError
+from dolg_zoo.models import DOLGConfig
+from dolg_zoo.preprocessing import ImageConverter
+from dolg_zoo.preprocessing.converter import MAX_ASPECT
 from dolg_zoo.presets.files import check_preset, read_description
 from dolg_zoo.presets.registry import ResolvedPreset
 from dolg_zoo.weights.manifest import (
@@ -74,3 +77,48 @@ def count_parameters(path: Path) -> int:
     except (OSError, RuntimeError) as error:
         raise PresetError(f"{path} is no Keras weights file: {error}") from error
     return sum(sizes)
+
+
+def head_in_words(config: DOLGConfig) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a network after its backbone: name and description."""
+    dilations = ", ".join(map(str, config.dilation_rates)) or "none (no multi-atrous module)"
+    pointwise = " and a 1×1 branch" if config.dilation_rates and config.atrous_pointwise else ""
+    start = "fixed at" if config.gem_power == "fixed" else "learned, started from"
+    learned = ", one for each channel" if config.gem_power == "channel" else ""
+    whitened = f", whitened from {config.descriptor_dim}" if config.whitened_dim else ""
+    yield "Dilations", dilations + pointwise
+    yield "Channels", f"{config.hidden_dim} of the local map and the global vector"
+    yield (
+        "Attention",
+        f"one weight per {'position' if config.attention_channels == 1 else 'channel'}",
+    )
+    yield "GeM", f"exponent p {start} {config.gem_p:g}{learned}"
+    yield "Descriptor", f"{config.output_dim} dimensions{whitened}"
+
+
+def preprocessing_in_words(converter: ImageConverter) -> Iterator[tuple[str, str]]:
+    """Yield the steps from an image file to the network's input: name and description."""
+    size = converter.size
+    square = f"{size}×{size}" if isinstance(size, int) else "×".join(map(str, size or ()))
+    yield "Colours", "RGB, the photograph turned upright as its EXIF data say"
+    yield (
+        "Resized",
+        {
+            "squash": f"to {square} pixels (height×width), whatever its aspect ratio",
+            "short_side": f"so that its short side has {size} pixels; the aspect ratio is kept, up"
+            f" to {MAX_ASPECT} : 1",
+            "long_side": f"so that its long side has {size} pixels; the aspect ratio is kept",
+            "max_side": f"only if its long side has more than {size} pixels, then to that; the"
+            " aspect ratio is kept",
+            "original": "not at all: it keeps its own size",
+        }[converter.mode],
+    )
+    antialias = "with" if converter.antialias else "without"
+    yield "Resampling", f"{converter.interpolation}, {antialias} antialias"
+    step = converter.multiple_of
+    yield "Sides", f"multiples of {step} pixels" if step > 1 else "any"
+    several = "; the descriptor is the normalised mean of the normalised ones at each"
+    scales = ", ".join(f"{scale:g}" for scale in converter.scales)
+    yield "Scales", scales + (several if len(converter.scales) > 1 else "")
+    if converter.crop_queries:
+        yield "Queries", "in benchmarks, cropped to the box of the landmark"

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from dolg_zoo._util.markdown import code, inline, prose, table
 from dolg_zoo.preprocessing import ImageConverter
-from dolg_zoo.preprocessing.converter import MAX_ASPECT
+from dolg_zoo.presets.description import head_in_words, preprocessing_in_words
 from dolg_zoo.publishing.architecture import Architecture, Tap
 from dolg_zoo.publishing.metadata import license_id
 from dolg_zoo.weights import parse_hub_url
@@ -179,22 +179,11 @@ for match in index.search("query.jpg", k=10):
 
 
 def _architecture(architecture: Architecture, files: Mapping[str, FileHash]) -> str:
-    config = architecture.config
-    dilations = ", ".join(map(str, config.dilation_rates)) or "none (no multi-atrous module)"
-    pointwise = " and a 1×1 branch" if config.dilation_rates and config.atrous_pointwise else ""
-    attention = "1 (one weight a position)" if config.attention_channels == 1 else "one a channel"
-    start = "fixed at" if config.gem_power == "fixed" else "learned, started from"
-    learned = ", one for each channel" if config.gem_power == "channel" else ""
-    whitened = f", whitened from {config.descriptor_dim}" if config.whitened_dim else ""
     rows = [
         ("Backbone", inline(architecture.backbone)),
         ("Local map", _tap(architecture.local)),
         ("Global map", _tap(architecture.global_)),
-        ("Dilations", dilations + pointwise),
-        ("Channels of the local map and the global vector", config.hidden_dim),
-        ("Attention", attention),
-        ("GeM power p", f"{start} {config.gem_p:g}{learned}"),
-        ("Descriptor", f"{config.output_dim} numbers{whitened}"),
+        *head_in_words(architecture.config),
         ("Parameters", f"{architecture.parameters:,}"),
         ("Size of the files", f"{sum(file.size for file in files.values()) / 2**20:.1f} MiB"),
     ]
@@ -207,37 +196,13 @@ def _tap(tap: Tap) -> str:
 
 
 def _preprocessing(architecture: Architecture, converter: ImageConverter) -> str:
-    config, size = architecture.config, converter.size
-    square = f"{size}×{size}" if isinstance(size, int) else "×".join(map(str, size or ()))
-    resized = {
-        "squash": f"to {square} pixels (height×width), whatever its aspect ratio",
-        "short_side": f"so that its short side has {size} pixels; the aspect ratio is kept, up to"
-        f" {MAX_ASPECT} : 1",
-        "long_side": f"so that its long side has {size} pixels; the aspect ratio is kept",
-        "max_side": f"only if its long side has more than {size} pixels, then to that; the aspect"
-        " ratio is kept",
-        "original": "not at all: it keeps its own size",
-    }[converter.mode]
-    antialias = "with" if converter.antialias else "without"
+    config = architecture.config
     rows = [
-        ("Colours", "RGB, the photograph turned upright as its EXIF data say"),
-        ("Resized", resized),
-        ("Resampling", f"{converter.interpolation}, {antialias} antialias"),
-        ("Sides", f"multiples of {converter.multiple_of}" if converter.multiple_of > 1 else "any"),
-        ("Scales", _scales(converter)),
+        *preprocessing_in_words(converter),
         ("Value range", "[0, 255]; uint8 or float"),
         ("Normalisation", _normalisation(config.mean, config.std)),
     ]
-    if converter.crop_queries:
-        rows.append(("Queries", "in benchmarks, cropped to the box of the landmark"))
     return "`embed` does all of this; nothing is left to you.\n\n" + table(("Step", ""), rows)
-
-
-def _scales(converter: ImageConverter) -> str:
-    scales = ", ".join(f"{scale:g}" for scale in converter.scales)
-    if len(converter.scales) == 1:
-        return scales
-    return f"{scales}; the descriptor is the normalised mean of the normalised ones at each"
 
 
 def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> str:

@@ -135,12 +135,13 @@ def test_info_of_the_official_weights(dolg, official_stand_in, monkeypatch):
     entry = dolg_zoo.weights.load_manifest().checkpoints["dolg_resnet50_gldv2"]
     text = " ".join(dolg("info", entry.name).out.split())
     for part in (
-        "license MIT As the code of feymanpriv/DOLG",
-        "trained on GLDv2-clean",
+        "License MIT As the code of feymanpriv/DOLG",
+        "Trained on GLDv2-clean",
         "a third party's upload of their file",
         "0.3535, 0.5, 0.7071, 1, 1.4142",
-        "up to 1024 pixels, bilinear without antialias",
-        "cropped to the object's box",
+        "has more than 1024 pixels",
+        "bilinear, without antialias",
+        "cropped to the box of the landmark",
         "load_margin_head()",
         f"r50_dolg_512.pt of Shiro/DOLG at {entry.file.revision}, sha256 {entry.file.sha256}",
         "81.20 % mAP ROxford medium feymanpriv/DOLG README, query cropped",

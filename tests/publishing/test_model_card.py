@@ -151,8 +151,8 @@ CONVERTER = ImageConverter(
                 "| Local map | P4: stride 16, 1024 channels |",
                 "| Global map | P5: stride 32, 2048 channels |",
                 "| Dilations | none (no multi-atrous module) |",
-                "| GeM power p | learned, started from 3 |",
-                "| Descriptor | 512 numbers |",
+                "| GeM | exponent p learned, started from 3 |",
+                "| Descriptor | 512 dimensions |",
                 "| Parameters | 27,763,138 |",
                 "| Size of the files | 105.9 MiB |",
             ],
@@ -207,7 +207,7 @@ def test_each_section_says_what_it_is_for(title, given, words):
 def test_a_whitened_descriptor_has_its_final_length_everywhere():
     config = dataclasses.replace(ARCHITECTURE.config, whitened_dim=200)
     page = card(architecture=dataclasses.replace(ARCHITECTURE, config=config))
-    assert "| Descriptor | 200 numbers, whitened from 512 |" in section(page, "Architecture")
+    assert "| Descriptor | 200 dimensions, whitened from 512 |" in section(page, "Architecture")
     assert "200" in section(page, "How to use") and "512" not in section(page, "How to use")
 
 
