@@ -174,7 +174,7 @@ def cache_of_the_official(net, cache):
     from dolg_zoo.presets import Preset, write_preset
     from dolg_zoo.presets.conversion import OFFICIAL_CONVERTER
     from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.kept import conversion_folder
+    from dolg_zoo.weights.conversion_cache import conversion_folder
 
     entry = load_manifest().checkpoints["dolg_resnet50_gldv2"]
     with pytest.MonkeyPatch.context() as patch:

@@ -27,7 +27,7 @@ from dolg_zoo.explaining.keras_maps import last_layers, maps_model
 from dolg_zoo.explaining.without_keras import FORM as MAPS
 from dolg_zoo.explaining.without_keras import LiteRTExplainer
 from dolg_zoo.presets import DEFAULT_PRESET, resolve_preset
-from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.presets.origins import ResolvedPreset
 from dolg_zoo.runtimes import litert_runtime
 from dolg_zoo.runtimes.compile import check, load
 from dolg_zoo.runtimes.servable import servable

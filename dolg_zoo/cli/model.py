@@ -18,22 +18,16 @@ if TYPE_CHECKING:
     from dolg_zoo.embedders.dolg import DOLG
     from dolg_zoo.explaining import Explains
     from dolg_zoo.preprocessing import ImageSource
-    from dolg_zoo.presets.registry import ResolvedPreset
+    from dolg_zoo.presets.origins import ResolvedPreset
 
 
 def resolve(preset: str | None) -> ResolvedPreset:
     """Return a preset with local files; import TensorFlow only to convert a checkpoint."""
     from dolg_zoo.presets.files import read_json
-    from dolg_zoo.presets.registry import find_preset, resolve_preset
-    from dolg_zoo.weights import CheckpointEntry, fetch
-    from dolg_zoo.weights.kept import kept_conversion
+    from dolg_zoo.presets.registry import resolve_preset
     from dolg_zoo.weights.manifest import CONFIG
 
-    entry = find_preset(preset)
-    if isinstance(entry, CheckpointEntry) and not kept_conversion(entry):
-        fetch(entry.file, preset=entry.name)
-        import_tensorflow()
-    resolved = resolve_preset(preset)
+    resolved = resolve_preset(preset, before_conversion=import_tensorflow)
     read_json(resolved.folder / CONFIG)  # a folder without a preset fails before TensorFlow
     return resolved
 
@@ -50,13 +44,12 @@ def load_model(preset: str | None) -> DOLG:
 def load_explainer(preset: str | None) -> Explains:
     """Return the object that explains a preset's scores; shipped presets need no TensorFlow."""
     from dolg_zoo.explaining.without_keras import LiteRTExplainer
+    from dolg_zoo.presets.origins import Shipped
     from dolg_zoo.presets.registry import find_preset, resolve_preset
     from dolg_zoo.runtimes.choice import RUNTIME_VARIABLE
     from dolg_zoo.runtimes.registry import fault_of
-    from dolg_zoo.weights import PresetEntry
 
-    entry = find_preset(preset)
-    is_shipped = isinstance(entry, PresetEntry) and entry.source is None
+    is_shipped = isinstance(find_preset(preset), Shipped)
     runtime = os.environ.get(RUNTIME_VARIABLE) or "litert"
     explainer = None
     if is_shipped and runtime == "litert" and fault_of(runtime) is None:

@@ -41,19 +41,21 @@ def presets(
     if constructors:
         _print_constructors(as_json)
         return
+    from dolg_zoo.presets.origins import origin_of_entry
     from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.kept import state_of
 
     entries = load_manifest().entries.values()
     if as_json:
-        print_json([{**entry.to_dict(), "state": state_of(entry)} for entry in entries])
+        print_json(
+            [{**entry.to_dict(), "state": origin_of_entry(entry).state} for entry in entries]
+        )
         return
     print_table(
         (
             (
                 [entry.name, *_figures(entry)],
                 [f"{entry.size / 2**20:.0f} MiB", entry.descriptor_dim],
-                [entry.dataset, entry.license, state_of(entry)],
+                [entry.dataset, entry.license, origin_of_entry(entry).state],
             )
             for entry in entries
         ),

@@ -69,12 +69,16 @@ def serve(
 
 def _presets(where: Path, preset: str | None) -> list[str | None]:
     """Return the presets to choose from: that of an index, else all on this machine."""
+    from dolg_zoo.presets.origins import origin_of_entry
     from dolg_zoo.presets.registry import DEFAULT_PRESET
     from dolg_zoo.retrieval.index.folder import is_index_folder
     from dolg_zoo.weights import load_manifest
-    from dolg_zoo.weights.kept import state_of
 
     if is_index_folder(where):
         return [preset]
-    here = [n for n, entry in load_manifest().entries.items() if state_of(entry) != "not cached"]
+    here = [
+        n
+        for n, entry in load_manifest().entries.items()
+        if origin_of_entry(entry).state != "not cached"
+    ]
     return list(dict.fromkeys([preset or DEFAULT_PRESET, *here]))

@@ -21,7 +21,8 @@ from dolg_zoo.embedders.base import ImageEmbedder
 from dolg_zoo.embedders.fingerprint import name_of_model
 from dolg_zoo.errors import CompilationError
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import ResolvedPreset, hashes_of, resolve_preset
+from dolg_zoo.presets.origins import ResolvedPreset
+from dolg_zoo.presets.registry import hashes_of, resolve_preset
 from dolg_zoo.runtimes import routes, untimed
 from dolg_zoo.runtimes.cache import (
     compiled_folder,

@@ -35,7 +35,7 @@ from dolg_zoo.presets import (
     preset_names,
     write_preset,
 )
-from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.presets.origins import ResolvedPreset
 from dolg_zoo.runtimes import default_runtime
 from dolg_zoo.runtimes.telemetry import no_telemetry
 from dolg_zoo.weights import load_manifest

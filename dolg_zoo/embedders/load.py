@@ -13,7 +13,7 @@ from dolg_zoo.runtimes import routes
 if TYPE_CHECKING:
     from dolg_zoo.embedders.base import ImageEmbedder
     from dolg_zoo.preprocessing import ImageSource
-    from dolg_zoo.presets.registry import ResolvedPreset
+    from dolg_zoo.presets.origins import ResolvedPreset
 
 
 def embedder(

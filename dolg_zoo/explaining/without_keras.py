@@ -10,7 +10,7 @@ import numpy as np
 from dolg_zoo.explaining.decomposition import Decomposition, Dense, Maps, decompose
 from dolg_zoo.explaining.explanation import Explanation, explain
 from dolg_zoo.preprocessing import ImageConverter, ImageSource
-from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.presets.origins import ResolvedPreset
 from dolg_zoo.runtimes.cpu import cores
 from dolg_zoo.runtimes.litert_runtime import interpreter_of
 from dolg_zoo.runtimes.templates import Template, find_template

@@ -24,7 +24,7 @@ from dolg_zoo.presets.files import check_preset
 from dolg_zoo.presets.folder import Preset, write_preset
 from dolg_zoo.presets.weights_file import check_finite
 from dolg_zoo.weights import CheckpointEntry, read_state_dict
-from dolg_zoo.weights.kept import UNKEPT, conversion_folder
+from dolg_zoo.weights.conversion_cache import TEMPORARY, conversion_folder
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def convert_to_cache(entry: CheckpointEntry, path: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="dolg-zoo-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_preset(folder, conversion.preset, conversion.margin_head)
-    UNKEPT[entry.file.sha256] = folder
+    TEMPORARY[entry.file.sha256] = folder
     return folder
 
 

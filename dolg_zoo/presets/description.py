@@ -12,7 +12,7 @@ from dolg_zoo.models import DOLGConfig
 from dolg_zoo.preprocessing import ImageConverter
 from dolg_zoo.preprocessing.converter import MAX_ASPECT
 from dolg_zoo.presets.files import check_preset, read_description
-from dolg_zoo.presets.registry import ResolvedPreset
+from dolg_zoo.presets.origins import ResolvedPreset
 from dolg_zoo.weights.manifest import (
     CONFIG,
     MARGIN_HEAD,

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dolg_zoo._util.files import user_path
 from dolg_zoo._util.hashing import sha256_of
 from dolg_zoo._util.text import did_you_mean
 from dolg_zoo.errors import PresetError as PresetError
-from dolg_zoo.presets.files import check_preset, has_margin_head, preset_folder
-from dolg_zoo.weights import (
-    CheckpointEntry,
-    fetch,
-    fetch_preset,
-    fetch_repo,
-    load_manifest,
-    parse_hub_url,
-)
-from dolg_zoo.weights.kept import EMBEDDED, kept_conversion
-from dolg_zoo.weights.manifest import (
-    CONFIG,
-    MARGIN_HEAD,
-    PREPROCESSOR,
-    PRESET_FILES,
-    WEIGHTS,
-    PresetEntry,
-)
-from dolg_zoo.weights.verification import verify_files
+from dolg_zoo.presets.files import preset_folder
+from dolg_zoo.presets.origins import Folder, Origin, Repository, ResolvedPreset, origin_of_entry
+from dolg_zoo.weights import CheckpointEntry, load_manifest, parse_hub_url
+from dolg_zoo.weights.manifest import CONFIG, PREPROCESSOR, WEIGHTS, PresetEntry
 
 if TYPE_CHECKING:
     import keras
@@ -43,21 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_PRESET = "dolg_efficientnet_lite_b0_places_products"
-
-
-@dataclass(frozen=True)
-class ResolvedPreset:
-    """A preset's name, and the folder with its verified files."""
-
-    name: str
-    folder: Path
-    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)  # of verified files
-    entry: PresetEntry | CheckpointEntry | None = field(default=None, hash=False)
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """The manifest's metadata of a converted checkpoint; they override metadata.json."""
-        return self.entry.metadata() if isinstance(self.entry, CheckpointEntry) else {}
 
 
 def preset_names() -> list[str]:
@@ -83,21 +53,28 @@ def preset_tags(architecture: str) -> list[str]:
     ]
 
 
-def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEntry | Path | str:
-    """Return the manifest entry, folder or hf:// address for a preset's name; nothing is read."""
+def find_preset(preset: str | Path | None = None) -> Origin:
+    """Return where a preset's files come from; nothing is read.
+
+    Raises:
+        PresetError: if there is no such preset or folder.
+        ValueError: if a text that begins with hf:// is no address of a repository.
+    """
     presets = load_manifest().entries
     if preset is None:
         preset = of_the_zoo(DEFAULT_PRESET)
     if isinstance(preset, _ZooName):
-        return presets[preset]
+        return origin_of_entry(presets[preset])
     if isinstance(preset, str) and preset.startswith("hf://"):
         parse_hub_url(preset)
-        return preset
-    if isinstance(preset, str) and (entry := entry_of(preset)):
-        return entry
+        return Repository(preset)
+    if isinstance(preset, str) and (entry := _entry_of(preset)):
+        return origin_of_entry(entry)
     folder = user_path(preset)
     if folder.is_dir():
-        return preset_folder(folder)
+        name = str(folder if str(preset).startswith("~") else preset)
+        # A folder must not be called like a preset of the zoo.
+        return Folder(f"./{name}" if name in presets else name, folder=preset_folder(folder))
     if folder.is_file():
         raise PresetError(
             f"{str(preset)!r} is a file, and a preset is a folder: name a folder that"
@@ -109,7 +86,7 @@ def find_preset(preset: str | Path | None = None) -> PresetEntry | CheckpointEnt
     )
 
 
-def entry_of(name: str) -> PresetEntry | CheckpointEntry | None:
+def _entry_of(name: str) -> PresetEntry | CheckpointEntry | None:
     """Return a preset's manifest entry; None without one, or if a preset folder has the name."""
     entry = load_manifest().entries.get(name)
     if entry and (folder := Path(name)).is_dir():
@@ -134,13 +111,18 @@ def of_the_zoo(name: str) -> str:
     return _ZooName(name) if name in load_manifest().entries else name
 
 
-def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> ResolvedPreset:
+def resolve_preset(
+    preset: str | Path | ResolvedPreset | None = None,
+    *,
+    before_conversion: Callable[[], object] = lambda: None,
+) -> ResolvedPreset:
     """Return the folder of a preset; download or convert its files if necessary.
 
     Args:
         preset: a name from `preset_names()`, `hf://user/repo`, `hf://user/repo@revision` or a
             folder; None for the preset that ships with the package; a `ResolvedPreset` is returned
             unchanged. A preset folder is preferred to a preset of the same name, with a warning.
+        before_conversion: is called before a checkpoint is converted, which needs TensorFlow.
 
     Raises:
         PresetError: if there is no such preset or folder, or a shipped file has been changed.
@@ -148,18 +130,7 @@ def resolve_preset(preset: str | Path | ResolvedPreset | None = None) -> Resolve
     """
     if isinstance(preset, ResolvedPreset):
         return preset
-    source = find_preset(preset)
-    if isinstance(source, str):
-        repo, revision = parse_hub_url(source)
-        snapshot = fetch_repo(repo, PRESET_FILES, revision=revision)
-        return ResolvedPreset(f"hf://{repo}@{snapshot.commit}", snapshot.folder, snapshot.sha256)
-    if isinstance(source, Path):
-        # A folder must not be called like a preset of the zoo.
-        name = str(source if str(preset).startswith("~") else preset)
-        name = f"./{source}" if str(source) in preset_names() else name
-        return ResolvedPreset(name, source)
-    folder, sha256 = _files_of(source)
-    return ResolvedPreset(source.name, folder, sha256, source)
+    return find_preset(preset).resolve(before_conversion)
 
 
 def hashes_of(resolved: ResolvedPreset) -> dict[str, str]:
@@ -225,12 +196,8 @@ def load_margin_head(preset: str | Path) -> keras.layers.Layer:
 
 def fetch_margin_head(resolved: ResolvedPreset) -> None:
     """Download a preset's margin head to its folder, if the Hub has one."""
-    entry = resolved.entry
-    if isinstance(entry, PresetEntry) and entry.source and MARGIN_HEAD in entry.files:
-        fetch_preset(entry, [MARGIN_HEAD])
-    elif resolved.name.startswith("hf://") and has_margin_head(resolved.folder):
-        repo, commit = parse_hub_url(resolved.name)
-        fetch_repo(repo, [MARGIN_HEAD], revision=commit)
+    if resolved.origin:
+        resolved.origin.fetch_margin_head(resolved)
 
 
 @contextmanager
@@ -242,33 +209,3 @@ def _named(resolved: ResolvedPreset) -> Iterator[None]:
         if resolved.name in str(error):
             raise
         raise PresetError(f"{resolved.name}: {error}") from error
-
-
-def _files_of(entry: PresetEntry | CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
-    """Return the folder of a preset in the manifest, and the sha256 of its files."""
-    if isinstance(entry, CheckpointEntry):
-        return _conversion(entry)
-    if entry.source is not None:
-        snapshot = fetch_preset(entry)
-        return snapshot.folder, snapshot.sha256
-    folder = EMBEDDED / entry.name
-    files = {name: entry.files[name] for name in PRESET_FILES}
-    for file in verify_files(folder, files):
-        if file.fault:
-            raise PresetError(
-                f"{file.path}, which ships with dolg-zoo, differs from the released file"
-                f" ({file.fault}); reinstall the package."
-            )
-    return folder, {name: file.sha256 for name, file in files.items()}
-
-
-def _conversion(entry: CheckpointEntry) -> tuple[Path, Mapping[str, str]]:
-    if folder := kept_conversion(entry):
-        try:
-            return folder, check_preset(folder)
-        except PresetError as error:
-            logger.warning("Converting %s again: %s", entry.name, error)
-    path = fetch(entry.file, preset=entry.name)
-    from dolg_zoo.presets.conversion import convert_to_cache  # needs Keras
-
-    return convert_to_cache(entry, path), {}

@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dolg_zoo._util.files import user_path
-from dolg_zoo.presets.files import preset_folder
+from dolg_zoo.presets.origins import ResolvedPreset
 from dolg_zoo.presets.registry import (
-    ResolvedPreset,
-    entry_of,
     fetch_margin_head,
+    find_preset,
     of_the_zoo,
     preset_names,
     resolve_preset,
 )
 from dolg_zoo.weights import load_manifest
-from dolg_zoo.weights.kept import kept_conversion
-from dolg_zoo.weights.verification import (
-    CheckedFile,
-    cached_repos,
-    verify_entry,
-    verify_folder,
-    verify_repo,
-)
+from dolg_zoo.weights.verification import CheckedFile, cached_repos, verify_folder
 
 
 def verifiable_presets() -> list[str]:
@@ -36,13 +27,7 @@ def verifiable_presets() -> list[str]:
 
 def verify_preset(name: str) -> list[CheckedFile]:
     """Check the files of a preset, hf:// address or folder; return [] if none is cached."""
-    if name.startswith("hf://"):
-        return verify_repo(name)
-    if entry := entry_of(name):
-        return verify_entry(entry)
-    if not user_path(name).is_dir():
-        raise ValueError("there is no such preset or folder; `dolg presets` lists the presets")
-    return verify_folder(preset_folder(name))
+    return find_preset(name).verify()
 
 
 def repair_preset(
@@ -59,8 +44,7 @@ def repair_preset(
             "no download can restore it: reinstall dolg-zoo if the preset ships with it, save it"
             " again if it is yours, or tell its publisher"
         )
-    before_conversion()
-    resolve_preset(name)  # converts damaged files again
+    resolve_preset(name, before_conversion=before_conversion)  # converts damaged files again
 
 
 def fetch_verified(
@@ -71,10 +55,8 @@ def fetch_verified(
         raise ValueError(
             f"{name!r} is on this machine already: only names and hf://user/repo are downloaded"
         )
-    checkpoint = load_manifest().checkpoints.get(name)
-    if checkpoint and not kept_conversion(checkpoint):
-        before_conversion()
-    resolved = resolve_preset(of_the_zoo(name))  # a local folder of this name does not count
+    # a local folder of this name does not count
+    resolved = resolve_preset(of_the_zoo(name), before_conversion=before_conversion)
     for file in verify_folder(resolved.folder, from_hub=True, known=resolved.sha256):
         if file.fault:
             raise ValueError(f"{resolved.name}: {file.path.name} was published wrong: {file.fault}")

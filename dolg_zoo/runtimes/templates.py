@@ -19,8 +19,7 @@ import numpy as np
 from dolg_zoo._util.hashing import fault_in
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights import load_manifest
-from dolg_zoo.weights.kept import EMBEDDED
-from dolg_zoo.weights.manifest import WEIGHTS
+from dolg_zoo.weights.manifest import EMBEDDED, WEIGHTS
 from dolg_zoo.weights.verification import verify_files
 
 

@@ -21,6 +21,9 @@ PRESET_FILES = (CONFIG, PREPROCESSOR, METADATA, WEIGHTS)
 MARGIN_HEAD = "margin_head.npz"
 """The optional file of a preset: only further training needs it."""
 
+EMBEDDED = Path(__file__).parents[1] / "presets" / "embedded"
+"""The folder of the presets that ship with the package."""
+
 FORMAT_VERSION = 1
 _FILE_NAME = "weights_manifest.json"
 

@@ -16,14 +16,11 @@ from dolg_zoo._util.records import stated_hashes
 from dolg_zoo.errors import WeightsError
 from dolg_zoo.weights.download import fetch, fetch_repo, parse_hub_url
 from dolg_zoo.weights.hub.request import Request, cached_path
-from dolg_zoo.weights.kept import EMBEDDED, conversion_folder
 from dolg_zoo.weights.manifest import (
     MARGIN_HEAD,
     METADATA,
     PRESET_FILES,
-    CheckpointEntry,
     FileHash,
-    PresetEntry,
     RemoteFile,
 )
 
@@ -42,20 +39,19 @@ class CheckedFile:
         return {"path": str(self.path), "bytes": size, "fault": self.fault}
 
 
-def verify_entry(entry: PresetEntry | CheckpointEntry) -> list[CheckedFile]:
-    """Hash the cached files of a preset in the manifest and of its conversion."""
-    if isinstance(entry, PresetEntry) and entry.source is None:
-        return verify_files(EMBEDDED / entry.name, entry.files)
-    if isinstance(entry, PresetEntry):
-        return _verify_pinned(entry.remote_files, entry.name)
-    folder = conversion_folder(entry)
-    converted = verify_folder(folder) if folder and folder.is_dir() else []
-    return _verify_pinned([entry.file], entry.name) + converted
-
-
 def verify_files(folder: Path, files: Mapping[str, FileHash]) -> list[CheckedFile]:
     """Hash files of a folder and compare them with their pinned hashes, by name."""
     return [_checked(folder / name, pin) for name, pin in files.items()]
+
+
+def verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile]:
+    """Hash the cached files of a preset's pinned files."""
+    pins = {file.path: file for file in files}
+    source = next(iter(pins.values()))
+    return [
+        _checked(path, pins[name], partial(fetch, pins[name], preset=preset))
+        for name, path in _cached(source.repo, source.revision, pins).items()
+    ]
 
 
 def verify_repo(url: str) -> list[CheckedFile]:
@@ -108,15 +104,6 @@ def cached_repos() -> list[str]:
             repo = snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
             found.append(f"hf://{repo}@{snapshot.name}")
     return sorted(found)
-
-
-def _verify_pinned(files: Iterable[RemoteFile], preset: str) -> list[CheckedFile]:
-    pins = {file.path: file for file in files}
-    source = next(iter(pins.values()))
-    return [
-        _checked(path, pins[name], partial(fetch, pins[name], preset=preset))
-        for name, path in _cached(source.repo, source.revision, pins).items()
-    ]
 
 
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import run_in_forks
 
-from dolg_zoo.presets import DEFAULT_PRESET
-from dolg_zoo.weights.kept import EMBEDDED
+from dolg_zoo.presets import DEFAULT_PRESET, origins
+from dolg_zoo.presets.origins import EMBEDDED
+from dolg_zoo.presets.verification import verify_preset
 from dolg_zoo.weights.manifest import PRESET_FILES
 
 NAME, REPO = "dolg_far_away", "someone/far-away"
@@ -310,12 +311,9 @@ def test_a_senseless_metadata_is_bad(dolg, converted, content):
 
 
 def test_a_changed_file_of_the_package_is_bad_and_asks_for_a_reinstall(tmp_path, monkeypatch):
-    from dolg_zoo.weights import load_manifest, verification
-
-    name, entry = DEFAULT_PRESET, load_manifest().presets[DEFAULT_PRESET]
-    assert not any(file.fault for file in verification.verify_entry(entry))
+    assert not any(file.fault for file in verify_preset(DEFAULT_PRESET))
     shutil.copytree(EMBEDDED, tmp_path / "embedded")
-    monkeypatch.setattr(verification, "EMBEDDED", tmp_path / "embedded")
-    flip_a_byte(tmp_path / "embedded" / name / WEIGHTS)
-    [bad] = [file for file in verification.verify_entry(entry) if file.fault]
+    monkeypatch.setattr(origins, "EMBEDDED", tmp_path / "embedded")
+    flip_a_byte(tmp_path / "embedded" / DEFAULT_PRESET / WEIGHTS)
+    [bad] = [file for file in verify_preset(DEFAULT_PRESET) if file.fault]
     assert bad.path.name == WEIGHTS and bad.fetch_again is None

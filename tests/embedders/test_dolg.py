@@ -18,7 +18,7 @@ import dolg_zoo
 from dolg_zoo.embedders.base import MAX_IMAGE_PIXELS, BadImagesError
 from dolg_zoo.models import DOLGNet
 from dolg_zoo.preprocessing import load_image
-from dolg_zoo.weights.kept import EMBEDDED
+from dolg_zoo.presets.origins import EMBEDDED
 
 
 @pytest.fixture

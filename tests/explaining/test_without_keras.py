@@ -61,7 +61,7 @@ def test_another_runtime_or_none_leaves_it_to_keras(monkeypatch):
 
 
 def test_of_a_preset_that_does_not_ship_there_is_none(tmp_path):
-    from dolg_zoo.presets.registry import ResolvedPreset
+    from dolg_zoo.presets.origins import ResolvedPreset
 
     assert LiteRTExplainer.of_embedded(ResolvedPreset(f"./{DEFAULT_PRESET}", tmp_path)) is None
 

@@ -22,7 +22,7 @@ from preset_files import flip_a_byte
 
 from dolg_zoo import DOLG
 from dolg_zoo.checkpoints.porting import MarginHead
-from dolg_zoo.presets import PresetError, preset_names, registry
+from dolg_zoo.presets import PresetError, origins, preset_names, registry
 from dolg_zoo.presets import conversion as converted
 from dolg_zoo.presets.conversion import Conversion
 from dolg_zoo.weights import (
@@ -31,9 +31,9 @@ from dolg_zoo.weights import (
     DownloadError,
     Manifest,
     RemoteFile,
-    kept,
+    conversion_cache,
 )
-from dolg_zoo.weights.kept import conversion_folder
+from dolg_zoo.weights.conversion_cache import conversion_folder
 from dolg_zoo.weights.manifest import Figure
 
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -100,7 +100,7 @@ def hub(manifest, monkeypatch):
             return self.file
 
     hub = Hub()
-    monkeypatch.setattr(registry, "fetch", hub.fetch)
+    monkeypatch.setattr(origins, "fetch", hub.fetch)
     return hub
 
 
@@ -110,8 +110,8 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DOLG_ZOO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-    monkeypatch.setattr(kept, "UNKEPT", {})
-    monkeypatch.setattr(converted, "UNKEPT", kept.UNKEPT)
+    monkeypatch.setattr(conversion_cache, "TEMPORARY", {})
+    monkeypatch.setattr(converted, "TEMPORARY", conversion_cache.TEMPORARY)
     return tmp_path / "cache"
 
 
@@ -122,7 +122,7 @@ def kept_once(checkpoint, tmp_path_factory):
     entry = replace(ENTRY, file=replace(ENTRY.file, sha256=sha256_of(checkpoint)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOLG_ZOO_CACHE", str(folder))
-        patch.setattr(registry, "fetch", lambda file, preset: checkpoint)
+        patch.setattr(origins, "fetch", lambda file, preset: checkpoint)
         patch.setattr(registry, "load_manifest", lambda: Manifest({}, {NAME: entry}))
         model = DOLG.from_preset(NAME)
     yield entry, folder, model

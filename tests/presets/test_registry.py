@@ -8,7 +8,14 @@ from preset_files import flip_a_byte
 import dolg_zoo
 from dolg_zoo import presets
 from dolg_zoo.backbones.imagenet_sources import SHIPPED
-from dolg_zoo.presets import DEFAULT_PRESET, PresetError, preset_names, registry, resolve_preset
+from dolg_zoo.presets import (
+    DEFAULT_PRESET,
+    PresetError,
+    origins,
+    preset_names,
+    registry,
+    resolve_preset,
+)
 from dolg_zoo.weights import load_manifest
 
 
@@ -67,8 +74,8 @@ def test_a_file_is_no_preset(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
 def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name):
-    shutil.copytree(registry.EMBEDDED, tmp_path / "embedded")
-    monkeypatch.setattr(registry, "EMBEDDED", tmp_path / "embedded")
+    shutil.copytree(origins.EMBEDDED, tmp_path / "embedded")
+    monkeypatch.setattr(origins, "EMBEDDED", tmp_path / "embedded")
     assert resolve_preset().folder.is_dir()
     flip_a_byte(tmp_path / "embedded" / DEFAULT_PRESET / name)
     with pytest.raises(PresetError, match="reinstall"):
@@ -77,10 +84,10 @@ def test_a_changed_file_of_the_package_is_found_out(tmp_path, monkeypatch, name)
 
 def test_every_embedded_preset_is_pinned_and_together_they_fit_into_a_wheel_of_25_megabytes():
     embedded = {n: e for n, e in load_manifest().presets.items() if e.source is None}
-    assert {folder.name for folder in registry.EMBEDDED.iterdir()} == embedded.keys()
+    assert {folder.name for folder in origins.EMBEDDED.iterdir()} == embedded.keys()
     assert {entry.architecture for entry in embedded.values()} == SHIPPED
     for name, entry in embedded.items():
-        assert {path.name for path in (registry.EMBEDDED / name).iterdir()} == set(entry.files)
+        assert {path.name for path in (origins.EMBEDDED / name).iterdir()} == set(entry.files)
     assert max(entry.size for entry in embedded.values()) <= 12_000_000
     assert sum(entry.size for entry in embedded.values()) <= 22_000_000
 

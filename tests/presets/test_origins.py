@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from dolg_zoo.presets.origins import origin_of_entry
 from dolg_zoo.weights import CheckpointEntry, PresetEntry, RemoteFile
-from dolg_zoo.weights.kept import conversion_folder, state_of
+from dolg_zoo.weights.conversion_cache import conversion_folder
 from dolg_zoo.weights.manifest import FileHash, HubSource
 
 PRESET_FILES = ["config.json", "preprocessor.json", "metadata.json", "model.weights.h5"]
@@ -35,6 +36,10 @@ CHECKPOINT = CheckpointEntry(
     format="official_pytorch",
     **ABOUT,
 )
+
+
+def state_of(entry):
+    return origin_of_entry(entry).state
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_a_cache_that_cannot_be_read_is_as_good_as_none(snapshot, monkeypatch):
     assert state_of(PRESET) == state_of(CHECKPOINT) == "not cached"
     monkeypatch.setenv("DOLG_ZOO_CACHE", "long" * 100)
     assert state_of(CHECKPOINT) == "not cached"
-    monkeypatch.setattr("dolg_zoo.weights.kept.cache_folder", lambda *parts: None)
+    monkeypatch.setattr("dolg_zoo.weights.conversion_cache.cache_folder", lambda *parts: None)
     assert conversion_folder(CHECKPOINT) is None
 
 
@@ -87,10 +92,10 @@ def test_what_fetch_put_into_the_cache_is_found_there(hub, client):
     file["sha256"] = hashlib.sha256(b"weights").hexdigest()
     script = (
         "import json, sys; from dolg_zoo.weights import CheckpointEntry, RemoteFile;"
-        "from dolg_zoo.weights.kept import state_of;"
+        "from dolg_zoo.presets.origins import origin_of_entry;"
         "about, file = json.loads(sys.argv[1]);"
         "entry = CheckpointEntry('a', file=RemoteFile(**file), format='', **about);"
-        "print(state_of(entry), '|', *{'keras', 'tensorflow'} & sys.modules.keys())"
+        "print(origin_of_entry(entry).state, '|', *{'keras', 'tensorflow'} & sys.modules.keys())"
     )
     command = [sys.executable, "-c", script, json.dumps([ABOUT, file])]
     environment = client.environment | {"DOLG_ZOO_CACHE": str(client.home)}
