@@ -25,7 +25,7 @@ os.environ.setdefault("CI", "true")
 # what is no test of a runtime is not to wait for a model to be compiled
 os.environ.setdefault("DOLG_ZOO_RUNTIME", "keras")
 
-pytest_plugins = ["hub_client", "margins", "rounding"]
+pytest_plugins = ["comparisons", "hub_client", "margins", "rounding"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

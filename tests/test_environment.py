@@ -117,9 +117,13 @@ def test_keras_cv_that_cannot_be_imported_is_no_fault_of_the_preset(
 
 
 @pytest.mark.slow
-def test_the_default_loads_in_keras_without_docstrings_and_without_keras_cv(run, tmp_path):
+def test_without_docstrings_the_default_loads_without_keras_cv_and_that_is_imported_too(
+    run, tmp_path
+):
     broken(tmp_path, "keras_cv", "raise ImportError('it is not needed')")
-    done = run("-OO", "-c", EMBED)
+    path = str(tmp_path / "path")
+    build = "dolg_zoo.backbones.build_backbone('resnet18_v1')"
+    done = run("-OO", "-c", f"{EMBED}; import sys; sys.path.remove({path!r}); {build}")
     assert done.returncode == 0, done.stderr
     from dolg_zoo import DOLG
 
@@ -128,9 +132,3 @@ def test_the_default_loads_in_keras_without_docstrings_and_without_keras_cv(run,
         DOLG.from_preset().embed(PHOTO),
         atol=DEEP_DESCRIPTOR,
     )
-
-
-@pytest.mark.slow
-def test_keras_cv_is_imported_without_docstrings(run):
-    done = run("-OO", "-c", "import dolg_zoo.backbones as b; b.build_backbone('resnet18_v1')")
-    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from comparisons import compares_numbers
 from margins import part_used
 from rounding import moved
 
@@ -25,3 +26,19 @@ def test_a_comparison_uses_the_largest_part_of_its_tolerance():
     assert part_used([1.0, 2.1, 3.0], [1.0, 2.0, 3.0], 0.0, 0.4) == pytest.approx(0.25)
     assert part_used([2.1], [2.0], 0.1, 0.2) == pytest.approx(0.25)
     assert part_used("a", "a", 0, 1) is None and part_used([1.0], [1.0], 0, 0) is None
+
+
+def check(values):
+    np.testing.assert_allclose(values, 1.0)
+
+
+def test_a_test_of_numbers_compares_them_itself_or_in_a_function_that_it_calls():
+    def directly():
+        assert pytest.approx(1) == 1.0
+
+    def in_a_function():
+        return [check(values) for values in ([1.0], [1.0])]
+
+    assert compares_numbers(directly) and compares_numbers(in_a_function)
+    assert not compares_numbers(lambda: len("text") == 4)
+    assert not compares_numbers(np.allclose)  # no function of the tests

@@ -185,7 +185,14 @@ def test_one_step_of_training_moves_every_weight(name, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
+@pytest.mark.parametrize(
+    ("model", "format"),
+    [
+        *[(name, kind) for name in SOME[:2] for kind in ("litert", "onnx", "openvino")],
+        ("eca_nfnet_l0", "litert"),
+    ],
+    indirect=["model"],
+)
 def test_an_export_gives_the_same_descriptors(model, format, tmp_path, images):
     pytest.importorskip({"litert": "ai_edge_litert", "onnx": "tf2onnx"}.get(format, format))
     size = (65, 97) if format == "litert" else None
