@@ -26,14 +26,14 @@ def attach_stub(package: str, file: str) -> tuple[Callable[[str], Any], Any, lis
     get, names, public = lazy_loader.attach_stub(package, file)
 
     def attribute(name: str) -> Any:
-        with imports_told():
+        with import_errors_reported():
             return get(name)
 
     return attribute, names, public
 
 
 @contextmanager
-def imports_told() -> Iterator[None]:
+def import_errors_reported() -> Iterator[None]:
     """Replace any error in the import of another package by a `DependencyError`."""
     try:
         yield

@@ -19,7 +19,7 @@ from typing import Any
 
 import keras
 
-from dolg_zoo._util.imports import imports_told
+from dolg_zoo._util.imports import import_errors_reported
 from dolg_zoo._util.types import Shape
 from dolg_zoo.backbones.registry import BackboneSpec
 
@@ -49,7 +49,7 @@ def build_pretrained(spec: BackboneSpec, preset: str) -> keras.Model:
 
 
 def _class(spec: BackboneSpec) -> Any:
-    with imports_told():
+    with import_errors_reported():
         import keras_cv
 
     return getattr(keras_cv.models, str(spec.keras_cv_class))

@@ -149,8 +149,8 @@ class MarginClassifier(OneProcess, keras.Model):
         if y.dtype.is_floating:
             wrong |= y != tf.floor(y)
         right = tf.logical_not(tf.reduce_any(wrong))
-        told = [self._wanted(), tf.boolean_mask(y, wrong)]
-        with tf.control_dependencies([tf.debugging.Assert(right, told)]):
+        message = [self._wanted(), tf.boolean_mask(y, wrong)]
+        with tf.control_dependencies([tf.debugging.Assert(right, message)]):
             return tf.identity(y)
 
     def save_to_preset(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:

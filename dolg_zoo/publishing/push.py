@@ -186,7 +186,7 @@ def _explained(repo: str, before: ModelInfo | None = None) -> Iterator[None]:
         # no common base, and change with its releases.
         if fault := import_fault(error):
             raise fault from error
-        done = NOTHING if before is None else _what_is_there(repo, before)
+        done = NOTHING if before is None else _state_after_failure(repo, before)
         raise PublishError(_without_token(f"{repo}: {_reason(error)}. {done}")) from error
 
 
@@ -225,7 +225,7 @@ def _reason(error: Exception) -> str:
     return f"{words} (status {status}){said}"
 
 
-def _what_is_there(repo: str, before: ModelInfo) -> str:
+def _state_after_failure(repo: str, before: ModelInfo) -> str:
     """Return a sentence that says whether a commit that seemed to fail was made."""
     from huggingface_hub import HfApi
 

@@ -224,7 +224,7 @@ def _entries(entries: Any, read: Callable[[str, dict[str, Any]], T], where: str)
 
 def _preset(name: str, fields: dict[str, Any]) -> PresetEntry:
     source = fields.pop("source")
-    files = {path: FileHash(**promised) for path, promised in fields.pop("files").items()}
+    files = {path: FileHash(**pin) for path, pin in fields.pop("files").items()}
     return PresetEntry(
         name=name,
         source=None if source == "embedded" else HubSource(**source),

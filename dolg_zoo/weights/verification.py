@@ -58,8 +58,8 @@ def verify_repo(url: str) -> list[CheckedFile]:
     """Hash the cached files of the unpinned preset `hf://user/repo[@revision]`."""
     # a branch stands for its commit at the last use
     repo, revision = parse_hub_url(url)
-    found = _cached(repo, revision or "main", (*PRESET_FILES, MARGIN_HEAD))
-    files = [_verify_unpinned(repo, path) for path in found.values()]
+    cached = _cached(repo, revision or "main", (*PRESET_FILES, MARGIN_HEAD))
+    files = [_verify_unpinned(repo, path) for path in cached.values()]
     if not files or any(file.fault for file in files):
         return files
     # the published files may not fit together, and would then not load
@@ -97,13 +97,13 @@ def cached_repos() -> list[str]:
     # the Hub client's own list leaves those out
     from huggingface_hub import constants
 
-    found = []
+    addresses = []
     for snapshot in Path(constants.HF_HUB_CACHE).glob("models--*--*/snapshots/*"):
         names = sum(os.path.lexists(snapshot / name) for name in PRESET_FILES)
         if names >= len(PRESET_FILES) - 1:
             repo = snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
-            found.append(f"hf://{repo}@{snapshot.name}")
-    return sorted(found)
+            addresses.append(f"hf://{repo}@{snapshot.name}")
+    return sorted(addresses)
 
 
 def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
@@ -119,13 +119,13 @@ def _verify_unpinned(repo: str, path: Path) -> CheckedFile:
 
 def _cached(repo: str, revision: str, names: Iterable[str]) -> dict[str, Path]:
     """Return name to path of a commit's files, also of missing ones; {} if no file is cached."""
-    found = {name: cached_path(repo, revision, name) for name in names}
-    folder = next((path.parent for path in found.values() if path), None)
+    paths = {name: cached_path(repo, revision, name) for name in names}
+    folder = next((path.parent for path in paths.values() if path), None)
     if folder is None:
         return {}
     return {
         name: path or folder / name
-        for name, path in found.items()
+        for name, path in paths.items()
         # the margin head is downloaded only for training
         if path or name != MARGIN_HEAD
     }

@@ -17,9 +17,9 @@ CASES = {  # files beside the program, what the installed package does, and the 
 PROGRAM = """
 import sys
 sys.path.append("installed")
-from dolg_zoo._util.imports import imports_told
+from dolg_zoo._util.imports import import_errors_reported
 try:
-    with imports_told():
+    with import_errors_reported():
         import victim
 except ImportError as error:
     print(error)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from dolg_zoo.layers import GeneralizedMeanPooling2D
+from dolg_zoo.models import DOLGConfig
 
 
 def gem(x, p, epsilon=1e-6):
@@ -97,3 +98,10 @@ def test_survives_saving(reloaded, rng):
 def test_says_which_argument_is_wrong(wrong):
     with pytest.raises(ValueError, match=repr(next(iter(wrong.values())))):
         GeneralizedMeanPooling2D(**wrong)
+
+
+def test_its_defaults_are_those_of_a_configuration():
+    """`DOLGConfig` is free of Keras, so it cannot take them from the layer."""
+    layer, config = GeneralizedMeanPooling2D(), DOLGConfig()
+    assert (layer.p, layer.power) == (config.gem_p, config.gem_power)
+    assert layer.epsilon == config.gem_epsilon

@@ -40,7 +40,7 @@ class Request:
     preset: str | None = None
     cache_dir: Path | str | None = None  # None: the user's own
 
-    def verified(self, name: str, promised: RemoteFile | None = None) -> Path:
+    def verified(self, name: str, pin: RemoteFile | None = None) -> Path:
         """Return a file with the pinned or the Hub's stated hash; download a damaged file again.
 
         Raises:
@@ -51,12 +51,12 @@ class Request:
         from huggingface_hub.utils import WeakFileLock
 
         def fault(path: Path) -> str | None:
-            if promised is None:
+            if pin is None:
                 return fault_in(path, self.stated_hash(path))
-            return fault_in(path, promised.sha256, promised.size)
+            return fault_in(path, pin.sha256, pin.size)
 
         def look() -> tuple[Path, str | None]:
-            path = self.cached(name) or self.download(name, promised)
+            path = self.cached(name) or self.download(name, pin)
             return path, fault(path)
 
         path, problem = look()
@@ -74,7 +74,7 @@ class Request:
                 return path
             logger.warning("%s: %s. Fetching it again.", self.describe(name), problem)
             try:
-                path = self.download(name, promised, replacing=path)
+                path = self.download(name, pin, replacing=path)
             except UnreachableError as error:
                 raise UnreachableError(error.reason, f"{damaged} {error}") from error
             problem = fault(path)
@@ -94,7 +94,7 @@ class Request:
     def download(
         self,
         name: str,
-        promised: RemoteFile | None = None,
+        pin: RemoteFile | None = None,
         *,
         replacing: Path | None = None,
         patient: bool = True,
@@ -113,7 +113,7 @@ class Request:
         with self.explained(name), guarded_clients(self.describe(name)):
             # huggingface_hub asks the same once more. But alone it would take 23 seconds to find
             # that there is no network, and would download a file that is known to be wrong.
-            self.check(name, self.ask(name, patient), promised)
+            self.check(name, self.ask(name, patient), pin)
             if replacing is not None:
                 # Else the Hub client would leave the name pointing at the old bytes.
                 replacing.unlink(missing_ok=True)
@@ -142,7 +142,7 @@ class Request:
                 raise
         return get_hf_file_metadata(url, timeout=timeout, retry_on_errors=True)
 
-    def check(self, name: str, stated: HfFileMetadata, promised: RemoteFile | None) -> None:
+    def check(self, name: str, stated: HfFileMetadata, pin: RemoteFile | None) -> None:
         """Refuse an answer for another commit or file than requested."""
         commit = stated.commit_hash or ""
         pinned = COMMIT.fullmatch(self.revision)
@@ -152,12 +152,12 @@ class Request:
                 f"{self.describe(name)}: the server answered with commit {stated.commit_hash!r},"
                 f" expected {expected}. {OTHER_SERVER}"
             )
-        if promised is None:
+        if pin is None:
             return
-        if stated.size not in (None, promised.size):
-            problem = f"{stated.size} bytes, expected {promised.size}"
-        elif stated.etag != promised.sha256 and is_sha256(stated.etag):
-            problem = f"the sha256 {stated.etag}, expected {promised.sha256}"
+        if stated.size not in (None, pin.size):
+            problem = f"{stated.size} bytes, expected {pin.size}"
+        elif stated.etag != pin.sha256 and is_sha256(stated.etag):
+            problem = f"the sha256 {stated.etag}, expected {pin.sha256}"
         else:
             return
         raise ChecksumError(
