@@ -68,7 +68,9 @@ def test_it_runs_from_the_data_set_to_the_preset(name, folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gldv2", "gldv2_subcenter"])
+@pytest.mark.parametrize(
+    "name", ["gldv2", pytest.param("gldv2_subcenter", marks=pytest.mark.bfloat16)]
+)
 def test_it_runs_on_a_tree_like_that_of_gldv2(name, folder, tmp_path, rng):
     lines = ["landmark_id,images"]
     for landmark in (7, 19, 203, 81312):
