@@ -21,7 +21,7 @@ RECIPES = {
 }
 PRINTED = {
     "backbone": r"dolg_plain_s +7\.3 M",
-    "preset": r"^preset +dolg_efficientnet_lite_b0_places",
+    "preset": r"^Preset +dolg_efficientnet_lite_b0_places",
     "runtime": r"saved +3\.[0-9.]+ ",
     "command": r"^4$",
 }
